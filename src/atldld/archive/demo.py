@@ -1,0 +1,200 @@
+"""The packaged demo archive: genuine numbers, made-up pixels.
+
+It holds the records of section data sets 69289763 (Prox1, sagittal, 18 sections) and 71717084
+(Pdyn, coronal, 112 sections) as the Allen Institute registered them. Their pixels are rendered
+when they are asked for, from the procedural brain of `atldld.archive.brain`, through those very
+matrices; each picture says that it is synthetic. So the truth at every point is known, and no
+image of the Allen Institute is redistributed.
+
+Data set 909, which the published page of atldld 0.3 uses, is a stand-in: every eighth section of
+71717084 in small images (2856 × 2656 pixels), renumbered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from atldld.archive import brain
+from atldld.place import Placement
+
+__all__ = ["DEMO_DATASET_IDS", "DemoArchive"]
+
+DEMO_DATASET_IDS = (69289763, 71717084, 909)
+
+PAGE_DATASET = 909
+PAGE_IMAGE = 101321610
+PAGE_SIZE = (2856, 2656)
+PAGE_SCALE = 5.8  # so that the widest section of 71717084 fits into PAGE_SIZE
+
+# Encoded pictures that are kept: some clients ask for the same one again and again.
+KEPT_BYTES = 64 << 20
+
+Record = dict[str, Any]
+
+
+class DemoArchive:
+    """A source for the local service whose pixels come from a procedural brain.
+
+    Parameters
+    ----------
+    dataset_ids : sequence of int
+        Which of the packaged data sets to offer.
+    cells, noise : bool
+        Whether the pictures show cells and camera noise.
+    label : str or None
+        What is written on every picture.
+    """
+
+    synthetic = True
+
+    def __init__(
+        self,
+        dataset_ids: Sequence[int] = DEMO_DATASET_IDS,
+        *,
+        cells: bool = True,
+        noise: bool = True,
+        label: str | None = "SYNTHETIC",
+    ) -> None:
+        self.cells, self.noise, self.label = cells, noise, label
+        self._datasets = [_load(dataset_id) for dataset_id in dataset_ids]
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Return the records by model."""
+        return self._tables
+
+    @cached_property
+    def _tables(self) -> dict[str, list[Record]]:
+        datasets: list[Record] = []
+        images: list[Record] = []
+        for dataset, own in self._datasets:
+            full = {**dataset, "section_images": own}
+            datasets.append(full)
+            images += [{**image, "data_set": full, "section_data_set": full} for image in own]
+        return {
+            "SectionDataSet": datasets,
+            "SectionImage": images,
+            "Gene": list({gene["acronym"]: gene for d in datasets for gene in d["genes"]}.values()),
+        }
+
+    def image(
+        self,
+        image_id: int,
+        downsample: int,
+        view: str,
+        *,
+        quality: int,
+        region: tuple[int, int, int, int] | None,
+    ) -> bytes | None:
+        """Return the JPEG of a section image, or `None` where there is no such image.
+
+        Parameters
+        ----------
+        image_id, downsample : int
+            Which image at which tier.
+        view : str
+            ``"image"`` or ``"expression"``.
+        quality : int
+            Of the JPEG, 0 to 100.
+        region : tuple of 4 int, optional
+            (left, top, width, height) in pixels of the tier.
+        """
+        key = (image_id, downsample, view, quality, region)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        found = self._find(image_id)
+        if found is None:
+            return None
+        dataset, image = found
+        pixels = brain.render(
+            Placement.from_records(dataset, image).forward,
+            image["width"],
+            image["height"],
+            downsample,
+            view="expression" if view == "expression" else "image",
+            cells=self.cells,
+            noise=self.noise,
+            seed=image_id,
+            label=self.label,
+        )
+        if region is not None:
+            left, top, width, height = region
+            pixels = pixels[top : top + height, left : left + width]
+        jpeg: bytes = simplejpeg.encode_jpeg(
+            np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
+        )
+        with self._lock:
+            self._kept[key] = jpeg
+            while sum(map(len, self._kept.values())) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return jpeg
+
+    def _find(self, image_id: int) -> tuple[Record, Record] | None:
+        pairs: Iterator[tuple[Record, Record]] = (
+            (dataset, image) for dataset, own in self._datasets for image in own
+        )
+        return next((pair for pair in pairs if pair[1]["id"] == image_id), None)
+
+
+def _load(dataset_id: int) -> tuple[Record, list[Record]]:
+    if dataset_id == PAGE_DATASET:
+        return _page_dataset()
+    text = files("atldld.archive").joinpath("demo_data", f"{dataset_id}.json").read_text("utf-8")
+    records = json.loads(text)
+    return records["section_data_set"], records["section_images"]
+
+
+def _page_dataset() -> tuple[Record, list[Record]]:
+    """Make the stand-in for data set 909 out of every eighth section of 71717084."""
+    dataset, originals = _load(71717084)
+    dataset = {
+        **dataset,
+        "id": PAGE_DATASET,
+        "alignment3d": {**dataset["alignment3d"], "aligned_id": PAGE_DATASET},
+        "genes": [{"acronym": "Demo"}],
+    }
+    originals = sorted(originals, key=lambda image: image["section_number"])[::8]
+    images = []
+    for offset, original in enumerate(originals):
+        width, height = PAGE_SIZE
+        alignment = {"section_image_id": PAGE_IMAGE + offset}
+        for name, scale in (("tsv", PAGE_SCALE), ("tvs", 1 / PAGE_SCALE)):
+            numbers = [original["alignment2d"][f"{name}_{k:02d}"] for k in range(6)]
+            linear, shift = np.reshape(numbers[:4], (2, 2)), np.array(numbers[4:])
+            old = np.array([original["width"], original["height"]]) / 2
+            new = np.array([width, height]) / 2
+            # both boxes keep the same centre in the volume
+            if name == "tsv":
+                shift = shift + linear @ (old - PAGE_SCALE * new)
+            else:
+                shift = new + (shift - old) / PAGE_SCALE
+            numbers = [*(linear * scale).ravel(), *shift]
+            # six digits, as the service stores them
+            alignment |= {f"{name}_{k:02d}": float(f"{v:.6g}") for k, v in enumerate(numbers)}
+        images.append(
+            {
+                **original,
+                "id": PAGE_IMAGE + offset,
+                "data_set_id": PAGE_DATASET,
+                "width": width,
+                "height": height,
+                "image_width": width,
+                "image_height": height,
+                "resolution": round(original["resolution"] * PAGE_SCALE, 3),
+                "tier_count": 5,
+                "alignment2d": alignment,
+            }
+        )
+    return dataset, images

@@ -1,0 +1,202 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    AtldldError
+    ├── InvalidInputError (also ValueError)      what the caller passed: shape, unit, range, frame
+    ├── NotFoundError (also LookupError)         the service has no such thing
+    │   ├── DatasetNotFoundError
+    │   └── ImageNotFoundError
+    ├── ServiceError                             asking the service failed
+    │   ├── OfflineError                         a request would be needed, and none is allowed
+    │   ├── NetworkError (also ConnectionError)  no connection, or it broke
+    │   ├── ServiceTimeoutError (also TimeoutError)
+    │   ├── HTTPStatusError                      an HTTP status that is not success
+    │   ├── AnswerError                          an unusable answer (HTML, broken JSON)
+    │   │   └── BrokenImageError                 not the whole image that was asked for
+    │   └── RMAError                             the service says ``success: false``
+    ├── RecordError                              a record lacks what the work needs
+    │   ├── AlignmentMissingError
+    │   └── UnsupportedPlaneError
+    ├── CacheError (also OSError)                the cache cannot be read or written
+    └── OutputError (also OSError)               the output folder or file cannot be used
+
+    ServiceWarning (a UserWarning)               defects of the service that work can go on with
+    ├── RowShortfallWarning                      fewer rows arrived than were promised
+    └── SkippedImageWarning                      an image cannot be used and is left out
+
+Every error is one sentence that says what happened, followed by the ids and the URL that are
+known and by what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlignmentMissingError",
+    "AnswerError",
+    "AtldldError",
+    "BrokenImageError",
+    "CacheError",
+    "DatasetNotFoundError",
+    "HTTPStatusError",
+    "ImageNotFoundError",
+    "InvalidInputError",
+    "NetworkError",
+    "NotFoundError",
+    "OfflineError",
+    "OutputError",
+    "RMAError",
+    "RecordError",
+    "RowShortfallWarning",
+    "ServiceError",
+    "ServiceTimeoutError",
+    "ServiceWarning",
+    "SkippedImageWarning",
+    "UnsupportedPlaneError",
+]
+
+
+class AtldldError(Exception):
+    """Base class of every error that atldld raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What happened, as a sentence.
+    hint : str, optional
+        What to do next, as a sentence.
+    dataset_id, image_id : int, optional
+        The section data set and the section image that the error is about.
+    url : str, optional
+        The address that was asked.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        dataset_id: int | None = None,
+        image_id: int | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.dataset_id = dataset_id
+        self.image_id = image_id
+        self.url = url
+
+    def __str__(self) -> str:
+        known = [
+            f"{name} {value}"
+            for name, value in (
+                ("data set", self.dataset_id),
+                ("image", self.image_id),
+                ("URL", self.url),
+            )
+            if value is not None and str(value) not in self.message
+        ]
+        return "".join(
+            (
+                self.message,
+                f" [{', '.join(known)}]" if known else "",
+                f" {self.hint}" if self.hint else "",
+            )
+        )
+
+
+class InvalidInputError(AtldldError, ValueError):
+    """An argument has the wrong shape, unit, range or frame."""
+
+
+class NotFoundError(AtldldError, LookupError):
+    """The service has no such thing."""
+
+
+class DatasetNotFoundError(NotFoundError):
+    """The service has no section data set of that id."""
+
+
+class ImageNotFoundError(NotFoundError):
+    """The service has no section image of that id, or not the view of it that was asked for."""
+
+
+class ServiceError(AtldldError):
+    """Asking the service failed.
+
+    Attributes
+    ----------
+    retry_after : float or None
+        The seconds that the service asked to wait before trying again.
+    """
+
+    retry_after: float | None = None
+
+
+class OfflineError(ServiceError):
+    """A request would be needed, and working offline was asked for."""
+
+
+class NetworkError(ServiceError, ConnectionError):
+    """No connection could be made, or it broke."""
+
+
+class ServiceTimeoutError(ServiceError, TimeoutError):
+    """No answer, or not all of it, arrived in time."""
+
+
+class HTTPStatusError(ServiceError):
+    """The service answered with an HTTP status that is not success.
+
+    Attributes
+    ----------
+    status_code : int
+        The HTTP status.
+    """
+
+    status_code: int = 0
+
+
+class AnswerError(ServiceError):
+    """The service answered something that cannot be used."""
+
+
+class BrokenImageError(AnswerError):
+    """The bytes of an image do not decode whole, or have the wrong size."""
+
+
+class RMAError(ServiceError):
+    """The service answered ``success: false``; the message is its own."""
+
+
+class RecordError(AtldldError):
+    """A record of the service lacks something that the work needs."""
+
+
+class AlignmentMissingError(RecordError):
+    """A data set has no ``alignment3d``, or an image no ``alignment2d``."""
+
+
+class UnsupportedPlaneError(RecordError):
+    """The plane of section or the reference space is not one that pictures can be laid out in."""
+
+
+class CacheError(AtldldError, OSError):
+    """The cache cannot be read or written."""
+
+
+class OutputError(AtldldError, OSError):
+    """The output folder or file cannot be used."""
+
+
+class ServiceWarning(UserWarning):
+    """A defect of the service that work can go on with."""
+
+
+class RowShortfallWarning(ServiceWarning):
+    """Fewer rows arrived than the service had promised."""
+
+
+class SkippedImageWarning(ServiceWarning):
+    """A section image cannot be used and is left out."""

@@ -1,0 +1,16 @@
+"""From ids to verified bytes on disk: the only room that speaks HTTP or touches the cache."""
+
+from atldld.fetch.cache import Cache, CachedImage
+from atldld.fetch.client import Client, Limits
+from atldld.fetch.rma import RMAParameters
+from atldld.fetch.session import Session, default_session
+
+__all__ = [
+    "Cache",
+    "CachedImage",
+    "Client",
+    "Limits",
+    "RMAParameters",
+    "Session",
+    "default_session",
+]

@@ -1,0 +1,213 @@
+"""The cache on disk, which is also an archive that can be served.
+
+Layout::
+
+    <cache>/
+        atldld-archive.json                      {"format": "atldld-archive", "version": 1}
+        datasets/<id>.json                       one data set with all its images, as the service
+                                                 sent them, and when
+        images/<id // 1000>/<id>/<d>.jpg         a section image at tier d
+        images/<id // 1000>/<id>/<d>-expression.jpg
+        images/<id // 1000>/<id>/<same>.jpg.json what was checked: size, bytes, SHA-256, source
+        queries/<sha256>.json                    answers to other queries, and when
+
+Everything is written to a temporary file in the same folder and moved, so a file under its final
+name is whole. An image counts only when it has been decoded; its companion says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from atldld.errors import CacheError
+
+__all__ = ["Cache", "CachedImage", "replacing", "sha256_of"]
+
+MARKER = "atldld-archive.json"
+FORMAT = {"format": "atldld-archive", "version": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class CachedImage:
+    """A verified section image on disk.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The JPEG.
+    width, height : int
+        Its size in pixels.
+    bytes : int
+        Length of the file.
+    sha256 : str
+        Hash of the file, in hexadecimal.
+    url : str
+        Where it came from.
+    fetched : str
+        When, in UTC (ISO 8601).
+    """
+
+    path: Path
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+    url: str
+    fetched: str
+
+
+class Cache:
+    """Verified files under one folder.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The folder; made when the first file is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
+        """Return where an image is, or would be."""
+        name = f"{downsample}{'-expression' if expression else ''}.jpg"
+        return self.root / "images" / str(image_id // 1000) / str(image_id) / name
+
+    def find_image(
+        self, image_id: int, downsample: int, *, expression: bool = False
+    ) -> CachedImage | None:
+        """Return a verified image, or `None`.
+
+        A file without its companion, or of another length than its companion says, does not
+        count.
+        """
+        path = self.image_path(image_id, downsample, expression=expression)
+        known = _read_json(_companion(path))
+        try:
+            image = CachedImage(path=path, **known)
+            return image if path.stat().st_size == image.bytes else None
+        except (TypeError, OSError):
+            return None
+
+    @contextmanager
+    def new_image(
+        self, image_id: int, downsample: int, *, expression: bool = False
+    ) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedImage]]]:
+        """Give an open temporary file, its path, and the function that makes it count.
+
+        The function takes ``width``, ``height``, ``sha256`` and ``url``, moves the file to its
+        final name and returns the `CachedImage`. Without that call nothing is kept.
+        """
+        final = self.image_path(image_id, downsample, expression=expression)
+        with self._writing(final) as (file, temporary):
+
+            def keep(*, width: int, height: int, sha256: str, url: str) -> CachedImage:
+                file.flush()
+                size = os.fstat(file.fileno()).st_size
+                file.close()
+                image = CachedImage(final, width, height, size, sha256, url, _now())
+                # The companion of an older file must not vouch for the new one, nor the other
+                # way round: no companion, no image.
+                _companion(final).unlink(missing_ok=True)
+                os.replace(temporary, final)
+                known = {k: v for k, v in asdict(image).items() if k != "path"}
+                self._write_json(_companion(final), known)
+                return image
+
+            yield file, temporary, keep
+
+    def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
+        return _read_json(self.root / kind / f"{name}.json") or None
+
+    def write_document(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
+        """Write a JSON document, with the time under ``"fetched"``."""
+        self._write_json(self.root / kind / f"{name}.json", {**document, "fetched": _now()})
+
+    def document_names(self, kind: str) -> list[str]:
+        """Return the names of the documents of a kind, sorted."""
+        return sorted(path.stem for path in (self.root / kind).glob("*.json"))
+
+    def size(self) -> tuple[int, int]:
+        """Return the number of files and their bytes."""
+        files = [p for p in self.root.rglob("*") if p.is_file()] if self.root.is_dir() else []
+        return len(files), sum(path.stat().st_size for path in files)
+
+    def _write_json(self, path: Path, document: Mapping[str, Any]) -> None:
+        with self._writing(path) as (file, temporary):
+            file.write(json.dumps(document).encode())
+            file.close()
+            os.replace(temporary, path)
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+        try:
+            if not (self.root / MARKER).exists():
+                self.root.mkdir(parents=True, exist_ok=True)
+                with replacing(self.root / MARKER) as marker:
+                    marker.write_text(json.dumps(FORMAT) + "\n")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary(path)
+            try:
+                with open(temporary, "w+b") as file:
+                    yield file, temporary
+            finally:
+                temporary.unlink(missing_ok=True)
+        except CacheError:
+            raise
+        except OSError as error:
+            if isinstance(error, (ConnectionError, TimeoutError)):
+                raise  # a failed request, not a failed file
+            raise CacheError(
+                f"The cache at {self.root} cannot be written: {error.strerror or error}.",
+                hint="Free some space, or choose another folder with --cache-dir or "
+                "ATLDLD_CACHE_DIR. What was there is untouched.",
+            ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside a file, and move it over the file when all went well."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    # The ending stays: writers of images choose the format by it.
+    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def _companion(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

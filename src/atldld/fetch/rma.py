@@ -1,0 +1,172 @@
+"""Queries in the service's RMA language, and the complete rows of their answers.
+
+RMA is described at the Allen Institute's "RESTful Model Access" pages. A query names a model,
+criteria that rows must meet, and associations to include.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from atldld.errors import AnswerError, InvalidInputError, RMAError, RowShortfallWarning
+
+__all__ = ["Criteria", "RMAParameters", "fetch_all"]
+
+Criteria = Mapping[str, Any]
+PAGE = 2000
+
+
+@dataclass(frozen=True)
+class RMAParameters:
+    """One RMA query; ``str()`` of it is what follows ``criteria=`` in the address.
+
+    Parameters
+    ----------
+    model : str
+        Such as ``"SectionDataSet"``.
+    criteria : mapping, optional
+        Column → value that it must equal; a nested mapping is an association with criteria of
+        its own, such as ``{"genes": {"acronym": "Prox1"}}``.
+    include : sequence of str, optional
+        Associations to send along, such as ``["alignment3d", "specimen(donor(age))"]``.
+    start_row, num_rows : int, optional
+        The page.
+    order : str, optional
+        Column to sort by, with its table's name where associations are joined, such as
+        ``"data_sets.id"``.
+
+    Examples
+    --------
+    >>> str(RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"]))
+    'model::SectionDataSet,rma::criteria,[id$eq479],rma::include,alignment3d'
+    """
+
+    model: str
+    criteria: Criteria | None = None
+    include: Sequence[str] | None = None
+    start_row: int | None = None
+    num_rows: int | None = None
+    order: str | None = None
+
+    def __str__(self) -> str:
+        stages = [f"model::{self.model}"]
+        if self.criteria:
+            stages.append("rma::criteria," + ",".join(_terms(self.criteria)))
+        if self.include:
+            stages.append("rma::include," + ",".join(self.include))
+        options = [
+            f"[{name}$eq{value}]"
+            for name, value in (
+                ("order", None if self.order is None else f"'{self.order}'"),
+                ("start_row", self.start_row),
+                ("num_rows", self.num_rows),
+            )
+            if value is not None
+        ]
+        if options:
+            stages.append("rma::options" + "".join(options))
+        return ",".join(stages)
+
+
+def _terms(criteria: Criteria) -> list[str]:
+    """Return the filters of the columns as one term, and one term for each association."""
+    filters = "".join(
+        f"[{column}$eq{_literal(value)}]"
+        for column, value in criteria.items()
+        if not isinstance(value, Mapping)
+    )
+    terms = [filters] if filters else []
+    for association, nested in criteria.items():
+        if isinstance(nested, Mapping):
+            own, *deeper = _terms(nested) or [""]
+            if own and not own.startswith("["):
+                own, deeper = "", [own, *deeper]
+            terms.append(f"{association}{own}" + (f"({','.join(deeper)})" if deeper else ""))
+    return terms
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value)
+    if "'" in text or '"' in text:
+        # How the service wants quotes escaped is not known, so none are sent.
+        raise InvalidInputError(
+            f"{text!r} holds a quotation mark, which the service's query language cannot express.",
+            hint="Search without it.",
+        )
+    return f"'{text}'"
+
+
+def fetch_all(
+    ask: Callable[[RMAParameters], Mapping[str, Any]], query: RMAParameters
+) -> list[dict[str, Any]]:
+    """Return every row of a query, page by page.
+
+    The service may send fewer rows in a page than were asked for, may count joined rows while it
+    sends folded ones, and may never send all that it promised. So pages advance by what the
+    answer says it holds, rows are de-duplicated by id, an empty page ends it, and a shortfall is
+    a warning.
+
+    Parameters
+    ----------
+    ask : callable
+        Sends one query and returns the envelope of the answer.
+    query : RMAParameters
+        Without a page. Its `order` should make the sequence of rows definite.
+
+    Warns
+    -----
+    RowShortfallWarning
+        Fewer rows arrived than the service had promised.
+
+    Raises
+    ------
+    RMAError, ServiceError
+        The service refused, or no usable answer could be had.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: set[Any] = set()
+    start, total, repeated = query.start_row or 0, 0, 0
+    while True:
+        page = replace(query, start_row=start, num_rows=query.num_rows or PAGE)
+        envelope = ask(page)
+        msg = envelope.get("msg")
+        if not isinstance(msg, list):
+            raise RMAError(f"The service answered {msg!r} instead of rows to {page}.")
+        total = max(total, _count(envelope, "total_rows"))
+        for row in msg:
+            if not isinstance(row, dict):
+                continue
+            key = row.get("id")
+            if key is not None and key in seen:
+                repeated += 1
+                continue
+            seen.add(key)
+            rows.append(row)
+        # num_rows counts joined rows where msg is folded; either may be the larger one.
+        start += max(len(msg), _count(envelope, "num_rows")) if msg else 0
+        if not msg or start >= total:
+            break
+    promised = total - (query.start_row or 0)
+    if len(rows) + repeated < promised:
+        warnings.warn(
+            f"The service promised {promised} rows and sent {len(rows)} for {query}.",
+            RowShortfallWarning,
+            stacklevel=3,
+        )
+    return rows
+
+
+def _count(envelope: Mapping[str, Any], name: str) -> int:
+    value = envelope.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise AnswerError(f"The service's answer says {name} = {value!r}, which is no count.")
+    return value

@@ -1,0 +1,352 @@
+"""One place to ask for metadata and images: from the cache if they are there, else the service."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from atldld.errors import (
+    AtldldError,
+    DatasetNotFoundError,
+    HTTPStatusError,
+    ImageNotFoundError,
+    InvalidInputError,
+    OfflineError,
+)
+from atldld.fetch.cache import Cache, CachedImage, sha256_of
+from atldld.fetch.client import Client, Limits
+from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
+from atldld.records import SectionDataSet, SectionImage
+from atldld.settings import API_URL, Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Session", "cache_root", "check_downsample", "check_id", "default_session"]
+
+DATASET_INCLUDES = ("genes", "specimen(donor(age))", "products", "treatments", "alignment3d")
+
+
+class Session:
+    """The settings, the cache and the client, together.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        From the environment by default.
+    limits : Limits, optional
+        Time limits, retries and bounds of the client.
+    transport : httpx.BaseTransport, optional
+        Where requests go instead of the network.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        limits: Limits | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.settings = settings or Settings.from_environment()
+        self.cache = Cache(cache_root(self.settings))
+        self.client = Client(self.settings.api_url, limits=limits, transport=transport)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def get_json(self, path: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the service and return the envelope of its answer. Never cached.
+
+        Parameters
+        ----------
+        path : str
+            Such as ``"/api/v2/data/query.json"``.
+        params : mapping
+            Of the address.
+        """
+        url = self.client.url(path, params)
+        if self.settings.offline:
+            raise OfflineError(
+                "This needs a request to the service, and --offline forbids it.", url=url
+            )
+        return self.client.get_json(url)
+
+    def rma(self, query: RMAParameters) -> dict[str, Any]:
+        """Send one RMA query and return the envelope of its answer. Never cached."""
+        return self.get_json("/api/v2/data/query.json", {"criteria": str(query)})
+
+    def query(
+        self,
+        model: str,
+        criteria: Criteria,
+        include: Sequence[str] = (),
+        *,
+        order: str | None = None,
+        refresh: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return every row of a query, from the cache if it was asked before.
+
+        Parameters
+        ----------
+        model, criteria, include, order
+            See `~atldld.fetch.rma.RMAParameters`.
+        refresh : bool
+            Ask the service even so.
+
+        Raises
+        ------
+        OfflineError
+            The query is not in the cache and no request is allowed.
+        ServiceError
+            No usable answer could be had.
+        """
+        query = RMAParameters(model, criteria, include, order=order)
+        name = hashlib.sha256(str(query).encode()).hexdigest()
+        known = None if refresh else self.cache.read_document("queries", name)
+        if known is None:
+            if self.settings.offline:
+                raise OfflineError(
+                    f"The answer to {query} is not in the cache at {self.cache.root}.",
+                    hint="Ask once without --offline.",
+                )
+            known = {"query": str(query), "rows": fetch_all(self.rma, query)}
+            self.cache.write_document("queries", name, known)
+        rows: list[dict[str, Any]] = known["rows"]
+        return rows
+
+    def dataset_records(self, dataset_id: int, *, refresh: bool = False) -> dict[str, Any]:
+        """Return a data set's record and those of all its images, as the service sends them.
+
+        Parameters
+        ----------
+        dataset_id : int
+            The id of the section data set.
+        refresh : bool
+            Ask the service even if they are in the cache.
+
+        Returns
+        -------
+        dict
+            ``"section_data_set"`` (a record with its alignment3d, genes, specimen, products),
+            ``"section_images"`` (records with their alignment2d) and ``"fetched"``.
+
+        Raises
+        ------
+        InvalidInputError
+            The id is not a positive whole number.
+        DatasetNotFoundError
+            The service has no such data set.
+        OfflineError, ServiceError
+            It is not in the cache, and cannot be fetched.
+        """
+        dataset_id = check_id(dataset_id, "section data set")
+        name = str(dataset_id)
+        known = None if refresh else self.cache.read_document("datasets", name)
+        if known is None:
+            if self.settings.offline:
+                raise OfflineError(
+                    f"Section data set {dataset_id} is not in the cache at {self.cache.root}.",
+                    dataset_id=dataset_id,
+                    hint=f"Fetch it once with `atldld download dataset {dataset_id} OUT`.",
+                )
+            rows = fetch_all(
+                self.rma,
+                RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES),
+            )
+            if not rows:
+                raise DatasetNotFoundError(
+                    f"There is no section data set {dataset_id}.",
+                    dataset_id=dataset_id,
+                    hint="Search for one with `atldld search dataset --gene ACRONYM`.",
+                )
+            known = {
+                "section_data_set": rows[0],
+                "section_images": fetch_all(
+                    self.rma,
+                    RMAParameters(
+                        "SectionImage",
+                        {"data_set_id": dataset_id},
+                        ("alignment2d",),
+                        order="sub_images.id",
+                    ),
+                ),
+            }
+            self.cache.write_document("datasets", name, known)
+            known = self.cache.read_document("datasets", name) or known
+        return known
+
+    def dataset(self, dataset_id: int, *, refresh: bool = False) -> SectionDataSet:
+        """Return a data set with all its images and both alignments.
+
+        See `dataset_records` for the parameters and errors.
+        """
+        records = self.dataset_records(dataset_id, refresh=refresh)
+        return SectionDataSet.from_records(records["section_data_set"], records["section_images"])
+
+    def image_record(self, image_id: int) -> dict[str, Any]:
+        """Return the record of one section image, with its alignment2d.
+
+        Raises
+        ------
+        InvalidInputError
+            The id is not a positive whole number.
+        ImageNotFoundError
+            The service has no such image.
+        OfflineError, ServiceError
+            It is not in the cache, and cannot be fetched.
+        """
+        image_id = check_id(image_id, "section image")
+        rows = self.query("SectionImage", {"id": image_id}, ("alignment2d",))
+        if not rows:
+            raise ImageNotFoundError(
+                f"There is no section image {image_id}.",
+                image_id=image_id,
+                hint="List those of a data set with `atldld dataset info DATASET_ID`.",
+            )
+        return rows[0]
+
+    def image(
+        self, image: SectionImage, downsample: int = 0, *, expression: bool = False
+    ) -> CachedImage:
+        """Return a verified image on disk, fetching it if need be.
+
+        Parameters
+        ----------
+        image : SectionImage
+            Which one.
+        downsample : int
+            The tier: sides are the floor of size / 2^downsample.
+        expression : bool
+            The expression mask instead of the image.
+
+        Raises
+        ------
+        InvalidInputError
+            The tier does not exist. Nothing is asked.
+        ImageNotFoundError
+            There is no expression mask, or the service does not know the image.
+        OfflineError, ServiceError, CacheError
+            It is not in the cache, and cannot be fetched or kept.
+        """
+        check_downsample(image, downsample)
+        if expression and not image.has_expression_mask:
+            raise ImageNotFoundError(
+                f"Section image {image.id} has no expression mask.", image_id=image.id
+            )
+        known = self.cache.find_image(image.id, downsample, expression=expression)
+        if known is not None:
+            return known
+        what = "The expression mask of section" if expression else "Section"
+        if self.settings.offline:
+            raise OfflineError(
+                f"{what} image {image.id} at downsample {downsample} is not in the cache at "
+                f"{self.cache.root}.",
+                image_id=image.id,
+                dataset_id=image.data_set_id,
+                hint=f"Fetch it once with `atldld download image {image.id} OUT "
+                f"--downsample-img {downsample}{' -e' if expression else ''}`.",
+            )
+        params: dict[str, Any] = {"downsample": downsample}
+        if expression:
+            params["view"] = "expression"
+        url = self.client.url(f"/api/v2/section_image_download/{image.id}", params)
+        try:
+            return self._download(image, downsample, expression, url)
+        except AtldldError as error:
+            error.image_id = image.id
+            error.dataset_id = image.data_set_id
+            if isinstance(error, HTTPStatusError) and error.status_code == 404:
+                raise ImageNotFoundError(
+                    f"{what} image {image.id} is unknown to the service (status 404).",
+                    image_id=image.id,
+                    dataset_id=image.data_set_id,
+                    url=url,
+                ) from None
+            raise
+
+    def _download(
+        self, image: SectionImage, downsample: int, expression: bool, url: str
+    ) -> CachedImage:
+        # Here, not at the top: asking for metadata needs no image library.
+        from atldld.fetch.images import verify
+
+        width, height = image.size(downsample)
+        with self.cache.new_image(image.id, downsample, expression=expression) as new:
+            file, temporary, keep = new
+            self.client.download(url, file, lambda: verify(temporary, width, height, url=url))
+            return keep(width=width, height=height, sha256=sha256_of(temporary), url=url)
+
+
+def cache_root(settings: Settings) -> Path:
+    """Return the folder of the cache for one service.
+
+    What another service than the Allen Institute's answers is kept apart: the demo archive serves
+    made-up pixels under genuine ids, which must never be taken for the real ones.
+    """
+    if settings.api_url == API_URL:
+        return settings.cache_dir
+    host = urlsplit(settings.api_url).netloc.rpartition("@")[2]
+    return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host)
+
+
+def check_id(value: int | str, what: str) -> int:
+    """Return an id as an `int`, or say that it is none.
+
+    Raises
+    ------
+    InvalidInputError
+        The value is not a positive whole number.
+    """
+    try:
+        number = int(value)
+        exact = number == float(value)
+    except (TypeError, ValueError, OverflowError):
+        number, exact = 0, False
+    if isinstance(value, bool) or not exact or number < 1:
+        raise InvalidInputError(
+            f"{value!r} is not the id of a {what}: ids are positive whole numbers."
+        )
+    return number
+
+
+def check_downsample(image: SectionImage, downsample: int) -> None:
+    """Say which tiers an image has, unless this is one of them.
+
+    Raises
+    ------
+    InvalidInputError
+        It is not.
+    """
+    highest = image.highest_downsample
+    if (
+        isinstance(downsample, bool)
+        or not isinstance(downsample, int)
+        or not (0 <= downsample <= highest)
+    ):
+        raise InvalidInputError(
+            f"The downsample is {downsample!r}, but section image {image.id} has the tiers 0 to "
+            f"{highest} (each halves the sides of the one before).",
+            image_id=image.id,
+        )
+
+
+@lru_cache(maxsize=8)
+def _session(settings: Settings) -> Session:
+    return Session(settings)
+
+
+def default_session() -> Session:
+    """Return the session for the settings in the environment; the same one for the same ones."""
+    return _session(Settings.from_environment())

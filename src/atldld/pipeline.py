@@ -1,0 +1,69 @@
+"""Fetching ahead and working in parallel, with results in order and memory bounded."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["default_jobs", "fetch_then_work"]
+
+Item = TypeVar("Item")
+Fetched = TypeVar("Fetched")
+Result = TypeVar("Result")
+
+
+def default_jobs() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def fetch_then_work(
+    items: Sequence[Item],
+    fetch: Callable[[Item], Fetched],
+    work: Callable[[Item, Fetched], Result],
+    *,
+    fetchers: int,
+    workers: int,
+) -> Iterator[Result]:
+    """Yield ``work(item, fetch(item))`` for each item, in order.
+
+    Fetching leaves its bytes on disk and runs as far ahead as it can, so the line never waits for
+    the cores. Work holds pixels, so no more than ``workers + 1`` results exist at a time. An
+    exception of either is raised where its result would be yielded; leaving the loop cancels
+    what has not begun.
+
+    Parameters
+    ----------
+    items : sequence
+        What to do, in order.
+    fetch, work : callable
+        Both are called in threads.
+    fetchers, workers : int
+        How many threads each has.
+    """
+    fetching = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
+    working = ThreadPoolExecutor(workers, thread_name_prefix="work")
+    try:
+        fetched = deque(fetching.submit(fetch, item) for item in items)
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(working.submit(_work_on, work, item, fetched.popleft()))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        fetching.shutdown(wait=False, cancel_futures=True)
+        working.shutdown(wait=False, cancel_futures=True)
+
+
+def _work_on(
+    work: Callable[[Item, Fetched], Result], item: Item, arriving: Future[Fetched]
+) -> Result:
+    return work(item, arriving.result())

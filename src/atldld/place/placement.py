@@ -1,0 +1,240 @@
+"""The stored two-step alignment of a section, as one exact, vectorised map each way.
+
+With image pixel (x, y), section number n and section thickness t in µm::
+
+    [vx, vy]  = [[tsv_00, tsv_01], [tsv_02, tsv_03]] @ [x, y] + [tsv_04, tsv_05]
+    s         = n · t
+    [p, i, r] = R(tvr_00 … tvr_08) @ [vx, vy, s] + [tvr_09, tvr_10, tvr_11]
+
+and back with ``trv`` and ``tvs``. This is what the service's ``image_to_reference`` and
+``reference_to_image`` compute, with plain pixel coordinates: no half-pixel shift, no flip.
+
+The stored matrices have six digits, so the way back is not the exact inverse of the way there;
+each is used in its own direction, as the service does. Round trips of genuine sections close
+within 0.12 µm and 0.06 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from atldld.errors import AlignmentMissingError
+from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
+from atldld.spaces import Plane, check_points
+
+__all__ = ["Placement", "SectionGeometry"]
+
+Matrix = NDArray[np.float64]
+
+IMAGE_FRAME = "(x, y) in full-resolution pixels of the section's box, origin upper left"
+REFERENCE_FRAME = "(p, i, r) in µm of the reference space"
+
+
+@dataclass(frozen=True, slots=True)
+class SectionGeometry:
+    """How a section lies in the reference space.
+
+    Attributes
+    ----------
+    corners : numpy.ndarray, shape (4, 3), float64
+        Reference coordinates, in µm, of the image's corners (0, 0), (w, 0), (w, h), (0, h).
+    centre : numpy.ndarray, shape (3,), float64
+        Reference coordinates of the image's centre, in µm.
+    normal : numpy.ndarray, shape (3,), float64
+        Unit vector across the section, pointing along the growing reference axis.
+    tilt : float
+        Angle between the section and the plane it is named after, in degrees.
+    depth_range : tuple of 2 float
+        Smallest and largest coordinate, in µm, along the axis that the plane cuts across.
+    """
+
+    corners: Matrix
+    centre: Matrix
+    normal: Matrix
+    tilt: float
+    depth_range: tuple[float, float]
+
+    @property
+    def depth_swept(self) -> float:
+        """How far, in µm, the section runs along the axis that its plane cuts across."""
+        return self.depth_range[1] - self.depth_range[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """Where one section lies in the reference space.
+
+    Parameters
+    ----------
+    forward : array-like, shape (3, 3)
+        ``[p, i, r] = forward @ [x, y, 1]``: image pixels → reference µm.
+    backward : array-like, shape (3, 4)
+        ``[x, y, n] = backward @ [p, i, r, 1]``: reference µm → image pixels and the (fractional)
+        section number at which the point lies.
+    """
+
+    forward: Matrix
+    backward: Matrix
+
+    @classmethod
+    def from_alignments(
+        cls,
+        alignment2d: Alignment2d,
+        alignment3d: Alignment3d,
+        section_number: int,
+        section_thickness: float,
+    ) -> Placement:
+        """Compose the two steps.
+
+        Parameters
+        ----------
+        alignment2d, alignment3d : Alignment2d, Alignment3d
+            As stored.
+        section_number : int
+            The section's number.
+        section_thickness : float
+            In µm.
+        """
+        tsv = np.reshape(alignment2d.tsv[:4], (2, 2))
+        tvs = np.reshape(alignment2d.tvs[:4], (2, 2))
+        tvr = np.reshape(alignment3d.tvr[:9], (3, 3))
+        trv = np.reshape(alignment3d.trv[:9], (3, 3))
+
+        to_volume = np.zeros((3, 3))
+        to_volume[:2, :2] = tsv
+        to_volume[:, 2] = *alignment2d.tsv[4:], section_number * section_thickness
+        forward = tvr @ to_volume
+        forward[:, 2] += alignment3d.tvr[9:]
+
+        from_reference = np.column_stack((trv, alignment3d.trv[9:]))
+        backward = np.empty((3, 4))
+        backward[:2] = tvs @ from_reference[:2]
+        backward[:2, 3] += alignment2d.tvs[4:]
+        backward[2] = from_reference[2] / section_thickness
+        return cls(forward, backward)
+
+    @classmethod
+    def of(cls, dataset: SectionDataSet, image: SectionImage) -> Placement:
+        """Return the placement of one image of a data set.
+
+        Raises
+        ------
+        AlignmentMissingError
+            The data set's or the image's alignment is missing.
+        """
+        alignment3d, thickness = dataset.check_alignment()
+        if image.alignment2d is None:
+            raise AlignmentMissingError(
+                f"Section image {image.id} has no alignment2d, so it cannot be placed in the "
+                "reference space.",
+                dataset_id=dataset.id,
+                image_id=image.id,
+            )
+        return cls.from_alignments(image.alignment2d, alignment3d, image.section_number, thickness)
+
+    @classmethod
+    def from_records(
+        cls, section_data_set: Mapping[str, Any], section_image: Mapping[str, Any]
+    ) -> Placement:
+        """Return the placement for two records as the service sends them."""
+        dataset = SectionDataSet.from_records(section_data_set, [])
+        return cls.of(dataset, SectionImage.from_record(section_image))
+
+    def to_reference(self, xy: ArrayLike) -> Matrix:
+        """Map image pixels to the reference space.
+
+        Parameters
+        ----------
+        xy : array-like, shape (..., 2)
+            (x, y) in full-resolution pixels of the section's own box, origin upper left, whatever
+            tier is shown. Pixel (0, 0) has its centre at (0, 0).
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            (p, i, r) in µm.
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, or coordinates that are not finite.
+        """
+        points = check_points(xy, 2, IMAGE_FRAME)
+        out: Matrix = points @ self.forward[:, :2].T
+        out += self.forward[:, 2]
+        return out
+
+    def to_image(self, pir: ArrayLike) -> Matrix:
+        """Map reference coordinates to image pixels, dropping the distance to the section.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 2), float64
+            (x, y) in full-resolution pixels of the section's own box, origin upper left.
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, or coordinates that are not finite.
+        """
+        return self._back(pir, slice(0, 2))
+
+    def section_numbers(self, pir: ArrayLike) -> Matrix:
+        """Return the fractional section number at which reference points lie.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (...), float64
+            Depth in the volume divided by the section thickness. It is the same for every
+            section of a data set.
+        """
+        return self._back(pir, slice(2, 3))[..., 0]
+
+    def _back(self, pir: ArrayLike, rows: slice) -> Matrix:
+        points = check_points(pir, 3, REFERENCE_FRAME)
+        out: Matrix = points @ self.backward[rows, :3].T
+        out += self.backward[rows, 3]
+        return out
+
+    def geometry(self, width: float, height: float, plane: Plane) -> SectionGeometry:
+        """Describe how the section lies in the reference space.
+
+        Parameters
+        ----------
+        width, height : float
+            Size of the image at full resolution, in pixels.
+        plane : Plane
+            The plane of section that the tilt and the depth are counted from.
+        """
+        corners = self.to_reference([(0, 0), (width, 0), (width, height), (0, height)])
+        normal = np.cross(self.forward[:, 0], self.forward[:, 1])
+        normal /= np.linalg.norm(normal)
+        axis = plane.depth_axis
+        if normal[axis] < 0:
+            normal = -normal
+        depths = corners[:, axis]
+        return SectionGeometry(
+            corners=corners,
+            centre=self.to_reference([width / 2, height / 2]),
+            normal=normal,
+            # the arctangent keeps its digits near 0, where the arccosine loses half of them
+            tilt=float(
+                np.degrees(np.arctan2(np.linalg.norm(np.delete(normal, axis)), normal[axis]))
+            ),
+            depth_range=(float(depths.min()), float(depths.max())),
+        )

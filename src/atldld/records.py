@@ -1,0 +1,296 @@
+"""The service's records as small frozen values.
+
+Only the columns that the package works with are named here; everything that the service sent is
+kept as it came in the cache. Unknown keys are ignored, and what may be missing is optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from atldld.errors import AlignmentMissingError, AnswerError
+
+T = TypeVar("T")
+
+__all__ = [
+    "Alignment2d",
+    "Alignment3d",
+    "Gene",
+    "SectionDataSet",
+    "SectionImage",
+    "SkippedImage",
+]
+
+
+class Alignment2d(msgspec.Struct, frozen=True):
+    """The 2-D affine of a section image, both ways, as stored (six digits).
+
+    Attributes
+    ----------
+    tsv : tuple of 6 float
+        Image pixels → volume µm: ``[vx, vy] = [[t0, t1], [t2, t3]] @ [x, y] + [t4, t5]``.
+    tvs : tuple of 6 float
+        Volume µm → image pixels, in the same order.
+    """
+
+    tsv: tuple[float, ...]
+    tvs: tuple[float, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | None) -> Alignment2d | None:
+        """Read ``tsv_00`` … ``tvs_05``; `None` where any of them is missing."""
+        tsv, tvs = _numbers(record, "tsv", 6), _numbers(record, "tvs", 6)
+        return None if tsv is None or tvs is None else cls(tsv, tvs)
+
+
+class Alignment3d(msgspec.Struct, frozen=True):
+    """The 3-D affine of a section data set, both ways, as stored (six digits).
+
+    Attributes
+    ----------
+    tvr : tuple of 12 float
+        Volume µm → reference µm: nine numbers of the matrix row by row, then the translation.
+    trv : tuple of 12 float
+        Reference µm → volume µm, in the same order.
+    """
+
+    tvr: tuple[float, ...]
+    trv: tuple[float, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | None) -> Alignment3d | None:
+        """Read ``tvr_00`` … ``trv_11``; `None` where any of them is missing."""
+        tvr, trv = _numbers(record, "tvr", 12), _numbers(record, "trv", 12)
+        return None if tvr is None or trv is None else cls(tvr, trv)
+
+
+def _numbers(record: Mapping[str, Any] | None, name: str, count: int) -> tuple[float, ...] | None:
+    values = [(record or {}).get(f"{name}_{k:02d}") for k in range(count)]
+    if any(value is None for value in values):
+        return None
+    return tuple(float(value) for value in values)  # type: ignore[arg-type]
+
+
+class Gene(msgspec.Struct, frozen=True):
+    """A gene that a data set shows."""
+
+    acronym: str | None = None
+    name: str | None = None
+    id: int | None = None
+    entrez_id: int | None = None
+
+
+class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One section image.
+
+    Attributes
+    ----------
+    id, data_set_id : int
+        The service's ids.
+    section_number : int
+        The laboratory's cutting index; times the section thickness it is the section's depth.
+    width, height : int
+        Size of the section's own box at full resolution, in pixels.
+    x, y : int
+        Upper left corner of that box on the scanned slide, in full-resolution pixels.
+    tier_count : int or None
+        How many tiers the pyramid has: downsample 0 … tier_count − 1.
+    resolution : float or None
+        Side of a full-resolution pixel, in µm.
+    failed : bool
+        The laboratory's own verdict.
+    expression_path : str or None
+        Where the service keeps the expression mask; `None` where there is none.
+    alignment2d : Alignment2d or None
+        The section's part of the registration.
+    """
+
+    id: int
+    section_number: int
+    width: int
+    height: int
+    data_set_id: int | None = None
+    x: int = 0
+    y: int = 0
+    tier_count: int | None = None
+    resolution: float | None = None
+    failed: bool = False
+    expression_path: str | None = None
+    alignment2d: Alignment2d | None = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> SectionImage:
+        """Read a record as an RMA query returns it.
+
+        Raises
+        ------
+        AnswerError
+            A column that cannot be missing is missing or of the wrong kind.
+        """
+        columns = dict(record, alignment2d=None)
+        for name in ("x", "y", "failed"):
+            if columns.get(name) is None:
+                columns.pop(name, None)
+        image = _convert(columns, cls)
+        if image.id < 1 or image.width < 1 or image.height < 1:
+            raise AnswerError(
+                f"The record of section image {image.id} has no usable size: "
+                f"{image.width} × {image.height} pixels.",
+                image_id=image.id,
+            )
+        alignment = Alignment2d.from_record(record.get("alignment2d"))
+        return msgspec.structs.replace(image, alignment2d=alignment)
+
+    @property
+    def has_expression_mask(self) -> bool:
+        """Whether the service keeps an expression mask of this section."""
+        return self.expression_path is not None
+
+    def size(self, downsample: int) -> tuple[int, int]:
+        """Return (width, height) at a tier, in pixels: the floor of size / 2^downsample."""
+        return self.width >> downsample, self.height >> downsample
+
+    @property
+    def highest_downsample(self) -> int:
+        """The coarsest tier that the service keeps."""
+        if self.tier_count is not None:
+            return max(self.tier_count - 1, 0)
+        # Tiers go down to where the longer side fits into 256 pixels.
+        return max((max(self.width, self.height) - 1).bit_length() - 8, 0)
+
+
+class SkippedImage(msgspec.Struct, frozen=True):
+    """A section image that cannot be placed, and why."""
+
+    image_id: int | None
+    section_number: int | None
+    reason: str
+
+
+class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A section data set with its images.
+
+    Attributes
+    ----------
+    id : int
+        The service's id.
+    plane_of_section_id, reference_space_id : int or None
+        As the service numbers them.
+    section_thickness : float or None
+        In µm.
+    failed : bool
+        The laboratory's own verdict.
+    genes : tuple of Gene
+        What was stained for; empty for Nissl sets.
+    specimen_name : str or None
+        The animal.
+    alignment3d : Alignment3d or None
+        The data set's part of the registration.
+    images : tuple of SectionImage
+        All usable records, by section number.
+    skipped : tuple of SkippedImage
+        Records that are no usable section images.
+    """
+
+    id: int
+    plane_of_section_id: int | None = None
+    reference_space_id: int | None = None
+    section_thickness: float | None = None
+    failed: bool = False
+    genes: tuple[Gene, ...] = ()
+    specimen_name: str | None = None
+    alignment3d: Alignment3d | None = None
+    images: tuple[SectionImage, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
+
+    @classmethod
+    def from_records(
+        cls, record: Mapping[str, Any], images: Sequence[Mapping[str, Any] | None]
+    ) -> SectionDataSet:
+        """Read a data set's record and those of its images.
+
+        Null entries, unusable records and repeated ids among the images are put into `skipped`;
+        the rest is sorted by section number, since the service keeps no order.
+
+        Raises
+        ------
+        AnswerError
+            The data set's record itself is unusable.
+        """
+        usable: dict[int, SectionImage] = {}
+        skipped: list[SkippedImage] = []
+        for entry in images:
+            if entry is None:
+                skipped.append(SkippedImage(None, None, "the service sent a null record"))
+                continue
+            try:
+                image = SectionImage.from_record(entry)
+            except AnswerError as error:
+                image_id = entry.get("id")
+                skipped.append(
+                    SkippedImage(
+                        image_id if isinstance(image_id, int) else None, None, error.message
+                    )
+                )
+                continue
+            usable.setdefault(image.id, image)
+        specimen = record.get("specimen") or {}
+        columns = {
+            "id": record.get("id"),
+            "plane_of_section_id": record.get("plane_of_section_id"),
+            "reference_space_id": record.get("reference_space_id"),
+            "section_thickness": record.get("section_thickness"),
+            "failed": bool(record.get("failed")),
+            "genes": [gene for gene in record.get("genes") or () if gene],
+            "specimen_name": specimen.get("name") if isinstance(specimen, Mapping) else None,
+        }
+        return msgspec.structs.replace(
+            _convert(columns, cls),
+            alignment3d=Alignment3d.from_record(record.get("alignment3d")),
+            images=tuple(sorted(usable.values(), key=lambda image: image.section_number)),
+            skipped=tuple(skipped),
+        )
+
+    def image(self, image_id: int) -> SectionImage:
+        """Return the image of that id.
+
+        Raises
+        ------
+        KeyError
+            The data set has no such image.
+        """
+        for image in self.images:
+            if image.id == image_id:
+                return image
+        raise KeyError(image_id)
+
+    def check_alignment(self) -> tuple[Alignment3d, float]:
+        """Return the 3-D alignment and the section thickness in µm, or say which is missing.
+
+        Raises
+        ------
+        AlignmentMissingError
+            ``alignment3d`` or ``section_thickness`` is missing.
+        """
+        if self.alignment3d is None or not self.section_thickness:
+            field = "alignment3d" if self.alignment3d is None else "section_thickness"
+            raise AlignmentMissingError(
+                f"Section data set {self.id} has no {field}, so its sections cannot be placed in "
+                "the reference space.",
+                dataset_id=self.id,
+                hint="The images themselves can still be had with `atldld download image`.",
+            )
+        return self.alignment3d, self.section_thickness
+
+
+def _convert(columns: Mapping[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(columns, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise AnswerError(
+            f"The service sent an unusable {kind.__name__} record "
+            f"(id {columns.get('id')}): {error}."
+        ) from None

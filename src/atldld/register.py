@@ -1,0 +1,262 @@
+"""Sections on the reference grid: what is asked for, planned, fetched and warped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
+from atldld.fetch.images import decode
+from atldld.fetch.session import check_downsample
+from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.spaces import Grid, Layout
+from atldld.warp.background import background_of
+from atldld.warp.displacement import DisplacementField
+from atldld.warp.planes import OutputPlane, PlaneKind, choose_downsample, tier_matrix
+from atldld.warp.resample import resample
+
+if TYPE_CHECKING:
+    from atldld.fetch.cache import CachedImage
+    from atldld.sections import Section
+
+__all__ = ["Files", "Job", "Recipe", "RegisteredSection", "fetch", "register", "run", "warp"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How sections are to be shown. The arguments are those of `DataSet.register`.
+
+    Attributes
+    ----------
+    resolution : float
+        Side of an output pixel, in µm.
+    plane : {"oblique", "parallel"}
+        See `atldld.warp.planes`.
+    downsample : int or "auto"
+        The tier of the images.
+    expression : bool
+        Whether the expression masks are wanted too.
+    detection_xy : array-like, shape (2,), optional
+        For ``"parallel"``: full-resolution pixel where the third coordinate is taken.
+    layout : {"anatomical", "0.3"}
+        See `atldld.spaces.Plane.axes`.
+    """
+
+    resolution: float = 25
+    plane: PlaneKind = "oblique"
+    downsample: int | Literal["auto"] = "auto"
+    expression: bool = False
+    detection_xy: ArrayLike | None = None
+    layout: Layout = "anatomical"
+
+    def plan(self, section: Section) -> Job:
+        """Return what is to be done for one section.
+
+        Raises
+        ------
+        InvalidInputError
+            The resolution, the plane, the tier or the point makes no sense.
+        """
+        grid = Grid(section.plane, self.resolution, self.layout)
+        image = section.image
+        if self.plane == "oblique":
+            plane = OutputPlane.oblique(section.placement, grid)
+        elif self.plane == "parallel":
+            point = self.detection_xy
+            if point is None:
+                point = (image.width / 2, image.height / 2)
+            plane = OutputPlane.parallel(section.placement, grid, point)
+        else:
+            raise InvalidInputError(
+                f"The plane is {self.plane!r}, but must be 'oblique' or 'parallel'."
+            )
+        if self.downsample == "auto":
+            downsample = choose_downsample(plane.to_image, image.highest_downsample)
+        else:
+            downsample = self.downsample
+            check_downsample(image, downsample)
+        return Job(section, plane, downsample, self.expression)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What is to be done for one section."""
+
+    section: Section
+    plane: OutputPlane
+    downsample: int
+    expression: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The verified files of one section.
+
+    Attributes
+    ----------
+    image : CachedImage
+        The section image.
+    mask : CachedImage or None
+        The expression mask, if it was wanted and there is one.
+    mask_problem : str or None
+        Why there is no mask although it was wanted.
+    mask_failed : bool
+        Whether the mask should exist but could not be had.
+    """
+
+    image: CachedImage
+    mask: CachedImage | None = None
+    mask_problem: str | None = None
+    mask_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegisteredSection:
+    """One section on the reference grid.
+
+    Attributes
+    ----------
+    section : Section
+        Which one.
+    plane : OutputPlane
+        Which point of the brain each pixel shows.
+    downsample : int
+        The tier that was used.
+    image : numpy.ndarray, shape (rows, columns, 3), uint8
+        RGB; rows and columns run along the axes that ``plane.grid.axis_names`` tells, pixel k's
+        centre being at (k + ½) · resolution µm.
+    mask : numpy.ndarray, shape (rows, columns, 3), uint8, or None
+        The expression mask on the same grid, on black.
+    background : tuple of 3 float
+        The colour around the tissue, which fills what the section does not cover.
+    files : Files
+        Where the pixels came from.
+    """
+
+    section: Section
+    plane: OutputPlane
+    downsample: int
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None
+    background: tuple[float, float, float]
+    files: Files
+
+    @property
+    def id(self) -> int:
+        """The id of the section image."""
+        return self.section.id
+
+    def displacement_field(self) -> DisplacementField:
+        """Return the displacement field that takes the tier's image to this grid.
+
+        It is made anew at each call; the picture itself needs none. Its displacements are in
+        pixels of the tier `downsample`.
+        """
+        return DisplacementField.from_matrix(
+            tier_matrix(self.plane.to_image, self.downsample), self.plane.grid.shape
+        )
+
+    def __repr__(self) -> str:
+        rows, columns = self.plane.grid.shape
+        step = f"{self.plane.grid.resolution:g}"
+        return f"<RegisteredSection {self.id}, {rows} × {columns} pixels of {step} µm>"
+
+
+def fetch(job: Job) -> Files:
+    """Have the verified files of one section on disk.
+
+    Raises
+    ------
+    ServiceError, NotFoundError, CacheError
+        The image cannot be had. A mask that cannot be had is told in the result.
+    """
+    session, image = job.section.session, job.section.image
+    fetched = session.image(image, job.downsample)
+    if not job.expression:
+        return Files(fetched)
+    if not image.has_expression_mask:
+        return Files(fetched, mask_problem="it has no expression mask")
+    try:
+        return Files(fetched, session.image(image, job.downsample, expression=True))
+    except AtldldError as error:
+        return Files(fetched, mask_problem=str(error), mask_failed=True)
+
+
+def warp(job: Job, files: Files) -> RegisteredSection:
+    """Decode the files of one section and lay them out on the reference grid."""
+    matrix = tier_matrix(job.plane.to_image, job.downsample)
+    shape = job.plane.grid.shape
+    pixels = decode(files.image.path)
+    background = background_of(pixels)
+    image = resample(pixels, matrix, shape, background)
+    del pixels  # may be large, and the mask comes next
+    mask = None
+    if files.mask is not None:
+        mask = resample(decode(files.mask.path), matrix, shape, (0, 0, 0))
+    return RegisteredSection(job.section, job.plane, job.downsample, image, mask, background, files)
+
+
+def run(
+    jobs_to_do: Sequence[Job],
+    finish: Callable[[RegisteredSection], Result],
+    *,
+    jobs: int | None = None,
+) -> Iterator[tuple[Job, Result | AtldldError]]:
+    """Fetch, warp and finish sections in parallel; yield each with its result or its error.
+
+    Parameters
+    ----------
+    jobs_to_do : sequence of Job
+        In the order in which results are wanted.
+    finish : callable
+        Called in the worker's thread with each section, such as to write it.
+    jobs : int, optional
+        Worker threads; the number of cores by default.
+    """
+    if not jobs_to_do:
+        return
+
+    def fetch_or_error(job: Job) -> Files | AtldldError:
+        try:
+            return fetch(job)
+        except AtldldError as error:
+            return error
+
+    def work(job: Job, files: Files | AtldldError) -> tuple[Job, Result | AtldldError]:
+        if isinstance(files, AtldldError):
+            return job, files
+        try:
+            return job, finish(warp(job, files))
+        except AtldldError as error:
+            return job, error
+
+    yield from fetch_then_work(
+        jobs_to_do,
+        fetch_or_error,
+        work,
+        fetchers=jobs_to_do[0].section.session.client.limits.in_flight,
+        workers=jobs or default_jobs(),
+    )
+
+
+def register(jobs_to_do: Sequence[Job], *, jobs: int | None = None) -> Iterator[RegisteredSection]:
+    """Yield registered sections in order; see `atldld.sections.DataSet.register`."""
+    failed: list[tuple[Job, AtldldError]] = []
+    for job, result in run(jobs_to_do, lambda section: section, jobs=jobs):
+        if isinstance(result, AtldldError):
+            failed.append((job, result))
+        else:
+            yield result
+    for job, error in failed:
+        warnings.warn(
+            f"Section {job.section.number} is left out: {error}",
+            SkippedImageWarning,
+            stacklevel=2,
+        )

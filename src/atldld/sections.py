@@ -1,0 +1,292 @@
+"""Data sets and sections as people work with them: records, placements and images together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from atldld.errors import InvalidInputError, UnsupportedPlaneError
+from atldld.fetch.session import Session, default_session
+from atldld.place import Placement, SectionGeometry
+from atldld.records import SectionDataSet, SectionImage, SkippedImage
+from atldld.spaces import PLACED_SPACES, Plane
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from atldld.register import RegisteredSection
+    from atldld.warp.planes import PlaneKind
+
+__all__ = ["DataSet", "Section", "open_dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """One placed section of a data set.
+
+    Attributes
+    ----------
+    image : SectionImage
+        The service's record.
+    placement : Placement
+        Where the section lies.
+    plane : Plane
+        The plane of section of its data set.
+    session : Session
+        Where its pixels come from.
+    """
+
+    image: SectionImage
+    placement: Placement
+    plane: Plane
+    session: Session
+
+    @property
+    def id(self) -> int:
+        """The id of the section image."""
+        return self.image.id
+
+    @property
+    def number(self) -> int:
+        """The section number."""
+        return self.image.section_number
+
+    def to_reference(self, xy: ArrayLike) -> NDArray[np.float64]:
+        """Map image pixels to the reference space; see `Placement.to_reference`.
+
+        Parameters
+        ----------
+        xy : array-like, shape (..., 2)
+            (x, y) in full-resolution pixels of the section's box, origin upper left.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            (p, i, r) in µm.
+        """
+        return self.placement.to_reference(xy)
+
+    def to_image(self, pir: ArrayLike) -> NDArray[np.float64]:
+        """Map reference coordinates to image pixels; see `Placement.to_image`.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 2), float64
+            (x, y) in full-resolution pixels of the section's box, origin upper left.
+        """
+        return self.placement.to_image(pir)
+
+    @property
+    def geometry(self) -> SectionGeometry:
+        """Corners, centre, normal, tilt and depth of the section."""
+        return self.placement.geometry(self.image.width, self.image.height, self.plane)
+
+    def pixels(self, downsample: int = 0, *, expression: bool = False) -> NDArray[np.uint8]:
+        """Return the section's image as the service keeps it, fetching it if need be.
+
+        Parameters
+        ----------
+        downsample : int
+            The tier.
+        expression : bool
+            The expression mask instead.
+
+        Returns
+        -------
+        numpy.ndarray, shape (height, width, 3), uint8
+            RGB.
+        """
+        from atldld.fetch.images import decode
+
+        return decode(self.session.image(self.image, downsample, expression=expression).path)
+
+    def register(
+        self,
+        resolution: float = 25,
+        *,
+        plane: PlaneKind = "oblique",
+        downsample: int | Literal["auto"] = "auto",
+        expression: bool = False,
+        detection_xy: ArrayLike | None = None,
+    ) -> RegisteredSection:
+        """Show this section on the reference grid; see `DataSet.register`."""
+        from atldld.register import Recipe, fetch, warp
+
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
+        job = recipe.plan(self)
+        return warp(job, fetch(job))
+
+    def __repr__(self) -> str:
+        return f"<Section {self.number}, image {self.id}>"
+
+
+class DataSet:
+    """A section data set whose sections can be placed.
+
+    Parameters
+    ----------
+    record : SectionDataSet
+        The service's records.
+    session : Session
+        Where pixels come from.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The data set has no alignment3d or no section thickness.
+    UnsupportedPlaneError
+        The plane of section or the reference space is not one that can be laid out.
+    """
+
+    def __init__(self, record: SectionDataSet, session: Session) -> None:
+        self.record = record
+        self.session = session
+        self.plane = Plane.from_id(record.plane_of_section_id, dataset_id=record.id)
+        record.check_alignment()
+        space = record.reference_space_id
+        if space not in PLACED_SPACES:
+            raise UnsupportedPlaneError(
+                "reference_space_id is "
+                + ("missing" if space is None else str(space))
+                + ", but pictures can be laid out only in the adult spaces 9 and 10 (P56).",
+                dataset_id=record.id,
+                hint="The images themselves can still be had with `atldld download image`.",
+            )
+        skipped = list(record.skipped)
+        sections = []
+        for image in record.images:
+            if image.failed:
+                reason = "the laboratory marked it as failed"
+            elif image.alignment2d is None:
+                reason = "it has no alignment2d"
+            else:
+                sections.append(Section(image, Placement.of(record, image), self.plane, session))
+                continue
+            skipped.append(SkippedImage(image.id, image.section_number, reason))
+        self.sections: tuple[Section, ...] = tuple(sections)
+        self.skipped: tuple[SkippedImage, ...] = tuple(skipped)
+
+    @property
+    def id(self) -> int:
+        """The id of the section data set."""
+        return self.record.id
+
+    def __len__(self) -> int:
+        return len(self.sections)
+
+    def __iter__(self) -> Iterator[Section]:
+        return iter(self.sections)
+
+    def section(self, image_id: int) -> Section:
+        """Return the section of an image.
+
+        Raises
+        ------
+        InvalidInputError
+            The data set has no such section.
+        """
+        for section in self.sections:
+            if section.id == image_id:
+                return section
+        raise InvalidInputError(
+            f"Section data set {self.id} has no placed section image {image_id}.",
+            dataset_id=self.id,
+            image_id=image_id,
+        )
+
+    def register(
+        self,
+        resolution: float = 25,
+        *,
+        plane: PlaneKind = "oblique",
+        downsample: int | Literal["auto"] = "auto",
+        expression: bool = False,
+        detection_xy: ArrayLike | None = None,
+        sections: Sequence[Section] | None = None,
+        jobs: int | None = None,
+    ) -> Iterator[RegisteredSection]:
+        """Show every section on the reference grid, in order of section number.
+
+        Images are fetched ahead while others are decoded and warped in parallel; memory does not
+        grow with the number of sections. A section that cannot be had is left out and named in a
+        `~atldld.errors.SkippedImageWarning` when the others are done.
+
+        Parameters
+        ----------
+        resolution : float
+            Side of an output pixel, in µm.
+        plane : {"oblique", "parallel"}
+            The section's own plane, or one of constant third coordinate.
+        downsample : int or "auto"
+            The tier of the images; ``"auto"`` takes the coarsest that is at least as fine as the
+            output.
+        expression : bool
+            Warp the expression masks too.
+        detection_xy : array-like, shape (2,), optional
+            For ``"parallel"``: where on the image, in full-resolution pixels, the third
+            coordinate is taken. The image's centre by default.
+        sections : sequence of Section, optional
+            Only these.
+        jobs : int, optional
+            Threads that decode and warp; the number of cores by default.
+
+        Yields
+        ------
+        RegisteredSection
+            The picture, the mask, the plane.
+
+        Raises
+        ------
+        InvalidInputError
+            A resolution, tier or point that makes no sense. Nothing is asked.
+        """
+        from atldld.register import Recipe, register
+
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
+        chosen = self.sections if sections is None else sections
+        # Planned here and not in the generator: what makes no sense is said at once.
+        return register([recipe.plan(section) for section in chosen], jobs=jobs)
+
+    def __repr__(self) -> str:
+        genes = ", ".join(gene.acronym or "?" for gene in self.record.genes) or "no gene"
+        return f"<DataSet {self.id} ({genes}), {self.plane.value}, {len(self)} sections>"
+
+
+def open_dataset(
+    dataset_id: int, *, session: Session | None = None, refresh: bool = False
+) -> DataSet:
+    """Open a section data set: its metadata, from the cache or the service.
+
+    Parameters
+    ----------
+    dataset_id : int
+        The id of the section data set.
+    session : Session, optional
+        Where to ask; by default what the environment says.
+    refresh : bool
+        Ask the service even if the metadata is in the cache.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        The service has no such data set.
+    AlignmentMissingError, UnsupportedPlaneError
+        Its sections cannot be placed.
+    ServiceError
+        It is not in the cache, and cannot be fetched.
+
+    Examples
+    --------
+    >>> ds = open_dataset(69289763)  # doctest: +SKIP
+    >>> ds.sections[8].to_reference([(6384, 2744)])  # doctest: +SKIP
+    array([[8051.7, 2889.7, 3345.9]])
+    """
+    session = session or default_session()
+    return DataSet(session.dataset(dataset_id, refresh=refresh), session)

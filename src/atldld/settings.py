@@ -1,0 +1,101 @@
+"""Where the service and the cache are, and whether requests are allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from atldld.errors import InvalidInputError
+
+__all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
+
+API_URL = "https://api.brain-map.org"
+DOWNLOAD_URL = "https://download.alleninstitute.org"
+
+
+def default_cache_dir() -> Path:
+    """Return the folder of the cache when none is set.
+
+    ``$XDG_CACHE_HOME/atldld`` where that variable is set, as in 0.3, else the platform's own
+    place for caches. The folder is not created.
+    """
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    if xdg:
+        return Path(xdg) / "atldld"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("atldld", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that says where to ask and where to keep.
+
+    Parameters
+    ----------
+    api_url : str
+        The host of the API (``ATLDLD_API_URL``), without a path: ``/api/v2/...`` and
+        ``/grid_data/...`` are added to it.
+    download_url : str
+        The host of the informatics archive (``ATLDLD_DOWNLOAD_URL``).
+    cache_dir : pathlib.Path
+        The folder of the cache (``ATLDLD_CACHE_DIR``).
+    offline : bool
+        Make no request at all (``ATLDLD_OFFLINE``); what is not in the cache is an
+        `~atldld.errors.OfflineError`.
+
+    Raises
+    ------
+    InvalidInputError
+        An address that is not ``http://host`` or ``https://host``.
+    """
+
+    api_url: str = API_URL
+    download_url: str = DOWNLOAD_URL
+    cache_dir: Path = field(default_factory=default_cache_dir)
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("api_url", "download_url"):
+            url = getattr(self, name).rstrip("/")
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
+                raise InvalidInputError(
+                    f"{name} is {url!r}, but must be an address such as {API_URL}.",
+                    hint=f"Set ATLDLD_{name.upper()} or the option to the host alone.",
+                )
+            object.__setattr__(self, name, url)
+        object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser())
+
+    @classmethod
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        api_url: str | None = None,
+        download_url: str | None = None,
+        cache_dir: str | Path | None = None,
+        offline: bool | None = None,
+    ) -> Settings:
+        """Read the settings from the environment; arguments that are given go first.
+
+        Parameters
+        ----------
+        environ : mapping, optional
+            The environment; the process's own by default.
+        api_url, download_url, cache_dir, offline : optional
+            What goes before the environment.
+        """
+        env = os.environ if environ is None else environ
+        chosen_cache = cache_dir or env.get("ATLDLD_CACHE_DIR") or default_cache_dir()
+        if offline is None:
+            offline = env.get("ATLDLD_OFFLINE", "").lower() not in {"", "0", "false", "no"}
+        return cls(
+            api_url=api_url or env.get("ATLDLD_API_URL") or API_URL,
+            download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or DOWNLOAD_URL,
+            cache_dir=Path(chosen_cache),
+            offline=offline,
+        )

@@ -1,0 +1,212 @@
+"""Planes of section, the box of the reference space, and the grids that pictures are laid out on.
+
+Reference coordinates are (p, i, r): posterior, inferior and right, in µm from the
+anterior-superior-left corner of a box of 13200 × 8000 × 11400 µm. Reference spaces 9 and 10
+(P56) share that box; no pixel is flipped between them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError, UnsupportedPlaneError
+
+__all__ = [
+    "AXES",
+    "BOX",
+    "PLACED_SPACES",
+    "Grid",
+    "Layout",
+    "Plane",
+    "check_points",
+]
+
+AXES = ("p", "i", "r")
+"""Names of the reference axes, in order."""
+
+BOX = (13200, 8000, 11400)
+"""Size of the reference space along (p, i, r), in µm."""
+
+PLACED_SPACES = (9, 10)
+"""Ids of the reference spaces whose box is `BOX`."""
+
+Layout = Literal["anatomical", "0.3"]
+
+# The largest side that OpenCV's warps can address: their maps hold 16-bit integers.
+LARGEST_SIDE = 32766
+
+
+class Plane(Enum):
+    """A plane of section, by the reference axis that it cuts across."""
+
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+    TRANSVERSE = "transverse"
+
+    @property
+    def depth_axis(self) -> int:
+        """Index of the reference axis that it cuts across: 0 = p, 1 = i, 2 = r."""
+        return _DEPTH_AXIS[self]
+
+    def axes(self, layout: Layout = "anatomical") -> tuple[int, int]:
+        """Return the reference axes that run along the rows' and the columns' index.
+
+        Parameters
+        ----------
+        layout : {"anatomical", "0.3"}
+            ``"anatomical"`` is dorsal up: (i, r) for coronal, (i, p) for sagittal, (p, r) for
+            transverse. ``"0.3"`` lays sagittal pictures out as (p, i).
+        """
+        if self is Plane.CORONAL:
+            return 1, 2
+        if self is Plane.TRANSVERSE:
+            return 0, 2
+        return (1, 0) if layout == "anatomical" else (0, 1)
+
+    @classmethod
+    def from_id(cls, plane_of_section_id: int | None, *, dataset_id: int | None = None) -> Plane:
+        """Return the plane for the service's ``plane_of_section_id``.
+
+        Raises
+        ------
+        UnsupportedPlaneError
+            The id is missing, or stands for a plane without one axis to cut across (variable,
+            n/a, tangential).
+        """
+        try:
+            return _PLANE_OF_ID[plane_of_section_id]  # type: ignore[index]
+        except KeyError:
+            raise UnsupportedPlaneError(
+                "plane_of_section_id is "
+                + ("missing" if plane_of_section_id is None else str(plane_of_section_id))
+                + ", which is neither coronal, sagittal nor transverse; no picture can be laid "
+                "out in the reference space.",
+                dataset_id=dataset_id,
+                hint="The images themselves can still be had with `atldld download image`.",
+            ) from None
+
+
+_DEPTH_AXIS = {Plane.CORONAL: 0, Plane.SAGITTAL: 2, Plane.TRANSVERSE: 1}
+
+# The service's ids; 7 to 11 and 531107579 name the same planes with a direction of cutting.
+_PLANE_OF_ID = {
+    1: Plane.CORONAL,
+    2: Plane.SAGITTAL,
+    6: Plane.TRANSVERSE,
+    7: Plane.SAGITTAL,
+    8: Plane.SAGITTAL,
+    9: Plane.TRANSVERSE,
+    10: Plane.TRANSVERSE,
+    11: Plane.CORONAL,
+    531107579: Plane.CORONAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The pixel grid of a picture in the reference space.
+
+    Pixel k along an axis spans [k · resolution, (k + 1) · resolution) µm and its centre is at
+    (k + ½) · resolution.
+
+    Parameters
+    ----------
+    plane : Plane
+        The plane of section.
+    resolution : float
+        Side of a pixel, in µm.
+    layout : {"anatomical", "0.3"}
+        See `Plane.axes`.
+
+    Raises
+    ------
+    InvalidInputError
+        The resolution is not a positive number, or so small or large that no picture results.
+    """
+
+    plane: Plane
+    resolution: float
+    layout: Layout = "anatomical"
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.resolution) and self.resolution > 0):
+            raise InvalidInputError(
+                f"The resolution is {self.resolution}, but must be a positive number of µm."
+            )
+        sides = [BOX[axis] / self.resolution for axis in (self.row_axis, self.column_axis)]
+        if min(sides) < 1 or max(sides) > LARGEST_SIDE:
+            raise InvalidInputError(
+                f"At a resolution of {self.resolution} µm a picture of the {self.plane.value} "
+                f"plane has {sides[0]:.4g} × {sides[1]:.4g} pixels, but each side must have "
+                f"1 to {LARGEST_SIDE}.",
+                hint="Use a resolution from 1 to some hundreds of µm.",
+            )
+
+    @property
+    def row_axis(self) -> int:
+        """Reference axis along which the row index grows."""
+        return self.plane.axes(self.layout)[0]
+
+    @property
+    def column_axis(self) -> int:
+        """Reference axis along which the column index grows."""
+        return self.plane.axes(self.layout)[1]
+
+    @property
+    def depth_axis(self) -> int:
+        """Reference axis across the picture."""
+        return self.plane.depth_axis
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns: the whole pixels that fit into the reference box."""
+        rows, columns = (
+            # the small addition keeps 8000 / 12.5 and its like from losing a row to rounding
+            math.floor(BOX[axis] / self.resolution + 1e-9)
+            for axis in (self.row_axis, self.column_axis)
+        )
+        return rows, columns
+
+    @property
+    def axis_names(self) -> tuple[str, str]:
+        """Names of the axes of rows and columns, such as ``("i", "r")``."""
+        return AXES[self.row_axis], AXES[self.column_axis]
+
+
+def check_points(points: object, dimensions: int, what: str) -> NDArray[np.float64]:
+    """Return points as float64, or say what was expected.
+
+    Parameters
+    ----------
+    points : array-like, shape (..., dimensions)
+        The coordinates.
+    dimensions : int
+        Length of the last axis.
+    what : str
+        Frame, order and unit, for the error's sentence.
+
+    Raises
+    ------
+    InvalidInputError
+        The shape is another, or a coordinate is not a finite number.
+    """
+    try:
+        array = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError(
+            f"Coordinates must be numbers of shape (..., {dimensions}): {what}."
+        ) from None
+    if array.ndim == 0 or array.shape[-1] != dimensions:
+        raise InvalidInputError(
+            f"Coordinates have shape {array.shape}, but must have shape (..., {dimensions}): "
+            f"{what}."
+        )
+    if not np.isfinite(array).all():
+        raise InvalidInputError(f"Coordinates hold NaN or infinity, but must be finite: {what}.")
+    return array

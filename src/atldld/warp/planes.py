@@ -1,0 +1,202 @@
+"""The planes in which a section can be shown on the reference grid.
+
+``oblique``
+    Each output pixel shows the section at the point of its own plane that has the pixel's two
+    in-plane coordinates. The third one is a linear function of them.
+``parallel``
+    All output pixels share one third coordinate, as in atldld 0.3; the section is looked up where
+    the alignment projects that axis-parallel plane onto it.
+
+Both maps from output pixel to image pixel are affine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from atldld.errors import InvalidInputError
+from atldld.place import Placement
+from atldld.spaces import AXES, Grid
+
+__all__ = ["OutputPlane", "PlaneKind", "choose_downsample", "tier_matrix"]
+
+PlaneKind = Literal["oblique", "parallel"]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutputPlane:
+    """A picture's grid, and which point of the section each of its pixels shows.
+
+    Attributes
+    ----------
+    kind : {"oblique", "parallel"}
+        See the module.
+    grid : Grid
+        The pixels in the reference space.
+    to_image : numpy.ndarray, shape (2, 3), float64
+        ``[x, y] = to_image @ [column, row, 1]``: index of an output pixel (its centre) →
+        full-resolution image pixels.
+    depth : numpy.ndarray, shape (3,), float64
+        The third reference coordinate in µm: ``depth @ [row coordinate, column coordinate, 1]``,
+        with the coordinates in µm.
+    """
+
+    kind: PlaneKind
+    grid: Grid
+    to_image: Matrix
+    depth: Matrix
+
+    @classmethod
+    def oblique(cls, placement: Placement, grid: Grid) -> OutputPlane:
+        """Return the section's own plane.
+
+        The point of the section that has given in-plane coordinates is found by inverting the
+        placement's way to the reference for those two coordinates. So the way there from the
+        pixel that is shown ends exactly at the pixel's centre, which the stored six-digit way
+        back would miss by some hundredths of a µm.
+
+        Parameters
+        ----------
+        placement : Placement
+            Of the section.
+        grid : Grid
+            The pixels in the reference space.
+        """
+        forward = placement.forward
+        in_plane = np.eye(3)
+        in_plane[:2] = forward[[grid.row_axis, grid.column_axis]]
+        # [row µm, column µm, 1] -> [x, y, 1]
+        from_coordinates = np.linalg.inv(in_plane)
+        return cls(
+            "oblique",
+            grid,
+            (from_coordinates @ _coordinates_of_pixel(grid))[:2],
+            forward[grid.depth_axis] @ from_coordinates,
+        )
+
+    @classmethod
+    def parallel(cls, placement: Placement, grid: Grid, detection_xy: ArrayLike) -> OutputPlane:
+        """Return the plane of constant third coordinate through one point of the section.
+
+        Parameters
+        ----------
+        placement : Placement
+            Of the section.
+        grid : Grid
+            The pixels in the reference space.
+        detection_xy : array-like, shape (2,)
+            The point, (x, y) in full-resolution pixels of the section's box.
+        """
+        depth = placement.to_reference(detection_xy)
+        if depth.shape != (3,):
+            raise InvalidInputError(
+                f"detection_xy is {detection_xy!r}, but must be one point (x, y) in "
+                "full-resolution pixels of the section."
+            )
+        return cls.at_depth(placement, grid, float(depth[grid.depth_axis]))
+
+    @classmethod
+    def at_depth(cls, placement: Placement, grid: Grid, depth: float) -> OutputPlane:
+        """Return the plane of a given third coordinate.
+
+        Parameters
+        ----------
+        placement : Placement
+            Of the section.
+        grid : Grid
+            The pixels in the reference space.
+        depth : float
+            The third coordinate, in µm.
+        """
+        # [row µm, column µm, 1] -> [p, i, r, 1]
+        spread = np.zeros((4, 3))
+        spread[grid.row_axis, 0] = 1
+        spread[grid.column_axis, 1] = 1
+        spread[grid.depth_axis, 2] = depth
+        spread[3, 2] = 1
+        from_coordinates = placement.backward[:2] @ spread
+        return cls(
+            "parallel",
+            grid,
+            from_coordinates @ _coordinates_of_pixel(grid),
+            np.array([0.0, 0.0, depth]),
+        )
+
+    def depth_at(self, rows: ArrayLike, columns: ArrayLike) -> Matrix:
+        """Return the third reference coordinate of output pixels, in µm.
+
+        Parameters
+        ----------
+        rows, columns : array-like
+            Indices of output pixels, of shapes that broadcast.
+        """
+        step = self.grid.resolution
+        row_um = (np.asarray(rows, dtype=np.float64) + 0.5) * step
+        column_um = (np.asarray(columns, dtype=np.float64) + 0.5) * step
+        depth: Matrix = self.depth[0] * row_um + self.depth[1] * column_um + self.depth[2]
+        return depth
+
+    def describe_depth(self) -> dict[str, object]:
+        """Return the third coordinate as a linear function, in words and numbers."""
+        rows, columns = self.grid.axis_names
+        return {
+            "axis": AXES[self.grid.depth_axis],
+            rows: float(self.depth[0]),
+            columns: float(self.depth[1]),
+            "constant": float(self.depth[2]),
+            "unit": "um",
+        }
+
+
+def _coordinates_of_pixel(grid: Grid) -> Matrix:
+    """``[row µm, column µm, 1] = M @ [column, row, 1]``, for pixel centres."""
+    step = grid.resolution
+    return np.array([[0, step, step / 2], [step, 0, step / 2], [0, 0, 1]])
+
+
+def choose_downsample(to_image: Matrix, highest: int) -> int:
+    """Return the coarsest tier that is at least as fine as the output.
+
+    Parameters
+    ----------
+    to_image : numpy.ndarray, shape (2, 3)
+        Output pixel → full-resolution image pixel.
+    highest : int
+        The coarsest tier there is.
+
+    Returns
+    -------
+    int
+        The largest d ≤ `highest` whose pixels, of 2^d image pixels, are no larger than an output
+        pixel is along its shortest direction in the image; 0 if even full resolution is coarser.
+    """
+    finest = np.linalg.svd(to_image[:, :2], compute_uv=False)[-1]
+    return int(np.clip(np.floor(np.log2(max(finest, 1.0)) + 1e-9), 0, highest))
+
+
+def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
+    """Turn a map to full-resolution pixels into one to the pixels of a tier.
+
+    A tier's pixel u is the average of 2^d full-resolution pixels from 2^d·u on, so its centre is
+    at 2^d·u + (2^d − 1)/2.
+
+    Parameters
+    ----------
+    to_image : numpy.ndarray, shape (2, 3)
+        Anything → full-resolution image pixel.
+    downsample : int
+        The tier, d.
+    """
+    return shrink_source(to_image, 1 << downsample)
+
+
+def shrink_source(matrix: Matrix, factor: int) -> Matrix:
+    """Turn a map to pixels into one to the averages of factor × factor pixels."""
+    out = matrix.copy()
+    out[:, 2] -= (factor - 1) / 2
+    return out / factor
