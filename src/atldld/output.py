@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, OutputError
 from atldld.fetch.cache import CachedImage, replacing, sha256_of
+from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
+from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
 
-__all__ = ["METADATA", "Progress", "Summary", "download_dataset", "write_picture"]
+__all__ = ["METADATA", "Progress", "Summary", "download_dataset", "save_image", "write_picture"]
 
 METADATA = "metadata.json"
 
@@ -83,7 +85,6 @@ def download_dataset(
     force: bool = False,
     command_line: str | None = None,
     progress: Progress | None = None,
-    synthetic: bool = False,
 ) -> Summary:
     """Write every section of a data set, registered, into a folder.
 
@@ -113,8 +114,6 @@ def download_dataset(
         For ``metadata.json``.
     progress : callable, optional
         See `Progress`.
-    synthetic : bool
-        Whether the pixels are made up, for ``metadata.json``.
 
     Raises
     ------
@@ -142,7 +141,7 @@ def download_dataset(
         _remove(folder, before)
         before = {}
     kept = _still_there(folder, before)
-    metadata = _describe(dataset, recipe, request, plans, command_line, synthetic=synthetic)
+    metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
     _write_metadata(folder, metadata)
 
@@ -183,6 +182,52 @@ def download_dataset(
             if "note" in entry and name not in failed
         },
     )
+
+
+def save_image(
+    session: Session,
+    image_id: int,
+    folder: str | Path,
+    *,
+    downsample: int = 0,
+    expression: bool = False,
+) -> list[Path]:
+    """Write one section image as the service keeps it, as PNG.
+
+    Parameters
+    ----------
+    session : Session
+        Where it comes from.
+    image_id : int
+        The id of the section image.
+    folder : str or pathlib.Path
+        Made if need be; the files are ``<image_id>.png`` and ``<image_id>_expr.png``.
+    downsample : int
+        The tier.
+    expression : bool
+        Write the expression mask too.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    AtldldError
+        The image, or its mask, cannot be had; then nothing of it is written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, but must be a folder.", hint="Choose another name.")
+    image = SectionImage.from_record(session.image_record(image_id))
+    files = {folder / f"{image_id}.png": session.image(image, downsample)}
+    if expression:
+        files[folder / f"{image_id}_expr.png"] = session.image(image, downsample, expression=True)
+    _make_folder(folder)
+    for path, cached in files.items():
+        write_picture(path, decode(cached.path))
+    return list(files)
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | None = None) -> None:
@@ -322,8 +367,6 @@ def _describe(
     request: Mapping[str, Any],
     plans: list[Job],
     command_line: str | None,
-    *,
-    synthetic: bool,
 ) -> dict[str, Any]:
     from atldld import __version__
 
@@ -332,7 +375,7 @@ def _describe(
     return {
         "dataset_id": dataset.id,
         "complete": False,
-        "synthetic": synthetic,
+        "synthetic": record.synthetic,
         "atldld_version": __version__,
         "command_line": command_line,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from atldld.errors import AlignmentMissingError, AnswerError
 
 T = TypeVar("T")
+Matrix = NDArray[np.float64]
 
 __all__ = [
     "Alignment2d",
@@ -45,6 +48,16 @@ class Alignment2d(msgspec.Struct, frozen=True):
         tsv, tvs = _numbers(record, "tsv", 6), _numbers(record, "tvs", 6)
         return None if tsv is None or tvs is None else cls(tsv, tvs)
 
+    @property
+    def to_volume(self) -> Matrix:
+        """``tsv`` as a matrix, shape (2, 3): ``[vx, vy] = M @ [x, y, 1]``."""
+        return _matrix(self.tsv, 2)
+
+    @property
+    def to_image(self) -> Matrix:
+        """``tvs`` as a matrix, shape (2, 3): ``[x, y] = M @ [vx, vy, 1]``."""
+        return _matrix(self.tvs, 2)
+
 
 class Alignment3d(msgspec.Struct, frozen=True):
     """The 3-D affine of a section data set, both ways, as stored (six digits).
@@ -66,12 +79,27 @@ class Alignment3d(msgspec.Struct, frozen=True):
         tvr, trv = _numbers(record, "tvr", 12), _numbers(record, "trv", 12)
         return None if tvr is None or trv is None else cls(tvr, trv)
 
+    @property
+    def to_reference(self) -> Matrix:
+        """``tvr`` as a matrix, shape (3, 4): ``[p, i, r] = M @ [vx, vy, s, 1]``."""
+        return _matrix(self.tvr, 3)
+
+    @property
+    def to_volume(self) -> Matrix:
+        """``trv`` as a matrix, shape (3, 4): ``[vx, vy, s] = M @ [p, i, r, 1]``."""
+        return _matrix(self.trv, 3)
+
 
 def _numbers(record: Mapping[str, Any] | None, name: str, count: int) -> tuple[float, ...] | None:
     values = [(record or {}).get(f"{name}_{k:02d}") for k in range(count)]
     if any(value is None for value in values):
         return None
     return tuple(float(value) for value in values)  # type: ignore[arg-type]
+
+
+def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:
+    linear, shift = numbers[: size * size], numbers[size * size :]
+    return np.column_stack((np.reshape(linear, (size, size)), shift))
 
 
 class Gene(msgspec.Struct, frozen=True):
@@ -149,6 +177,23 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the service keeps an expression mask of this section."""
         return self.expression_path is not None
 
+    def check_alignment(self) -> Alignment2d:
+        """Return the 2-D alignment, or say that it is missing.
+
+        Raises
+        ------
+        AlignmentMissingError
+            It is.
+        """
+        if self.alignment2d is None:
+            raise AlignmentMissingError(
+                f"Section image {self.id} has no alignment2d, so it cannot be placed in the "
+                "reference space.",
+                dataset_id=self.data_set_id,
+                image_id=self.id,
+            )
+        return self.alignment2d
+
     def size(self, downsample: int) -> tuple[int, int]:
         """Return (width, height) at a tier, in pixels: the floor of size / 2^downsample."""
         return self.width >> downsample, self.height >> downsample
@@ -193,6 +238,8 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         All usable records, by section number.
     skipped : tuple of SkippedImage
         Records that are no usable section images.
+    synthetic : bool
+        Whether the pixels are made up: the demo archive's records say so, no others do.
     """
 
     id: int
@@ -205,6 +252,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
     alignment3d: Alignment3d | None = None
     images: tuple[SectionImage, ...] = ()
     skipped: tuple[SkippedImage, ...] = ()
+    synthetic: bool = False
 
     @classmethod
     def from_records(
@@ -244,6 +292,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
             "reference_space_id": record.get("reference_space_id"),
             "section_thickness": record.get("section_thickness"),
             "failed": bool(record.get("failed")),
+            "synthetic": bool(record.get("synthetic")),
             "genes": [gene for gene in record.get("genes") or () if gene],
             "specimen_name": specimen.get("name") if isinstance(specimen, Mapping) else None,
         }

@@ -24,6 +24,9 @@ __all__ = [
     "Grid",
     "Layout",
     "Plane",
+    "PlaneOfSection",
+    "ReferenceSpace",
+    "between_spaces",
     "check_points",
 ]
 
@@ -38,8 +41,94 @@ PLACED_SPACES = (9, 10)
 
 Layout = Literal["anatomical", "0.3"]
 
+
+def between_spaces(
+    pir: NDArray[np.float64], space: int | None, other: int | None
+) -> NDArray[np.float64]:
+    """Take points from one P56 reference space to another.
+
+    Spaces 9 and 10 are one space; the service mirrors left and right when it synchronises between
+    them, so that the left hemisphere's sagittal sections meet the right hemisphere's atlas. This
+    is the only place where anything is flipped.
+
+    Parameters
+    ----------
+    pir : numpy.ndarray, shape (..., 3)
+        (p, i, r) in µm.
+    space, other : int or None
+        Ids of the spaces; `None` stands for the same one as the other.
+
+    Returns
+    -------
+    numpy.ndarray, shape (..., 3), float64
+        The points themselves, or mirrored: r′ = 11400 − r.
+    """
+    if space is None or other is None or space == other:
+        return pir
+    if not {space, other} <= set(PLACED_SPACES):
+        raise InvalidInputError(
+            f"Points of reference space {space} cannot be taken to space {other}: only 9 and 10 "
+            "(P56) are known to correspond."
+        )
+    mirrored = pir.copy()
+    mirrored[..., 2] = BOX[2] - mirrored[..., 2]
+    return mirrored
+
+
 # The largest side that OpenCV's warps can address: their maps hold 16-bit integers.
 LARGEST_SIDE = 32766
+
+
+class _Named(Enum):
+    """An id of the service and its name."""
+
+    label: str
+
+    def __new__(cls, value: int, label: str) -> _Named:
+        member = object.__new__(cls)
+        member._value_ = value
+        member.label = label
+        return member
+
+    def __str__(self) -> str:
+        return self.label
+
+    @classmethod
+    def name_of(cls, value: int | None) -> str:
+        """Return the name for an id, or ``"unknown"``."""
+        return next((member.label for member in cls if member.value == value), "unknown")
+
+
+class PlaneOfSection(_Named):
+    """The service's planes of section; the value is the id, ``str()`` the name."""
+
+    CORONAL = 1, "coronal"
+    SAGITTAL = 2, "sagittal"
+    VARIABLE = 4, "variable"
+    NA = 5, "n/a"
+    TRANSVERSE = 6, "transverse"
+    LATERAL_TO_MEDIAL = 7, "Lateral to Medial"
+    MEDIAL_TO_LATERAL = 8, "Medial to Lateral"
+    VENTRAL_TO_DORSAL = 9, "Ventral to Dorsal"
+    DORSAL_TO_VENTRAL = 10, "Dorsal to Ventral"
+    CORONAL_CAUDAL_TO_ROSTRAL = 11, "Coronal (Caudal to Rostral)"
+    CORONAL_ROSTRAL_TO_CAUDAL = 531107579, "Coronal (Rostral to Caudal)"
+    TANGENTIAL = 1082279372, "Tangential"
+
+
+class ReferenceSpace(_Named):
+    """The service's reference spaces; the value is the id, ``str()`` the name."""
+
+    E11PT5_EMBRYO = 1, "E11.5 Embryo"
+    E13PT5_EMBRYO = 2, "E13.5 Embryo"
+    E15PT5_EMBRYO = 3, "E15.5 Embryo"
+    E16PT5_HEAD = 4, "E16.5 Head"
+    E18PT5_BRAIN = 5, "E18.5 Brain"
+    P4_BRAIN = 6, "P4 Brain"
+    P14_BRAIN = 7, "P14 Brain"
+    P28_BRAIN = 8, "P28 Brain"
+    P56_BRAIN = 9, "P56 Brain"
+    P56_BRAIN_LR_FLIPPED = 10, "P56 Brain, L/R Flipped"
 
 
 class Plane(Enum):
@@ -80,7 +169,7 @@ class Plane(Enum):
             n/a, tangential).
         """
         try:
-            return _PLANE_OF_ID[plane_of_section_id]  # type: ignore[index]
+            return _PLANE_OF_ID[plane_of_section_id]
         except KeyError:
             raise UnsupportedPlaneError(
                 "plane_of_section_id is "
@@ -94,17 +183,17 @@ class Plane(Enum):
 
 _DEPTH_AXIS = {Plane.CORONAL: 0, Plane.SAGITTAL: 2, Plane.TRANSVERSE: 1}
 
-# The service's ids; 7 to 11 and 531107579 name the same planes with a direction of cutting.
+# Some of the service's planes name the same cut with a direction.
 _PLANE_OF_ID = {
-    1: Plane.CORONAL,
-    2: Plane.SAGITTAL,
-    6: Plane.TRANSVERSE,
-    7: Plane.SAGITTAL,
-    8: Plane.SAGITTAL,
-    9: Plane.TRANSVERSE,
-    10: Plane.TRANSVERSE,
-    11: Plane.CORONAL,
-    531107579: Plane.CORONAL,
+    PlaneOfSection.CORONAL.value: Plane.CORONAL,
+    PlaneOfSection.CORONAL_CAUDAL_TO_ROSTRAL.value: Plane.CORONAL,
+    PlaneOfSection.CORONAL_ROSTRAL_TO_CAUDAL.value: Plane.CORONAL,
+    PlaneOfSection.SAGITTAL.value: Plane.SAGITTAL,
+    PlaneOfSection.LATERAL_TO_MEDIAL.value: Plane.SAGITTAL,
+    PlaneOfSection.MEDIAL_TO_LATERAL.value: Plane.SAGITTAL,
+    PlaneOfSection.TRANSVERSE.value: Plane.TRANSVERSE,
+    PlaneOfSection.VENTRAL_TO_DORSAL.value: Plane.TRANSVERSE,
+    PlaneOfSection.DORSAL_TO_VENTRAL.value: Plane.TRANSVERSE,
 }
 
 

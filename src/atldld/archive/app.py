@@ -16,34 +16,30 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from atldld.archive import rma
-from atldld.errors import AlignmentMissingError
-from atldld.place import Placement
-from atldld.records import SectionImage
+from atldld.errors import AlignmentMissingError, InvalidInputError
+from atldld.place import Placement, reference_to_image
+from atldld.records import SectionDataSet, SectionImage
+from atldld.spaces import ReferenceSpace
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["Application", "Source"]
+__all__ = ["Application", "Source", "View"]
 
+View = Literal["image", "expression"]
 Record = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Record]]
 
 MAX_URL = 16_384
 MAX_PARAMETERS = 100
 MAX_DATA_SETS = 100
-
-# Width of the reference space along r, in µm. Spaces 9 and 10 are its mirror images to the
-# synchronisation calls, and only to them.
-WIDTH_UM = 11_400
-MIRRORED_SPACES = {9, 10}
-REFERENCE_SPACES = range(1, 11)
 
 ENDPOINTS = (
     "/api/v2/data/query.json?criteria=model::{Model},...",
@@ -83,7 +79,7 @@ class Source(Protocol):
         self,
         image_id: int,
         downsample: int,
-        view: str,
+        view: View,
         *,
         quality: int,
         region: tuple[int, int, int, int] | None,
@@ -96,7 +92,7 @@ class Source(Protocol):
             The section image, one of the table ``SectionImage``.
         downsample : int
             Tier of the pyramid: sides are halved so many times, and rounded down.
-        view : {"primary", "expression"}
+        view : {"image", "expression"}
             The section itself or its expression mask.
         quality : int
             Quality of the JPEG, 0 to 100.
@@ -191,7 +187,7 @@ class Application:
                 )
             # The host is nobody's business here: nothing is looked up by it or redirected to it.
             answer, arguments = self._paths.bind("localhost").match(request.path, request.method)
-            if len(request.args) > MAX_PARAMETERS:
+            if request.query_string.count(b"&") >= MAX_PARAMETERS:
                 raise _bad(f"the URL has more than {MAX_PARAMETERS} parameters")
             response: Response = answer(request, **arguments)
         except _Refusal as refusal:
@@ -290,9 +286,9 @@ class Application:
         region = _region(request, image, downsample)
         body = self._source.image(image_id, downsample, view, quality=quality, region=region)
         if body is None:
+            what = "the expression mask of section" if view == "expression" else "section"
             raise _unknown(
-                f"the archive does not hold section image {image_id} at downsample {downsample}"
-                f" as the {view} view"
+                f"the archive does not hold {what} image {image_id} at downsample {downsample}"
             )
         response = Response(body, content_type="image/jpeg")
         response.set_etag(hashlib.sha256(body).hexdigest()[:32])
@@ -314,11 +310,9 @@ class Application:
         return _success({"image_to_reference": dict(zip("xyz", point, strict=True))}, 0, 1, 1)
 
     def _reference_to_image(self, request: Request, space: int) -> Response:
-        if space not in REFERENCE_SPACES:
-            raise _unknown(
-                f"there is no reference space {space}; there are {REFERENCE_SPACES[0]}"
-                f" to {REFERENCE_SPACES[-1]}"
-            )
+        known = [known.value for known in ReferenceSpace]
+        if space not in known:
+            raise _unknown(f"there is no reference space {space}; there are {known}")
         point = [_coordinate(request, name) for name in "xyz"]
         listed = request.args.get("section_data_set_ids", "").split(",")
         if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(one) for one in listed):
@@ -328,7 +322,7 @@ class Application:
             )
         tables = self._source.tables()
         found = [
-            {"image_sync": _nearest(tables, int(data_set_id), space, point)}
+            {"image_sync": _synchronise(tables, int(data_set_id), space, point)}
             for data_set_id in listed
         ]
         return _success(found, 0, len(found), len(found))
@@ -372,13 +366,16 @@ def _coordinate(request: Request, name: str) -> float:
     return float(text)
 
 
-def _view(request: Request) -> str:
+def _view(request: Request) -> View:
     # The boolean is the older spelling of view=expression.
     older = request.args.get("expression", "false").lower()
-    view = request.args.get("view", "expression" if older in ("true", "t") else "primary")
-    if older not in ("true", "t", "false", "f") or view not in ("primary", "expression"):
-        raise _bad("the views that are offered are view=expression and, without view, the section")
-    return view
+    view = request.args.get("view", "expression" if older in ("true", "t") else "image")
+    if older in ("true", "t", "false", "f"):
+        if view == "image":
+            return "image"
+        if view == "expression":
+            return "expression"
+    raise _bad("the views that are offered are view=expression and, without view, the section")
 
 
 def _region(
@@ -422,46 +419,28 @@ def _find(tables: Tables, model: str, record_id: int, what: str) -> Record:
     raise _unknown(f"the archive holds no {what} {record_id}")
 
 
-def _nearest(
+def _synchronise(
     tables: Tables, data_set_id: int, space: int, point: Sequence[float]
 ) -> dict[str, Any]:
-    """Find the section of a data set that lies nearest to a reference point."""
+    """Find a reference point on the nearest section of a data set."""
     data_set = _find(tables, "SectionDataSet", data_set_id, "section data set")
-    aligned = [
-        image
-        for image in tables["SectionImage"]
-        if image["data_set_id"] == data_set_id and image.get("alignment2d")
-    ]
-    # A data set without an answer stays in the list, as a target that failed.
-    failed = {
-        "section_data_set_id": data_set_id,
-        "section_image_id": None,
-        "section_number": None,
-        "x": None,
-        "y": None,
-    }
-    own_space = data_set.get("reference_space_id")
-    p, i, r = point
-    if space != own_space:
-        if {space, own_space} != MIRRORED_SPACES:
-            return failed
-        r = WIDTH_UM - r
+    images = [image for image in tables["SectionImage"] if image["data_set_id"] == data_set_id]
+    answer = dict.fromkeys(("section_image_id", "section_number", "x", "y"))
     try:
-        number = Placement.from_records(data_set, aligned[0]).section_numbers([(p, i, r)])[0]
-        # Of two sections equally near, the one of the smaller number.
-        image = min(
-            aligned, key=lambda one: (abs(one["section_number"] - number), one["section_number"])
+        found = reference_to_image(
+            SectionDataSet.from_records(data_set, images), [point], space=space
         )
-        ((x, y),) = Placement.from_records(data_set, image).to_image([(p, i, r)]).tolist()
-    except (AlignmentMissingError, IndexError):
-        return failed
-    return {
-        "section_data_set_id": data_set_id,
-        "section_image_id": image["id"],
-        "section_number": image["section_number"],
-        "x": x,
-        "y": y,
-    }
+    except (AlignmentMissingError, InvalidInputError):
+        # A data set without an answer stays in the list, as a target that failed.
+        pass
+    else:
+        answer = {
+            "section_image_id": int(found.image_ids[0]),
+            "section_number": int(found.section_numbers[0]),
+            "x": float(found.xy[0, 0]),
+            "y": float(found.xy[0, 1]),
+        }
+    return {"section_data_set_id": data_set_id, **answer}
 
 
 # ---- writing answers
@@ -499,7 +478,5 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> Response:
     table.writeheader()
     for row in rows:
         # Spelt as in a query, where Python would write True.
-        table.writerow(
-            {n: str(v).lower() if isinstance(v, bool) else v for n, v in row.items()}
-        )
+        table.writerow({n: str(v).lower() if isinstance(v, bool) else v for n, v in row.items()})
     return Response(text.getvalue(), content_type="text/csv; charset=utf-8")

@@ -18,13 +18,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simplejpeg
 
 from atldld.archive import brain
 from atldld.place import Placement
+from atldld.spaces import PlaneOfSection, ReferenceSpace
+
+if TYPE_CHECKING:
+    from atldld.archive.app import View
 
 __all__ = ["DEMO_DATASET_IDS", "DemoArchive"]
 
@@ -78,12 +82,14 @@ class DemoArchive:
         datasets: list[Record] = []
         images: list[Record] = []
         for dataset, own in self._datasets:
-            full = {**dataset, "section_images": own}
+            full = {**dataset, "synthetic": True, "section_images": own}
             datasets.append(full)
             images += [{**image, "data_set": full, "section_data_set": full} for image in own]
         return {
             "SectionDataSet": datasets,
             "SectionImage": images,
+            "PlaneOfSection": [{"id": plane.value, "name": str(plane)} for plane in PlaneOfSection],
+            "ReferenceSpace": [{"id": space.value, "name": str(space)} for space in ReferenceSpace],
             "Gene": list({gene["acronym"]: gene for d in datasets for gene in d["genes"]}.values()),
         }
 
@@ -91,7 +97,7 @@ class DemoArchive:
         self,
         image_id: int,
         downsample: int,
-        view: str,
+        view: View,
         *,
         quality: int,
         region: tuple[int, int, int, int] | None,
@@ -123,7 +129,7 @@ class DemoArchive:
             image["width"],
             image["height"],
             downsample,
-            view="expression" if view == "expression" else "image",
+            view=view,
             cells=self.cells,
             noise=self.noise,
             seed=image_id,
@@ -169,7 +175,7 @@ def _page_dataset() -> tuple[Record, list[Record]]:
     images = []
     for offset, original in enumerate(originals):
         width, height = PAGE_SIZE
-        alignment = {"section_image_id": PAGE_IMAGE + offset}
+        alignment: Record = {"section_image_id": PAGE_IMAGE + offset}
         for name, scale in (("tsv", PAGE_SCALE), ("tvs", 1 / PAGE_SCALE)):
             numbers = [original["alignment2d"][f"{name}_{k:02d}"] for k in range(6)]
             linear, shift = np.reshape(numbers[:4], (2, 2)), np.array(numbers[4:])

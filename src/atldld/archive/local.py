@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from atldld.archive.app import Application
 from atldld.archive.demo import DemoArchive
+from atldld.errors import AtldldError
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
+    from waitress.server import BaseWSGIServer
+
     from atldld.archive.app import Source
     from atldld.fetch.session import Session
 
-__all__ = ["in_process_session"]
+__all__ = ["in_process_session", "listen"]
 
 IN_PROCESS_URL = "http://demo.invalid"
 
@@ -37,3 +40,41 @@ def in_process_session(cache_dir: Path, source: Source | None = None) -> Session
         Settings(api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache_dir),
         transport=httpx.WSGITransport(app=application),
     )
+
+
+def listen(host: str, port: int, source: Source | None = None) -> BaseWSGIServer:
+    """Return a server that listens, and answers once its ``run()`` is called.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen at.
+    port : int
+        0 chooses a free one; see the server's ``effective_port``.
+    source : Source, optional
+        What is served; the demo archive by default.
+
+    Raises
+    ------
+    AtldldError
+        The address cannot be used.
+    """
+    from waitress.server import create_server
+
+    try:
+        return create_server(
+            Application(source or DemoArchive()),
+            host=host,
+            port=port,
+            threads=4,
+            ident="atldld",
+            connection_limit=100,
+            # questions are short, and nothing is ever uploaded
+            max_request_body_size=1 << 16,
+            max_request_header_size=1 << 16,
+        )
+    except OSError as error:
+        raise AtldldError(
+            f"Cannot listen at {host}:{port}: {error.strerror or error}.",
+            hint="Choose another port with --port; 0 takes a free one.",
+        ) from error

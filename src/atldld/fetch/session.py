@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,17 +66,14 @@ class Session:
         """Close the connections."""
         self.client.close()
 
-    def get_json(self, path: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
 
         Parameters
         ----------
-        path : str
-            Such as ``"/api/v2/data/query.json"``.
-        params : mapping
-            Of the address.
+        url : str
+            The whole address.
         """
-        url = self.client.url(path, params)
         if self.settings.offline:
             raise OfflineError(
                 "This needs a request to the service, and --offline forbids it.", url=url
@@ -85,7 +82,7 @@ class Session:
 
     def rma(self, query: RMAParameters) -> dict[str, Any]:
         """Send one RMA query and return the envelope of its answer. Never cached."""
-        return self.get_json("/api/v2/data/query.json", {"criteria": str(query)})
+        return self.get(self.client.url("/api/v2/data/query.json", {"criteria": str(query)}))
 
     def query(
         self,

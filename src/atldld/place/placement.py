@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import AlignmentMissingError
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 from atldld.spaces import Plane, check_points
 
@@ -100,21 +99,16 @@ class Placement:
         section_thickness : float
             In µm.
         """
-        tsv = np.reshape(alignment2d.tsv[:4], (2, 2))
-        tvs = np.reshape(alignment2d.tvs[:4], (2, 2))
-        tvr = np.reshape(alignment3d.tvr[:9], (3, 3))
-        trv = np.reshape(alignment3d.trv[:9], (3, 3))
+        to_volume = np.empty((3, 3))
+        to_volume[:2] = alignment2d.to_volume
+        to_volume[2] = 0, 0, section_number * section_thickness
+        forward = alignment3d.to_reference[:, :3] @ to_volume
+        forward[:, 2] += alignment3d.to_reference[:, 3]
 
-        to_volume = np.zeros((3, 3))
-        to_volume[:2, :2] = tsv
-        to_volume[:, 2] = *alignment2d.tsv[4:], section_number * section_thickness
-        forward = tvr @ to_volume
-        forward[:, 2] += alignment3d.tvr[9:]
-
-        from_reference = np.column_stack((trv, alignment3d.trv[9:]))
+        from_reference = alignment3d.to_volume
         backward = np.empty((3, 4))
-        backward[:2] = tvs @ from_reference[:2]
-        backward[:2, 3] += alignment2d.tvs[4:]
+        backward[:2] = alignment2d.to_image[:, :2] @ from_reference[:2]
+        backward[:2, 3] += alignment2d.to_image[:, 2]
         backward[2] = from_reference[2] / section_thickness
         return cls(forward, backward)
 
@@ -128,14 +122,9 @@ class Placement:
             The data set's or the image's alignment is missing.
         """
         alignment3d, thickness = dataset.check_alignment()
-        if image.alignment2d is None:
-            raise AlignmentMissingError(
-                f"Section image {image.id} has no alignment2d, so it cannot be placed in the "
-                "reference space.",
-                dataset_id=dataset.id,
-                image_id=image.id,
-            )
-        return cls.from_alignments(image.alignment2d, alignment3d, image.section_number, thickness)
+        return cls.from_alignments(
+            image.check_alignment(), alignment3d, image.section_number, thickness
+        )
 
     @classmethod
     def from_records(

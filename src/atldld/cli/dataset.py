@@ -1,0 +1,93 @@
+"""`atldld dataset`: what a data set is, and how its sections lie."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atldld.cli.options import DatasetId, asks_service, say, table
+from atldld.fetch.session import Session
+
+app = typer.Typer(help="What a data set is, and how its sections lie.", no_args_is_help=True)
+
+
+@app.command("info")
+@asks_service
+def dataset_info(session: Session, dataset_id: DatasetId) -> None:
+    """Describe a section data set and list its sections."""
+    from atldld.errors import RecordError
+    from atldld.sections import DataSet
+    from atldld.spaces import PlaneOfSection, ReferenceSpace
+
+    record = session.dataset(dataset_id)
+
+    numbers = [image.section_number for image in record.images]
+    facts = {
+        "Data set": str(record.id) + (" (failed)" if record.failed else ""),
+        "Genes": ", ".join(gene.acronym or "?" for gene in record.genes) or "none",
+        "Specimen": record.specimen_name or "unknown",
+        "Plane of section": f"{PlaneOfSection.name_of(record.plane_of_section_id)} "
+        f"(id {record.plane_of_section_id})",
+        "Reference space": f"{ReferenceSpace.name_of(record.reference_space_id)} "
+        f"(id {record.reference_space_id})",
+        "Section thickness": f"{record.section_thickness} µm",
+        "Images": f"{len(record.images)}, section numbers {min(numbers)} to {max(numbers)}"
+        if numbers
+        else "none",
+    }
+    if record.synthetic:
+        facts["Pixels"] = "SYNTHETIC, of the demo brain"
+    try:
+        dataset = DataSet(record, session)
+    except RecordError as error:
+        _print_facts(facts)
+        say(f"Not placed: {error}")
+        return
+    geometries = [section.geometry for section in dataset.sections]
+    if geometries:
+        facts["Tilt"] = f"{max(g.tilt for g in geometries):.2f}°"
+        facts["Depth swept"] = f"up to {max(g.depth_swept for g in geometries):.0f} µm a section"
+    _print_facts(facts)
+    axis = "pir"[dataset.plane.depth_axis]
+    table(
+        {"section": "right", "image": "right", "size": "right", f"{axis} (µm)": "right"},
+        [
+            [
+                str(section.number),
+                str(section.id),
+                f"{section.image.width} × {section.image.height}",
+                f"{geometry.depth_range[0]:.0f} … {geometry.depth_range[1]:.0f}",
+            ]
+            for section, geometry in zip(dataset.sections, geometries, strict=True)
+        ],
+    )
+    for skipped in dataset.skipped:
+        say(f"Image {skipped.image_id} is not placed: {skipped.reason}.")
+
+
+@app.command("preview")
+@asks_service
+def dataset_preview(
+    session: Session,
+    dataset_id: DatasetId,
+    output_dir: Annotated[
+        Path, typer.Option("-o", "--output-dir", help="Folder of the picture.", metavar="DIR")
+    ] = Path(),
+) -> None:
+    """Draw how the sections of a data set lie in the reference space."""
+    from atldld.fetch.cache import replacing
+    from atldld.plot import dataset_preview as draw
+    from atldld.sections import open_dataset
+
+    dataset = open_dataset(dataset_id, session=session)
+    figure = draw([section.geometry.corners for section in dataset.sections], dataset.plane.value)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    path = output_dir / f"dataset-{dataset_id}-preview.png"
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    typer.echo(path)
+
+
+def _print_facts(facts: dict[str, str]) -> None:
+    for heading, value in facts.items():
+        typer.echo(f"{heading + ':':<19}{value}")

@@ -1,0 +1,147 @@
+"""`atldld download`: registered data sets, and images as they are."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+
+from atldld.cli.options import DatasetId, asks_service, progress_bar, say
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.fetch.session import Session
+
+app = typer.Typer(
+    help="Download registered data sets, and images as they are.", no_args_is_help=True
+)
+
+Expression = Annotated[
+    bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
+]
+
+
+@app.command("dataset")
+@asks_service
+def download_dataset(
+    session: Session,
+    dataset_id: DatasetId,
+    output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
+    plane: Annotated[
+        Literal["oblique", "parallel"],
+        typer.Option(
+            help="The section's own plane, or one of constant third coordinate (as in 0.3)."
+        ),
+    ] = "oblique",
+    resolution: Annotated[
+        float,
+        typer.Option("--resolution", "--downsample-ref", help="Side of an output pixel, in µm."),
+    ] = 25,
+    downsample_img: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|0|1|…",
+            help="Tier of the images; auto takes the coarsest that is as fine as the output.",
+        ),
+    ] = "auto",
+    include_expression: Expression = False,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="Write each displacement field too (.npy).")
+    ] = False,
+    picture_format: Annotated[
+        Literal["png", "tiff"], typer.Option("--format", help="Of the pictures.")
+    ] = "png",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Threads that warp; all cores by default.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")
+    ] = False,
+) -> None:
+    """Write every section of a data set in the brain's reference coordinates."""
+    from atldld.output import download_dataset as write
+    from atldld.register import Recipe
+
+    layout = "0.3" if plane == "parallel" else "anatomical"
+    recipe = Recipe(
+        resolution=resolution,
+        plane=plane,
+        downsample=_downsample(downsample_img),
+        expression=include_expression,
+        layout=cast(Literal["anatomical", "0.3"], layout),
+    )
+    try:
+        with progress_bar(f"Data set {dataset_id}") as progress:
+            summary = write(
+                dataset_id,
+                output_folder,
+                recipe,
+                session=session,
+                fields=fields,
+                picture_format=picture_format,
+                jobs=jobs,
+                force=force,
+                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        session.close()
+        say("Stopped. The same command goes on from here.")
+        raise typer.Exit(130) from None
+    for image_id, reason in summary.skipped.items():
+        say(f"Image {image_id} is left out: {reason}.")
+    for image_id, reason in summary.notes.items():
+        say(f"Image {image_id} is done without its mask: {reason}.")
+    for image_id, reason in summary.failed.items():
+        say(f"Image {image_id} could not be had: {reason}")
+    already = f", {summary.kept} were there already" if summary.kept else ""
+    say(f"{summary.written} sections written{already}.")
+    typer.echo(summary.folder)
+    if not summary.complete:
+        say(f"{len(summary.failed)} could not be had; the same command tries them again.")
+        raise typer.Exit(1)
+
+
+@app.command("image")
+@asks_service
+def download_image(
+    session: Session,
+    image_ids: Annotated[
+        list[int], typer.Argument(min=1, metavar="ID...", help="Ids of section images.")
+    ],
+    output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
+    downsample_img: Annotated[
+        int, typer.Option(min=0, help="Tier: each halves the sides of the one before.")
+    ] = 0,
+    include_expression: Expression = False,
+) -> None:
+    """Write section images as the service keeps them, verified."""
+    from atldld.output import save_image
+
+    failed = 0
+    for image_id in image_ids:
+        try:
+            for path in save_image(
+                session,
+                image_id,
+                output_folder,
+                downsample=downsample_img,
+                expression=include_expression,
+            ):
+                typer.echo(path)
+        except AtldldError as error:
+            if len(image_ids) == 1:
+                raise
+            failed += 1
+            say(f"Error: {error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _downsample(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise InvalidInputError(
+            f"--downsample-img is {text!r}, but must be auto or a tier: 0, 1, 2, …"
+        )
+    return int(text)

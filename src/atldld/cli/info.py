@@ -1,0 +1,34 @@
+"""`atldld info`: the version and the cache."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atldld.settings import Settings
+
+app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
+
+
+@app.command()
+def version() -> None:
+    """Show the version."""
+    from atldld import __version__
+
+    typer.echo(f"atldld version {__version__}")
+
+
+@app.command()
+def cache(
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Show where the cache is and how large it is."""
+    from atldld.fetch.cache import Cache
+
+    folder = Settings.from_environment({}, cache_dir=cache_dir).cache_dir
+    count, size = Cache(folder).size()
+    typer.echo(f"Location: {folder}")
+    typer.echo(f"Size:     {size / 1e6:.1f} MB in {count} files")

@@ -1,0 +1,183 @@
+"""What the commands share: where to ask, and how to talk to the terminal."""
+
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atldld.errors import ServiceWarning
+from atldld.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atldld.output import Progress
+
+__all__ = ["DatasetId", "ImageId", "asks_service", "progress_bar", "say", "table", "warnings_once"]
+
+DatasetId = Annotated[int, typer.Argument(min=1, help="Id of the section data set.")]
+ImageId = Annotated[int, typer.Argument(min=1, help="Id of the section image.")]
+
+PANEL = "Where to ask and where to keep"
+
+_SERVICE_OPTIONS = {
+    "api_url": Annotated[
+        str | None,
+        typer.Option(
+            help="Host of the API.",
+            envvar="ATLDLD_API_URL",
+            show_envvar=True,
+            metavar="URL",
+            rich_help_panel=PANEL,
+        ),
+    ],
+    "download_url": Annotated[
+        str | None,
+        typer.Option(
+            help="Host of the informatics archive.",
+            envvar="ATLDLD_DOWNLOAD_URL",
+            metavar="URL",
+            rich_help_panel=PANEL,
+        ),
+    ],
+    "cache_dir": Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the cache.",
+            envvar="ATLDLD_CACHE_DIR",
+            metavar="DIR",
+            rich_help_panel=PANEL,
+        ),
+    ],
+    "offline": Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Make no request; use what is in the cache.",
+            envvar="ATLDLD_OFFLINE",
+            rich_help_panel=PANEL,
+        ),
+    ],
+}
+
+
+def asks_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it a ``session``."""
+    signature = inspect.signature(command)
+    own = [p for p in signature.parameters.values() if p.name != "session"]
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if name == "offline" else None,
+            annotation=annotation,
+        )
+        for name, annotation in _SERVICE_OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapper(**arguments: Any) -> None:
+        from atldld.fetch.session import Session
+
+        chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
+        settings = Settings.from_environment({}, **chosen)
+        with Session(settings) as session, warnings_once():
+            command(session=session, **arguments)
+
+    wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+    del wrapper.__wrapped__
+    return wrapper
+
+
+def say(text: str) -> None:
+    """Print a line for the user, beside the result: to standard error."""
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def warnings_once() -> Iterator[None]:
+    """Show the service's defects as plain sentences, each once, when the command is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield
+        finally:
+            for text in dict.fromkeys(
+                str(warning.message)
+                for warning in caught
+                if issubclass(warning.category, ServiceWarning)
+            ):
+                say(f"Warning: {text}")
+
+
+def console() -> "Console":
+    """Return a console on standard output; wide enough for a table when nobody looks."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False, highlight=False)
+
+
+def table(columns: dict[str, str], rows: list[list[str]]) -> None:
+    """Print a table; ``columns`` maps each heading to its justification."""
+    from rich import box
+    from rich.table import Table
+
+    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, justify in columns.items():
+        out.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for row in rows:
+        out.add_row(*row)
+    console().print(out)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator["Progress"]:
+    """Show a bar with rate and time left on standard error; a line now and then if no terminal."""
+    if not sys.stderr.isatty():
+        yield _progress_lines(what)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(text_format="{task.percentage:>3.0f}%", show_speed=True),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def show(done: int, total: int, last: str) -> None:
+            elapsed = bar.tasks[task].elapsed or 0
+            rate = f"{done / elapsed:.1f}/s" if elapsed > 0 else ""
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield show
+
+
+def _progress_lines(what: str) -> "Progress":
+    def show(done: int, total: int, last: str) -> None:
+        if done == total or done % max(total // 5, 1) == 0:
+            say(f"{what}: {done}/{total}")
+
+    return show

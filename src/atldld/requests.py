@@ -1,0 +1,45 @@
+"""0.3 import path for RMA queries. Nothing here is cached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atldld.errors import RMAError
+from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.fetch.session import default_session
+
+__all__ = ["RMAError", "RMAParameters", "rma", "rma_all"]
+
+
+def rma(parameters: RMAParameters) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Send one query and return one page.
+
+    Parameters
+    ----------
+    parameters : RMAParameters
+        The query.
+
+    Returns
+    -------
+    status : dict
+        The envelope without its message: ``success``, ``id``, ``start_row``, ``num_rows``,
+        ``total_rows``.
+    msg : list of dict
+        The rows.
+
+    Raises
+    ------
+    RMAError
+        The service refused the query.
+    """
+    envelope = default_session().rma(parameters)
+    msg = envelope.pop("msg")
+    return envelope, msg
+
+
+def rma_all(parameters: RMAParameters) -> list[dict[str, Any]]:
+    """Return every row of a query, page by page.
+
+    A shortfall of the service is a `~atldld.errors.RowShortfallWarning`.
+    """
+    return fetch_all(default_session().rma, parameters)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from atldld.errors import InvalidInputError, UnsupportedPlaneError
+from atldld.spaces import Grid, Plane, between_spaces, check_points
+
+
+@pytest.mark.parametrize(
+    ("plane", "names", "shape", "names_03", "shape_03"),
+    [
+        (Plane.CORONAL, ("i", "r"), (320, 456), ("i", "r"), (320, 456)),
+        (Plane.SAGITTAL, ("i", "p"), (320, 528), ("p", "i"), (528, 320)),
+        (Plane.TRANSVERSE, ("p", "r"), (528, 456), ("p", "r"), (528, 456)),
+    ],
+)
+def test_layouts(plane, names, shape, names_03, shape_03):
+    grid, old = Grid(plane, 25), Grid(plane, 25, "0.3")
+    assert (grid.axis_names, grid.shape) == (names, shape)
+    assert (old.axis_names, old.shape) == (names_03, shape_03)
+    assert {grid.row_axis, grid.column_axis, grid.depth_axis} == {0, 1, 2}
+
+
+def test_resolutions_that_do_not_divide():
+    assert Grid(Plane.CORONAL, 12.5).shape == (640, 912)
+    assert Grid(Plane.CORONAL, 7).shape == (1142, 1628)
+    assert Grid(Plane.CORONAL, 1).shape == (8000, 11400)
+    assert Grid(Plane.CORONAL, 0.4).shape == (20000, 28500)
+
+
+@pytest.mark.parametrize("resolution", [0, -25, float("nan"), float("inf"), 0.1, 9000])
+def test_bad_resolution(resolution):
+    with pytest.raises(InvalidInputError, match="µm"):
+        Grid(Plane.CORONAL, resolution)
+
+
+@pytest.mark.parametrize(
+    ("plane_id", "plane"),
+    [(1, "coronal"), (2, "sagittal"), (6, "transverse"), (8, "sagittal"), (531107579, "coronal")],
+)
+def test_plane_of_id(plane_id, plane):
+    assert Plane.from_id(plane_id).value == plane
+
+
+@pytest.mark.parametrize("plane_id", [None, 3, 4, 5, 1082279372])
+def test_unsupported_plane(plane_id):
+    with pytest.raises(UnsupportedPlaneError, match="plane_of_section_id") as caught:
+        Plane.from_id(plane_id, dataset_id=5)
+    assert caught.value.dataset_id == 5
+    assert "download image" in str(caught.value)
+
+
+def test_check_points():
+    assert check_points([[1, 2]], 2, "what").dtype == np.float64
+    for bad in (1.0, [1, 2, 3], [[1, 2], [np.nan, 1]], [[np.inf, 0]], "text", [[1], [2, 3]]):
+        with pytest.raises(InvalidInputError, match="what"):
+            check_points(bad, 2, "what")
+
+
+def test_the_flip_is_only_between_9_and_10():
+    points = np.array([[1.0, 2.0, 3000.0]])
+    assert between_spaces(points, 9, 9) is points
+    assert between_spaces(points, None, 10) is points
+    np.testing.assert_array_equal(between_spaces(points, 9, 10), [[1, 2, 8400]])
+    np.testing.assert_array_equal(between_spaces(points, 10, 9), [[1, 2, 8400]])
+    assert points[0, 2] == 3000
+    with pytest.raises(InvalidInputError, match="3"):
+        between_spaces(points, 3, 9)
