@@ -10,29 +10,30 @@ from atldld.warp.displacement import DisplacementField
 
 __all__ = ["DisplacementField", "affine", "affine_simple"]
 
-Field = NDArray[np.float32]
+Delta = NDArray[np.float64]
 
 
-def affine(shape: tuple[int, int], matrix: ArrayLike) -> tuple[Field, Field]:
-    """Return the displacements of an affine map.
+def affine(shape: tuple[int, int], matrix: ArrayLike) -> tuple[Delta, Delta]:
+    """Return the displacements of an affine (or projective) map.
 
     Parameters
     ----------
     shape : tuple of 2 int
         Rows and columns of the output.
     matrix : array-like, shape (3, 3)
-        ``[x, y, 1] = matrix @ [column, row, 1]``: output pixel → image pixel.
+        ``[x, y, 1] ~ matrix @ [column, row, 1]``: output pixel → image pixel.
 
     Returns
     -------
-    delta_x, delta_y : numpy.ndarray, shape (rows, columns), float32
+    delta_x, delta_y : numpy.ndarray, shape (rows, columns), float64
         In pixels.
     """
     array = np.asarray(matrix, dtype=np.float64)
     if array.shape != (3, 3):
         raise InvalidInputError(f"The matrix has shape {array.shape}, but must have (3, 3).")
-    field = DisplacementField.from_matrix(array[:2], shape)
-    return field.delta_x, field.delta_y
+    rows, columns = np.arange(shape[0], dtype=np.float64)[:, None], np.arange(shape[1])
+    x, y, w = (by_x * columns + by_y * rows + constant for by_x, by_y, constant in array)
+    return x / w - columns, y / w - rows
 
 
 def affine_simple(
@@ -44,7 +45,7 @@ def affine_simple(
     translation_y: float = 0,
     shear: float = 0,
     apply_centering: bool = True,
-) -> tuple[Field, Field]:
+) -> tuple[Delta, Delta]:
     """Return the displacements of an affine map given by its parts.
 
     Parameters
@@ -64,7 +65,7 @@ def affine_simple(
 
     Returns
     -------
-    delta_x, delta_y : numpy.ndarray, shape (rows, columns), float32
+    delta_x, delta_y : numpy.ndarray, shape (rows, columns), float64
         In pixels.
     """
     matrix = np.array(
@@ -84,8 +85,8 @@ def affine_simple(
     )
     if apply_centering:
         to_middle = np.eye(3)
-        to_middle[:2, 2] = -shape[1] / 2, -shape[0] / 2
+        to_middle[:2, 2] = (1 - shape[1]) / 2, (1 - shape[0]) / 2
         back = np.eye(3)
-        back[:2, 2] = shape[1] / 2, shape[0] / 2
+        back[:2, 2] = (shape[1] - 1) / 2, (shape[0] - 1) / 2
         matrix = back @ matrix @ to_middle
     return affine(shape, matrix)

@@ -74,7 +74,7 @@ class Summary:
 
 
 def download_dataset(
-    dataset_id: int,
+    dataset_id: int | str,
     folder: str | Path,
     recipe: Recipe,
     *,
@@ -167,7 +167,8 @@ def download_dataset(
             progress(done, len(plans), f"section {plan.section.number}")
     metadata["complete"] = not failed
     metadata["per_image"] = dict(
-        sorted(metadata["per_image"].items(), key=lambda entry: entry[1]["section_number"])
+        # the highest section number first, as in 0.3
+        sorted(metadata["per_image"].items(), key=lambda entry: -entry[1]["section_number"])
     )
     _write_metadata(folder, metadata)
     return Summary(
@@ -186,7 +187,7 @@ def download_dataset(
 
 def save_image(
     session: Session,
-    image_id: int,
+    image_id: int | str,
     folder: str | Path,
     *,
     downsample: int = 0,
@@ -201,7 +202,8 @@ def save_image(
     image_id : int
         The id of the section image.
     folder : str or pathlib.Path
-        Made if need be; the files are ``<image_id>.png`` and ``<image_id>_expr.png``.
+        Made if need be; the files are ``<image_id>-<downsample>.png`` and
+        ``<image_id>-<downsample>-expression.png``.
     downsample : int
         The tier.
     expression : bool
@@ -217,13 +219,16 @@ def save_image(
     AtldldError
         The image, or its mask, cannot be had; then nothing of it is written.
     """
+    image_id = check_id(image_id, "section image")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, but must be a folder.", hint="Choose another name.")
     image = SectionImage.from_record(session.image_record(image_id))
-    files = {folder / f"{image_id}.png": session.image(image, downsample)}
+    stem = f"{image_id}-{downsample}"
+    files = {folder / f"{stem}.png": session.image(image, downsample)}
     if expression:
-        files[folder / f"{image_id}_expr.png"] = session.image(image, downsample, expression=True)
+        mask = session.image(image, downsample, expression=True)
+        files[folder / f"{stem}-expression.png"] = mask
     _make_folder(folder)
     for path, cached in files.items():
         write_picture(path, decode(cached.path))
@@ -293,10 +298,12 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
     geometry = section.geometry
     rows, columns = plane.grid.shape
     image = section.image
+    coordinate = float(plane.depth_at((rows - 1) / 2, (columns - 1) / 2))
     entry: dict[str, Any] = {
         "section_number": section.number,
         # 0.3 had one number for the whole picture; for an oblique plane it is the picture's centre
-        "section_coordinate": float(plane.depth_at((rows - 1) / 2, (columns - 1) / 2)),
+        "section_coordinate": coordinate,
+        "section_coordinate_scaled": coordinate / section.thickness,
         "third_coordinate": plane.describe_depth(),
         "image_from_output": plane.to_image.tolist(),
         "image_to_reference": section.placement.forward.tolist(),
@@ -343,13 +350,18 @@ def _request(recipe: Recipe, *, fields: bool, picture_format: PictureFormat) -> 
     return {
         "version": __version__,
         "plane": recipe.plane,
-        "resolution_um": recipe.resolution,
+        "resolution_um": _plain(recipe.resolution),
         "downsample_img": recipe.downsample,
         "include_expression": recipe.expression,
         "detection_xy": None if point is None else np.asarray(point, dtype=float).tolist(),
         "fields": fields,
         "format": picture_format,
     }
+
+
+def _plain(number: float) -> float:
+    """Return a whole number as an `int`: 25, not 25.0."""
+    return int(number) if float(number).is_integer() else number
 
 
 def _difference(before: object, now: Mapping[str, Any]) -> str:
@@ -373,7 +385,7 @@ def _describe(
     record = dataset.record
     grid = plans[0].plane.grid if plans else None
     return {
-        "dataset_id": dataset.id,
+        "dataset_id": str(dataset.id),  # a text, as in 0.3
         "complete": False,
         "synthetic": record.synthetic,
         "atldld_version": __version__,
@@ -382,11 +394,11 @@ def _describe(
         "service": dataset.session.settings.api_url,
         "citation": CITATION.format(dataset_id=dataset.id),
         "request": request,
-        "downsample_ref": recipe.resolution,
+        "downsample_ref": _plain(recipe.resolution),
         "downsample_img": recipe.downsample,
         "include_expression": recipe.expression,
-        "plane_of_section": dataset.plane.value,
-        "plane_of_section_id": record.plane_of_section_id,
+        "plane_of_section": record.plane_of_section_id,
+        "plane_of_section_name": dataset.plane.value,
         "reference_space_id": record.reference_space_id,
         "section_thickness": record.section_thickness,
         "failed_data_set": record.failed,
@@ -398,7 +410,7 @@ def _describe(
         if grid is None
         else {
             "plane_kind": recipe.plane,
-            "resolution_um": recipe.resolution,
+            "resolution_um": _plain(recipe.resolution),
             "rows": grid.shape[0],
             "columns": grid.shape[1],
             "axis_of_rows": grid.axis_names[0],
@@ -440,7 +452,7 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
             raise TypeError
     except (OSError, ValueError, TypeError, KeyError):
         before, other = {}, None
-    if other != dataset_id and not force:
+    if str(other) != str(dataset_id) and not force:
         what = f"the result of data set {other}" if other else "a metadata.json of something else"
         raise OutputError(
             f"{folder} holds {what}.",

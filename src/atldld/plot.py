@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from atldld.errors import AtldldError
+from atldld.errors import AtldldError, UnsupportedPlaneError
 from atldld.spaces import AXES, BOX, Plane
 
 if TYPE_CHECKING:
@@ -46,7 +46,13 @@ def dataset_preview(all_corners: Iterable[ArrayLike], plane_of_section: object) 
         ) from None
 
     name = plane_of_section.value if isinstance(plane_of_section, Plane) else str(plane_of_section)
-    plane = Plane(name.lower().split()[0])
+    try:
+        plane = Plane(name.lower().split()[0])
+    except ValueError:
+        raise UnsupportedPlaneError(
+            f"Sections of the plane {name!r} cannot be drawn, only coronal, sagittal and "
+            "transverse ones."
+        ) from None
     corners = [np.asarray(section, dtype=np.float64) for section in all_corners]
     depths = [float(section[:, plane.depth_axis].mean()) for section in corners]
     low, high = (min(depths), max(depths)) if depths else (0.0, 1.0)

@@ -11,12 +11,12 @@ from atldld.fetch.session import default_session
 __all__ = ["RMAError", "RMAParameters", "rma", "rma_all"]
 
 
-def rma(parameters: RMAParameters) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def rma(rma_parameters: RMAParameters) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Send one query and return one page.
 
     Parameters
     ----------
-    parameters : RMAParameters
+    rma_parameters : RMAParameters
         The query.
 
     Returns
@@ -32,14 +32,14 @@ def rma(parameters: RMAParameters) -> tuple[dict[str, Any], list[dict[str, Any]]
     RMAError
         The service refused the query.
     """
-    envelope = default_session().rma(parameters)
+    envelope = default_session().rma(rma_parameters)
     msg = envelope.pop("msg")
     return envelope, msg
 
 
-def rma_all(parameters: RMAParameters) -> list[dict[str, Any]]:
+def rma_all(rma_parameters: RMAParameters) -> list[dict[str, Any]]:
     """Return every row of a query, page by page.
 
     A shortfall of the service is a `~atldld.errors.RowShortfallWarning`.
     """
-    return fetch_all(default_session().rma, parameters)
+    return fetch_all(default_session().rma, rma_parameters)

@@ -34,6 +34,8 @@ class Section:
         Where the section lies.
     plane : Plane
         The plane of section of its data set.
+    thickness : float
+        How thick the section is, in µm.
     session : Session
         Where its pixels come from.
     """
@@ -41,6 +43,7 @@ class Section:
     image: SectionImage
     placement: Placement
     plane: Plane
+    thickness: float
     session: Session
 
     @property
@@ -149,7 +152,7 @@ class DataSet:
         self.record = record
         self.session = session
         self.plane = Plane.from_id(record.plane_of_section_id, dataset_id=record.id)
-        record.check_alignment()
+        _, thickness = record.check_alignment()
         space = record.reference_space_id
         if space not in PLACED_SPACES:
             raise UnsupportedPlaneError(
@@ -167,7 +170,8 @@ class DataSet:
             elif image.alignment2d is None:
                 reason = "it has no alignment2d"
             else:
-                sections.append(Section(image, Placement.of(record, image), self.plane, session))
+                placement = Placement.of(record, image)
+                sections.append(Section(image, placement, self.plane, thickness, session))
                 continue
             skipped.append(SkippedImage(image.id, image.section_number, reason))
         self.sections: tuple[Section, ...] = tuple(sections)
@@ -260,7 +264,7 @@ class DataSet:
 
 
 def open_dataset(
-    dataset_id: int, *, session: Session | None = None, refresh: bool = False
+    dataset_id: int | str, *, session: Session | None = None, refresh: bool = False
 ) -> DataSet:
     """Open a section data set: its metadata, from the cache or the service.
 

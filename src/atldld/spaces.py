@@ -127,8 +127,8 @@ class ReferenceSpace(_Named):
     P4_BRAIN = 6, "P4 Brain"
     P14_BRAIN = 7, "P14 Brain"
     P28_BRAIN = 8, "P28 Brain"
-    P56_BRAIN = 9, "P56 Brain"
-    P56_BRAIN_LR_FLIPPED = 10, "P56 Brain, L/R Flipped"
+    P56 = 9, "P56 Brain"
+    P56_LR_FLIPPED = 10, "P56 Brain, L/R Flipped"
 
 
 class Plane(Enum):

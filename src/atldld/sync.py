@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -169,9 +169,10 @@ class DatasetDownloader:
         self.include_expression = include_expression
         self.downsample_img = downsample_img
         self.metadata: dict[str, Any] = {}
+        self._dataset: SectionDataSet | None = None
 
     def fetch_metadata(self, force_redownload: bool = False) -> None:
-        """Fetch the records of the data set and its images into `metadata`.
+        """Fetch the matrices of the data set and its images into `metadata`.
 
         Parameters
         ----------
@@ -183,10 +184,27 @@ class DatasetDownloader:
         DatasetNotFoundError
             There is no such data set.
         """
-        records = default_session().dataset_records(self.dataset_id, refresh=force_redownload)
-        images = [record for record in records["section_images"] if record]
-        images.sort(key=lambda record: record.get("section_number") or 0, reverse=True)
-        self.metadata = {"dataset": records["section_data_set"], "images": images}
+        self._dataset = default_session().dataset(self.dataset_id, refresh=force_redownload)
+        alignment3d, thickness = self._dataset.check_alignment()
+        self.metadata = {
+            "dataset": {
+                "id": self._dataset.id,
+                "affine_tvr": alignment3d.to_reference,
+                "affine_trv": alignment3d.to_volume,
+                "plane_of_section_id": self._dataset.plane_of_section_id,
+                "section_thickness": thickness,
+            },
+            "images": [
+                {
+                    "id": image.id,
+                    "affine_tsv": image.alignment2d.to_volume,
+                    "affine_tvs": image.alignment2d.to_image,
+                    "section_number": image.section_number,
+                }
+                for image in reversed(self._dataset.images)
+                if image.alignment2d is not None
+            ],
+        }
 
     def __len__(self) -> int:
         if not self.metadata:
@@ -216,15 +234,14 @@ class DatasetDownloader:
         SkippedImageWarning
             An image that cannot be had or placed; the others follow.
         """
-        if not self.metadata:
+        if self._dataset is None:
             self.fetch_metadata()
+        dataset = cast(SectionDataSet, self._dataset)
         session = default_session()
-        dataset = SectionDataSet.from_records(self.metadata["dataset"], self.metadata["images"])
         plane = Plane.from_id(dataset.plane_of_section_id, dataset_id=dataset.id)
-        dataset.check_alignment()
         # one worker: the next image is decoded while the caller works on this one
         for result in fetch_then_work(
-            list(reversed(dataset.images)),
+            [image for image in reversed(dataset.images) if image.alignment2d is not None],
             lambda image: self._fetch(session, image),
             lambda image, _: self._place(session, dataset, plane, image),
             fetchers=session.client.limits.in_flight,

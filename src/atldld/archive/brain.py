@@ -269,7 +269,6 @@ _MARKER = ((5300.0, 4300.0, 3500.0), (300.0, 235.0, 235.0))  # centre (p, i, r) 
 _FISSURE = 108.0  # u of the hemispheres' medial wall, um
 _SHELL = 200.0  # thickness of the white matter about the core, um
 _ROUND = 80.0  # um within which the mirror is rounded off
-_POSTERIOR_SIGN = 1.0  # turns the arc's normal so that it points backwards
 _GRAIN = 0.74  # overall strength of the texture
 
 
@@ -452,7 +451,6 @@ def _paint_hippocampus(to: _Painter, alpha: Field, p: Field, i: Field, u: Field)
     e1, e2, b = (x * np.float32(v[0]) + y * np.float32(v[1]) + z * np.float32(v[2]) for v in axes)
     rho = np.sqrt(e1 * e1 + e2 * e2 + np.float32(1.0))
     a = rho - np.float32(radius)  # away from the centre of the arc: towards the cortex
-    b = b * np.float32(_POSTERIOR_SIGN)
     # Leave the part of the full circle that lies opposite to the middle of the arc.
     along = e1 / rho
     tube = _ramp((1 - np.sqrt((a / 760.0) ** 2 + (b / 1020.0) ** 2 + np.float32(1e-4))) * 760.0)
@@ -819,7 +817,7 @@ def _sample(
     height, width = rows + 2 * _MARGIN, columns + 2 * _MARGIN
     planes = np.empty((4, height, width), dtype=np.float32)
     inside = np.empty((height, width), dtype=np.float32)
-    side = 192  # samples evaluated at once, in each direction
+    side = 128  # samples evaluated at once, in each direction
 
     def position(k: NDArray[np.int64]) -> NDArray[np.float64]:
         return k.astype(np.float64) * _STEP + ((_STEP - 1) / 2 - _MARGIN * _STEP)

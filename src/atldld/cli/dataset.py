@@ -1,19 +1,21 @@
 """`atldld dataset`: what a data set is, and how its sections lie."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atldld.cli.options import DatasetId, asks_service, say, table
-from atldld.fetch.session import Session
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
 
 app = typer.Typer(help="What a data set is, and how its sections lie.", no_args_is_help=True)
 
 
 @app.command("info")
 @asks_service
-def dataset_info(session: Session, dataset_id: DatasetId) -> None:
+def dataset_info(session: "Session", dataset_id: DatasetId) -> None:
     """Describe a section data set and list its sections."""
     from atldld.errors import RecordError
     from atldld.sections import DataSet
@@ -68,7 +70,7 @@ def dataset_info(session: Session, dataset_id: DatasetId) -> None:
 @app.command("preview")
 @asks_service
 def dataset_preview(
-    session: Session,
+    session: "Session",
     dataset_id: DatasetId,
     output_dir: Annotated[
         Path, typer.Option("-o", "--output-dir", help="Folder of the picture.", metavar="DIR")
@@ -82,7 +84,7 @@ def dataset_preview(
     dataset = open_dataset(dataset_id, session=session)
     figure = draw([section.geometry.corners for section in dataset.sections], dataset.plane.value)
     output_dir.mkdir(parents=True, exist_ok=True)
-    path = output_dir / f"dataset-{dataset_id}-preview.png"
+    path = output_dir / f"dataset-id-{dataset_id}-preview.png"
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
     typer.echo(path)

@@ -3,13 +3,15 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from atldld.cli.options import DatasetId, asks_service, progress_bar, say
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.fetch.session import Session
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
 
 app = typer.Typer(
     help="Download registered data sets, and images as they are.", no_args_is_help=True
@@ -23,7 +25,7 @@ Expression = Annotated[
 @app.command("dataset")
 @asks_service
 def download_dataset(
-    session: Session,
+    session: "Session",
     dataset_id: DatasetId,
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
     plane: Annotated[
@@ -104,10 +106,8 @@ def download_dataset(
 @app.command("image")
 @asks_service
 def download_image(
-    session: Session,
-    image_ids: Annotated[
-        list[int], typer.Argument(min=1, metavar="ID...", help="Ids of section images.")
-    ],
+    session: "Session",
+    image_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of section images.")],
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
     downsample_img: Annotated[
         int, typer.Option(min=0, help="Tier: each halves the sides of the one before.")

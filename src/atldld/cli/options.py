@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from atldld.output import Progress
 
-__all__ = ["DatasetId", "ImageId", "asks_service", "progress_bar", "say", "table", "warnings_once"]
+__all__ = ["DatasetId", "asks_service", "progress_bar", "say", "table", "warnings_once"]
 
-DatasetId = Annotated[int, typer.Argument(min=1, help="Id of the section data set.")]
-ImageId = Annotated[int, typer.Argument(min=1, help="Id of the section image.")]
+# Ids are texts here: the library says what is wrong with one, and names it.
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help="Id of the section data set.")]
 
 PANEL = "Where to ask and where to keep"
 

@@ -1,16 +1,21 @@
 """`atldld search`: data sets and images by gene, plane, specimen."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from atldld.cli.options import asks_service, say, table
 from atldld.errors import NotFoundError
-from atldld.fetch.session import Session
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
 
 app = typer.Typer(help="Find section data sets and section images.", no_args_is_help=True)
 
-Gene = Annotated[str | None, typer.Option("-g", "--gene", help="Acronym of a gene, such as Prox1.")]
+Gene = Annotated[
+    str | None,
+    typer.Option("-g", "--gene", "--gene-name", help="Acronym of a gene, such as Prox1."),
+]
 Specimen = Annotated[
     str | None, typer.Option("-s", "--specimen", help="Name or id of a specimen, as 05-0660.")
 ]
@@ -22,14 +27,17 @@ Refresh = Annotated[
 @app.command("dataset")
 @asks_service
 def search_dataset(
-    session: Session,
+    session: "Session",
     dataset_id: Annotated[
-        int | None, typer.Option("-i", "--id", "--dataset-id", min=1, help="Id of a data set.")
+        str | None, typer.Option("-i", "--id", "--dataset-id", help="Id of a data set.")
     ] = None,
     gene: Gene = None,
     specimen: Specimen = None,
     plane: Annotated[
-        str | None, typer.Option("-p", "--plane", help="Plane of section: coronal, sagittal …")
+        str | None,
+        typer.Option(
+            "-p", "--plane", "--plane-of-section", help="Plane of section: coronal, sagittal …"
+        ),
     ] = None,
     refresh: Refresh = False,
 ) -> None:
@@ -68,12 +76,12 @@ def search_dataset(
 @app.command("image")
 @asks_service
 def search_image(
-    session: Session,
+    session: "Session",
     image_id: Annotated[
-        int | None, typer.Option("-i", "--id", "--image-id", min=1, help="Id of an image.")
+        str | None, typer.Option("-i", "--id", "--image-id", help="Id of an image.")
     ] = None,
     dataset_id: Annotated[
-        int | None, typer.Option("-d", "--dataset", min=1, help="Id of its data set.")
+        str | None, typer.Option("-d", "--dataset", help="Id of its data set.")
     ] = None,
     gene: Gene = None,
     specimen: Specimen = None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ __all__ = ["Client", "Limits"]
 T = TypeVar("T")
 
 PROJECT_URL = "https://github.com/atldld/atldld"
-CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,8 @@ class Client:
         received = 0
         if announced.isdigit() and int(announced) > largest:
             raise AnswerError(f"The answer announces {announced} bytes, too many.", url=url)
-        for chunk in response.iter_bytes(CHUNK):
+        # Chunks as they arrive: with a size of our own, a drip would be gathered unseen.
+        for chunk in response.iter_bytes():
             received += len(chunk)
             elapsed = time.monotonic() - started
             if received > largest:
@@ -277,6 +278,8 @@ class Client:
                     ),
                     transport=self._transport,
                 )
+                # A client that is forgotten without being closed leaves no connection open.
+                weakref.finalize(self, self._http.close)
             return self._http
 
 

@@ -21,7 +21,7 @@ PAGE = 2000
 
 @dataclass(frozen=True)
 class RMAParameters:
-    """One RMA query; ``str()`` of it is what follows ``criteria=`` in the address.
+    """One RMA query; ``str()`` of it is the ``criteria=`` part of the address.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class RMAParameters:
 
     Examples
     --------
-    >>> str(RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"]))
+    >>> RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"]).text
     'model::SectionDataSet,rma::criteria,[id$eq479],rma::include,alignment3d'
     """
 
@@ -52,6 +52,11 @@ class RMAParameters:
     order: str | None = None
 
     def __str__(self) -> str:
+        return f"criteria={self.text}"
+
+    @property
+    def text(self) -> str:
+        """The query in the service's language."""
         stages = [f"model::{self.model}"]
         if self.criteria:
             stages.append("rma::criteria," + ",".join(_terms(self.criteria)))
@@ -96,6 +101,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = str(value)
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        text = text[1:-1]  # quoted already
     if "'" in text or '"' in text:
         # How the service wants quotes escaped is not known, so none are sent.
         raise InvalidInputError(
@@ -140,7 +147,7 @@ def fetch_all(
         envelope = ask(page)
         msg = envelope.get("msg")
         if not isinstance(msg, list):
-            raise RMAError(f"The service answered {msg!r} instead of rows to {page}.")
+            raise RMAError(f"The service answered {msg!r} instead of rows to {page.text}.")
         total = max(total, _count(envelope, "total_rows"))
         for row in msg:
             if not isinstance(row, dict):
@@ -158,7 +165,7 @@ def fetch_all(
     promised = total - (query.start_row or 0)
     if len(rows) + repeated < promised:
         warnings.warn(
-            f"The service promised {promised} rows and sent {len(rows)} for {query}.",
+            f"The service promised {promised} rows and sent {len(rows)} for {query.text}.",
             RowShortfallWarning,
             stacklevel=3,
         )

@@ -82,7 +82,7 @@ class Session:
 
     def rma(self, query: RMAParameters) -> dict[str, Any]:
         """Send one RMA query and return the envelope of its answer. Never cached."""
-        return self.get(self.client.url("/api/v2/data/query.json", {"criteria": str(query)}))
+        return self.get(self.client.url("/api/v2/data/query.json", {"criteria": query.text}))
 
     def query(
         self,
@@ -110,20 +110,20 @@ class Session:
             No usable answer could be had.
         """
         query = RMAParameters(model, criteria, include, order=order)
-        name = hashlib.sha256(str(query).encode()).hexdigest()
+        name = hashlib.sha256(query.text.encode()).hexdigest()
         known = None if refresh else self.cache.read_document("queries", name)
         if known is None:
             if self.settings.offline:
                 raise OfflineError(
-                    f"The answer to {query} is not in the cache at {self.cache.root}.",
+                    f"The answer to {query.text} is not in the cache at {self.cache.root}.",
                     hint="Ask once without --offline.",
                 )
-            known = {"query": str(query), "rows": fetch_all(self.rma, query)}
+            known = {"query": query.text, "rows": fetch_all(self.rma, query)}
             self.cache.write_document("queries", name, known)
         rows: list[dict[str, Any]] = known["rows"]
         return rows
 
-    def dataset_records(self, dataset_id: int, *, refresh: bool = False) -> dict[str, Any]:
+    def dataset_records(self, dataset_id: int | str, *, refresh: bool = False) -> dict[str, Any]:
         """Return a data set's record and those of all its images, as the service sends them.
 
         Parameters
@@ -184,7 +184,7 @@ class Session:
             known = self.cache.read_document("datasets", name) or known
         return known
 
-    def dataset(self, dataset_id: int, *, refresh: bool = False) -> SectionDataSet:
+    def dataset(self, dataset_id: int | str, *, refresh: bool = False) -> SectionDataSet:
         """Return a data set with all its images and both alignments.
 
         See `dataset_records` for the parameters and errors.
@@ -192,7 +192,7 @@ class Session:
         records = self.dataset_records(dataset_id, refresh=refresh)
         return SectionDataSet.from_records(records["section_data_set"], records["section_images"])
 
-    def image_record(self, image_id: int) -> dict[str, Any]:
+    def image_record(self, image_id: int | str) -> dict[str, Any]:
         """Return the record of one section image, with its alignment2d.
 
         Raises

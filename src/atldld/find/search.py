@@ -16,7 +16,7 @@ Row = dict[str, Any]
 def search_datasets(
     session: Session,
     *,
-    dataset_id: int | None = None,
+    dataset_id: int | str | None = None,
     gene: str | None = None,
     specimen: str | int | None = None,
     plane: str | int | None = None,
@@ -71,8 +71,8 @@ def search_datasets(
 def search_images(
     session: Session,
     *,
-    image_id: int | None = None,
-    dataset_id: int | None = None,
+    image_id: int | str | None = None,
+    dataset_id: int | str | None = None,
     gene: str | None = None,
     specimen: str | int | None = None,
     refresh: bool = False,

@@ -169,17 +169,21 @@ class DisplacementField:
             )
         f_x, f_y = self.transformation
         value = c if isinstance(c, tuple) else (c,) * 4
+        # "transparent" leaves what is there, which would be whatever memory held before
+        beneath = np.zeros(self.shape + img.shape[2:], dtype=img.dtype)
         warped: NDArray[Any] = cv2.remap(
-            img, f_x, f_y, interpolation=flags, borderMode=border, borderValue=value
+            img, f_x, f_y, flags, dst=beneath, borderMode=border, borderValue=value
         )
         return warped
 
     def save(self, path: str | Path) -> None:
         """Write a ``.npy`` file of shape (rows, columns, 2), float32: delta_x, delta_y."""
+        if Path(path).suffix != ".npy":
+            raise InvalidInputError(f"{path} must end in .npy to hold a displacement field.")
         np.save(path, np.stack((self.delta_x, self.delta_y), axis=-1))
 
     @classmethod
-    def from_file(cls, path: str | Path) -> DisplacementField:
+    def from_file(cls, file_path: str | Path) -> DisplacementField:
         """Read what `save` wrote.
 
         Raises
@@ -187,11 +191,11 @@ class DisplacementField:
         InvalidInputError
             The file holds no array of shape (rows, columns, 2).
         """
-        array = np.load(path)
+        array = np.load(file_path)
         if array.ndim != 3 or array.shape[-1] != 2:
             raise InvalidInputError(
-                f"{path} holds an array of shape {array.shape}, but a displacement field has the "
-                "shape (rows, columns, 2)."
+                f"{file_path} holds an array of shape {array.shape}, but a displacement field has "
+                "the shape (rows, columns, 2)."
             )
         return cls(array[..., 0], array[..., 1])
 

@@ -1,0 +1,1 @@
+"""For tests of clients and of image sources: a server that misbehaves on purpose."""

@@ -1,0 +1,125 @@
+import warnings
+
+import pytest
+
+from atldld.errors import AnswerError, InvalidInputError, RMAError, RowShortfallWarning
+from atldld.fetch.rma import RMAParameters, fetch_all
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        (RMAParameters("Gene"), "model::Gene"),
+        (
+            RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"], 0, 25000),
+            "model::SectionDataSet,rma::criteria,[id$eq479],rma::include,alignment3d,"
+            "rma::options[start_row$eq0][num_rows$eq25000]",
+        ),
+        (
+            RMAParameters("SectionDataSet", {"failed": False, "genes": {"acronym": "Gad1"}}),
+            "model::SectionDataSet,rma::criteria,[failed$eqfalse],genes[acronym$eq'Gad1']",
+        ),
+        (
+            RMAParameters("SectionDataSet", {"specimen": {"donor": {"age": {"name": "P56"}}}}),
+            "model::SectionDataSet,rma::criteria,specimen(donor(age[name$eq'P56']))",
+        ),
+        (
+            RMAParameters("M", {"a": {"x": 1, "b": {"y": None}, "c": {"z": 2.5}}}, order="ms.id"),
+            "model::M,rma::criteria,a[x$eq1](b[y$eqnull],c[z$eq2.5]),rma::options[order$eq'ms.id']",
+        ),
+    ],
+)
+def test_text(query, text):
+    assert query.text == text
+    assert str(query) == f"criteria={text}"
+
+
+def test_our_queries_are_grammatical():
+    from atldld.archive.rma import parse
+
+    parsed = parse(RMAParameters("M", {"q": {"a": {"b": {"c": "d e, f"}, "g": {"h": 1}}}}).text)
+    assert parsed.criteria[0].association == "q"
+    assert [term.association for term in parsed.criteria[0].terms[0].terms] == ["b", "g"]
+
+
+def test_quotes_cannot_be_sent():
+    with pytest.raises(InvalidInputError, match="quotation"):
+        str(RMAParameters("Gene", {"name": "5'-nucleotidase"}))
+    quoted = RMAParameters("Gene", {"name": "'a b'"})
+    assert quoted.text == "model::Gene,rma::criteria,[name$eq'a b']"
+
+
+def service(rows, *, cap=50, promise=None, folded=0, sent=None):
+    """An RMA service with `cap` rows a page that promises `promise` rows."""
+
+    def ask(query):
+        start = query.start_row
+        page = rows[start : start + min(cap, query.num_rows)]
+        if sent is not None:
+            page = page[: max(sent - start, 0)]
+        return {
+            "msg": page,
+            "num_rows": len(page) + folded if page else 0,
+            "total_rows": len(rows) if promise is None else promise,
+        }
+
+    return ask
+
+
+ROWS = [{"id": n} for n in range(123)]
+
+
+@pytest.mark.parametrize("cap", [1, 7, 50, 123, 2000])
+def test_all_pages(cap):
+    assert fetch_all(service(ROWS, cap=cap), RMAParameters("M")) == ROWS
+
+
+def test_repeated_rows_come_once_and_are_no_shortfall():
+    repeated = [*ROWS[:60], *ROWS[55:]]
+    assert fetch_all(service(repeated), RMAParameters("M")) == ROWS
+
+
+def test_a_shortfall_is_a_warning():
+    with pytest.warns(RowShortfallWarning, match="promised 500 rows and sent 123"):
+        assert fetch_all(service(ROWS, promise=500), RMAParameters("M")) == ROWS
+
+
+def test_pages_that_end_early():
+    with pytest.warns(RowShortfallWarning, match="promised 123 rows and sent 70"):
+        assert len(fetch_all(service(ROWS, sent=70), RMAParameters("M"))) == 70
+
+
+def test_no_rows():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fetch_all(service([]), RMAParameters("M")) == []
+
+
+def test_start_row():
+    assert fetch_all(service(ROWS), RMAParameters("M", start_row=100)) == ROWS[100:]
+
+
+def test_joined_rows_are_skipped_where_the_page_was_folded():
+    """The page says it held more joined rows than it shows objects: go on after those."""
+    starts = []
+
+    def ask(query):
+        starts.append(query.start_row)
+        return {"msg": ROWS[:40] if not query.start_row else [], "num_rows": 50, "total_rows": 99}
+
+    with pytest.warns(RowShortfallWarning):
+        fetch_all(ask, RMAParameters("M"))
+    assert starts == [0, 50]
+
+
+@pytest.mark.parametrize("msg", ["no such model", {"a": 1}, None])
+def test_a_message_that_is_no_rows(msg):
+    with pytest.raises(RMAError, match="instead of rows"):
+        fetch_all(lambda query: {"msg": msg}, RMAParameters("M"))
+
+
+@pytest.mark.parametrize("count", [-1, "many", None, True, 1.5])
+def test_counts_are_checked(count):
+    answer = {"msg": [{"id": 1}], "num_rows": 1, "total_rows": count}
+    with pytest.raises(AnswerError, match="total_rows"):
+        fetch_all(lambda query: answer, RMAParameters("M"))

@@ -1,0 +1,197 @@
+"""The published package in an environment of its own, and the local service for both."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from answers import Answers
+
+HERE = Path(__file__).parent
+
+PEER = "atldld==0.3.4"
+PINS = [
+    # Nothing else is needed: on Python 3.11 it installs and runs with today's packages.
+    # The same OpenCV as ours, so that two warps can be compared pixel by pixel.
+    f"opencv-python=={importlib.metadata.version('opencv-python-headless')}",
+]
+
+# The peer has the real host built in; this sends its requests to the local service instead.
+SITECUSTOMIZE = """
+import os
+import re
+
+try:
+    from requests.sessions import Session
+except ImportError:
+    pass
+else:
+    send = Session.request
+
+    def request(self, method, url, *arguments, **options):
+        local = re.sub(r"^https?://api\\.brain-map\\.org", os.environ["PEER_API_URL"], url)
+        answer = send(self, method, local, *arguments, **options)
+        # for questions that the local service cannot be asked: replace text in answers
+        for pair in filter(None, os.environ.get("PEER_PATCH", "").split(";;")):
+            if "json" in answer.headers.get("Content-Type", ""):
+                old, new = pair.split("=>")
+                answer._content = answer.text.replace(old, new).encode()
+        return answer
+
+    Session.request = request
+"""
+
+
+class Side:
+    """One of the two packages: how to run it."""
+
+    def __init__(self, python: Path, command: list[str], environ: Mapping[str, str]) -> None:
+        self.python = python
+        self.command = command
+        self.environ = {
+            key: value for key, value in os.environ.items() if not key.startswith("ATLDLD_")
+        } | {"MPLBACKEND": "Agg", "COLUMNS": "160", **environ}
+
+    def run(
+        self, *arguments: object, cwd: Path | None = None, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line."""
+        return self._run([*self.command, *map(str, arguments)], cwd, environ)
+
+    def script(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run a Python file."""
+        return self._run([str(self.python), *map(str, arguments)], None, {})
+
+    def _run(
+        self, command: list[str], cwd: Path | None, environ: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env={**self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def service_url() -> Iterator[str]:
+    """Start the local service, and return its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from atldld.cli import main; main()", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            url = process.stdout.readline().strip()
+            assert url.startswith("http://"), "the local service did not start"
+            yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def peer_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the environment of the peer: made once, kept in ``ATLDLD_PEER_ENV`` or the cache."""
+    if "ATLDLD_PEER_ENV" in os.environ:
+        folder = Path(os.environ["ATLDLD_PEER_ENV"])
+    elif hasattr(request.config, "cache") and request.config.cache is not None:
+        folder = Path(request.config.cache.mkdir("atldld-peer")) / "env"
+    else:
+        folder = tmp_path_factory.mktemp("atldld-peer") / "env"
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    ready, lock = folder / ".ready", folder.with_name(folder.name + ".lock")
+    wanted = "\n".join([PEER, *PINS])
+    deadline = time.monotonic() + 600
+    while True:  # only one process may make it
+        try:
+            lock.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            if time.monotonic() > deadline:
+                pytest.skip(f"another process holds {lock.name}")
+            time.sleep(0.5)
+    try:
+        if not ready.is_file() or ready.read_text() != wanted:
+            venv.create(folder, clear=True, with_pip=True)
+            made = subprocess.run(
+                [_bin(folder, "python"), "-m", "pip", "install", "--quiet", PEER, *PINS],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if made.returncode:
+                reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
+                pytest.skip(f"{PEER} cannot be installed: {reason}")
+            ready.write_text(wanted)
+    finally:
+        with suppress(FileNotFoundError):
+            lock.unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def peer(peer_folder: Path, service_url: str, tmp_path_factory: pytest.TempPathFactory) -> Side:
+    """Return the published package."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    return Side(
+        _bin(peer_folder, "python"),
+        [str(_bin(peer_folder, "atldld"))],
+        {
+            "PEER_API_URL": service_url,
+            "PYTHONPATH": str(site),
+            "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("peer-cache")),
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def ours(service_url: str, tmp_path_factory: pytest.TempPathFactory) -> Side:
+    """Return the package under test."""
+    return Side(
+        Path(sys.executable),
+        [sys.executable, "-c", "from atldld.cli import main; main()"],
+        {
+            "ATLDLD_API_URL": service_url,
+            "ATLDLD_CACHE_DIR": str(tmp_path_factory.mktemp("our-cache") / "atldld"),
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def old(peer: Side, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """Return what the published package answers."""
+    return _answers(peer, tmp_path_factory.mktemp("peer-answers"))
+
+
+@pytest.fixture(scope="session")
+def new(ours: Side, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """Return what the package under test answers."""
+    return _answers(ours, tmp_path_factory.mktemp("our-answers"))
+
+
+def _answers(side: Side, folder: Path) -> Answers:
+    done = side.script(HERE / "probe.py", folder)
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1:]
+    return Answers(folder)
+
+
+def _bin(folder: Path, name: str) -> Path:
+    return folder / "Scripts" / f"{name}.exe" if os.name == "nt" else folder / "bin" / name

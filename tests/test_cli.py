@@ -1,0 +1,202 @@
+"""The command, as it is typed; errors are one sentence and a status, never a traceback."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
+
+
+@pytest.fixture
+def atldld(at_demo_server):
+    def run(*arguments, status=0, **environ):
+        import os
+
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environ},
+            timeout=100,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done
+
+    return run
+
+
+COMMANDS = [
+    (),
+    ("info",),
+    ("info", "version"),
+    ("info", "cache"),
+    ("search",),
+    ("search", "dataset"),
+    ("search", "image"),
+    ("dataset",),
+    ("dataset", "info"),
+    ("dataset", "preview"),
+    ("download",),
+    ("download", "dataset"),
+    ("download", "image"),
+    ("serve",),
+    ("demo",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command, atldld):
+    assert "Usage" in atldld(*command, "--help").stdout
+
+
+def test_version(atldld):
+    from atldld import __version__
+
+    assert __version__ in atldld("--version").stdout
+    assert __version__ in atldld("info", "version").stdout
+
+
+def test_info_cache(atldld, tmp_path):
+    atldld("dataset", "info", 909)
+    told = atldld("info", "cache").stdout
+    assert str(tmp_path / "cache") in told
+    assert "files" in told
+
+
+def test_search(atldld):
+    found = atldld("search", "dataset", "-g", "Prox1", "-p", "sagittal")
+    assert "69289763" in found.stdout
+    assert "05-0660" in found.stdout
+    assert "1 section data set" in found.stderr
+    assert "71717084" in atldld("search", "dataset", "-s", "05-2716").stdout
+    assert "69289763" in atldld("search", "dataset", "-i", 69289763).stdout
+    images = atldld("search", "image", "-d", 69289763)
+    assert "69177654" in images.stdout
+    assert "18 section images" in images.stderr
+    assert "69177654" in atldld("search", "image", "-g", "Prox1").stdout
+    assert "11921" in atldld("search", "image", "-i", 69177654).stdout
+
+
+def test_search_finds_nothing(atldld):
+    told = atldld("search", "dataset", "-g", "prox1", status=1)
+    assert "exactly" in told.stderr
+    assert "condition" in atldld("search", "dataset", status=2).stderr
+
+
+def test_search_again_offline(atldld):
+    atldld("search", "dataset", "-g", "Prox1")
+    assert "69289763" in atldld("search", "dataset", "-g", "Prox1", "--offline").stdout
+    assert (
+        "not in the cache"
+        in atldld("search", "dataset", "-g", "Pdyn", "--offline", status=1).stderr
+    )
+
+
+def test_dataset_info(atldld):
+    told = atldld("dataset", "info", 69289763).stdout
+    for word in ("Prox1", "sagittal", "P56 Brain, L/R Flipped", "25.0 µm", "SYNTHETIC", "1.01°"):
+        assert word in told
+    assert "69177654" in told
+
+
+def test_dataset_preview(atldld, tmp_path):
+    told = atldld("dataset", "preview", 909, "-o", tmp_path / "p")
+    assert told.stdout.strip().endswith("dataset-id-909-preview.png")
+    assert (tmp_path / "p" / "dataset-id-909-preview.png").stat().st_size > 10_000
+
+
+def test_download_twice_the_second_time_offline(atldld, tmp_path):
+    out = tmp_path / "out"
+    args = ("download", "dataset", 909, out, "--resolution", 100, "-e")
+    first = atldld(*args)
+    assert "14 sections written" in first.stderr
+    assert str(out) in first.stdout
+    metadata = json.loads((out / "metadata.json").read_text())
+    assert metadata["command_line"].endswith(f"download dataset 909 {out} --resolution 100 -e")
+    second = atldld(*args[:3], tmp_path / "again", *args[4:], "--offline")
+    assert "14 sections written" in second.stderr
+    for path in out.glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+    third = atldld(*args, "--offline")
+    assert "0 sections written, 14 were there already" in third.stderr
+
+
+def test_download_options(atldld, tmp_path):
+    out = tmp_path / "o"
+    atldld(
+        "download", "dataset", 909, out, "--plane", "parallel", "--downsample-ref", 200,
+        "--downsample-img", 3, "--fields", "--format", "tiff", "--jobs", 1,
+    )  # fmt: skip
+    metadata = json.loads((out / "metadata.json").read_text())
+    assert metadata["downsample_ref"] == 200
+    assert metadata["downsample_img"] == 3
+    assert metadata["output"]["plane_kind"] == "parallel"
+    assert (out / "101321615.tif").exists()
+    assert (out / "101321615_field.npy").exists()
+    told = atldld("download", "dataset", 909, out, status=1)
+    assert "--force" in told.stderr
+    atldld("download", "dataset", 909, out, "--resolution", 200, "--force")
+    assert not (out / "101321615.tif").exists()
+
+
+def test_download_image(atldld, tmp_path):
+    told = atldld("download", "image", 101321610, tmp_path / "o", "--downsample-img", 4, "-e")
+    assert told.stdout.splitlines() == [
+        str(tmp_path / "o" / "101321610-4.png"),
+        str(tmp_path / "o" / "101321610-4-expression.png"),
+    ]
+    many = atldld(
+        "download", "image", 101321611, 5, 101321612, tmp_path / "o", "--downsample-img", 4,
+        status=1,
+    )  # fmt: skip
+    assert len(many.stdout.splitlines()) == 2
+    assert "no section image 5" in many.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("dataset", "12345"), 1, "12345"),
+        (("dataset", "-5"), 2, "-5"),
+        (("dataset", "0"), 2, "0"),
+        (("dataset", "Prox1"), 2, "Prox1"),
+        (("dataset", "909", "--resolution", "0"), 2, "positive"),
+        (("dataset", "909", "--resolution", "nan"), 2, "positive"),
+        (("dataset", "909", "--downsample-img", "5"), 2, "tiers 0 to 4"),
+        (("dataset", "909", "--downsample-img", "fine"), 2, "auto"),
+        (("dataset", "909", "--plane", "slanted"), 2, "slanted"),
+        (("dataset", "909", "--api-url", "nonsense"), 2, "ATLDLD_API_URL"),
+        (("dataset", "909", "--api-url", "http://127.0.0.1:9"), 1, "http://127.0.0.1:9"),
+        (("dataset", "909", "--offline"), 1, "atldld download dataset 909"),
+        (("image", "12345"), 1, "12345"),
+        (("image", "101321610", "--downsample-img", "7"), 2, "tiers 0 to 4"),
+    ],
+)
+def test_bad_input(atldld, tmp_path, arguments, status, says):
+    kind, number, *options = arguments
+    told = atldld("download", kind, number, tmp_path / "out", *options, status=status)
+    assert says in told.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_options_of_the_command(atldld, at_demo_server, tmp_path):
+    other = tmp_path / "other-cache"
+    atldld(
+        "dataset", "info", 909, "--cache-dir", other, "--api-url", at_demo_server,
+        ATLDLD_API_URL="http://127.0.0.1:9",
+    )  # fmt: skip
+    assert list(other.rglob("909.json"))
+    atldld("dataset", "info", 909, "--cache-dir", other, ATLDLD_OFFLINE="1")
+
+
+def test_demo(atldld, tmp_path):
+    told = atldld("demo", tmp_path / "demo", ATLDLD_API_URL="http://127.0.0.1:9")
+    folder = tmp_path / "demo" / "69289763"
+    assert told.stdout.strip() == str(folder)
+    assert "SYNTHETIC" in told.stderr
+    assert len(list(folder.glob("*_expr.png"))) == 18
+    assert json.loads((folder / "metadata.json").read_text())["complete"]
+    assert not (tmp_path / "cache").exists()

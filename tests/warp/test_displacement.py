@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atldld.warp.displacement import DisplacementField
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def field(shape=(20, 30), scale=1.0):
+    return DisplacementField(RNG.normal(0, scale, shape), RNG.normal(0, scale, shape))
+
+
+def test_zero_shows_the_image_itself():
+    zero = DisplacementField(np.zeros((20, 30)), np.zeros((20, 30)))
+    np.testing.assert_array_equal(zero.warp(IMAGE), IMAGE)
+    assert zero.shape == (20, 30)
+    assert zero.norm.max() == 0
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((3, 4), (4, 3)), ((2, 2, 2), (2, 2, 2))])
+def test_bad_shapes(shapes):
+    with pytest.raises(ValueError, match="shape"):
+        DisplacementField(np.zeros(shapes[0]), np.zeros(shapes[1]))
+    with pytest.raises(ValueError, match="shape"):
+        DisplacementField.from_transform(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_float32_and_norm():
+    one = DisplacementField([[3.0]], [[4.0]])
+    assert one.delta_x.dtype == one.delta_y.dtype == np.float32
+    assert one.norm.tolist() == [[5.0]]
+
+
+@given(
+    st.lists(st.floats(-2, 2), min_size=4, max_size=4),
+    st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2),
+)
+def test_affine_maps(linear, shift):
+    matrix = np.column_stack((np.reshape(linear, (2, 2)), shift))
+    made = DisplacementField.from_matrix(matrix, (7, 9))
+    rows, columns = np.indices((7, 9))
+    x, y = np.einsum("ab,bhw->ahw", matrix, [columns, rows, np.ones((7, 9))])
+    f_x, f_y = made.transformation
+    np.testing.assert_allclose(f_x, x, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(f_y, y, rtol=1e-6, atol=1e-5)
+    assert made == DisplacementField.from_transform(x, y)
+
+
+def test_warping_reads_where_it_says():
+    shifted = DisplacementField(np.full((20, 30), 2.0), np.full((20, 30), -3.0))
+    out = shifted.warp(IMAGE, c=7)
+    np.testing.assert_array_equal(out[3:, :-2], IMAGE[:-3, 2:])
+    assert (out[:3] == 7).all()
+    assert (shifted.warp(IMAGE, border_mode="replicate")[:3, :-2] == IMAGE[0, 2:]).all()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area", "lanczos"])
+def test_interpolations(interpolation):
+    assert field().warp(IMAGE, interpolation=interpolation).shape == IMAGE.shape
+    grey = field().warp(IMAGE[..., 0].astype(np.float32), interpolation=interpolation)
+    assert grey.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "border", ["constant", "replicate", "reflect", "wrap", "reflect_101", "transparent"]
+)
+def test_borders(border):
+    assert field(scale=20).warp(IMAGE, border_mode=border).shape == IMAGE.shape
+
+
+def test_unknown_names_are_key_errors():
+    with pytest.raises(KeyError):
+        field().warp(IMAGE, interpolation="magic")
+    with pytest.raises(KeyError):
+        field().warp(IMAGE, border_mode="magic")
+
+
+def test_saving(tmp_path):
+    one = field()
+    one.save(tmp_path / "f.npy")
+    assert np.load(tmp_path / "f.npy").shape == (20, 30, 2)
+    assert DisplacementField.from_file(tmp_path / "f.npy") == one
+    np.save(tmp_path / "g.npy", np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="rows, columns, 2"):
+        DisplacementField.from_file(tmp_path / "g.npy")
+
+
+def test_equality_and_scaling():
+    one = field()
+    assert one == DisplacementField(one.delta_x + 1e-9, one.delta_y)
+    assert one != field()
+    assert one != field((3, 3))
+    assert one != "field"
+    assert one * 2 == 2 * one == DisplacementField(2 * one.delta_x, 2 * one.delta_y)
+    assert one * np.float64(0.5) == 0.5 * one
+    with pytest.raises(TypeError):
+        one * "2"

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from atldld.errors import InvalidInputError
+from atldld.warp.resample import resample
+
+
+def scaling(factor, shift=0.0):
+    """Output pixels that are `factor` image pixels wide, both grids starting at one corner."""
+    offset = (factor - 1) / 2 + shift
+    return np.array([[factor, 0, offset], [0, factor, offset]])
+
+
+NOISE = np.random.default_rng(1).integers(0, 256, (96, 120, 3), dtype=np.uint8)
+
+
+def test_the_identity_changes_nothing():
+    np.testing.assert_array_equal(resample(NOISE, scaling(1), (96, 120), (0, 0, 0)), NOISE)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 6, 8, 12, 24])
+def test_whole_factors_average_areas(factor):
+    rows, columns = 96 // factor, 120 // factor
+    found = resample(NOISE, scaling(factor), (rows, columns), (0, 0, 0)).astype(float)
+    blocks = NOISE.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+    inner = np.s_[1:-1, 1:-1]
+    assert np.sqrt(np.mean((found - blocks)[inner] ** 2)) < 0.35 * np.std(blocks) + 0.6
+    assert abs((found - blocks)[inner].mean()) < 0.6
+
+
+@pytest.mark.parametrize("factor", [1.3, 1.7, 2.5, 4.9, 10.3])
+def test_nothing_aliases(factor):
+    """White noise loses its variance with the area that an output pixel averages."""
+    noise = np.random.default_rng(2).integers(0, 256, (800, 800), dtype=np.uint8)
+    side = int(800 / factor) - 2
+    found = resample(noise, scaling(factor), (side, side), (0,))
+    assert found[2:-2, 2:-2].std() < 1.1 * noise.std() / factor
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.5, 1, 1.5, 2, 3.7, 8, 23.4])
+def test_a_ramp_keeps_its_place(factor):
+    """No shift at any scale: each output pixel's centre reads the ramp there."""
+    x = np.arange(480)
+    # one level a pixel, up and down: no level stands for two pixels
+    ramp = np.broadcast_to(np.where(x < 240, x, 479 - x).astype(np.uint8), (480, 480))
+    ramp = np.ascontiguousarray(np.stack([ramp, ramp.T, 255 - ramp], axis=-1))
+    side = int(480 / factor)
+    found = resample(ramp, scaling(factor), (side, side), (0, 0, 0)).astype(float)
+    centres = (np.arange(side) + 0.5) * factor - 0.5
+    inner = (centres > 2 * factor + 4) & (centres < 236 - 2 * factor)
+    expected = centres
+    error = found[inner][:, inner, 0] - expected[inner]
+    assert abs(error.mean()) <= 0.5, error.mean()  # of a pixel: whole levels are rounded
+    assert np.abs(error).max() < 1.1
+
+
+def test_outside_is_background():
+    found = resample(NOISE, scaling(1, shift=-40), (96, 120), (250, 249, 248))
+    np.testing.assert_array_equal(found[0, 0], (250, 249, 248))
+    np.testing.assert_array_equal(found[40:, 40:], NOISE[:56, :80])
+
+
+def test_grey_pictures():
+    assert resample(NOISE[..., 0], scaling(2), (48, 60), (7,)).shape == (48, 60)
+
+
+def test_an_image_smaller_than_a_block():
+    with pytest.raises(InvalidInputError, match="smaller than one pixel"):
+        resample(NOISE[:3, :3], scaling(24), (2, 2), (0, 0, 0))
+
+
+def test_very_large_images_are_averaged_first():
+    wide = np.zeros((4, 40_000, 3), dtype=np.uint8)
+    wide[:, 20_000:] = 200
+    found = resample(wide, np.array([[4.0, 0, 1.5], [0, 1, 1]]), (2, 10_000), (0, 0, 0))
+    assert found[0, 4980, 0] == 0
+    assert found[0, 5020, 0] == 200
