@@ -23,7 +23,15 @@ from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
 
-__all__ = ["METADATA", "Progress", "Summary", "download_dataset", "save_image", "write_picture"]
+__all__ = [
+    "METADATA",
+    "Progress",
+    "Summary",
+    "download_dataset",
+    "overview",
+    "save_image",
+    "write_picture",
+]
 
 METADATA = "metadata.json"
 
@@ -270,6 +278,40 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | Non
                 )
     except OSError as error:
         raise _not_writable(path, error) from error
+
+
+def overview(folder: str | Path, path: str | Path) -> Path:
+    """Draw all pictures of a finished folder on one sheet.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        What `download_dataset` has written, as PNG.
+    path : str or pathlib.Path
+        The sheet, ``.png``.
+    """
+    from atldld.plot import contact_sheet
+
+    folder, path = Path(folder), Path(path)
+    metadata = json.loads((folder / METADATA).read_text("utf-8"))
+    pictures = []
+    for image_id, entry in reversed(metadata["per_image"].items()):
+        axis = entry["third_coordinate"]["axis"]
+        caption = f"{image_id}  {axis} = {entry['section_coordinate']:.0f} um"
+        pixels = cv2.imread(str(folder / entry["files"]["image"]["name"]), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise OutputError(f"{folder / entry['files']['image']['name']} cannot be read.")
+        pictures.append((caption, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8)))
+    if not pictures:
+        raise OutputError(f"{folder} holds no picture.")
+    title = (
+        f"Section data set {metadata['dataset_id']}, {metadata['output']['plane_kind']} planes, "
+        f"{metadata['output']['resolution_um']} um a pixel"
+    )
+    if metadata["synthetic"]:
+        title = f"SYNTHETIC pixels (demo brain), genuine placement - {title}"
+    write_picture(path, contact_sheet(pictures, title))
+    return path
 
 
 def _write_section(

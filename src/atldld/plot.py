@@ -1,12 +1,12 @@
-"""Figures. Needs matplotlib: ``pip install atldld[plot]``."""
+"""Figures. `dataset_preview` needs matplotlib: ``pip install atldld[plot]``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AtldldError, UnsupportedPlaneError
 from atldld.spaces import AXES, BOX, Plane
@@ -14,7 +14,7 @@ from atldld.spaces import AXES, BOX, Plane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["dataset_preview"]
+__all__ = ["contact_sheet", "dataset_preview"]
 
 # What each axis's two ends are called, from 0 to the far side of the box.
 _ENDS = (("anterior", "posterior"), ("superior", "inferior"), ("left", "right"))
@@ -90,3 +90,54 @@ def dataset_preview(all_corners: Iterable[ArrayLike], plane_of_section: object) 
         fontsize=11,
     )
     return figure
+
+
+def contact_sheet(
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]],
+    title: str,
+    *,
+    columns: int = 5,
+    width: int = 300,
+) -> NDArray[np.uint8]:
+    """Lay pictures out in rows, each under its caption.
+
+    Parameters
+    ----------
+    pictures : sequence of (str, numpy.ndarray of shape (rows, columns, 3) and dtype uint8)
+        Captions and RGB pictures, all of one shape.
+    title : str
+        Written above all.
+    columns : int
+        How many stand side by side.
+    width : int
+        Of each picture on the sheet, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width, 3), uint8
+        RGB.
+    """
+    import cv2
+
+    def write(text: str, x: int, y: int, size: float, grey: int) -> None:
+        cv2.putText(
+            sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (grey,) * 3, 1, cv2.LINE_AA
+        )
+
+    gap, head, caption = 8, 34, 18
+    rows, cells = pictures[0][1].shape[:2]
+    height = round(width * rows / cells)
+    lines = -(-len(pictures) // columns)
+    sheet = np.full(
+        (head + lines * (height + caption + gap), gap + columns * (width + gap), 3),
+        255,
+        dtype=np.uint8,
+    )
+    write(title, gap, 22, 0.55, 40)
+    for index, (text, picture) in enumerate(pictures):
+        x = gap + index % columns * (width + gap)
+        y = head + index // columns * (height + caption + gap)
+        write(text, x, y + 12, 0.4, 90)
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        sheet[y + caption : y + caption + height, x : x + width] = small
+    return sheet

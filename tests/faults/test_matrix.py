@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from results import asked_images, check_cache, images_of, result_of, sizes_of
@@ -34,9 +34,9 @@ from atldld.testing.faults import (
 
 LIMITS = Limits(
     connect=1,
-    read=0.4,
-    low_speed_seconds=0.4,
-    attempts=4,
+    read=0.3,
+    low_speed_seconds=0.3,
+    attempts=3,
     first_wait=0.02,
     longest_wait=0.08,
 )
@@ -127,8 +127,10 @@ def truth(shared_server, tmp_path_factory):
         return result_of(folder / "out"), images_of(session.cache.root)
 
 
-def open_session(url, folder):
-    return Session(Settings(api_url=url, cache_dir=folder / "cache"), limits=LIMITS)
+def open_session(url, folder, fault=None):
+    # Nobody can connect during an outage, so others' requests spend tries on it too.
+    limits = replace(LIMITS, attempts=12) if fault == "refused" else LIMITS
+    return Session(Settings(api_url=url, cache_dir=folder / "cache"), limits=limits)
 
 
 def run(session, folder):
@@ -160,7 +162,7 @@ def assert_as_without_faults(session, folder, truth):
 @pytest.mark.parametrize(("name", "target"), cells(harmless={False, True}))
 def test_a_passing_fault_is_not_noticed(name, target, server, truth, sizes, tmp_path):
     server.use(FaultPlan(FAULTS[name], TARGETS[target], tries=1))
-    with open_session(server.url, tmp_path) as session:
+    with open_session(server.url, tmp_path, name) as session:
         done = run(session, tmp_path)
         assert [entry for entry in server.log if entry.fault is FAULTS[name]]  # it did happen
         assert done.summary.failed == {}
@@ -175,7 +177,7 @@ def test_a_passing_fault_is_not_noticed(name, target, server, truth, sizes, tmp_
 @pytest.mark.parametrize(("name", "target"), cells(harmless={True}))
 def test_what_lasts_but_does_no_harm_is_not_noticed(name, target, server, truth, sizes, tmp_path):
     server.use(FaultPlan(FAULTS[name], TARGETS[target]))
-    with open_session(server.url, tmp_path) as session:
+    with open_session(server.url, tmp_path, name) as session:
         assert run(session, tmp_path).summary.complete
         assert_as_without_faults(session, tmp_path, truth)
         check_cache(session.cache.root, sizes)
@@ -191,7 +193,7 @@ def test_a_lasting_fault_on_images_is_reported_and_the_rest_is_done(
     everything = {str(image_id) for image_id, tier in sizes if tier == 0}
     lost = {str(ONE)} if "one" in target else everything
     is_mask = "mask" in target
-    with open_session(server.url, tmp_path) as session:
+    with open_session(server.url, tmp_path, name) as session:
         done = run(session, tmp_path)
         assert not done.summary.complete
         assert done.summary.failed.keys() == lost
@@ -217,7 +219,7 @@ def test_a_lasting_fault_on_images_is_reported_and_the_rest_is_done(
         assert kept.items() < cached.items()
         assert len(kept) == 28 - len(lost) * (1 if is_mask else 2)
         check_cache(session.cache.root, sizes)
-        assert done.seconds < (10 if "one" in target else 25)
+        assert done.seconds < (6 if "one" in target else 25)
 
         # when it is over, the same call does the rest, and asks for nothing that it has
         server.use()
@@ -240,7 +242,7 @@ def test_a_lasting_fault_on_metadata_is_one_error_and_leaves_nothing(
     expected, _ = ERRORS[name]
     server.use(FaultPlan(FAULTS[name], TARGETS[target]))
     begun = time.monotonic()
-    with open_session(server.url, tmp_path) as session:
+    with open_session(server.url, tmp_path, name) as session:
         with pytest.raises(AtldldError) as caught:
             run(session, tmp_path)
         assert time.monotonic() - begun < 10
@@ -266,7 +268,7 @@ def test_rows_that_stay_missing_are_never_passed_over_in_silence(
     """An error, or a warning and what there is; and nothing of it is remembered."""
     result, _ = truth
     server.use(FaultPlan(FAULTS[name], TARGETS[target]))
-    with open_session(server.url, tmp_path) as session:
+    with open_session(server.url, tmp_path, name) as session:
         try:
             done = run(session, tmp_path)
         except AtldldError:
@@ -287,16 +289,15 @@ def test_no_service_at_all(url, server, truth, tmp_path):
         begun = time.monotonic()
         with pytest.raises(NetworkError) as caught:
             run(session, tmp_path)
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 30  # name servers have time limits of their own
         assert session.settings.api_url in caught.value.url
         assert not (tmp_path / "out").exists()
         assert session.cache.size()[0] == 0
 
 
-@pytest.mark.parametrize("url", [refused_url, unresolvable_url])
-def test_a_service_that_goes_away_after_the_metadata(url, server, truth, sizes, tmp_path):
+def test_a_service_that_goes_away_after_the_metadata(server, truth, sizes, tmp_path):
     """Every section is reported, nothing is kept, and the run goes on when it is back."""
-    away = url()
+    away = refused_url()
     with open_session(server.url, tmp_path) as session:
         session.dataset(909)
         there, session.client.base_url = session.client.base_url, away

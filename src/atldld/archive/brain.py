@@ -55,6 +55,7 @@ View = Literal["image", "expression"]
 BACKGROUND: tuple[float, float, float] = (247.0, 246.0, 244.0)
 """RGB of the empty slide, 0..255."""
 
+_BOX = np.array([13200.0, 8000.0, 11400.0])  # um
 _MIDLINE = 5700.0  # r of the mid-sagittal plane, um
 _EDGE = 17.0  # logistic scale of region borders, um: 10 % to 90 % takes 4.4 of them, 75 um
 
@@ -811,8 +812,8 @@ def _sample(
 
     Returns
     -------
-    float32 (4, rows + 8, columns + 8): R, G, B and darkness of cells; and the tissue, (rows + 8,
-    columns + 8).
+    float32 (4, rows + 8, columns + 8): R, G, B and darkness of cells; and where a label must not
+    be, (rows + 8, columns + 8): the tissue, 0..1, and 0.4 outside the reference box.
     """
     height, width = rows + 2 * _MARGIN, columns + 2 * _MARGIN
     planes = np.empty((4, height, width), dtype=np.float32)
@@ -839,7 +840,9 @@ def _sample(
             shown = np.clip((s.gene - np.float32(0.10)) * 8, 0, 1)
             planes[:3, *window] = (heat(s.gene).T * shown).reshape(3, *shape)
             planes[3, *window] = shown.reshape(shape) * np.float32(0.85)
-        inside[window] = s.tissue.reshape(shape)
+        # Beyond the box a label would be lost to pictures of the reference space, but does no harm.
+        beyond = ((points < 100) | (points > _BOX - 100)).any(axis=-1)
+        inside[window] = np.maximum(s.tissue.reshape(shape), np.float32(0.4) * beyond)
 
     corners = [(y, x) for y in range(0, height, side) for x in range(0, width, side)]
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -960,7 +963,8 @@ def _stamp(
     text
         What to write.
     inside
-        float32 tissue samples with margins, 0..1: the same at all tiers, hence the same place.
+        float32 samples with margins, 0..1, of where not to write: above 0.5 at no price. They
+        are the same at all tiers, hence the same place.
     size
         Full-resolution width and height, pixels.
     downsample
@@ -979,6 +983,10 @@ def _stamp(
             (width - pad - length, height - pad),
             (pad, pad + capital),
             (width - pad - length, pad + capital),
+            ((width - length) / 2, height - pad),
+            ((width - length) / 2, pad + capital),
+            (pad, height / 4),
+            (width - pad - length, height / 4),
         ):
             rows, columns = (
                 slice(int(lo // _STEP) + _MARGIN - 1, int(hi // _STEP) + _MARGIN + 3)

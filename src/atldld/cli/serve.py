@@ -35,24 +35,27 @@ def demo(
     import tempfile
 
     from atldld.archive.local import in_process_session
-    from atldld.output import download_dataset
+    from atldld.output import download_dataset, overview
     from atldld.register import Recipe
 
     dataset_id = 69289763
+    folder = output_folder / str(dataset_id)
     with (
         tempfile.TemporaryDirectory() as cache,
         in_process_session(Path(cache)) as session,
         progress_bar(f"Demo of data set {dataset_id}") as progress,
     ):
-        summary = download_dataset(
+        download_dataset(
             dataset_id,
-            output_folder / str(dataset_id),
+            folder,
             Recipe(expression=True),
             session=session,
             command_line="atldld demo",
             progress=progress,
             force=True,
         )
+    sheet = overview(folder, output_folder / "overview.png")
     say("Sections of a SYNTHETIC brain, placed by the genuine numbers of data set 69289763.")
-    say("Their pictures, at 25 µm, and metadata.json are in:")
-    typer.echo(summary.folder.resolve())
+    say(f"All of them on one sheet: {sheet.resolve()}")
+    say("Pictures at 25 µm, expression masks and metadata.json:")
+    typer.echo(folder.resolve())

@@ -849,7 +849,8 @@ class FaultServer:
         self._connections: set[socket.socket] = set()
         self._threads: set[threading.Thread] = set()
         self._deaf_until = 0.0
-        self._deaf = threading.Event()
+        self._listening = True
+        self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address: tuple[str, int] = self._listener.getsockname()
         self.url = "http://{}:{}".format(*self.address)
@@ -866,6 +867,8 @@ class FaultServer:
     def use(self, *plans: FaultPlan) -> None:
         """Follow these plans from now on, counting from nought; none makes it a good server.
 
+        An outage is over.
+
         Parameters
         ----------
         *plans : FaultPlan
@@ -874,6 +877,9 @@ class FaultServer:
         with self._lock:
             self._plans = plans
             self._tries = {}
+            self._deaf_until = 0.0
+        with self._changed:
+            self._changed.wait_for(lambda: self._listening, timeout=1)
 
     @property
     def log(self) -> tuple[LogEntry, ...]:
@@ -914,7 +920,7 @@ class FaultServer:
                 if listener is not None:
                     listener.close()
                     listener = None
-                self._deaf.set()
+                self._say_whether_listening(False)
                 time.sleep(min(left, GLANCE))
                 continue
             if listener is None:
@@ -923,7 +929,7 @@ class FaultServer:
                 except OSError:  # the last moment of the old one; it passes
                     time.sleep(GLANCE / 4)
                     continue
-                self._deaf.clear()
+                self._say_whether_listening(True)
             ready, _, _ = select.select([listener, self._woken], [], [])
             if self._woken in ready:
                 self._woken.recv(64)
@@ -945,7 +951,13 @@ class FaultServer:
         with self._lock:
             self._deaf_until = max(self._deaf_until, time.monotonic() + seconds)
         self._wake.send(b"x")
-        self._deaf.wait(1)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._listening, timeout=1)
+
+    def _say_whether_listening(self, listening: bool) -> None:
+        with self._changed:
+            self._listening = listening
+            self._changed.notify_all()
 
     # -- answering
 

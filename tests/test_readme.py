@@ -1,0 +1,33 @@
+"""What the README says runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("at_demo_server")
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python(code):
+    names = {}
+    exec(code, names)
+    assert names["registered"].image.shape == (80, 132, 3)
+
+
+def test_commands_exist():
+    from typer.main import get_command
+
+    from atldld.cli import app
+
+    lines = re.findall(r"^atldld ([^#\n]*)", README, re.MULTILINE)
+    assert len(lines) >= 7
+    root = get_command(app)
+    for line in lines:
+        words = line.split()
+        command = root
+        while words and hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
