@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from atldld.errors import DatasetNotFoundError, OutputError
+from atldld.errors import (
+    DatasetNotFoundError,
+    MissingAlignmentWarning,
+    OutputError,
+    ServiceDefectError,
+)
 from atldld.output import METADATA, download_dataset, save_image
 from atldld.register import Recipe
 from atldld.sections import DataSet, open_dataset
@@ -246,10 +251,16 @@ def change(session, index, **changes):
 
 def test_what_is_left_out_is_named(session, out):
     image_id = change(session, 2, alignment2d=None)
-    summary = run(session, out)
+    with pytest.warns(MissingAlignmentWarning, match=str(image_id)):
+        summary = run(session, out)
     assert summary.complete
     assert summary.skipped == {str(image_id): "it has no alignment2d"}
-    assert json.loads((out / METADATA).read_text())["skipped"] == summary.skipped
+    metadata = json.loads((out / METADATA).read_text())
+    assert metadata["skipped"] == summary.skipped
+    assert metadata["warnings"] == list(summary.warnings)
+    assert summary.warnings[0].startswith("MissingAlignmentWarning: 1 images")
+    with pytest.raises(ServiceDefectError, match="no alignment2d"):
+        DataSet(session.dataset(909), session.strictly())
 
 
 def test_what_is_done_without_its_mask_is_named(session, out):

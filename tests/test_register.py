@@ -6,10 +6,12 @@ import atldld
 from atldld.errors import (
     AlignmentMissingError,
     InvalidInputError,
+    MissingAlignmentWarning,
     SkippedImageWarning,
     UnsupportedPlaneError,
 )
 from atldld.place import Placement
+from atldld.records import Alignment2d
 from atldld.sections import DataSet, open_dataset
 
 COARSE = 100  # µm; enough to see that the right things arrive
@@ -102,10 +104,16 @@ def test_nonsense_is_refused_before_any_request(dataset, bad):
 
 
 def test_what_cannot_be_placed_is_set_aside_with_its_reason(dataset):
-    assert with_image(dataset, 0, alignment2d=None).skipped[0].reason == "it has no alignment2d"
-    failed = with_image(dataset, 3, failed=True)
-    assert "marked it as failed" in failed.skipped[0].reason
-    assert len(failed) == len(dataset) - 1
+    collapsed = Alignment2d((1.0, 2, 2, 4, 0, 0), (1.0, 2, 2, 4, 0, 0))
+    for changes, reason in (
+        ({"alignment2d": None}, "it has no alignment2d"),
+        ({"failed": True}, "the laboratory marked it as failed"),
+        ({"alignment2d": collapsed}, "its alignment does not lie in the coronal plane"),
+    ):
+        with pytest.warns(MissingAlignmentWarning, match=reason):
+            changed = with_image(dataset, 3, **changes)
+        assert changed.skipped[0].reason == reason
+        assert len(changed) == len(dataset) - 1
 
 
 def test_a_section_that_cannot_be_had_does_not_stop_the_others(dataset):

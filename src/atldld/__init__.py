@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from atldld.sections import DataSet, Section, open_dataset
     from atldld.settings import Settings
     from atldld.spaces import Grid, Plane
+    from atldld.volumes import Volume, build_volume
     from atldld.warp import DisplacementField, OutputPlane
 
 __version__ = version("atldld")
@@ -44,7 +45,9 @@ __all__ = [
     "SectionImage",
     "Session",
     "Settings",
+    "Volume",
     "__version__",
+    "build_volume",
     "open_dataset",
 ]
 
@@ -66,6 +69,8 @@ _HOMES = {
     "SectionImage": "records",
     "Session": "fetch",
     "Settings": "settings",
+    "Volume": "volumes",
+    "build_volume": "volumes",
     "open_dataset": "sections",
 }
 

@@ -15,6 +15,7 @@
     │   ├── AnswerError                          an unusable answer (HTML, broken JSON)
     │   │   └── BrokenImageError                 not the whole image that was asked for
     │   └── RMAError                             the service says ``success: false``
+    ├── ServiceDefectError                       a `ServiceWarning`, where strictness is asked for
     ├── RecordError                              a record lacks what the work needs
     │   ├── AlignmentMissingError
     │   └── UnsupportedPlaneError
@@ -23,7 +24,13 @@
 
     ServiceWarning (a UserWarning)               defects of the service that work can go on with
     ├── RowShortfallWarning                      fewer rows arrived than were promised
+    ├── RepeatedRowsWarning                      rows arrived more than once
+    ├── UnsortedRowsWarning                      rows arrived in another order than asked for
+    ├── ClampedSectionWarning                    points lie far from the section they were put on
+    ├── MissingAlignmentWarning                  images without an alignment are left out
     └── SkippedImageWarning                      an image cannot be used and is left out
+
+    AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
 known and by what to do next.
@@ -32,26 +39,32 @@ known and by what to do next.
 from __future__ import annotations
 
 __all__ = [
+    "AlignmentFileWarning",
     "AlignmentMissingError",
     "AnswerError",
     "AtldldError",
     "BrokenImageError",
     "CacheError",
+    "ClampedSectionWarning",
     "DatasetNotFoundError",
     "HTTPStatusError",
     "ImageNotFoundError",
     "InvalidInputError",
+    "MissingAlignmentWarning",
     "NetworkError",
     "NotFoundError",
     "OfflineError",
     "OutputError",
     "RMAError",
     "RecordError",
+    "RepeatedRowsWarning",
     "RowShortfallWarning",
+    "ServiceDefectError",
     "ServiceError",
     "ServiceTimeoutError",
     "ServiceWarning",
     "SkippedImageWarning",
+    "UnsortedRowsWarning",
     "UnsupportedPlaneError",
 ]
 
@@ -170,6 +183,10 @@ class RMAError(ServiceError):
     """The service answered ``success: false``; the message is its own."""
 
 
+class ServiceDefectError(AtldldError):
+    """A defect of the service, which is an error because strictness was asked for."""
+
+
 class RecordError(AtldldError):
     """A record of the service lacks something that the work needs."""
 
@@ -198,5 +215,25 @@ class RowShortfallWarning(ServiceWarning):
     """Fewer rows arrived than the service had promised."""
 
 
+class RepeatedRowsWarning(ServiceWarning):
+    """Rows arrived more than once; each is kept once."""
+
+
+class UnsortedRowsWarning(ServiceWarning):
+    """Rows arrived in another order than was asked for, so pages may have missed some."""
+
+
+class ClampedSectionWarning(ServiceWarning):
+    """Points lie far from the section that the service's rule, the nearest one, put them on."""
+
+
+class MissingAlignmentWarning(ServiceWarning):
+    """Section images without a usable alignment are left out."""
+
+
 class SkippedImageWarning(ServiceWarning):
     """A section image cannot be used and is left out."""
+
+
+class AlignmentFileWarning(UserWarning):
+    """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ __all__ = [
     "METADATA",
     "Progress",
     "Summary",
+    "copy_image",
     "download_dataset",
     "overview",
     "save_image",
@@ -66,6 +68,8 @@ class Summary:
         What could not be had, by image id: the reason.
     notes : dict
         What was done without something, by image id: the reason.
+    warnings : tuple of str
+        Defects of the service that were met.
     """
 
     folder: Path
@@ -74,6 +78,7 @@ class Summary:
     skipped: dict[str, str]
     failed: dict[str, str]
     notes: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -91,6 +96,8 @@ def download_dataset(
     picture_format: PictureFormat = "png",
     jobs: int | None = None,
     force: bool = False,
+    refresh: bool = False,
+    alignment: str | Path | None = None,
     command_line: str | None = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -118,6 +125,10 @@ def download_dataset(
         Threads that decode, warp and write; the number of cores by default.
     force : bool
         Replace what an earlier run has left in the folder, whatever it was.
+    refresh : bool
+        Ask the service for the metadata even if they are in the cache.
+    alignment : str or pathlib.Path, optional
+        A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment.
     command_line : str, optional
         For ``metadata.json``.
     progress : callable, optional
@@ -133,10 +144,13 @@ def download_dataset(
     dataset_id = check_id(dataset_id, "section data set")
     folder = Path(folder)
     before = _check_folder(folder, dataset_id, force=force)
-    dataset = open_dataset(dataset_id, session=session)
+    met_before = len(session.defects)
+    dataset = open_dataset(dataset_id, session=session, refresh=refresh, alignment=alignment)
     plans = [recipe.plan(section) for section in dataset.sections]
 
     request = _request(recipe, fields=fields, picture_format=picture_format)
+    # by content: a refined file of the same name gives other pictures
+    request["alignment"] = dataset.alignment.sha256 if dataset.alignment else None
     if before and not force and before.get("request") != request:
         raise OutputError(
             f"{folder} holds sections of data set {dataset_id} that were made with other options: "
@@ -174,6 +188,9 @@ def download_dataset(
         if progress:
             progress(done, len(plans), f"section {plan.section.number}")
     metadata["complete"] = not failed
+    metadata["warnings"] = [
+        f"{type(defect).__name__}: {defect}" for defect in session.defects[met_before:]
+    ]
     metadata["per_image"] = dict(
         # the highest section number first, as in 0.3
         sorted(metadata["per_image"].items(), key=lambda entry: -entry[1]["section_number"])
@@ -190,6 +207,7 @@ def download_dataset(
             for name, entry in metadata["per_image"].items()
             if "note" in entry and name not in failed
         },
+        warnings=tuple(metadata["warnings"]),
     )
 
 
@@ -241,6 +259,31 @@ def save_image(
     for path, cached in files.items():
         write_picture(path, decode(cached.path))
     return list(files)
+
+
+def copy_image(session: Session, image: SectionImage, path: Path, downsample: int) -> None:
+    """Write a section image as the service keeps it: its own JPEG, or decoded to PNG.
+
+    Parameters
+    ----------
+    session : Session
+        Where it comes from.
+    image : SectionImage
+        Which one.
+    path : pathlib.Path
+        Ends in ``.jpg`` or ``.png``; its folder must exist.
+    downsample : int
+        The tier.
+    """
+    cached = session.image(image, downsample)
+    if path.suffix == ".png":
+        write_picture(path, decode(cached.path))
+        return
+    try:
+        with replacing(path) as temporary:
+            shutil.copyfile(cached.path, temporary)
+    except OSError as error:
+        raise _not_writable(path, error) from error
 
 
 def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | None = None) -> None:
@@ -361,7 +404,9 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
             kind: {"name": path.name, "sha256": sha256_of(path)} for kind, path in outputs.items()
         },
     }
-    if image.alignment2d is not None:
+    if section.alignment is not None:
+        entry["alignment"] = section.alignment
+    elif image.alignment2d is not None:
         entry["tsv"] = list(image.alignment2d.tsv)
         entry["tvs"] = list(image.alignment2d.tvs)
     if files.mask is not None:
@@ -446,6 +491,7 @@ def _describe(
         "failed_data_set": record.failed,
         "genes": [gene.acronym for gene in record.genes],
         "specimen": record.specimen_name,
+        "alignment": dataset.alignment.describe() if dataset.alignment else None,
         "tvr": list(record.alignment3d.tvr) if record.alignment3d else None,
         "trv": list(record.alignment3d.trv) if record.alignment3d else None,
         "output": None

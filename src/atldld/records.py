@@ -6,6 +6,7 @@ kept as it came in the cache. Unknown keys are ignored, and what may be missing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ class Alignment2d(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> Alignment2d | None:
-        """Read ``tsv_00`` … ``tvs_05``; `None` where any of them is missing."""
+        """Read ``tsv_00`` … ``tvs_05``; `None` where any of them is no number."""
         tsv, tvs = _numbers(record, "tsv", 6), _numbers(record, "tvs", 6)
         return None if tsv is None or tvs is None else cls(tsv, tvs)
 
@@ -75,7 +76,7 @@ class Alignment3d(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> Alignment3d | None:
-        """Read ``tvr_00`` … ``trv_11``; `None` where any of them is missing."""
+        """Read ``tvr_00`` … ``trv_11``; `None` where any of them is no number."""
         tvr, trv = _numbers(record, "tvr", 12), _numbers(record, "trv", 12)
         return None if tvr is None or trv is None else cls(tvr, trv)
 
@@ -90,11 +91,13 @@ class Alignment3d(msgspec.Struct, frozen=True):
         return _matrix(self.trv, 3)
 
 
-def _numbers(record: Mapping[str, Any] | None, name: str, count: int) -> tuple[float, ...] | None:
-    values = [(record or {}).get(f"{name}_{k:02d}") for k in range(count)]
-    if any(value is None for value in values):
+def _numbers(record: object, name: str, count: int) -> tuple[float, ...] | None:
+    known = record if isinstance(record, Mapping) else {}
+    try:
+        values = tuple(float(known[f"{name}_{k:02d}"]) for k in range(count))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return tuple(float(value) for value in values)  # type: ignore[arg-type]
+    return values if all(map(math.isfinite, values)) else None
 
 
 def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:
@@ -158,6 +161,8 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
         AnswerError
             A column that cannot be missing is missing or of the wrong kind.
         """
+        if not isinstance(record, Mapping):
+            raise AnswerError(f"The service sent {record!r:.60} instead of a section image.")
         columns = dict(record, alignment2d=None)
         for name in ("x", "y", "failed"):
             if columns.get(name) is None:
@@ -268,6 +273,8 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         AnswerError
             The data set's record itself is unusable.
         """
+        if not isinstance(record, Mapping):
+            raise AnswerError(f"The service sent {record!r:.60} instead of a section data set.")
         usable: dict[int, SectionImage] = {}
         skipped: list[SkippedImage] = []
         for entry in images:
@@ -277,7 +284,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 image = SectionImage.from_record(entry)
             except AnswerError as error:
-                image_id = entry.get("id")
+                image_id = entry.get("id") if isinstance(entry, Mapping) else None
                 skipped.append(
                     SkippedImage(
                         image_id if isinstance(image_id, int) else None, None, error.message
@@ -293,7 +300,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
             "section_thickness": record.get("section_thickness"),
             "failed": bool(record.get("failed")),
             "synthetic": bool(record.get("synthetic")),
-            "genes": [gene for gene in record.get("genes") or () if gene],
+            "genes": [gene for gene in _list(record.get("genes")) if gene],
             "specimen_name": specimen.get("name") if isinstance(specimen, Mapping) else None,
         }
         return msgspec.structs.replace(
@@ -324,21 +331,27 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         AlignmentMissingError
             ``alignment3d`` or ``section_thickness`` is missing.
         """
-        if self.alignment3d is None or not self.section_thickness:
+        thickness = self.section_thickness
+        usable = thickness is not None and math.isfinite(thickness) and thickness > 0
+        if self.alignment3d is None or thickness is None or not usable:
             field = "alignment3d" if self.alignment3d is None else "section_thickness"
             raise AlignmentMissingError(
-                f"Section data set {self.id} has no {field}, so its sections cannot be placed in "
-                "the reference space.",
+                f"Section data set {self.id} has no usable {field}, so its sections cannot be "
+                "placed in the reference space.",
                 dataset_id=self.id,
                 hint="The images themselves can still be had with `atldld download image`.",
             )
-        return self.alignment3d, self.section_thickness
+        return self.alignment3d, thickness
+
+
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _convert(columns: Mapping[str, Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(columns, kind, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, OverflowError) as error:
         raise AnswerError(
             f"The service sent an unusable {kind.__name__} record "
             f"(id {columns.get('id')}): {error}."

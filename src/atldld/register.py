@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -255,8 +254,6 @@ def register(jobs_to_do: Sequence[Job], *, jobs: int | None = None) -> Iterator[
         else:
             yield result
     for job, error in failed:
-        warnings.warn(
-            f"Section {job.section.number} is left out: {error}",
-            SkippedImageWarning,
-            stacklevel=2,
+        job.section.session.report(
+            SkippedImageWarning(f"Section {job.section.number} is left out: {error}")
         )

@@ -42,4 +42,5 @@ def rma_all(rma_parameters: RMAParameters) -> list[dict[str, Any]]:
 
     A shortfall of the service is a `~atldld.errors.RowShortfallWarning`.
     """
-    return fetch_all(default_session().rma, rma_parameters)
+    session = default_session()
+    return fetch_all(session.rma, rma_parameters, session.report)

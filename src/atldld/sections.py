@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from atldld.errors import InvalidInputError, UnsupportedPlaneError
+from atldld.errors import InvalidInputError, MissingAlignmentWarning, UnsupportedPlaneError
 from atldld.fetch.session import Session, default_session
 from atldld.place import Placement, SectionGeometry
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from atldld.export.quicknii import Alignment
     from atldld.register import RegisteredSection
+    from atldld.volumes import Volume
     from atldld.warp.planes import PlaneKind
 
 __all__ = ["DataSet", "Section", "open_dataset"]
@@ -38,6 +41,8 @@ class Section:
         How thick the section is, in µm.
     session : Session
         Where its pixels come from.
+    alignment : str or None
+        Name of the file whose plane is used in place of the service's alignment, if one is.
     """
 
     image: SectionImage
@@ -45,6 +50,7 @@ class Section:
     plane: Plane
     thickness: float
     session: Session
+    alignment: str | None = None
 
     @property
     def id(self) -> int:
@@ -139,6 +145,9 @@ class DataSet:
         The service's records.
     session : Session
         Where pixels come from.
+    alignment : Alignment, optional
+        Planes to be used in place of the service's alignment; sections that it does not anchor
+        keep the service's.
 
     Raises
     ------
@@ -148,9 +157,12 @@ class DataSet:
         The plane of section or the reference space is not one that can be laid out.
     """
 
-    def __init__(self, record: SectionDataSet, session: Session) -> None:
+    def __init__(
+        self, record: SectionDataSet, session: Session, alignment: Alignment | None = None
+    ) -> None:
         self.record = record
         self.session = session
+        self.alignment = alignment
         self.plane = Plane.from_id(record.plane_of_section_id, dataset_id=record.id)
         _, thickness = record.check_alignment()
         space = record.reference_space_id
@@ -162,18 +174,32 @@ class DataSet:
                 dataset_id=record.id,
                 hint="The images themselves can still be had with `atldld download image`.",
             )
+        refined = {} if alignment is None else alignment.placements(record)
         skipped = list(record.skipped)
         sections = []
         for image in record.images:
             if image.failed:
                 reason = "the laboratory marked it as failed"
-            elif image.alignment2d is None:
+            elif image.alignment2d is None and image.id not in refined:
                 reason = "it has no alignment2d"
             else:
-                placement = Placement.of(record, image)
-                sections.append(Section(image, placement, self.plane, thickness, session))
-                continue
+                placement = refined.get(image.id) or Placement.of(record, image)
+                if placement.crosses(self.plane):
+                    source = alignment.name if alignment and image.id in refined else None
+                    sections.append(
+                        Section(image, placement, self.plane, thickness, session, source)
+                    )
+                    continue
+                reason = f"its alignment does not lie in the {self.plane.value} plane"
             skipped.append(SkippedImage(image.id, image.section_number, reason))
+        left_out = skipped[len(record.skipped) :]
+        if left_out:
+            session.report(
+                MissingAlignmentWarning(
+                    f"{len(left_out)} images of data set {record.id} are left out: "
+                    + "; ".join(f"{one.image_id}: {one.reason}" for one in left_out)
+                )
+            )
         self.sections: tuple[Section, ...] = tuple(sections)
         self.skipped: tuple[SkippedImage, ...] = tuple(skipped)
 
@@ -258,13 +284,38 @@ class DataSet:
         # Planned here and not in the generator: what makes no sense is said at once.
         return register([recipe.plan(section) for section in chosen], jobs=jobs)
 
+    def volume(
+        self,
+        resolution: float = 25,
+        *,
+        channel: str = "image",
+        fill: str = "none",
+        thickness: float | None = None,
+        jobs: int | None = None,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> Volume:
+        """Lay every section into one grid of voxels; see `atldld.volumes.build_volume`.
+
+        Examples
+        --------
+        >>> ds.volume(channel="expression").save("prox1.nii.gz")  # doctest: +SKIP
+        """
+        from atldld.volumes import build_volume
+
+        return build_volume(self, resolution, channel, fill, thickness, jobs, progress)
+
     def __repr__(self) -> str:
         genes = ", ".join(gene.acronym or "?" for gene in self.record.genes) or "no gene"
         return f"<DataSet {self.id} ({genes}), {self.plane.value}, {len(self)} sections>"
 
 
 def open_dataset(
-    dataset_id: int | str, *, session: Session | None = None, refresh: bool = False
+    dataset_id: int | str,
+    *,
+    session: Session | None = None,
+    refresh: bool = False,
+    strict: bool = False,
+    alignment: str | Path | None = None,
 ) -> DataSet:
     """Open a section data set: its metadata, from the cache or the service.
 
@@ -276,9 +327,17 @@ def open_dataset(
         Where to ask; by default what the environment says.
     refresh : bool
         Ask the service even if the metadata is in the cache.
+    strict : bool
+        Treat defects of the service as errors, here and in all that is done with the data set.
+    alignment : str or pathlib.Path, optional
+        A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
+        alignment; see `atldld.export.read_alignment`. Sections that it does not anchor keep the
+        service's.
 
     Raises
     ------
+    InvalidInputError
+        The alignment file cannot be used, or anchors other images or another atlas.
     DatasetNotFoundError
         The service has no such data set.
     AlignmentMissingError, UnsupportedPlaneError
@@ -293,4 +352,11 @@ def open_dataset(
     array([[8051.7, 2889.7, 3345.9]])
     """
     session = session or default_session()
-    return DataSet(session.dataset(dataset_id, refresh=refresh), session)
+    if strict:
+        session = session.strictly()
+    planes = None
+    if alignment is not None:
+        from atldld.export.quicknii import read_alignment
+
+        planes = read_alignment(alignment)
+    return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes)

@@ -46,6 +46,8 @@ class Settings:
     offline : bool
         Make no request at all (``ATLDLD_OFFLINE``); what is not in the cache is an
         `~atldld.errors.OfflineError`.
+    strict : bool
+        Treat defects of the service as errors (``ATLDLD_STRICT``) instead of warnings.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Settings:
     download_url: str = DOWNLOAD_URL
     cache_dir: Path = field(default_factory=default_cache_dir)
     offline: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name in ("api_url", "download_url"):
@@ -79,6 +82,7 @@ class Settings:
         download_url: str | None = None,
         cache_dir: str | Path | None = None,
         offline: bool | None = None,
+        strict: bool | None = None,
     ) -> Settings:
         """Read the settings from the environment; arguments that are given go first.
 
@@ -86,16 +90,19 @@ class Settings:
         ----------
         environ : mapping, optional
             The environment; the process's own by default.
-        api_url, download_url, cache_dir, offline : optional
+        api_url, download_url, cache_dir, offline, strict : optional
             What goes before the environment.
         """
         env = os.environ if environ is None else environ
         chosen_cache = cache_dir or env.get("ATLDLD_CACHE_DIR") or default_cache_dir()
-        if offline is None:
-            offline = env.get("ATLDLD_OFFLINE", "").lower() not in {"", "0", "false", "no"}
         return cls(
             api_url=api_url or env.get("ATLDLD_API_URL") or API_URL,
             download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or DOWNLOAD_URL,
             cache_dir=Path(chosen_cache),
-            offline=offline,
+            offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
+            strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,
         )
+
+
+def _is_on(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() not in {"", "0", "false", "no", "off"}

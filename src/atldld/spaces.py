@@ -2,7 +2,7 @@
 
 Reference coordinates are (p, i, r): posterior, inferior and right, in µm from the
 anterior-superior-left corner of a box of 13200 × 8000 × 11400 µm. Reference spaces 9 and 10
-(P56) share that box; no pixel is flipped between them.
+(P56) share that box; no pixel is flipped between them. ``docs/spaces.md`` shows them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 
@@ -75,6 +75,9 @@ def between_spaces(
     return mirrored
 
 
+# How many points are worked on at once: few enough to stay in the processor's cache.
+BLOCK = 1 << 14
+
 # The largest side that OpenCV's warps can address: their maps hold 16-bit integers.
 LARGEST_SIDE = 32766
 
@@ -117,7 +120,21 @@ class PlaneOfSection(_Named):
 
 
 class ReferenceSpace(_Named):
-    """The service's reference spaces; the value is the id, ``str()`` the name."""
+    """The service's reference spaces; the value is the id, ``str()`` the name.
+
+    Voxels, hemispheres and other orders of the axes are known for the two spaces of the adult
+    brain. Those are cut into voxels of R µm from the origin on: voxel k spans [kR, (k + 1)R), its
+    centre is at (k + ½)R, and only whole voxels count.
+
+    Examples
+    --------
+    >>> ReferenceSpace.P56.shape(25)
+    (528, 320, 456)
+    >>> ReferenceSpace.P56.to_voxels([8051.7, 2889.7, 3345.9], 25).tolist()
+    [322, 115, 133]
+    >>> ReferenceSpace.P56.to_um([322, 115, 133], 25).tolist()
+    [8062.5, 2887.5, 3337.5]
+    """
 
     E11PT5_EMBRYO = 1, "E11.5 Embryo"
     E13PT5_EMBRYO = 2, "E13.5 Embryo"
@@ -129,6 +146,264 @@ class ReferenceSpace(_Named):
     P28_BRAIN = 8, "P28 Brain"
     P56 = 9, "P56 Brain"
     P56_LR_FLIPPED = 10, "P56 Brain, L/R Flipped"
+
+    @classmethod
+    def of(cls, space: ReferenceSpace | int) -> ReferenceSpace:
+        """Return the space of an id.
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such space.
+        """
+        for one in cls:
+            if space == one or space == one.value:
+                return one
+        raise InvalidInputError(
+            f"There is no reference space {space!r}; there are "
+            + ", ".join(f"{one.value} ({one})" for one in cls)
+            + "."
+        )
+
+    @property
+    def id(self) -> int:
+        """The service's number."""
+        return int(self.value)
+
+    @property
+    def species(self) -> str:
+        """All of these are of the mouse."""
+        return "Mus musculus"
+
+    @property
+    def age(self) -> str:
+        """The developmental stage, such as ``"E11.5"`` or ``"P56"``."""
+        return self.label.split()[0].rstrip(",")
+
+    @property
+    def axes(self) -> tuple[str, str, str] | None:
+        """Where the three coordinates grow to; `None` for spaces where it is not documented."""
+        return ("posterior", "inferior", "right") if self.value in PLACED_SPACES else None
+
+    @property
+    def size(self) -> tuple[int, int, int] | None:
+        """Extent along (p, i, r) in µm; `None` for spaces where it is not documented."""
+        return BOX if self.value in PLACED_SPACES else None
+
+    def _box(self) -> tuple[int, int, int]:
+        if self.size is None:
+            raise InvalidInputError(
+                f"The size of reference space {self.value} ({self}) is not known; voxels, "
+                "hemispheres and other orders of axes are known for 9 and 10 (P56)."
+            )
+        return self.size
+
+    def shape(self, resolution: float) -> tuple[int, int, int]:
+        """Return how many whole voxels there are along (p, i, r).
+
+        Parameters
+        ----------
+        resolution : float
+            Side of a voxel, in µm.
+
+        Raises
+        ------
+        InvalidInputError
+            It is not a positive number of µm, or no voxel fits; or the space's size is unknown.
+        """
+        p, i, r = self._box()
+        if not (math.isfinite(resolution) and 0 < resolution <= min(p, i, r)):
+            raise InvalidInputError(
+                f"The resolution is {resolution}, but must be a positive number of µm, at most "
+                f"{min(p, i, r)}."
+            )
+        return (
+            _whole_steps(p, resolution),
+            _whole_steps(i, resolution),
+            _whole_steps(r, resolution),
+        )
+
+    def to_voxels(
+        self,
+        pir: ArrayLike,
+        resolution: float,
+        *,
+        outside: Literal["raise", "mark"] = "raise",
+    ) -> NDArray[np.int64]:
+        """Return the voxels in which points lie: floor(coordinate / resolution).
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+        resolution : float
+            Side of a voxel, in µm.
+        outside : {"raise", "mark"}
+            What happens to points outside the box: an error, or the indices (-1, -1, -1).
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), int64
+            Indices along (p, i, r).
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, coordinates that are not finite, a bad resolution, or points outside.
+        """
+        shape = np.array(self.shape(resolution))
+        points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
+        indices = np.floor(points / resolution)
+        beyond = ((indices < 0) | (indices >= shape)).any(axis=-1)
+        if beyond.any():
+            if outside == "raise":
+                raise InvalidInputError(
+                    f"{np.count_nonzero(beyond)} of {beyond.size} points lie outside the "
+                    f"{' × '.join(map(str, shape))} voxels of {resolution:g} µm.",
+                    hint='With outside="mark" they get the indices (-1, -1, -1).',
+                )
+            indices[beyond] = -1
+        return indices.astype(np.int64)
+
+    def to_um(self, voxels: ArrayLike, resolution: float) -> NDArray[np.float64]:
+        """Return the centres of voxels: (index + ½) · resolution.
+
+        Parameters
+        ----------
+        voxels : array-like, shape (..., 3)
+            Indices along (p, i, r); fractions are points between the centres.
+        resolution : float
+            Side of a voxel, in µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            (p, i, r) in µm.
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, indices that are not finite, or a bad resolution.
+        """
+        self.shape(resolution)
+        indices = check_points(voxels, 3, "indices of voxels along (p, i, r)")
+        return (indices + 0.5) * resolution
+
+    def to_brainglobe(self, pir: ArrayLike, orientation: str = "asr") -> NDArray[np.float64]:
+        """Return points with the axes in BrainGlobe's order and directions.
+
+        BrainGlobe's letters say where each axis **starts**, those of (p, i, r) where it goes: this
+        package's own axes are BrainGlobe's ``"asl"``. Its usual ``"asr"`` therefore counts the
+        last axis from the right: r′ = 11400 − r.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+        orientation : str
+            One letter each of a/p, s/i and l/r, in any order.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            In µm from the corner that the letters name.
+
+        Raises
+        ------
+        InvalidInputError
+            The orientation is none, another shape, or coordinates that are not finite.
+        """
+        points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
+        out = np.empty_like(points)
+        for place, (axis, far) in enumerate(self._brainglobe_axes(orientation)):
+            out[..., place] = far - points[..., axis] if far else points[..., axis]
+        return out
+
+    def from_brainglobe(self, points: ArrayLike, orientation: str = "asr") -> NDArray[np.float64]:
+        """Return (p, i, r) of points in BrainGlobe's order; see `to_brainglobe`.
+
+        Parameters
+        ----------
+        points : array-like, shape (..., 3)
+            In µm from the corner that the letters name.
+        orientation : str
+            One letter each of a/p, s/i and l/r, in any order.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            (p, i, r) in µm.
+        """
+        axes = self._brainglobe_axes(orientation)
+        given = check_points(points, 3, f"µm in BrainGlobe's order {orientation!r}")
+        out = np.empty_like(given)
+        for place, (axis, far) in enumerate(axes):
+            out[..., axis] = far - given[..., place] if far else given[..., place]
+        return out
+
+    def _brainglobe_axes(self, orientation: str) -> list[tuple[int, int]]:
+        """Return for each letter our axis, and its length where it is counted from the far end."""
+        size = self._box()
+        axes = [
+            (axis, size[axis] if far else 0)
+            for letter in str(orientation).lower()
+            for axis, letters in enumerate(("ap", "si", "lr"))
+            for far in [letters.find(letter)]
+            if far >= 0
+        ]
+        if sorted(axis for axis, _ in axes) != [0, 1, 2] or len(str(orientation)) != 3:
+            raise InvalidInputError(
+                f"The orientation is {orientation!r}, but must have one letter each of a/p, s/i "
+                "and l/r, such as 'asr'."
+            )
+        return axes
+
+    def hemispheres(self, pir: ArrayLike) -> NDArray[np.int64]:
+        """Return the hemisphere in which points lie, as the service numbers them.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (...), int64
+            1 = left (r < 5700), 2 = right; what lies in the mid-sagittal plane counts as right,
+            as the voxel that starts there does. Both spaces are anatomical: sagittal sections of
+            space 10 are left ones.
+        """
+        middle = self._box()[2] / 2
+        points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
+        return np.where(points[..., 2] < middle, 1, 2).astype(np.int64)
+
+    def to_hemisphere(self, pir: ArrayLike, side: Literal["left", "right"]) -> NDArray[np.float64]:
+        """Return points mirrored into one hemisphere where they lie in the other.
+
+        Parameters
+        ----------
+        pir : array-like, shape (..., 3)
+            (p, i, r) in µm.
+        side : {"left", "right"}
+            Where they shall lie.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 3), float64
+            (p, i, r) in µm.
+        """
+        if side not in {"left", "right"}:
+            raise InvalidInputError(f"The side is {side!r}, but must be 'left' or 'right'.")
+        middle = self._box()[2] / 2
+        out = check_points(pir, 3, "(p, i, r) in µm of the reference space").copy()
+        across = np.abs(out[..., 2] - middle)
+        out[..., 2] = middle - across if side == "left" else middle + across
+        return out
+
+
+def _whole_steps(length: float, step: float) -> int:
+    # the small addition keeps 8000 / 12.5 and its like from losing a step to rounding
+    return math.floor(length / step + 1e-9)
 
 
 class Plane(Enum):
@@ -256,9 +531,7 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """Rows and columns: the whole pixels that fit into the reference box."""
         rows, columns = (
-            # the small addition keeps 8000 / 12.5 and its like from losing a row to rounding
-            math.floor(BOX[axis] / self.resolution + 1e-9)
-            for axis in (self.row_axis, self.column_axis)
+            _whole_steps(BOX[axis], self.resolution) for axis in (self.row_axis, self.column_axis)
         )
         return rows, columns
 
@@ -296,6 +569,9 @@ def check_points(points: object, dimensions: int, what: str) -> NDArray[np.float
             f"Coordinates have shape {array.shape}, but must have shape (..., {dimensions}): "
             f"{what}."
         )
-    if not np.isfinite(array).all():
+    # Block by block: the flags of ten million points at once would cost time and memory.
+    if not all(
+        np.isfinite(array[start : start + BLOCK]).all() for start in range(0, len(array), BLOCK)
+    ):
         raise InvalidInputError(f"Coordinates hold NaN or infinity, but must be finite: {what}.")
     return array

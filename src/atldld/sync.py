@@ -7,7 +7,6 @@ pictures are p × i. New work is better served by `atldld.open_dataset`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, Literal, cast
 
@@ -248,7 +247,7 @@ class DatasetDownloader:
             workers=1,
         ):
             if isinstance(result, AtldldError):
-                warnings.warn(f"Left out: {result}", SkippedImageWarning, stacklevel=2)
+                session.report(SkippedImageWarning(f"Left out: {result}"))
             else:
                 yield result
 

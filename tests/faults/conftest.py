@@ -7,8 +7,12 @@ from atldld.testing.faults import FaultServer
 
 @pytest.fixture(scope="session")
 def archive():
-    """One for all: it keeps the pictures that it has rendered."""
-    return DemoArchive((909,))
+    """One for all: it keeps the pictures that it has rendered, so that none comes late."""
+    archive = DemoArchive((909,))
+    for record in archive.tables()["SectionImage"]:
+        for view in ("image", "expression"):
+            archive.image(record["id"], 4, view, quality=100, region=None)
+    return archive
 
 
 @pytest.fixture(scope="session")

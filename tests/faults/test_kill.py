@@ -1,4 +1,4 @@
-"""kill -9 at any moment: running again goes on where it stopped, and ends as if nothing had been."""
+"""kill -9 at any moment: running again goes on from there and ends as if nothing had been."""
 
 import random
 import signal

@@ -1,7 +1,8 @@
 """Several processes at once on one cache."""
 
-import json
+import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -9,7 +10,8 @@ import pytest
 from programs import complete, end, start, wait_until
 from results import asked_images, check_cache, parts_of, result_of, sizes_of
 
-from atldld.errors import AtldldError
+from atldld.fetch import Cache
+from atldld.fetch.cache import sha256_of
 from atldld.testing.faults import FaultPlan, Late
 
 OPTIONS = ("--resolution", "100", "--jobs", "1")
@@ -82,34 +84,28 @@ def test_one_that_is_killed_does_not_lock_out_the_others(truth, server, archive,
     assert {n: c for n, c in result_of(outs[0]).items() if ".part" not in n} == truth
 
 
-def test_a_companion_never_vouches_for_anothers_bytes(server, tmp_path, archive):
+def test_a_companion_never_vouches_for_anothers_bytes(tmp_path, monkeypatch):
     """Two that keep the same image at the same moment, from a service that encodes it anew."""
-    from atldld.fetch import Cache
-    from atldld.fetch.cache import sha256_of
+    replace = os.replace
+    others = []
 
-    cache = Cache(tmp_path)
-    with cache.new_image(5, 0) as (mine, my_path, keep_mine):
-        mine.write(b"the first encoding")
-        mine.flush()
-        my_hash = sha256_of(my_path)
-        write_json = cache._write_json
+    def keep(data):
+        with Cache(tmp_path).new_image(5, 0) as (file, temporary, count):
+            file.write(data)
+            file.flush()
+            count(width=1, height=1, sha256=sha256_of(temporary), url="u", dataset_id=1)
 
-        def write_after_another(path, document):
-            # just before the companion is written, another process keeps its own
-            cache._write_json = write_json
-            with Cache(tmp_path).new_image(5, 0) as (other, other_path, keep_other):
-                other.write(b"2nd encoding, same")
-                other.flush()
-                keep_other(width=1, height=1, sha256=sha256_of(other_path), url="u")
-            write_json(path, document)
+    def replace_after_another(source, target):
+        # just before the first one's companion is in place, another keeps its own
+        if str(target).endswith(".jpg.json") and not others:
+            others.append(threading.Thread(target=keep, args=(b"2nd encoding, same",)))
+            others[0].start()
+            others[0].join(0.5)  # unless it has to wait
+        replace(source, target)
 
-        cache._write_json = write_after_another
-        try:
-            keep_mine(width=1, height=1, sha256=my_hash, url="u")
-        except AtldldError:
-            pass
-    found = cache.find_image(5, 0)
+    monkeypatch.setattr(os, "replace", replace_after_another)
+    keep(b"the first encoding")
+    others[0].join()
+    found = Cache(tmp_path).find_image(5, 0)
     assert found is None or found.sha256 == sha256_of(found.path)
     assert parts_of(tmp_path) == []
-    for path in tmp_path.rglob("*.json"):
-        json.loads(path.read_text())

@@ -10,7 +10,7 @@ from atldld.fetch.cache import MARKER, Cache, replacing
 def put(cache, image_id=7, downsample=2, content=b"pixels", **which):
     with cache.new_image(image_id, downsample, **which) as (file, _, keep):
         file.write(content)
-        return keep(width=3, height=2, sha256="0" * 64, url="http://s/7")
+        return keep(width=3, height=2, sha256="0" * 64, url="http://s/7", dataset_id=5)
 
 
 def files(cache):

@@ -178,3 +178,18 @@ def test_the_user_agent_says_who_asks():
     Client("http://s", transport=httpx.MockTransport(handler)).get_json("http://s/x")
     assert seen["user-agent"].startswith("atldld/")
     assert "+https://" in seen["user-agent"]
+
+
+def test_a_service_that_is_down_is_not_waited_for_again_and_again():
+    asked = client(
+        *[httpx.ConnectError("refused")] * 13, response(json=GOOD), httpx.ConnectError("refused"),
+        limits=Limits(attempts=4, patience=3, first_wait=0.001),
+    )  # fmt: skip
+    for tries in (4, 8, 12, 13):
+        with pytest.raises(NetworkError):
+            asked.get_json("http://s/x")
+        assert asked.requests_sent == tries
+    asked.get_json("http://s/x")
+    with pytest.raises(NetworkError):
+        asked.get_json("http://s/x")
+    assert asked.requests_sent == 14 + 4  # it was up again, so it is worth trying

@@ -2,8 +2,20 @@ import warnings
 
 import pytest
 
-from atldld.errors import AnswerError, InvalidInputError, RMAError, RowShortfallWarning
-from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.errors import (
+    AnswerError,
+    InvalidInputError,
+    RepeatedRowsWarning,
+    RMAError,
+    RowShortfallWarning,
+    UnsortedRowsWarning,
+)
+from atldld.fetch import rma
+from atldld.fetch.rma import RMAParameters
+
+
+def fetch_all(ask, query):
+    return rma.fetch_all(ask, query, warnings.warn)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +88,15 @@ def test_all_pages(cap):
 
 def test_repeated_rows_come_once_and_are_no_shortfall():
     repeated = [*ROWS[:60], *ROWS[55:]]
-    assert fetch_all(service(repeated), RMAParameters("M")) == ROWS
+    with pytest.warns(RepeatedRowsWarning, match="5 rows again"):
+        assert fetch_all(service(repeated), RMAParameters("M")) == ROWS
+
+
+def test_rows_out_of_order_are_told():
+    ordered = RMAParameters("M", order="ms.id")
+    assert fetch_all(service(ROWS), ordered) == ROWS
+    with pytest.warns(UnsortedRowsWarning):
+        fetch_all(service(ROWS[::-1]), ordered)
 
 
 def test_a_shortfall_is_a_warning():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.errors import InvalidInputError
+from atldld.errors import ClampedSectionWarning, InvalidInputError
 from atldld.place import Placement, reference_to_image
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 from atldld.spaces import Plane
@@ -158,7 +158,8 @@ def test_reference_to_image_takes_the_nearest_section_and_says_how_far(genuine):
         assert found.image_ids[0] == image.id
         np.testing.assert_allclose(found.xy, [[1000, 900]], atol=0.2)
         np.testing.assert_allclose(found.distance, 0, atol=0.2)
-    far = reference_to_image(dataset, [[6000, 4000, 0], [6000, 4000, 11000]])
+    with pytest.warns(ClampedSectionWarning, match=r"2 of 2 points .* half the local spacing"):
+        far = reference_to_image(dataset, [[6000, 4000, 0], [6000, 4000, 11000]])
     assert far.section_numbers.tolist() == [6, 158]
     assert far.distance[0] < -1000
     assert far.distance[1] > 5000
@@ -186,5 +187,5 @@ def test_reference_to_image_agrees_with_the_recorded_choice(recorded):
             alignment3d=Alignment3d(IDENTITY_3D, IDENTITY_3D),
             images=images,
         )
-        found = reference_to_image(dataset, [[0, 0, at * 25]])
+        found = reference_to_image(dataset, [[0, 0, at * 25]], beyond="ignore")
         assert found.section_numbers.tolist() == [chosen]

@@ -1,8 +1,8 @@
 """The web service over an archive: a read-only WSGI application that answers the Allen URLs.
 
 It offers what placing and downloading section images needs: RMA queries, the two downloads of
-section images, and the two synchronisation calls between an image and its reference space. Any
-WSGI server can serve it, and any client of the Allen Brain Map API can ask it.
+section images, and the six synchronisation calls. Any WSGI server can serve it, and any client of
+the Allen Brain Map API can ask it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,29 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
+from werkzeug.utils import send_file
 from werkzeug.wrappers import Request, Response
 
 from atldld.archive import rma
 from atldld.errors import AlignmentMissingError, InvalidInputError
-from atldld.place import Placement, reference_to_image
+from atldld.place import (
+    ImagePoints,
+    StructureCenter,
+    image_to_atlas,
+    image_to_image,
+    image_to_image_2d,
+    image_to_reference,
+    reference_to_image,
+    structure_to_image,
+)
 from atldld.records import SectionDataSet, SectionImage
 from atldld.spaces import ReferenceSpace
 
@@ -49,6 +60,10 @@ ENDPOINTS = (
     "/api/v2/image_download/{id}?downsample=&quality=&left=&top=&width=&height=&view=",
     "/api/v2/image_to_reference/{id}.json?x=&y=",
     "/api/v2/reference_to_image/{reference_space_id}.json?x=&y=&z=&section_data_set_ids=",
+    "/api/v2/image_to_image/{id}.json?x=&y=&section_data_set_ids=",
+    "/api/v2/image_to_image_2d/{id}.json?x=&y=&section_image_ids=",
+    "/api/v2/structure_to_image/{section_data_set_id}.json?structure_ids=",
+    "/api/v2/image_to_atlas/{id}.json?x=&y=&atlas_id=",
 )
 
 # Parameters with which the Allen service changes the pixels. Ignoring them would answer another
@@ -65,7 +80,8 @@ _log = logging.getLogger(__name__)
 class Source(Protocol):
     """What an archive must offer to be served.
 
-    A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells.
+    A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells,
+    and a method ``files()`` that maps paths of addresses to files that are answered as they are.
     """
 
     def tables(self) -> Tables:
@@ -169,6 +185,10 @@ class Application:
             ("/api/v2/image_download/<id:image_id>.jpg", self._image),
             ("/api/v2/image_to_reference/<id:image_id>.json", self._image_to_reference),
             ("/api/v2/reference_to_image/<id:space>.json", self._reference_to_image),
+            ("/api/v2/image_to_image/<id:image_id>.json", self._image_to_image),
+            ("/api/v2/image_to_image_2d/<id:image_id>.json", self._image_to_image_2d),
+            ("/api/v2/structure_to_image/<id:data_set_id>.json", self._structure_to_image),
+            ("/api/v2/image_to_atlas/<id:image_id>.json", self._image_to_atlas),
         ):
             rules.append(Rule(path, endpoint=answer, methods=["GET"]))
         self._paths = Map(rules, converters={"id": _Id}, merge_slashes=False)
@@ -201,6 +221,9 @@ class Application:
             refused.headers["Allow"] = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
             return refused
         except HTTPException as error:
+            file = self._file(request)
+            if file is not None:
+                return file
             return _failure(
                 HTTPStatus(error.code or HTTPStatus.NOT_FOUND),
                 f"nothing is served at this path; there are: {' '.join(ENDPOINTS)}",
@@ -213,6 +236,14 @@ class Application:
         return response
 
     # ---- what is served
+
+    def _file(self, request: Request) -> Response | None:
+        """Answer another file of the archive, by looking its whole path up."""
+        offered = self._source.files() if hasattr(self._source, "files") else {}
+        for ending in ("", ".zip", ".json"):
+            if request.path + ending in offered and request.method in ("GET", "HEAD"):
+                return send_file(offered[request.path + ending], request.environ, conditional=True)
+        return None
 
     def _index(self, request: Request) -> Response:
         tables = self._source.tables()
@@ -298,15 +329,7 @@ class Application:
     # ---- synchronisation
 
     def _image_to_reference(self, request: Request, image_id: int) -> Response:
-        tables = self._source.tables()
-        image = _find(tables, "SectionImage", image_id, "section image")
-        pixel = [_coordinate(request, name) for name in "xy"]
-        data_set = _find(tables, "SectionDataSet", image["data_set_id"], "section data set")
-        try:
-            placement = Placement.from_records(data_set, image)
-        except AlignmentMissingError as error:
-            raise _unknown(error.message) from None
-        (point,) = placement.to_reference([pixel]).tolist()
+        _, _, (point,) = self._from(request, image_id)
         return _success({"image_to_reference": dict(zip("xyz", point, strict=True))}, 0, 1, 1)
 
     def _reference_to_image(self, request: Request, space: int) -> Response:
@@ -314,18 +337,75 @@ class Application:
         if space not in known:
             raise _unknown(f"there is no reference space {space}; there are {known}")
         point = [_coordinate(request, name) for name in "xyz"]
-        listed = request.args.get("section_data_set_ids", "").split(",")
-        if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(one) for one in listed):
-            raise _bad(
-                "section_data_set_ids must be one to"
-                f" {MAX_DATA_SETS} whole numbers with commas between"
-            )
         tables = self._source.tables()
-        found = [
-            {"image_sync": _synchronise(tables, int(data_set_id), space, point)}
-            for data_set_id in listed
-        ]
-        return _success(found, 0, len(found), len(found))
+        targets = [_data_set(tables, one) for one in _ids(request, "section_data_set_ids")]
+        return _synchronised(
+            _synchronise(
+                target, partial(reference_to_image, target, [point], space=space, beyond="ignore")
+            )
+            for target in targets
+        )
+
+    def _image_to_image(self, request: Request, image_id: int) -> Response:
+        tables = self._source.tables()
+        source, pixel, _ = self._from(request, image_id)
+        targets = [_data_set(tables, one) for one in _ids(request, "section_data_set_ids")]
+        return _synchronised(
+            _synchronise(
+                target, partial(image_to_image, source, image_id, pixel, target, beyond="ignore")
+            )
+            for target in targets
+        )
+
+    def _image_to_image_2d(self, request: Request, image_id: int) -> Response:
+        tables = self._source.tables()
+        source, pixel, _ = self._from(request, image_id)
+        found = []
+        for target_id in _ids(request, "section_image_ids"):
+            record = _find(tables, "SectionImage", target_id, "section image")
+            target = _data_set(tables, record["data_set_id"])
+            find = partial(image_to_image_2d, source, image_id, pixel, target, target_id)
+            found.append(_synchronise(target, find))
+        return _synchronised(found)
+
+    def _structure_to_image(self, request: Request, data_set_id: int) -> Response:
+        tables = self._source.tables()
+        data_set = _data_set(tables, data_set_id)
+        if "StructureCenter" not in tables:
+            raise _unknown("the archive holds no structure centers")
+        centers = [StructureCenter.from_record(record) for record in tables["StructureCenter"]]
+        return _synchronised(
+            _synchronise(
+                data_set, partial(structure_to_image, data_set, [one], centers, beyond="ignore")
+            )
+            for one in _ids(request, "structure_ids")
+        )
+
+    def _image_to_atlas(self, request: Request, image_id: int) -> Response:
+        tables = self._source.tables()
+        source, pixel, _ = self._from(request, image_id)
+        atlas, plates = _atlas(tables, _whole(request, "atlas_id", 1))
+        found = _synchronise(
+            atlas, partial(image_to_atlas, source, image_id, pixel, atlas, plates, beyond="ignore")
+        )
+        # one object and not a list: so the service has it
+        return _success({"image_sync": found}, 0, 1, 1)
+
+    def _from(
+        self, request: Request, image_id: int
+    ) -> tuple[SectionDataSet, list[list[float]], list[list[float]]]:
+        """Read the pixel of an image: its data set, the pixel, and where it lies."""
+        tables = self._source.tables()
+        image = _find(tables, "SectionImage", image_id, "section image")
+        pixel = [[_coordinate(request, name) for name in "xy"]]
+        data_set = SectionDataSet.from_records(
+            _find(tables, "SectionDataSet", image["data_set_id"], "section data set"), [image]
+        )
+        try:
+            found = image_to_reference(data_set, image_id, pixel)
+        except (AlignmentMissingError, InvalidInputError) as error:
+            raise _unknown(error.message) from None
+        return data_set, pixel, found.pir.tolist()
 
 
 # ---- reading requests
@@ -364,6 +444,13 @@ def _coordinate(request: Request, name: str) -> float:
     if _NUMBER.fullmatch(text) is None or abs(float(text)) > _LARGEST_COORDINATE:
         raise _bad(f"{name} is {text!r}, but must be a number within ±{_LARGEST_COORDINATE:g}")
     return float(text)
+
+
+def _ids(request: Request, name: str) -> list[int]:
+    listed = request.args.get(name, "").split(",")
+    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(one) for one in listed):
+        raise _bad(f"{name} must be one to {MAX_DATA_SETS} whole numbers with commas between")
+    return [int(one) for one in listed]
 
 
 def _view(request: Request) -> View:
@@ -413,34 +500,57 @@ def _region(
 
 
 def _find(tables: Tables, model: str, record_id: int, what: str) -> Record:
-    for record in tables[model]:
+    for record in tables.get(model, ()):
         if record["id"] == record_id:
             return record
     raise _unknown(f"the archive holds no {what} {record_id}")
 
 
-def _synchronise(
-    tables: Tables, data_set_id: int, space: int, point: Sequence[float]
-) -> dict[str, Any]:
-    """Find a reference point on the nearest section of a data set."""
-    data_set = _find(tables, "SectionDataSet", data_set_id, "section data set")
-    images = [image for image in tables["SectionImage"] if image["data_set_id"] == data_set_id]
+def _data_set(tables: Tables, data_set_id: int) -> SectionDataSet:
+    return SectionDataSet.from_records(
+        _find(tables, "SectionDataSet", data_set_id, "section data set"),
+        [image for image in tables["SectionImage"] if image["data_set_id"] == data_set_id],
+    )
+
+
+def _atlas(tables: Tables, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
+    """Return the data set of an atlas and its plates: the annotated images, if any are."""
+    atlas = _find(tables, "Atlas", atlas_id, "atlas")
+    # The two sides of one association; a record may lack either.
+    named = [one["id"] for one in atlas.get("atlas_data_sets") or ()]
+    named += [
+        record["id"]
+        for record in tables.get("AtlasDataSet", ())
+        if any(one["id"] == atlas_id for one in record.get("atlases") or ())
+    ]
+    if not named:
+        raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
+    data_set = _find(tables, "AtlasDataSet", named[0], "atlas data set")
+    images = [
+        image for image in tables.get("AtlasImage", ()) if image["data_set_id"] == data_set["id"]
+    ]
+    plates = [image for image in images if image.get("annotated")] or images
+    whole = SectionDataSet.from_records(data_set, plates)
+    return whole, list(whole.images)
+
+
+def _synchronise(target: SectionDataSet, find: Callable[[], ImagePoints]) -> dict[str, Any]:
+    """Put what is found of one point on one data set as the service does."""
     answer = dict.fromkeys(("section_image_id", "section_number", "x", "y"))
     try:
-        found = reference_to_image(
-            SectionDataSet.from_records(data_set, images), [point], space=space
-        )
+        found = find()
     except (AlignmentMissingError, InvalidInputError):
         # A data set without an answer stays in the list, as a target that failed.
         pass
     else:
-        answer = {
-            "section_image_id": int(found.image_ids[0]),
-            "section_number": int(found.section_numbers[0]),
-            "x": float(found.xy[0, 0]),
-            "y": float(found.xy[0, 1]),
-        }
-    return {"section_data_set_id": data_set_id, **answer}
+        if found.answered[0]:
+            answer = {
+                "section_image_id": int(found.image_ids[0]),
+                "section_number": int(found.section_numbers[0]),
+                "x": float(found.xy[0, 0]),
+                "y": float(found.xy[0, 1]),
+            }
+    return {"section_data_set_id": target.id, **answer}
 
 
 # ---- writing answers
@@ -451,6 +561,11 @@ def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respon
     return Response(
         json.dumps(body, allow_nan=False), status=status, content_type="application/json"
     )
+
+
+def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:
+    listed = [{"image_sync": one} for one in found]
+    return _success(listed, 0, len(listed), len(listed))
 
 
 def _success(msg: Any, start_row: int, num_rows: int, total_rows: int) -> Response:

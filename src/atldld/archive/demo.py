@@ -42,6 +42,44 @@ PAGE_SCALE = 5.8  # so that the widest section of 71717084 fits into PAGE_SIZE
 # Encoded pictures that are kept: some clients ask for the same one again and again.
 KEPT_BYTES = 64 << 20
 
+# Where the centres of the demo brain's structures lie, as (p, i, r) in µm: the mean over its right
+# half of the voxels of 100 µm whose centres are in the structure, rounded to 10 µm.
+STRUCTURE_CENTERS = {
+    1: (7340, 4010, 7650),  # root
+    2: (7450, 3970, 7650),  # grey
+    10: (5910, 3400, 8280),  # CTX
+    11: (6100, 3250, 8300),  # CTX1
+    12: (5760, 3350, 8200),  # CTX2/3
+    13: (5770, 3420, 8240),  # CTX4
+    14: (5900, 3480, 8330),  # CTX5
+    15: (6080, 3540, 8400),  # CTX6
+    20: (7570, 3370, 8070),  # HPF
+    21: (7700, 2940, 7780),  # CA
+    22: (7420, 3410, 8090),  # DG
+    23: (7580, 3410, 8090),  # HPFn
+    30: (5520, 4770, 7590),  # STR
+    31: (6970, 4150, 6730),  # TH
+    32: (6460, 6180, 6250),  # HY
+    33: (9100, 3570, 6730),  # MB
+    34: (11070, 5870, 6930),  # HB
+    40: (11750, 3230, 7550),  # CB
+    41: (11770, 3220, 7610),  # CBmo
+    42: (11740, 3210, 7480),  # CBgr
+    43: (11500, 4000, 7200),  # CBN
+    50: (1110, 4600, 6620),  # OB
+    51: (1000, 4650, 6570),  # OBgl
+    52: (1090, 4630, 6610),  # OBopl
+    53: (1220, 4540, 6680),  # OBgr
+    70: (6280, 4350, 7740),  # fiber tracts
+    71: (6110, 4280, 8000),  # cc
+    72: (5880, 4550, 7450),  # int
+    73: (11520, 3360, 7590),  # arb
+    80: (7530, 4200, 6110),  # VS
+    81: (5400, 3350, 6290),  # VL
+    82: (6730, 5080, 5750),  # V3
+    83: (11080, 4130, 6350),  # V4
+}
+
 Record = dict[str, Any]
 
 
@@ -90,6 +128,7 @@ class DemoArchive:
             "SectionImage": images,
             "PlaneOfSection": [{"id": plane.value, "name": str(plane)} for plane in PlaneOfSection],
             "ReferenceSpace": [{"id": space.value, "name": str(space)} for space in ReferenceSpace],
+            "StructureCenter": _structure_centers(),
             "Gene": list({gene["acronym"]: gene for d in datasets for gene in d["genes"]}.values()),
         }
 
@@ -152,6 +191,23 @@ class DemoArchive:
             (dataset, image) for dataset, own in self._datasets for image in own
         )
         return next((pair for pair in pairs if pair[1]["id"] == image_id), None)
+
+
+def _structure_centers() -> list[Record]:
+    """Return the centres in both adult spaces: right ones in 9, left ones in 10."""
+    return [
+        {
+            "id": 100 * space + structure_id,
+            "structure_id": structure_id,
+            "x": float(p),
+            "y": float(i),
+            "z": float(r if space == 9 else 11400 - r),
+            "reference_space_id": space,
+            "synthetic": True,
+        }
+        for space in (9, 10)
+        for structure_id, (p, i, r) in STRUCTURE_CENTERS.items()
+    ]
 
 
 def _load(dataset_id: int) -> tuple[Record, list[Record]]:

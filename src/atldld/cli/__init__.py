@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from atldld.cli import dataset, download, info, search, serve
+from atldld.cli import cache, dataset, download, export, info, search, serve, sync, volume
 from atldld.errors import AtldldError, InvalidInputError
 
 __all__ = ["app", "main"]
@@ -19,9 +19,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(info.app, name="info")
+app.add_typer(cache.app, name="cache")
 app.add_typer(search.app, name="search")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(download.app, name="download")
+app.add_typer(sync.app, name="sync")
+app.add_typer(export.app, name="export")
+app.command("volume")(volume.volume)
 app.command("serve")(serve.serve)
 app.command("demo")(serve.demo)
 

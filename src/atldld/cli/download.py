@@ -52,6 +52,16 @@ def download_dataset(
     picture_format: Annotated[
         Literal["png", "tiff"], typer.Option("--format", help="Of the pictures.")
     ] = "png",
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask for the metadata again, cached or not.")
+    ] = False,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Threads that warp; all cores by default.")
     ] = None,
@@ -82,6 +92,8 @@ def download_dataset(
                 picture_format=picture_format,
                 jobs=jobs,
                 force=force,
+                refresh=refresh,
+                alignment=alignment,
                 command_line=shlex.join(["atldld", *sys.argv[1:]]),
                 progress=progress,
             )
@@ -89,8 +101,6 @@ def download_dataset(
         session.close()
         say("Stopped. The same command goes on from here.")
         raise typer.Exit(130) from None
-    for image_id, reason in summary.skipped.items():
-        say(f"Image {image_id} is left out: {reason}.")
     for image_id, reason in summary.notes.items():
         say(f"Image {image_id} is done without its mask: {reason}.")
     for image_id, reason in summary.failed.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atldld.errors import ServiceWarning
+from atldld.errors import AlignmentFileWarning, ServiceWarning
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +64,15 @@ _SERVICE_OPTIONS = {
             rich_help_panel=PANEL,
         ),
     ],
+    "strict": Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Treat defects of the service as errors.",
+            envvar="ATLDLD_STRICT",
+            rich_help_panel=PANEL,
+        ),
+    ],
 }
 
 
@@ -75,7 +84,7 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=False if name == "offline" else None,
+            default=False if name in {"offline", "strict"} else None,
             annotation=annotation,
         )
         for name, annotation in _SERVICE_OPTIONS.items()
@@ -112,7 +121,7 @@ def warnings_once() -> Iterator[None]:
             for text in dict.fromkeys(
                 str(warning.message)
                 for warning in caught
-                if issubclass(warning.category, ServiceWarning)
+                if issubclass(warning.category, (ServiceWarning, AlignmentFileWarning))
             ):
                 say(f"Warning: {text}")
 

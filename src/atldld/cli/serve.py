@@ -6,26 +6,54 @@ from typing import Annotated
 import typer
 
 from atldld.cli.options import progress_bar, say
+from atldld.settings import Settings
 
 
 def serve(
+    archive: Annotated[
+        str,
+        typer.Argument(
+            help="demo, cache (the one in use), or an exported archive: a folder or a .zip file."
+        ),
+    ] = "demo",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    public: Annotated[
+        bool, typer.Option("--public", help="Allow an address that others can reach.")
+    ] = False,
+    datasets: Annotated[
+        str | None, typer.Option(help="Only these data sets: ids with commas between.")
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
+    ] = None,
 ) -> None:
-    """Serve the demo archive at the service's own URLs, until Ctrl-C."""
-    from atldld.archive.local import listen
+    """Serve an archive at the service's own URLs, read-only, until Ctrl-C."""
+    from contextlib import ExitStack
 
-    server = listen(host, port)
-    address = f"http://{server.effective_host}:{server.effective_port}"
-    say("Serving the demo archive (SYNTHETIC pixels, genuine numbers). Ctrl-C ends it.")
-    say(f"Use it with: export ATLDLD_API_URL={address}")
-    typer.echo(address)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.close()
+    from atldld.archive.local import listen, opened_source
+    from atldld.fetch.session import check_id
+
+    ids = None
+    if datasets is not None:
+        ids = [check_id(text, "section data set") for text in datasets.split(",")]
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            opened_source(archive, Settings.from_environment({}, cache_dir=cache_dir), ids)
+        )
+        server = listen(host, port, source, public=public)
+        stack.callback(server.close)
+        address = f"http://{server.effective_host}:{server.effective_port}"
+        count = len(source.tables()["SectionDataSet"])
+        kind = " SYNTHETIC pixels, genuine numbers." if getattr(source, "synthetic", False) else ""
+        say(f"Serving {archive}: {count} data sets.{kind} Ctrl-C ends it.")
+        say(f"Use it with: export ATLDLD_API_URL={address}")
+        typer.echo(address)
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            say("Stopped.")
 
 
 def demo(

@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 
 from atldld.errors import CacheError
 
-__all__ = ["Cache", "CachedImage", "replacing", "sha256_of"]
+__all__ = ["Cache", "CachedImage", "companion_of", "read_json", "replacing", "sha256_of"]
 
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
@@ -54,6 +54,8 @@ class CachedImage:
         Where it came from.
     fetched : str
         When, in UTC (ISO 8601).
+    dataset_id : int or None
+        The section data set that it belongs to.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class CachedImage:
     sha256: str
     url: str
     fetched: str
+    dataset_id: int | None = None
 
 
 class Cache:
@@ -82,6 +85,26 @@ class Cache:
         name = f"{downsample}{'-expression' if expression else ''}.jpg"
         return self.root / "images" / str(image_id // 1000) / str(image_id) / name
 
+    def old_image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
+        """Return where atldld 0.3 kept an image in the same folder."""
+        return self.root / f"{image_id}-{downsample}{'-expression' if expression else ''}.jpg"
+
+    def check_version(self) -> None:
+        """Refuse a folder that a newer version has made, or that is something else.
+
+        Raises
+        ------
+        CacheError
+            It is.
+        """
+        marker = self.root / MARKER
+        if marker.exists() and read_json(marker) != FORMAT:
+            raise CacheError(
+                f"{self.root} holds an archive that this version of atldld does not know: "
+                f"{read_json(marker) or 'its marker is broken'}.",
+                hint="Use a newer atldld, or another folder with --cache-dir. Nothing was changed.",
+            )
+
     def find_image(
         self, image_id: int, downsample: int, *, expression: bool = False
     ) -> CachedImage | None:
@@ -91,7 +114,7 @@ class Cache:
         count.
         """
         path = self.image_path(image_id, downsample, expression=expression)
-        known = _read_json(_companion(path))
+        known = read_json(companion_of(path))
         try:
             image = CachedImage(path=path, **known)
             return image if path.stat().st_size == image.bytes else None
@@ -104,34 +127,45 @@ class Cache:
     ) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedImage]]]:
         """Give an open temporary file, its path, and the function that makes it count.
 
-        The function takes ``width``, ``height``, ``sha256`` and ``url``, moves the file to its
-        final name and returns the `CachedImage`. Without that call nothing is kept.
+        The function takes ``width``, ``height``, ``sha256``, ``url``, ``dataset_id`` and
+        optionally ``fetched``, moves the file to its final name and returns the `CachedImage`.
+        Without that call nothing is kept.
         """
         final = self.image_path(image_id, downsample, expression=expression)
         with self._writing(final) as (file, temporary):
 
-            def keep(*, width: int, height: int, sha256: str, url: str) -> CachedImage:
+            def keep(
+                *,
+                width: int,
+                height: int,
+                sha256: str,
+                url: str,
+                dataset_id: int | None,
+                fetched: str | None = None,
+            ) -> CachedImage:
                 file.flush()
                 size = os.fstat(file.fileno()).st_size
                 file.close()
-                image = CachedImage(final, width, height, size, sha256, url, _now())
+                image = CachedImage(
+                    final, width, height, size, sha256, url, fetched or _now(), dataset_id
+                )
                 # The companion of an older file must not vouch for the new one, nor the other
                 # way round: no companion, no image.
-                _companion(final).unlink(missing_ok=True)
+                companion_of(final).unlink(missing_ok=True)
                 os.replace(temporary, final)
                 known = {k: v for k, v in asdict(image).items() if k != "path"}
-                self._write_json(_companion(final), known)
+                self.write_json(companion_of(final), known)
                 return image
 
             yield file, temporary, keep
 
     def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
-        return _read_json(self.root / kind / f"{name}.json") or None
+        return read_json(self.root / kind / f"{name}.json") or None
 
     def write_document(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON document, with the time under ``"fetched"``."""
-        self._write_json(self.root / kind / f"{name}.json", {**document, "fetched": _now()})
+        self.write_json(self.root / kind / f"{name}.json", {**document, "fetched": _now()})
 
     def document_names(self, kind: str) -> list[str]:
         """Return the names of the documents of a kind, sorted."""
@@ -142,7 +176,8 @@ class Cache:
         files = [p for p in self.root.rglob("*") if p.is_file()] if self.root.is_dir() else []
         return len(files), sum(path.stat().st_size for path in files)
 
-    def _write_json(self, path: Path, document: Mapping[str, Any]) -> None:
+    def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Write a JSON file of the archive, whole or not at all."""
         with self._writing(path) as (file, temporary):
             file.write(json.dumps(document).encode())
             file.close()
@@ -151,6 +186,7 @@ class Cache:
     @contextmanager
     def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         try:
+            self.check_version()
             if not (self.root / MARKER).exists():
                 self.root.mkdir(parents=True, exist_ok=True)
                 with replacing(self.root / MARKER) as marker:
@@ -197,11 +233,13 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
 
 
-def _companion(path: Path) -> Path:
+def companion_of(path: Path) -> Path:
+    """Return where the facts about an image stand."""
     return path.with_name(path.name + ".json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, or an empty one where there is none."""
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -49,6 +49,10 @@ class Limits:
         after ``low_speed_seconds``: a server that drips would never hit `read`.
     attempts : int
         How often one request is tried in all.
+    patience : int
+        After this many requests in a row have failed in all their tries, the service counts as
+        down and further ones are tried once, until one succeeds: a data set of hundreds of images
+        does not wait for each of them.
     first_wait, longest_wait : float
         Seconds before the second try, doubling up to the longest; also the most that a
         ``Retry-After`` of the service is followed.
@@ -62,7 +66,8 @@ class Limits:
     read: float = 30.0
     low_speed_bytes: float = 1000.0
     low_speed_seconds: float = 30.0
-    attempts: int = 5
+    attempts: int = 6
+    patience: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
     in_flight: int = 4
@@ -94,6 +99,7 @@ class Client:
         self.base_url = base_url
         self.limits = limits or Limits()
         self.requests_sent = 0
+        self._failed_in_a_row = 0
         self._transport = transport
         self._http: httpx.Client | None = None
         self._lock = threading.Lock()
@@ -190,15 +196,23 @@ class Client:
             sleep=self._sleep,
             reraise=True,
         )
-        return retrying(attempt)
+        try:
+            result = retrying(attempt)
+        except ServiceError as error:
+            if not _is_plain(error):
+                self._failed_in_a_row += 1
+            raise
+        self._failed_in_a_row = 0
+        return result
 
     def _give_up(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        # The service's own plain refusals rarely change their mind: one more try is enough.
-        plain = isinstance(error, RMAError) or (
-            isinstance(error, HTTPStatusError) and error.status_code in {403, 404}
-        )
-        attempts = min(2, self.limits.attempts) if plain else self.limits.attempts
+        attempts = self.limits.attempts
+        if self._failed_in_a_row >= self.limits.patience:
+            attempts = 1
+        elif _is_plain(error):
+            # Refusals rarely change their mind: one more try is enough.
+            attempts = min(2, attempts)
         return state.attempt_number >= attempts or self._closed.is_set()
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
@@ -281,6 +295,13 @@ class Client:
                 # A client that is forgotten without being closed leaves no connection open.
                 weakref.finalize(self, self._http.close)
             return self._http
+
+
+def _is_plain(error: BaseException | None) -> bool:
+    """Whether the service has plainly said no, and so is well."""
+    return isinstance(error, RMAError) or (
+        isinstance(error, HTTPStatusError) and error.status_code in {403, 404}
+    )
 
 
 def _may_pass(error: BaseException) -> bool:

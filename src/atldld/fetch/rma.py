@@ -6,12 +6,19 @@ criteria that rows must meet, and associations to include.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from atldld.errors import AnswerError, InvalidInputError, RMAError, RowShortfallWarning
+from atldld.errors import (
+    AnswerError,
+    InvalidInputError,
+    RepeatedRowsWarning,
+    RMAError,
+    RowShortfallWarning,
+    ServiceWarning,
+    UnsortedRowsWarning,
+)
 
 __all__ = ["Criteria", "RMAParameters", "fetch_all"]
 
@@ -113,7 +120,9 @@ def _literal(value: Any) -> str:
 
 
 def fetch_all(
-    ask: Callable[[RMAParameters], Mapping[str, Any]], query: RMAParameters
+    ask: Callable[[RMAParameters], Mapping[str, Any]],
+    query: RMAParameters,
+    report: Callable[[ServiceWarning], None],
 ) -> list[dict[str, Any]]:
     """Return every row of a query, page by page.
 
@@ -128,11 +137,10 @@ def fetch_all(
         Sends one query and returns the envelope of the answer.
     query : RMAParameters
         Without a page. Its `order` should make the sequence of rows definite.
-
-    Warns
-    -----
-    RowShortfallWarning
-        Fewer rows arrived than the service had promised.
+    report : callable
+        Takes a `RowShortfallWarning` when fewer rows arrived than were promised, a
+        `RepeatedRowsWarning` when some came again, an `UnsortedRowsWarning` when they do not come
+        by id although the query asks for that.
 
     Raises
     ------
@@ -164,11 +172,17 @@ def fetch_all(
             break
     promised = total - (query.start_row or 0)
     if len(rows) + repeated < promised:
-        warnings.warn(
-            f"The service promised {promised} rows and sent {len(rows)} for {query.text}.",
-            RowShortfallWarning,
-            stacklevel=3,
+        report(
+            RowShortfallWarning(
+                f"The service promised {promised} rows and sent {len(rows)} for {query.text}."
+            )
         )
+    if repeated:
+        report(RepeatedRowsWarning(f"The service sent {repeated} rows again for {query.text}."))
+    if query.order is not None and query.order.endswith(".id"):
+        ids = [row["id"] for row in rows if isinstance(row.get("id"), int)]
+        if ids != sorted(ids):
+            report(UnsortedRowsWarning(f"The service did not sort by id for {query.text}."))
     return rows
 
 

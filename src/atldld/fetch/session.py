@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +15,15 @@ from urllib.parse import urlsplit
 
 from atldld.errors import (
     AtldldError,
+    BrokenImageError,
     DatasetNotFoundError,
     HTTPStatusError,
     ImageNotFoundError,
     InvalidInputError,
     OfflineError,
+    ServiceDefectError,
+    ServiceWarning,
+    SkippedImageWarning,
 )
 from atldld.fetch.cache import Cache, CachedImage, sha256_of
 from atldld.fetch.client import Client, Limits
@@ -54,6 +61,7 @@ class Session:
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings))
+        self.defects: list[ServiceWarning] = []
         self.client = Client(self.settings.api_url, limits=limits, transport=transport)
 
     def __enter__(self) -> Session:
@@ -65,6 +73,28 @@ class Session:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+    def report(self, defect: ServiceWarning) -> None:
+        """Warn of a defect of the service and remember it in `defects`.
+
+        Raises
+        ------
+        ServiceDefectError
+            Strictness was asked for.
+        """
+        if self.settings.strict:
+            raise ServiceDefectError(
+                str(defect), hint="Without --strict this is a warning, and work goes on."
+            )
+        self.defects.append(defect)
+        warnings.warn(defect, stacklevel=3)
+
+    def strictly(self) -> Session:
+        """Return a session with the same cache and connections that is strict."""
+        strict = copy.copy(self)
+        strict.settings = dataclasses.replace(self.settings, strict=True)
+        strict.defects = []
+        return strict
 
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
@@ -112,16 +142,18 @@ class Session:
         query = RMAParameters(model, criteria, include, order=order)
         name = hashlib.sha256(query.text.encode()).hexdigest()
         known = None if refresh else self.cache.read_document("queries", name)
-        if known is None:
+        if known is None or not isinstance(known.get("rows"), list):
             if self.settings.offline:
                 raise OfflineError(
                     f"The answer to {query.text} is not in the cache at {self.cache.root}.",
                     hint="Ask once without --offline.",
                 )
-            known = {"query": query.text, "rows": fetch_all(self.rma, query)}
+            defects: list[ServiceWarning] = []
+            rows = fetch_all(self.rma, query, defects.append)
+            known = {"query": query.text, "rows": rows, "defects": _to_texts(defects)}
             self.cache.write_document("queries", name, known)
-        rows: list[dict[str, Any]] = known["rows"]
-        return rows
+        self._report_kept(known)
+        return list(known["rows"])
 
     def dataset_records(self, dataset_id: int | str, *, refresh: bool = False) -> dict[str, Any]:
         """Return a data set's record and those of all its images, as the service sends them.
@@ -151,16 +183,22 @@ class Session:
         dataset_id = check_id(dataset_id, "section data set")
         name = str(dataset_id)
         known = None if refresh else self.cache.read_document("datasets", name)
-        if known is None:
+        if (
+            known is None
+            or not isinstance(known.get("section_data_set"), dict)
+            or not isinstance(known.get("section_images"), list)
+        ):
             if self.settings.offline:
                 raise OfflineError(
                     f"Section data set {dataset_id} is not in the cache at {self.cache.root}.",
                     dataset_id=dataset_id,
                     hint=f"Fetch it once with `atldld download dataset {dataset_id} OUT`.",
                 )
+            defects: list[ServiceWarning] = []
             rows = fetch_all(
                 self.rma,
                 RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES),
+                defects.append,
             )
             if not rows:
                 raise DatasetNotFoundError(
@@ -178,11 +216,19 @@ class Session:
                         ("alignment2d",),
                         order="sub_images.id",
                     ),
+                    defects.append,
                 ),
+                "defects": _to_texts(defects),
             }
             self.cache.write_document("datasets", name, known)
-            known = self.cache.read_document("datasets", name) or known
+        self._report_kept(known)
         return known
+
+    def _report_kept(self, document: Mapping[str, Any]) -> None:
+        """Report the defects that a document was fetched with, each time that it is used."""
+        kinds = {kind.__name__: kind for kind in ServiceWarning.__subclasses__()}
+        for name, text in document.get("defects") or ():
+            self.report(kinds.get(name, ServiceWarning)(text))
 
     def dataset(self, dataset_id: int | str, *, refresh: bool = False) -> SectionDataSet:
         """Return a data set with all its images and both alignments.
@@ -190,7 +236,17 @@ class Session:
         See `dataset_records` for the parameters and errors.
         """
         records = self.dataset_records(dataset_id, refresh=refresh)
-        return SectionDataSet.from_records(records["section_data_set"], records["section_images"])
+        dataset = SectionDataSet.from_records(
+            records["section_data_set"], records["section_images"]
+        )
+        if dataset.skipped:
+            self.report(
+                SkippedImageWarning(
+                    f"{len(dataset.skipped)} image records of data set {dataset.id} are unusable: "
+                    + "; ".join(f"{one.image_id}: {one.reason}" for one in dataset.skipped)
+                )
+            )
+        return dataset
 
     def image_record(self, image_id: int | str) -> dict[str, Any]:
         """Return the record of one section image, with its alignment2d.
@@ -243,6 +299,7 @@ class Session:
                 f"Section image {image.id} has no expression mask.", image_id=image.id
             )
         known = self.cache.find_image(image.id, downsample, expression=expression)
+        known = known or self._adopt(image, downsample, expression)
         if known is not None:
             return known
         what = "The expression mask of section" if expression else "Section"
@@ -255,10 +312,7 @@ class Session:
                 hint=f"Fetch it once with `atldld download image {image.id} OUT "
                 f"--downsample-img {downsample}{' -e' if expression else ''}`.",
             )
-        params: dict[str, Any] = {"downsample": downsample}
-        if expression:
-            params["view"] = "expression"
-        url = self.client.url(f"/api/v2/section_image_download/{image.id}", params)
+        url = self._image_url(image.id, downsample, expression)
         try:
             return self._download(image, downsample, expression, url)
         except AtldldError as error:
@@ -283,7 +337,50 @@ class Session:
         with self.cache.new_image(image.id, downsample, expression=expression) as new:
             file, temporary, keep = new
             self.client.download(url, file, lambda: verify(temporary, width, height, url=url))
-            return keep(width=width, height=height, sha256=sha256_of(temporary), url=url)
+            return keep(
+                width=width,
+                height=height,
+                sha256=sha256_of(temporary),
+                url=url,
+                dataset_id=image.data_set_id,
+            )
+
+    def _adopt(self, image: SectionImage, downsample: int, expression: bool) -> CachedImage | None:
+        """Take over what is on disk but not vouched for, if it proves sound.
+
+        That is the cache of atldld 0.3, and an image whose run was killed before its companion
+        was written.
+        """
+        from atldld.fetch.images import verify
+
+        width, height = image.size(downsample)
+        for path in (
+            self.cache.image_path(image.id, downsample, expression=expression),
+            self.cache.old_image_path(image.id, downsample, expression=expression),
+        ):
+            try:
+                verify(path, width, height)
+                content = path.read_bytes()
+            except (OSError, BrokenImageError):
+                continue
+            with self.cache.new_image(image.id, downsample, expression=expression) as new:
+                file, temporary, keep = new
+                file.write(content)
+                file.flush()
+                return keep(
+                    width=width,
+                    height=height,
+                    sha256=sha256_of(temporary),
+                    url=self._image_url(image.id, downsample, expression),
+                    dataset_id=image.data_set_id,
+                )
+        return None
+
+    def _image_url(self, image_id: int, downsample: int, expression: bool) -> str:
+        params: dict[str, Any] = {"downsample": downsample}
+        if expression:
+            params["view"] = "expression"
+        return self.client.url(f"/api/v2/section_image_download/{image_id}", params)
 
 
 def cache_root(settings: Settings) -> Path:
@@ -296,6 +393,10 @@ def cache_root(settings: Settings) -> Path:
         return settings.cache_dir
     host = urlsplit(settings.api_url).netloc.rpartition("@")[2]
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host)
+
+
+def _to_texts(defects: Sequence[ServiceWarning]) -> list[tuple[str, str]]:
+    return [(type(defect).__name__, str(defect)) for defect in defects]
 
 
 def check_id(value: int | str, what: str) -> int:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.place.transforms import FRAMES, Affine, apply_affine
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 from atldld.spaces import Plane, check_points
 
@@ -30,8 +31,8 @@ __all__ = ["Placement", "SectionGeometry"]
 
 Matrix = NDArray[np.float64]
 
-IMAGE_FRAME = "(x, y) in full-resolution pixels of the section's box, origin upper left"
-REFERENCE_FRAME = "(p, i, r) in µm of the reference space"
+IMAGE_FRAME = FRAMES["image"]
+REFERENCE_FRAME = FRAMES["reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,26 @@ class Placement:
         dataset = SectionDataSet.from_records(section_data_set, [])
         return cls.of(dataset, SectionImage.from_record(section_image))
 
+    def crosses(self, plane: Plane) -> bool:
+        """Whether the section can be laid out in a plane at all.
+
+        A section at right angles to the plane, or whose matrices collapse it, has no picture
+        there.
+        """
+        in_plane = np.delete(self.forward[:, :2], plane.depth_axis, axis=0)
+        scale = np.linalg.norm(self.forward[:, :2])
+        return bool(abs(np.linalg.det(in_plane)) > 1e-6 * scale**2)
+
+    @property
+    def image_to_reference(self) -> Affine:
+        """The way there as an affine map, 2 → 3 coordinates."""
+        return Affine(self.forward, "image", "reference")
+
+    @property
+    def reference_to_image(self) -> Affine:
+        """The way back as an affine map, 3 → 2 coordinates: it drops the distance."""
+        return Affine(self.backward[:2], "reference", "image")
+
     def to_reference(self, xy: ArrayLike) -> Matrix:
         """Map image pixels to the reference space.
 
@@ -153,10 +174,7 @@ class Placement:
         InvalidInputError
             Another shape, or coordinates that are not finite.
         """
-        points = check_points(xy, 2, IMAGE_FRAME)
-        out: Matrix = points @ self.forward[:, :2].T
-        out += self.forward[:, 2]
-        return out
+        return apply_affine(self.forward, check_points(xy, 2, IMAGE_FRAME))
 
     def to_image(self, pir: ArrayLike) -> Matrix:
         """Map reference coordinates to image pixels, dropping the distance to the section.
@@ -195,10 +213,7 @@ class Placement:
         return self._back(pir, slice(2, 3))[..., 0]
 
     def _back(self, pir: ArrayLike, rows: slice) -> Matrix:
-        points = check_points(pir, 3, REFERENCE_FRAME)
-        out: Matrix = points @ self.backward[rows, :3].T
-        out += self.backward[rows, 3]
-        return out
+        return apply_affine(self.backward[rows], check_points(pir, 3, REFERENCE_FRAME))
 
     def geometry(self, width: float, height: float, plane: Plane) -> SectionGeometry:
         """Describe how the section lies in the reference space.

@@ -1,18 +1,54 @@
-"""The service's synchronisation calls, computed locally and for any number of points."""
+"""The service's six synchronisation calls, computed locally and for any number of points.
+
+========================  ==========================================================================
+`image_to_reference`      pixels → brain: ``tsv``, then ``tvr``
+`reference_to_image`      brain → the nearest section's pixels: ``trv``, choice, ``tvs``
+`image_to_image`          the two after each other, from one data set to another; between reference
+                          spaces 9 and 10 left and right are mirrored, here and nowhere else
+`image_to_image_2d`       ``tsv`` of one image, then ``tvs`` of another one of the same specimen
+`structure_to_image`      the structure's centre, as a reference point
+`image_to_atlas`          `image_to_image` to the plates of an atlas
+========================  ==========================================================================
+
+The formulas are those of `atldld.place.placement`; the recorded answers of the service agree with
+them to the last digits. Where the service silently answers a point far from every section with the
+nearest one, these functions warn, and can leave such points out or refuse them.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import AlignmentMissingError
-from atldld.place.placement import REFERENCE_FRAME, Placement
-from atldld.records import SectionDataSet
-from atldld.spaces import between_spaces, check_points
+from atldld.errors import AlignmentMissingError, ClampedSectionWarning, InvalidInputError
+from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
+from atldld.place.transforms import apply_affine
+from atldld.records import SectionDataSet, SectionImage
+from atldld.spaces import BLOCK, ReferenceSpace, between_spaces, check_points
 
-__all__ = ["ImagePoints", "reference_to_image"]
+__all__ = [
+    "Beyond",
+    "ImagePoints",
+    "ReferencePoints",
+    "StructureCenter",
+    "image_to_atlas",
+    "image_to_image",
+    "image_to_image_2d",
+    "image_to_reference",
+    "reference_to_image",
+    "structure_to_image",
+]
+
+Beyond = Literal["warn", "ignore", "mask", "raise"]
+"""What happens to points that lie too far from the nearest section; see `reference_to_image`."""
+
+NO_IMAGE = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,14 +58,16 @@ class ImagePoints:
     Attributes
     ----------
     image_ids : numpy.ndarray, shape (N,), int64
-        The section images.
+        The section images; -1 where there is no answer.
     section_numbers : numpy.ndarray, shape (N,), int64
-        Their section numbers.
+        Their section numbers; -1 where there is no answer.
     xy : numpy.ndarray, shape (N, 2), float64
-        (x, y) in full-resolution pixels of each section's own box, origin upper left.
+        (x, y) in full-resolution pixels of each section's own box, origin upper left; NaN where
+        there is no answer.
     distance : numpy.ndarray, shape (N,), float64
-        How far each point lies from the section across it, in µm of the volume frame, positive
-        towards growing section numbers.
+        How far each point lies from the nearest section across it, in µm of the volume frame,
+        positive towards growing section numbers. It stands for points without an answer too, if
+        they were too far.
     """
 
     image_ids: NDArray[np.int64]
@@ -37,14 +75,134 @@ class ImagePoints:
     xy: NDArray[np.float64]
     distance: NDArray[np.float64]
 
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which points have an answer, shape (N,)."""
+        return np.not_equal(self.image_ids, NO_IMAGE)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferencePoints:
+    """Points in a reference space.
+
+    Attributes
+    ----------
+    pir : numpy.ndarray, shape (N, 3), float64
+        (p, i, r) in µm.
+    space : int or None
+        Id of the reference space: the data set's own.
+    """
+
+    pir: NDArray[np.float64]
+    space: int | None
+
+    def __len__(self) -> int:
+        return len(self.pir)
+
+
+@dataclass(frozen=True, slots=True)
+class StructureCenter:
+    """The service's record of where the centre of a structure lies.
+
+    Parameters
+    ----------
+    structure_id : int
+        The structure.
+    x, y, z : float
+        p, i and r in µm.
+    reference_space_id : int
+        Of these coordinates.
+    """
+
+    structure_id: int
+    x: float
+    y: float
+    z: float
+    reference_space_id: int
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> StructureCenter:
+        """Read a StructureCenter record as an RMA query returns it.
+
+        Raises
+        ------
+        InvalidInputError
+            A column is missing or of the wrong kind.
+        """
+        try:
+            return msgspec.convert(record, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidInputError(f"This is no StructureCenter record: {error}.") from None
+
+
+def image_to_reference(
+    dataset: SectionDataSet, image_ids: ArrayLike, xy: ArrayLike
+) -> ReferencePoints:
+    """Map pixels of a data set's images to the brain: the service's ``image_to_reference``.
+
+    ``[vx, vy] = tsv @ [x, y, 1]``, ``[p, i, r] = tvr @ [vx, vy, n · t, 1]`` with the section
+    number n and the thickness t; in float64, with no half-pixel shift and no flip. Points outside
+    the image are fine.
+
+    Parameters
+    ----------
+    dataset : SectionDataSet
+        With its images.
+    image_ids : int or array-like of int, shape (N,)
+        The image of all points, or of each.
+    xy : array-like, shape (N, 2)
+        (x, y) in full-resolution pixels of each section's own box, origin upper left, whatever
+        tier is shown.
+
+    Returns
+    -------
+    ReferencePoints
+        In the data set's own reference space. Only the result itself takes memory.
+
+    Raises
+    ------
+    InvalidInputError
+        Another shape, coordinates that are not finite, or an image that is not the data set's.
+    AlignmentMissingError
+        The data set or one of the images has no alignment.
+
+    Examples
+    --------
+    >>> image_to_reference(dataset, 69177654, [[6384, 2744]]).pir.round()  # doctest: +SKIP
+    array([[8052., 2890., 3346.]])
+    """
+    points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
+    _check_list(points, "(x, y)")
+    ids = _ids(image_ids, "image_ids")
+    if np.ndim(image_ids) == 0:
+        placement = Placement.of(dataset, _image(dataset, int(ids[0])))
+        pir = apply_affine(placement.forward, points)
+    else:
+        if len(ids) != len(points):
+            raise InvalidInputError(
+                f"There are {len(ids)} image_ids for {len(points)} points, but must be one, or "
+                "one for each."
+            )
+        pir = _each_to_reference(dataset, ids, points)
+    return ReferencePoints(pir, dataset.reference_space_id)
+
 
 def reference_to_image(
-    dataset: SectionDataSet, pir: ArrayLike, *, space: int | None = None
+    dataset: SectionDataSet,
+    pir: ArrayLike,
+    *,
+    space: int | None = None,
+    max_distance: float | None = None,
+    beyond: Beyond | None = None,
 ) -> ImagePoints:
     """Find reference points on the nearest sections of a data set.
 
-    This is the service's ``reference_to_image``: the nearest existing section is taken, however
-    far it is, and the point is projected onto it along the volume's third axis.
+    This is the service's ``reference_to_image``: ``[vx, vy, s] = trv @ [p, i, r, 1]``, the section
+    whose number is nearest to s / t is taken, however far it is, and ``[x, y] = tvs @ [vx, vy, 1]``
+    with its own ``tvs``. So the point is projected along the volume's third axis.
 
     Parameters
     ----------
@@ -55,20 +213,303 @@ def reference_to_image(
     space : int, optional
         Id of the reference space of the coordinates; the data set's own by default. Between 9 and
         10 left and right are mirrored, as the service does.
+    max_distance : float, optional
+        How far from its section a point may lie, in µm. By default half the local spacing of the
+        sections: beyond the first and the last section, and where sections are missing, points
+        lie further. (Half a section's thickness is allowed on top, as cutting is not regular.)
+    beyond : {"warn", "ignore", "mask", "raise"}, optional
+        What happens to points beyond that: the service's answer with a `ClampedSectionWarning`
+        (the default without `max_distance`) or in silence, no answer (the default with
+        `max_distance`: image -1, coordinates NaN), or an error.
 
     Returns
     -------
     ImagePoints
+
+    Warns
+    -----
+    ClampedSectionWarning
+        Points lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
         The data set, or every image of it, has no alignment.
     InvalidInputError
-        Another shape, coordinates that are not finite, or spaces that do not correspond.
+        Another shape, coordinates that are not finite, an unknown space, spaces that do not
+        correspond, or, if asked for, points that are too far.
     """
     points = np.atleast_2d(check_points(pir, 3, REFERENCE_FRAME))
-    points = between_spaces(points, space, dataset.reference_space_id)
+    _check_list(points, "(p, i, r)")
+    return _reference_to_image(dataset, points, space, max_distance, beyond)
+
+
+def image_to_image(
+    source: SectionDataSet,
+    image_ids: ArrayLike,
+    xy: ArrayLike,
+    target: SectionDataSet,
+    *,
+    max_distance: float | None = None,
+    beyond: Beyond | None = None,
+) -> ImagePoints:
+    """Find pixels of one data set in another: the service's ``image_to_image``.
+
+    `image_to_reference` with the one, `reference_to_image` with the other. If one is of reference
+    space 9 and the other of 10, left and right are mirrored in between, so that sagittal sections,
+    which are left ones, meet the right half of the coronal brain, as the service has it.
+
+    Parameters
+    ----------
+    source, target : SectionDataSet
+        With their images.
+    image_ids : int or array-like of int, shape (N,)
+        Images of the source: that of all points, or of each.
+    xy : array-like, shape (N, 2)
+        (x, y) in full-resolution pixels of the source's sections.
+    max_distance, beyond
+        See `reference_to_image`.
+
+    Returns
+    -------
+    ImagePoints
+        On the target's sections.
+
+    Warns
+    -----
+    ClampedSectionWarning
+        Points lie far from the sections that they were put on.
+
+    Raises
+    ------
+    AlignmentMissingError
+        One of the data sets has no alignment.
+    InvalidInputError
+        See `image_to_reference` and `reference_to_image`.
+    """
+    found = image_to_reference(source, image_ids, xy)
+    return _reference_to_image(target, found.pir, found.space, max_distance, beyond)
+
+
+def image_to_image_2d(
+    source: SectionDataSet,
+    image_id: int,
+    xy: ArrayLike,
+    target: SectionDataSet,
+    target_image_id: int,
+) -> ImagePoints:
+    """Find pixels of one image in another of the same specimen, ignoring the third dimension.
+
+    The service's ``image_to_image_2d``: ``tsv`` of the one image, then ``tvs`` of the other. Both
+    lead through the plane of the volume, which images of one specimen share.
+
+    Parameters
+    ----------
+    source, target : SectionDataSet
+        The data sets of the two images; usually the same one.
+    image_id, target_image_id : int
+        The images.
+    xy : array-like, shape (N, 2)
+        (x, y) in full-resolution pixels of the source image.
+
+    Returns
+    -------
+    ImagePoints
+        On the target image; the distance is that of the source's section from it.
+
+    Raises
+    ------
+    InvalidInputError
+        The data sets are of different specimens, or of specimens that are not recorded; an image
+        is not its data set's; another shape, or coordinates that are not finite.
+    AlignmentMissingError
+        One of the images has no alignment2d.
+    """
+    points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
+    _check_list(points, "(x, y)")
+    if source.id != target.id:
+        names = source.specimen_name, target.specimen_name
+        if None in names or names[0] != names[1]:
+            raise InvalidInputError(
+                f"Section data sets {source.id} and {target.id} are "
+                + (
+                    "not known to be of one specimen"
+                    if None in names
+                    else f"of different specimens, {names[0]} and {names[1]}"
+                )
+                + "; only images of one specimen share a volume.",
+                hint="Across specimens use image_to_image, which goes through the reference space.",
+            )
+    one, other = _image(source, image_id), _image(target, target_image_id)
+    there, back = one.check_alignment().to_volume, other.check_alignment().to_image
+    xy_there = apply_affine(back, apply_affine(there, points))
+    count = len(points)
+    # sections of data sets without a thickness can be matched, but not how far they are apart
+    apart = one.section_number * (source.section_thickness or np.nan) - other.section_number * (
+        target.section_thickness or np.nan
+    )
+    return ImagePoints(
+        np.full(count, other.id, dtype=np.int64),
+        np.full(count, other.section_number, dtype=np.int64),
+        xy_there,
+        np.full(count, apart, dtype=np.float64),
+    )
+
+
+def structure_to_image(
+    dataset: SectionDataSet,
+    structure_ids: Sequence[int],
+    centers: Iterable[StructureCenter],
+    *,
+    max_distance: float | None = None,
+    beyond: Beyond | None = None,
+) -> ImagePoints:
+    """Find the centres of structures on the sections of a data set.
+
+    The service's ``structure_to_image``: the structure's centre in the data set's own reference
+    space, then `reference_to_image`.
+
+    Parameters
+    ----------
+    dataset : SectionDataSet
+        With its images.
+    structure_ids : sequence of int
+        The structures.
+    centers : iterable of StructureCenter
+        Those of other structures and spaces are passed over; of several for one structure the
+        first counts.
+    max_distance, beyond
+        See `reference_to_image`.
+
+    Returns
+    -------
+    ImagePoints
+        In the order of `structure_ids`; a structure without a centre in that space has no answer.
+
+    Warns
+    -----
+    ClampedSectionWarning
+        Centres lie far from the sections that they were put on.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The data set, or every image of it, has no alignment.
+    InvalidInputError
+        The data set has no reference space, or `structure_ids` holds something else than ids.
+    """
+    space = dataset.reference_space_id
+    if space is None:
+        raise InvalidInputError(
+            f"Section data set {dataset.id} has no reference_space_id, so it is not known which "
+            "structure centres are meant.",
+            dataset_id=dataset.id,
+        )
+    wanted = _ids(structure_ids, "structure_ids")
+    known: dict[int, StructureCenter] = {}
+    for center in centers:
+        if center.reference_space_id == space:
+            known.setdefault(center.structure_id, center)
+    has_center = np.array([one in known for one in wanted.tolist()], dtype=bool)
+    found = [known[one] for one in wanted[has_center].tolist()]
+    points = check_points(
+        np.array([(one.x, one.y, one.z) for one in found]).reshape(-1, 3), 3, REFERENCE_FRAME
+    )
+    some = _reference_to_image(dataset, points, space, max_distance, beyond)
+    every = _unanswered(len(wanted))
+    every.image_ids[has_center] = some.image_ids
+    every.section_numbers[has_center] = some.section_numbers
+    every.xy[has_center] = some.xy
+    every.distance[has_center] = some.distance
+    return every
+
+
+def image_to_atlas(
+    source: SectionDataSet,
+    image_ids: ArrayLike,
+    xy: ArrayLike,
+    atlas: SectionDataSet,
+    plates: Iterable[SectionImage] | None = None,
+    *,
+    max_distance: float | None = None,
+    beyond: Beyond | None = None,
+) -> ImagePoints:
+    """Find pixels on the plates of an atlas: the service's ``image_to_atlas``.
+
+    Plates are AtlasImages, which are the same kind of records as section images: they belong to a
+    data set with an ``alignment3d`` and have an ``alignment2d`` each. So this is `image_to_image`
+    to the atlas's data set, among its plates.
+
+    Parameters
+    ----------
+    source : SectionDataSet
+        With its images.
+    image_ids : int or array-like of int, shape (N,)
+        Images of the source: that of all points, or of each.
+    xy : array-like, shape (N, 2)
+        (x, y) in full-resolution pixels of the source's sections.
+    atlas : SectionDataSet
+        The atlas's data set, such as 100048576 of the adult coronal atlas.
+    plates : iterable of SectionImage, optional
+        Its AtlasImages to choose from, such as the annotated ones; all images of `atlas` by
+        default.
+    max_distance, beyond
+        See `reference_to_image`.
+
+    Returns
+    -------
+    ImagePoints
+        On the plates.
+
+    Warns
+    -----
+    ClampedSectionWarning
+        Points lie far from the plates that they were put on.
+
+    Raises
+    ------
+    AlignmentMissingError, InvalidInputError
+        As for `image_to_image`.
+    """
+    if plates is not None:
+        chosen = tuple(sorted(plates, key=lambda image: image.section_number))
+        strangers = [image.id for image in chosen if image.data_set_id not in {None, atlas.id}]
+        if strangers:
+            raise InvalidInputError(
+                f"Plate {strangers[0]} does not belong to the atlas's data set {atlas.id}.",
+                dataset_id=atlas.id,
+                image_id=strangers[0],
+            )
+        atlas = msgspec.structs.replace(atlas, images=chosen)
+    found = image_to_reference(source, image_ids, xy)
+    return _reference_to_image(atlas, found.pir, found.space, max_distance, beyond)
+
+
+# ---- the choice of the section
+
+
+def _reference_to_image(
+    dataset: SectionDataSet,
+    points: NDArray[np.float64],
+    space: int | None,
+    max_distance: float | None,
+    beyond: Beyond | None,
+) -> ImagePoints:
+    """Do what `reference_to_image` says, with checked points; called by a public function."""
+    if beyond is None:
+        beyond = "warn" if max_distance is None else "mask"
+    if beyond not in {"warn", "ignore", "mask", "raise"}:
+        raise InvalidInputError(
+            f"beyond is {beyond!r}, but must be 'warn', 'ignore', 'mask' or 'raise'."
+        )
+    if max_distance is not None and not max_distance >= 0:
+        raise InvalidInputError(
+            f"max_distance is {max_distance}, but must be a number of µm, at least 0."
+        )
+    if space is not None:
+        ReferenceSpace.of(space)
+    # complains, even about no points, of spaces that do not correspond
+    between_spaces(points[:0], space, dataset.reference_space_id)
     _, thickness = dataset.check_alignment()
     images = [image for image in dataset.images if image.alignment2d is not None]
     if not images:
@@ -77,19 +518,64 @@ def reference_to_image(
             dataset_id=dataset.id,
         )
     placements = [Placement.of(dataset, image) for image in images]
-    numbers = np.array([image.section_number for image in images])
-    at = placements[0].section_numbers(points)
-    nearest = _nearest(numbers, at)
-    xy = np.empty((len(points), 2))
-    for index in np.unique(nearest):
-        chosen = nearest == index
-        xy[chosen] = placements[index].to_image(points[chosen])
-    return ImagePoints(
-        np.array([image.id for image in images])[nearest],
-        numbers[nearest],
-        xy,
-        (at - numbers[nearest]) * thickness,
+    numbers = np.array([image.section_number for image in images], dtype=np.int64)
+    ids = np.array([image.id for image in images], dtype=np.int64)
+    limits = (
+        _half_spacings(numbers) * thickness
+        if max_distance is None
+        else np.full(len(images), float(max_distance))
     )
+    # how deep a point lies in the volume is the same for every section of a data set
+    depth = placements[0].backward[2:]
+    columns = _columns([placement.backward[:2] for placement in placements])
+
+    out = _unanswered(len(points))
+    far, furthest = 0, 0.0
+    for part in _blocks(len(points)):
+        block = between_spaces(points[part], space, dataset.reference_space_id)
+        at = apply_affine(depth, block)[:, 0]
+        nearest = _nearest(numbers, at)
+        distance = (at - numbers[nearest]) * thickness
+        out.image_ids[part] = ids[nearest]
+        out.section_numbers[part] = numbers[nearest]
+        out.xy[part] = _map_each(columns, nearest, block)
+        out.distance[part] = distance
+        too_far = np.abs(distance) > limits[nearest]
+        if beyond != "ignore" and too_far.any():
+            far += int(np.count_nonzero(too_far))
+            furthest = max(furthest, float(np.abs(distance[too_far]).max()))
+            if beyond == "mask":
+                out.image_ids[part][too_far] = out.section_numbers[part][too_far] = NO_IMAGE
+                out.xy[part][too_far] = np.nan
+    if far and beyond != "mask":
+        limit = "half the local spacing" if max_distance is None else f"{max_distance:g} µm"
+        text = (
+            f"{far} of {len(points)} points lie further than {limit} from the nearest section of "
+            f"data set {dataset.id}, the furthest {furthest:.0f} µm"
+        )
+        if beyond == "raise":
+            raise InvalidInputError(f"{text}.", dataset_id=dataset.id)
+        warnings.warn(
+            f"{text}; they were put on that section all the same.",
+            ClampedSectionWarning,
+            stacklevel=3,
+        )
+    return out
+
+
+def _half_spacings(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return half the usual gap about each section, in section numbers.
+
+    It is the median of the two gaps on either side, so that one missing section does not pass for
+    a wide spacing. Half a number is added, as gaps vary by a section or so in the cutting.
+    """
+    distinct = np.unique(numbers)
+    gaps = np.diff(distinct)
+    if not len(gaps):
+        return np.ones(len(numbers))
+    usual = np.array([np.median(gaps[max(k - 2, 0) : k + 2]) for k in range(len(distinct))])
+    half: NDArray[np.float64] = usual[np.searchsorted(distinct, numbers)] / 2 + 0.5
+    return half
 
 
 def _nearest(numbers: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -100,3 +586,104 @@ def _nearest(numbers: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[np.
     below = above - 1
     nearer_below = at - numbers[below] <= numbers[above] - at
     return np.where(nearer_below, below, above).astype(np.int64)
+
+
+def _unanswered(count: int) -> ImagePoints:
+    return ImagePoints(
+        np.full(count, NO_IMAGE, dtype=np.int64),
+        np.full(count, NO_IMAGE, dtype=np.int64),
+        np.full((count, 2), np.nan),
+        np.full(count, np.nan),
+    )
+
+
+# ---- many points, each with its own matrix
+
+
+def _each_to_reference(
+    dataset: SectionDataSet, ids: NDArray[np.int64], points: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Map points of several images; ids of shape (N,), points of shape (N, 2)."""
+    dataset.check_alignment()
+    if not len(ids):
+        return np.empty((0, 3))
+    if not dataset.images:
+        _image(dataset, int(ids[0]))  # complains
+    images = sorted(dataset.images, key=lambda image: image.id)
+    placed = np.array([image.alignment2d is not None for image in images], dtype=bool)
+    columns = _columns(
+        [
+            np.zeros((3, 3)) if image.alignment2d is None else Placement.of(dataset, image).forward
+            for image in images
+        ]
+    )
+    known = np.array([image.id for image in images], dtype=np.int64)
+    pir = np.empty((len(points), 3))
+    for part in _blocks(len(points)):
+        block = ids[part]
+        index = np.searchsorted(known[:-1], block)  # at most the last one's
+        strange = known[index] != block
+        if strange.any():
+            _image(dataset, int(block[strange][0]))  # complains
+        unplaced = ~placed[index]
+        if unplaced.any():
+            images[int(index[unplaced][0])].check_alignment()  # complains
+        pir[part] = _map_each(columns, index, points[part])
+    return pir
+
+
+def _blocks(count: int) -> Iterable[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))
+
+
+def _columns(matrices: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Return the columns of K matrices of shape (m, n + 1), each as an array of shape (K, m)."""
+    if not matrices:
+        return []
+    return list(np.ascontiguousarray(np.moveaxis(np.stack(matrices), 2, 0)))
+
+
+def _map_each(
+    columns: Sequence[NDArray[np.float64]],
+    index: NDArray[np.int64],
+    points: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Map each point by its own matrix; (N, n) → (N, m)."""
+    *linear, shift = columns
+    out = np.take(shift, index, axis=0)
+    for k, column in enumerate(linear):
+        term = np.take(column, index, axis=0)
+        term *= points[:, k : k + 1]
+        out += term
+    return out
+
+
+# ---- looking at what was passed
+
+
+def _check_list(points: NDArray[np.float64], what: str) -> None:
+    if points.ndim != 2:
+        raise InvalidInputError(
+            f"Coordinates have shape {points.shape}, but must be one list of points {what}, of "
+            f"shape (N, {points.shape[-1]})."
+        )
+
+
+def _ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu" or array.ndim > 1:
+        raise InvalidInputError(f"{what} must be whole numbers, one or a list of them.")
+    return np.atleast_1d(array).astype(np.int64, copy=False)
+
+
+def _image(dataset: SectionDataSet, image_id: int) -> SectionImage:
+    try:
+        return dataset.image(image_id)
+    except KeyError:
+        raise InvalidInputError(
+            f"Section data set {dataset.id} has no section image {image_id}.",
+            dataset_id=dataset.id,
+            image_id=image_id,
+        ) from None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.place import Placement
+from atldld.place import Affine, Placement
 from atldld.spaces import AXES, Grid
 
 __all__ = ["OutputPlane", "PlaneKind", "choose_downsample", "tier_matrix"]
@@ -126,6 +126,20 @@ class OutputPlane:
             from_coordinates @ _coordinates_of_pixel(grid),
             np.array([0.0, 0.0, depth]),
         )
+
+    @property
+    def pixel_to_image(self) -> Affine:
+        """`to_image` as an affine map from "output pixel" (column, row) to "image"."""
+        return Affine(self.to_image, "output pixel", "image")
+
+    @property
+    def pixel_to_reference(self) -> Affine:
+        """Where output pixels lie, as an affine map from "output pixel" (column, row)."""
+        coordinates = _coordinates_of_pixel(self.grid)
+        matrix = np.empty((3, 3))
+        matrix[[self.grid.row_axis, self.grid.column_axis]] = coordinates[:2]
+        matrix[self.grid.depth_axis] = self.depth @ coordinates
+        return Affine(matrix, "output pixel", "reference")
 
     def depth_at(self, rows: ArrayLike, columns: ArrayLike) -> Matrix:
         """Return the third reference coordinate of output pixels, in µm.

@@ -1,0 +1,168 @@
+"""`atldld cache`: what is kept, whether it is sound, and moving it about."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atldld.cli.options import asks_service, progress_bar, say, table
+from atldld.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+
+app = typer.Typer(
+    help="What is kept, whether it is sound, and moving it about.", no_args_is_help=True
+)
+
+
+@app.command()
+@asks_service
+def info(session: "Session") -> None:
+    """Show where the cache is and how large it is."""
+    count, size = session.cache.size()
+    typer.echo(f"Location: {session.cache.root}")
+    typer.echo(f"Service:  {session.settings.api_url}")
+    typer.echo(f"Size:     {_size(size)} in {count} files")
+
+
+@app.command("list")
+@asks_service
+def list_(session: "Session") -> None:
+    """List the data sets of which something is kept."""
+    from atldld.fetch.upkeep import holdings
+
+    held = holdings(session.cache)
+    if not held:
+        say(f"The cache at {session.cache.root} is empty.")
+        return
+    table(
+        {
+            "data set": "right",
+            "gene": "left",
+            "images": "right",
+            "masks": "right",
+            "tiers": "left",
+            "size": "right",
+        },
+        [
+            [
+                str(one.dataset_id or "–"),
+                ", ".join(g.acronym or "?" for g in one.record.genes) if one.record else "–",
+                str(one.images) + (f" of {len(one.record.images)}" if one.record else ""),
+                str(one.masks),
+                ", ".join(map(str, one.tiers)),
+                _size(one.bytes),
+            ]
+            for one in held
+        ],
+    )
+
+
+@app.command()
+@asks_service
+def verify(
+    session: "Session",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is damaged, and fetch it again.")
+    ] = False,
+) -> None:
+    """Read everything again: recompute every hash, decode every image."""
+    from atldld.fetch.upkeep import verify_cache
+
+    with progress_bar("Verifying") as progress:
+        found = verify_cache(session, repair=repair, progress=progress)
+    for damage in found.damaged:
+        typer.echo(
+            f"{damage.path}: {damage.problem}" + (f" ({damage.remedy})" if damage.remedy else "")
+        )
+    say(f"{found.sound} files are sound, {len(found.damaged)} are damaged.")
+    if len(found.damaged) > found.repaired:
+        say("Mend them with `atldld cache verify --repair`.")
+        raise typer.Exit(1)
+
+
+@app.command()
+@asks_service
+def prune(
+    session: "Session",
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Fetched longer ago, such as 30d or 12h.")
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Oldest first, until no more than this, such as 2GB."),
+    ] = None,
+    dataset: Annotated[
+        int | None, typer.Option(min=1, help="Images (and metadata) of one data set.")
+    ] = None,
+) -> None:
+    """Remove images from the cache."""
+    from atldld.fetch.upkeep import prune as remove
+
+    count, size = remove(
+        session.cache,
+        older_than=None if older_than is None else _age(older_than),
+        max_size=None if max_size is None else _bytes(max_size),
+        dataset_id=dataset,
+    )
+    say(f"{count} images removed, {_size(size)}.")
+
+
+@app.command()
+@asks_service
+def export(
+    session: "Session",
+    target: Annotated[Path, typer.Argument(help="A .zip file, or a new folder.")],
+    datasets: Annotated[
+        str | None, typer.Option(help="Only these data sets: ids with commas between.")
+    ] = None,
+) -> None:
+    """Write the cache, or some data sets of it, as an archive that can be imported or served."""
+    from atldld.fetch.session import check_id
+    from atldld.fetch.upkeep import export_archive
+
+    ids = None
+    if datasets is not None:
+        ids = [check_id(text, "section data set") for text in datasets.split(",")]
+    count = export_archive(session.cache, target, ids)
+    say(f"{count} images written.")
+    typer.echo(target)
+
+
+@app.command("import")
+@asks_service
+def import_(
+    session: "Session",
+    source: Annotated[Path, typer.Argument(help="A .zip file or a folder that was exported.")],
+) -> None:
+    """Take what is sound in an archive into the cache."""
+    from atldld.fetch.upkeep import import_archive
+
+    count, refused = import_archive(session.cache, source)
+    for damage in refused:
+        say(f"Refused {damage.path}: {damage.problem}.")
+    say(f"{count} images taken into {session.cache.root}.")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d{1,6})\s*(h|d|w)", text.strip().lower())
+    if found is None:
+        raise InvalidInputError(f"{text!r} is no age: write 12h, 30d or 8w.")
+    hours = {"h": 1, "d": 24, "w": 168}[found[2]]
+    return timedelta(hours=int(found[1]) * hours)
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*(k|m|g|t)?b?", text.strip().lower())
+    if found is None:
+        raise InvalidInputError(f"{text!r} is no size: write 500MB or 2GB.")
+    return int(float(found[1]) * {None: 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}[found[2]])

@@ -1,0 +1,132 @@
+"""`atldld export`: files that other tools open."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from atldld.cli.options import DatasetId, asks_service, progress_bar, say
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+
+app = typer.Typer(
+    help="Write files that other tools open: QuickNII, ITK, OME.", no_args_is_help=True
+)
+
+AlignmentFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--alignment",
+        metavar="FILE.json",
+        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+    ),
+]
+PlaneKind = Annotated[
+    Literal["oblique", "parallel"],
+    typer.Option("--plane", help="The section's own plane, or one of constant third coordinate."),
+]
+Resolution = Annotated[float, typer.Option(help="Side of an output pixel, in µm.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of the result.")]
+
+_FIELD_ENDINGS = {"itk": ".mha", "zarr": ".ome.zarr", "npy": ".npy"}
+
+
+@app.command("quicknii")
+@asks_service
+def export_quicknii(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help=".json, or .csv for DeepSlice's flat table."
+        ),
+    ],
+    downsample_img: Annotated[
+        int, typer.Option(min=0, help="Tier of the images that the file goes with.")
+    ] = 3,
+    image_format: Annotated[Literal["jpg", "png"], typer.Option(help="Of the images.")] = "jpg",
+    images: Annotated[
+        bool, typer.Option("--images", help="Write the images too, beside the file.")
+    ] = False,
+    alignment: AlignmentFile = None,
+) -> None:
+    """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
+    from atldld.export import write_quicknii
+    from atldld.output import copy_image
+    from atldld.sections import open_dataset
+
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    path = write_quicknii(
+        dataset, output, downsample=downsample_img, image_ending=f".{image_format}"
+    )
+    if images:
+        with progress_bar(f"Images of {dataset_id}") as progress:
+            for done, section in enumerate(dataset.sections, 1):
+                name = f"{section.id}.{image_format}"
+                copy_image(session, section.image, path.parent / name, downsample_img)
+                progress(done, len(dataset.sections), name)
+    say(f"{len(dataset.sections)} sections anchored.")
+    typer.echo(path)
+
+
+@app.command("fields")
+@asks_service
+def export_fields(
+    session: "Session",
+    dataset_id: DatasetId,
+    output_folder: Folder,
+    field_format: Annotated[
+        Literal["itk", "zarr", "npy"],
+        typer.Option(
+            "--format", help="MetaImage in mm for ITK and ANTs, OME-Zarr, or NumPy in pixels."
+        ),
+    ] = "itk",
+    resolution: Resolution = 25,
+    plane: PlaneKind = "oblique",
+    alignment: AlignmentFile = None,
+) -> None:
+    """Write the displacement field of every section; no image is fetched."""
+    from atldld.export.fields import write_fields
+    from atldld.register import Recipe
+    from atldld.sections import open_dataset
+
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    recipe = Recipe(resolution=resolution, plane=plane)
+    with progress_bar(f"Fields of {dataset_id}") as progress:
+        index = write_fields(
+            dataset, output_folder, recipe, _FIELD_ENDINGS[field_format], progress=progress
+        )
+    typer.echo(index)
+
+
+@app.command("sections")
+@asks_service
+def export_sections(
+    session: "Session",
+    dataset_id: DatasetId,
+    output_folder: Folder,
+    resolution: Resolution = 25,
+    plane: PlaneKind = "oblique",
+    include_expression: Annotated[
+        bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
+    ] = False,
+    alignment: AlignmentFile = None,
+) -> None:
+    """Write every registered section as an OME-TIFF in µm."""
+    from atldld.export import write_section
+    from atldld.sections import open_dataset
+
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    registered = dataset.register(resolution, plane=plane, expression=include_expression)
+    written = 0
+    with progress_bar(f"Sections of {dataset_id}") as progress:
+        for section in registered:
+            write_section(section, output_folder / f"{section.id}.ome.tif")
+            written += 1
+            progress(written, len(dataset.sections), str(section.id))
+    say(f"{written} sections written.")
+    typer.echo(output_folder)
+    if written < len(dataset.sections):
+        raise typer.Exit(1)

@@ -1,0 +1,552 @@
+"""`atldld sync`: points between images and the brain, in tables."""
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+
+import typer
+
+from atldld.cli.options import asks_service, say
+from atldld.errors import AtldldError, InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from atldld.fetch.session import Session
+    from atldld.place import ImagePoints
+    from atldld.records import SectionDataSet
+
+app = typer.Typer(
+    help="Take points between images and the brain. Tables are CSV or Parquet, and keep their "
+    "other columns; rows without an answer keep empty cells.",
+    no_args_is_help=True,
+)
+
+Input = Annotated[
+    str, typer.Argument(metavar="POINTS", help="A .csv or .parquet file; - reads CSV from stdin.")
+]
+Output = Annotated[
+    str,
+    typer.Option("-o", "--output", metavar="FILE", help="A .csv or .parquet file; - is stdout."),
+]
+Target = Annotated[
+    str, typer.Option("-d", "--dataset", metavar="ID", help="The section data set to find them in.")
+]
+MaxDistance = Annotated[
+    float | None,
+    typer.Option(
+        min=0, metavar="UM", help="Leave out what lies further than so many µm from a section."
+    ),
+]
+Unit = Annotated[
+    Literal["um", "mm"] | None,
+    typer.Option(help="The unit of the columns p, i, r, where their names do not say it."),
+]
+
+REFERENCE = ("p", "i", "r")
+FACTORS = {"um": 1.0, "mm": 1000.0}
+
+
+@app.command("image-to-reference")
+@asks_service
+def image_to_reference(
+    session: "Session",
+    points: Input,
+    output: Output = "-",
+    dataset_id: Annotated[
+        str | None,
+        typer.Option("-d", "--dataset", metavar="ID", help="The data set of all the images."),
+    ] = None,
+) -> None:
+    """Map pixels to the brain: columns image_id, x, y to p_um, i_um, r_um.
+
+    x and y are full-resolution pixels of the section's own box, from its upper left corner.
+    """
+    import numpy as np
+
+    table, rows = _read(points, output), _Rows()
+    ids, xy = _pixels(table)
+    pir = np.full((len(table), 3), np.nan)
+    spaces = np.full(len(table), -1)
+    for dataset, chosen in _by_dataset(session, ids, xy, dataset_id, rows):
+        from atldld.place import image_to_reference as find
+
+        found = find(dataset, ids[chosen], xy[chosen])
+        pir[chosen] = found.pir
+        spaces[chosen] = -1 if found.space is None else found.space
+    new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
+    _write(output, table, {**new, "reference_space_id": spaces})
+    rows.tell(np.isnan(pir[:, 0]))
+
+
+@app.command("reference-to-image")
+@asks_service
+def reference_to_image(
+    session: "Session",
+    points: Input,
+    dataset_id: Target,
+    output: Output = "-",
+    unit: Unit = None,
+    space: Annotated[
+        int | None,
+        typer.Option(help="Reference space of the points, 9 or 10; by default the data set's own."),
+    ] = None,
+    max_distance: MaxDistance = None,
+) -> None:
+    """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
+
+    distance_um is the signed distance from the section.
+    """
+    import numpy as np
+
+    from atldld.place import reference_to_image as find
+
+    table, rows = _read(points, output), _Rows()
+    pir = _reference(table, unit)
+    usable = np.isfinite(pir.sum(axis=1))
+    rows.note("without numbers", ~usable)
+    found = find(session.dataset(dataset_id), pir[usable], space=space, max_distance=max_distance)
+    rows.answer(output, table, usable, found)
+
+
+@app.command("image-to-image")
+@asks_service
+def image_to_image(
+    session: "Session",
+    points: Input,
+    dataset_id: Target,
+    output: Output = "-",
+    max_distance: MaxDistance = None,
+) -> None:
+    """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
+    import numpy as np
+
+    from atldld.place import ImagePoints
+    from atldld.place import image_to_image as find
+
+    table, rows = _read(points, output), _Rows()
+    ids, xy = _pixels(table)
+    target = session.dataset(dataset_id)
+    count = len(table)
+    whole = ImagePoints(
+        np.full(count, -1), np.full(count, -1), np.full((count, 2), np.nan), np.full(count, np.nan)
+    )
+    for dataset, chosen in _by_dataset(session, ids, xy, None, rows):
+        found = find(dataset, ids[chosen], xy[chosen], target, max_distance=max_distance)
+        for name in ("image_ids", "section_numbers", "xy", "distance"):
+            getattr(whole, name)[chosen] = getattr(found, name)
+    rows.answer(output, table, np.ones(count, dtype=bool), whole)
+
+
+@app.command("structure-to-image")
+@asks_service
+def structure_to_image(
+    session: "Session",
+    points: Input,
+    dataset_id: Target,
+    output: Output = "-",
+    max_distance: MaxDistance = None,
+) -> None:
+    """Find the centres of structures: the column structure_id to image_id, x, y."""
+    from atldld.place import StructureCenter
+    from atldld.place import structure_to_image as find
+
+    table, rows = _read(points, output), _Rows()
+    (column,) = table.columns_named(["structure_id"])
+    ids = table.ids(column)
+    dataset = session.dataset(dataset_id)
+    # One question, whichever structures are asked for, so that the cache can answer the next.
+    records = session.query(
+        "StructureCenter",
+        {"reference_space_id": dataset.reference_space_id},
+        order="structure_centers.id",
+    )
+    centers = [StructureCenter.from_record(record) for record in records]
+    usable = ids > 0
+    rows.note("without a structure_id", ~usable)
+    found = find(dataset, ids[usable].tolist(), centers, max_distance=max_distance)
+    rows.answer(output, table, usable, found, "without a centre near a section")
+
+
+# ---- what stands in the columns
+
+
+def _pixels(table: "_Table") -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
+    import numpy as np
+
+    names = ["x_px", "y_px"] if "x_px" in table.names and "x" not in table.names else ["x", "y"]
+    image, *pixel = table.columns_named(
+        ["image_id", *names], "image_id, x and y (full-resolution pixels of the section's box)"
+    )
+    return table.ids(image), np.column_stack([table.numbers(name) for name in pixel])
+
+
+def _reference(table: "_Table", unit: str | None) -> "NDArray[np.float64]":
+    """Return (p, i, r) in µm, shape (N, 3), by the columns' names and the option."""
+    import numpy as np
+
+    expected = "p_um, i_um and r_um (or p_mm, i_mm and r_mm)"
+    named = [one for one in FACTORS if any(f"{axis}_{one}" in table.names for axis in REFERENCE)]
+    if len(named) > 1:
+        raise InvalidInputError(
+            "There are columns in µm and in mm; it is not clear which are meant.",
+            hint=f"Keep either of {expected}.",
+        )
+    if named:
+        if unit not in {None, named[0]}:
+            raise InvalidInputError(
+                f"The columns are named for {named[0]}, but --unit says {unit}.",
+                hint="Leave --unit out.",
+            )
+        columns = table.columns_named([f"{axis}_{named[0]}" for axis in REFERENCE], expected)
+        factor = FACTORS[named[0]]
+    elif unit is None:
+        if all(axis in table.names for axis in REFERENCE):
+            raise InvalidInputError(
+                f"The columns p, i, r have no unit: name them {expected}, or give --unit um or "
+                "--unit mm."
+            )
+        columns, factor = table.columns_named([f"{axis}_um" for axis in REFERENCE], expected), 1.0
+    else:
+        columns = table.columns_named(list(REFERENCE), f"p, i and r, or {expected}")
+        factor = FACTORS[unit]
+    return np.column_stack([table.numbers(name) for name in columns]) * factor
+
+
+def _by_dataset(
+    session: "Session",
+    ids: "NDArray[np.int64]",
+    xy: "NDArray[np.float64]",
+    dataset_id: str | None,
+    rows: "_Rows",
+) -> "Iterator[tuple[SectionDataSet, NDArray[np.bool_]]]":
+    """Yield each data set with the rows that it can answer; note the others."""
+    import numpy as np
+
+    usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
+    rows.note("without numbers", ~usable)
+    left = dict.fromkeys(np.unique(ids[usable]).tolist())
+    while left:
+        image_id = next(iter(left))
+        try:
+            dataset = session.dataset(_dataset_of(session, image_id, dataset_id))
+        except NotFoundError:
+            if dataset_id is not None:
+                raise
+            del left[image_id]
+            rows.note("of unknown images", usable & (ids == image_id))
+            continue
+        own = {image.id: image.alignment2d is not None for image in dataset.images}
+        # Of a data set that is named, images that it does not have are no others' either.
+        mine = [one for one in left if dataset_id is not None or one in own or one == image_id]
+        placed = dataset.alignment3d is not None and bool(dataset.section_thickness)
+        good = [one for one in mine if placed and own.get(one)]
+        unplaced = [one for one in mine if one in own and one not in good]
+        strangers = [one for one in mine if one not in own]
+        rows.note("of images without an alignment", usable & np.isin(ids, unplaced))
+        rows.note("of unknown images", usable & np.isin(ids, strangers))
+        if good:
+            yield dataset, usable & np.isin(ids, good)
+        for one in mine:
+            del left[one]
+
+
+def _dataset_of(session: "Session", image_id: int, dataset_id: str | None) -> Any:
+    if dataset_id is not None:
+        return dataset_id
+    found = session.image_record(image_id).get("data_set_id")
+    if found is None:
+        raise NotFoundError(f"Section image {image_id} belongs to no data set.", image_id=image_id)
+    return found
+
+
+class _Rows:
+    """Which rows have no answer, and why."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+
+    def note(self, reason: str, which: "NDArray[np.bool_]") -> None:
+        self.reasons[reason] += int(which.sum())
+
+    def answer(
+        self,
+        output: str,
+        table: "_Table",
+        usable: "NDArray[np.bool_]",
+        found: "ImagePoints",
+        reason: str = "too far from any section",
+    ) -> None:
+        """Write points on sections beside the rows that they belong to."""
+        import numpy as np
+
+        new: dict[str, NDArray[Any]] = {
+            "image_id": found.image_ids,
+            "section_number": found.section_numbers,
+            "x": found.xy[:, 0],
+            "y": found.xy[:, 1],
+            "distance_um": found.distance,
+        }
+        if any(name in table.names for name in new):
+            # a distance is that from the target as it is
+            own = {"distance_um"} - set(table.names)
+            new = {name if name in own else f"target_{name}": new[name] for name in new}
+        columns: dict[str, NDArray[Any]] = {}
+        for name, values in new.items():
+            missing = -1 if values.dtype.kind == "i" else np.nan
+            columns[name] = np.full(len(table), missing, dtype=values.dtype)
+            columns[name][usable] = values
+        answered = np.zeros(len(table), dtype=bool)
+        answered[usable] = found.answered
+        _write(output, table, columns)
+        self.tell(~answered, reason)
+
+    def tell(self, unanswered: "NDArray[np.bool_]", otherwise: str = "") -> None:
+        """Count the rows without an answer on standard error."""
+        count = int(unanswered.sum())
+        if not count:
+            return
+        known = {reason: number for reason, number in self.reasons.items() if number}
+        rest = count - sum(known.values())
+        if rest > 0 and otherwise:
+            known[otherwise] = rest
+        why = ", ".join(f"{number} {reason}" for reason, number in known.items())
+        say(f"{count} of {len(unanswered)} rows have no answer: {why}.")
+
+
+# ---- tables in files
+
+
+@dataclass
+class _Table:
+    """Columns by name: lists of texts out of CSV, pyarrow's arrays out of Parquet."""
+
+    columns: dict[str, Any]
+    where: str
+    rows: int
+    metadata: Any = None
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.columns)
+
+    def columns_named(self, names: Sequence[str], expected: str | None = None) -> Sequence[str]:
+        """Return these names, or say which columns are expected."""
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise InvalidInputError(
+                f"{self.where} has no column {', '.join(missing)}; expected are the columns "
+                f"{expected or ', '.join(names)}. It has: {', '.join(self.names)}."
+            )
+        return names
+
+    def numbers(self, name: str) -> "NDArray[np.float64]":
+        """Return a column as float64, NaN where a cell is empty."""
+        import numpy as np
+
+        values = self.columns[name]
+        if not isinstance(values, list):
+            import pyarrow
+
+            try:
+                array = values.cast(pyarrow.float64()).to_numpy()
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+                raise InvalidInputError(
+                    f"The column {name} of {self.where} holds no numbers: {error}."
+                ) from None
+            return np.asarray(array, dtype=np.float64)
+        out = np.full(len(values), np.nan)
+        for row, text in enumerate(values):
+            if text and not text.isspace():
+                try:
+                    out[row] = float(text)
+                except ValueError:
+                    raise InvalidInputError(
+                        f"The column {name} of {self.where} holds {text!r} in row {row + 1}, "
+                        "which is not a number."
+                    ) from None
+        return out
+
+    def ids(self, name: str) -> "NDArray[np.int64]":
+        """Return a column of ids, -1 where a cell is empty."""
+        import numpy as np
+
+        numbers = self.numbers(name)
+        wrong = np.isfinite(numbers) & ((numbers != np.floor(numbers)) | (np.abs(numbers) > 2**53))
+        wrong |= np.isinf(numbers)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise InvalidInputError(
+                f"The column {name} of {self.where} holds {numbers[row]!r} in row {row + 1}, "
+                "which is not the id of anything."
+            )
+        return np.where(np.isnan(numbers), -1, numbers).astype(np.int64)
+
+
+def _kind(name: str) -> str:
+    suffix = Path(name).suffix.lower()
+    if name == "-" or suffix == ".csv":
+        return "csv"
+    if suffix == ".parquet":
+        _pyarrow()
+        return "parquet"
+    raise InvalidInputError(
+        f"{name!r} is neither a .csv nor a .parquet file, nor - for standard input and output."
+    )
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise AtldldError(
+            "Parquet files need pyarrow, which is not installed.",
+            hint="Install it with `pip install 'atldld[tables]'`, or use CSV.",
+        ) from None
+    return pyarrow
+
+
+def _read(name: str, output: str) -> _Table:
+    """Read the table of points; what is wrong with the output's name is said before any work."""
+    _kind(output)
+    if output != "-" and not Path(output).parent.is_dir():
+        raise InvalidInputError(f"There is no folder {Path(output).parent} to write into.")
+    where = "Standard input" if name == "-" else name
+    try:
+        if _kind(name) == "parquet":
+            return _read_parquet(name)
+        if name == "-":
+            return _read_csv(sys.stdin, where)
+        with open(name, encoding="utf-8-sig", newline="") as file:
+            return _read_csv(file, where)
+    except OSError as error:
+        raise InvalidInputError(f"{name} cannot be read: {error.strerror or error}.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"{where} is no CSV table in UTF-8: {error}.") from None
+
+
+def _read_csv(lines: Iterable[str], where: str) -> _Table:
+    reader = csv.reader(lines, strict=True)
+    names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    if not names:
+        raise InvalidInputError(f"{where} is empty; its first line must name the columns.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidInputError(f"{where} has several columns named {twice[0]!r}.")
+    columns: list[list[str]] = [[] for _ in names]
+    count = 0
+    for cells in reader:
+        if not cells:
+            continue
+        count += 1
+        if len(cells) != len(names):
+            raise InvalidInputError(
+                f"Row {count} of {where} has {len(cells)} cells, but there are {len(names)} "
+                "columns."
+            )
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+    return _Table(dict(zip(names, columns, strict=True)), where, count)
+
+
+def _read_parquet(name: str) -> _Table:
+    pyarrow = _pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(name)
+    except pyarrow.ArrowInvalid as error:
+        raise InvalidInputError(f"{name} is no Parquet file: {error}.") from None
+    twice = [one for one, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise InvalidInputError(f"{name} has several columns named {twice[0]!r}.")
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    return _Table(columns, name, table.num_rows, table.schema.metadata)
+
+
+def _write(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
+    """Write the table with new columns; cells are empty where they are NaN or -1."""
+    taken = [name for name in new if name in table.names]
+    if taken:
+        raise InvalidInputError(
+            f"{table.where} has a column {taken[0]} already, which the answer needs.",
+            hint="Rename it.",
+        )
+    if _kind(output) == "parquet":
+        _write_parquet(output, table, new)
+        return
+    with _opened(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*table.names, *new])
+        old = [
+            values if isinstance(values, list) else _texts(values.to_pylist())
+            for values in table.columns.values()
+        ]
+        added = [_texts(_cells(values)) for values in new.values()]
+        writer.writerows(zip(*old, *added, strict=True))
+
+
+def _write_parquet(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
+    from atldld.fetch.cache import replacing
+
+    pyarrow = _pyarrow()
+    columns = {
+        name: _typed(pyarrow, values) if isinstance(values, list) else values
+        for name, values in table.columns.items()
+    }
+    for name, values in new.items():
+        kind = pyarrow.int64() if values.dtype.kind == "i" else pyarrow.float64()
+        columns[name] = pyarrow.array(_cells(values), kind)
+    whole = pyarrow.table(columns)
+    if table.metadata:
+        # pandas keeps there which column is the index; new columns do not disturb it
+        whole = whole.replace_schema_metadata(table.metadata)
+    with replacing(Path(output)) as temporary:
+        pyarrow.parquet.write_table(whole, temporary)
+
+
+def _typed(pyarrow: Any, texts: list[str]) -> Any:
+    """Return a CSV column as whole numbers, else numbers, else texts; empty cells are null."""
+    array = pyarrow.array([text if text and not text.isspace() else None for text in texts])
+    for kind in (pyarrow.int64(), pyarrow.float64()):
+        try:
+            return array.cast(kind)
+        except pyarrow.ArrowInvalid:
+            continue
+    return array.cast(pyarrow.string())
+
+
+def _cells(values: "NDArray[Any]") -> list[Any]:
+    if values.dtype.kind == "i":
+        return [None if value < 0 else value for value in values.tolist()]
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    # repr writes as many digits as are needed to read the very same number
+    return [
+        "" if value is None else repr(value) if isinstance(value, float) else str(value)
+        for value in values
+    ]
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[TextIO]:
+    if output == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    from atldld.fetch.cache import replacing
+
+    with (
+        replacing(Path(output)) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        yield file

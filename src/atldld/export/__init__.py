@@ -1,0 +1,30 @@
+"""Files that other tools open: volumes, sections, displacement fields, QuickNII alignments.
+
+Which file suits which tool, and the axes and units of each, are in ``docs/formats.md``.
+"""
+
+from atldld.export.fields import FIELD_EXTENSIONS, PhysicalField, write_field
+from atldld.export.quicknii import (
+    Alignment,
+    anchoring_of,
+    forward_of,
+    read_alignment,
+    write_quicknii,
+)
+from atldld.export.tiff import write_section
+from atldld.export.volume import beside, known_extensions, write_volume
+
+__all__ = [
+    "FIELD_EXTENSIONS",
+    "Alignment",
+    "PhysicalField",
+    "anchoring_of",
+    "beside",
+    "forward_of",
+    "known_extensions",
+    "read_alignment",
+    "write_field",
+    "write_quicknii",
+    "write_section",
+    "write_volume",
+]

@@ -1,0 +1,355 @@
+"""Displacement fields in physical units: what ITK, SimpleITK, ANTs and OME-Zarr readers apply.
+
+Both sides of the field are planes in mm. A point q of the output plane has the coordinates
+(column coordinate, row coordinate) of the reference space; output pixel k's centre is at
+(k + ½) · resolution. A point of the section image has the coordinates (x, y) · pixel size, and its
+full-resolution pixel (0, 0) has its centre at the origin. The field holds, for each output pixel,
+the vector d(q) such that the section is seen at q + d(q).
+
+This is ITK's and ANTs' convention: transforms map points of the fixed space (here, the reference)
+to the moving one (the image), and vectors are in its physical (LPS) coordinates. An image of tier
+d, with spacing 2^d · pixel size and origin (2^d − 1)/2 · pixel size, lies in the same space
+whatever its tier, so one field serves all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError, RecordError
+from atldld.export.common import as_json, ending_of, need, whole_file
+from atldld.warp.displacement import DisplacementField
+
+if TYPE_CHECKING:
+    from atldld.output import Progress
+    from atldld.register import Recipe
+    from atldld.sections import DataSet, Section
+    from atldld.warp.planes import OutputPlane
+
+__all__ = ["FIELD_EXTENSIONS", "PhysicalField", "describe", "write_field", "write_fields"]
+
+INDEX = "fields.json"
+
+FIELD_EXTENSIONS = (".mha", ".nii", ".nii.gz", ".npy", ".nrrd", ".ome.zarr", ".zarr")
+"""The endings that `write_field` knows."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicalField:
+    """A displacement field from the output plane to the section image, both in mm.
+
+    Attributes
+    ----------
+    vectors : numpy.ndarray, shape (rows, columns, 2), float64
+        (x, y) of each displacement, in mm.
+    spacing : float
+        Side of an output pixel, in mm; the first one's centre is at half of it.
+    pixel : float
+        Side of the image's full-resolution pixel, in mm.
+    provenance : dict
+        What it is of; can be written as JSON.
+    """
+
+    vectors: NDArray[np.float64]
+    spacing: float
+    pixel: float
+    provenance: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        section: Section,
+        plane: OutputPlane,
+        *,
+        field: DisplacementField | None = None,
+        downsample: int = 0,
+    ) -> PhysicalField:
+        """Return the field of a section and an output plane.
+
+        Parameters
+        ----------
+        section : Section
+            The section; its image's resolution gives the pixel its size.
+        plane : OutputPlane
+            The output grid and its map to the image.
+        field : DisplacementField, optional
+            Another map than the plane's own, such as a refined one: displacements in pixels of
+            the tier `downsample`. The plane's own is exact; one in pixels is float32.
+        downsample : int
+            The tier that `field` is for.
+
+        Raises
+        ------
+        RecordError
+            The image's record does not tell the size of its pixels.
+        InvalidInputError
+            The field is of another shape than the plane's grid.
+        """
+        image = section.image
+        if not image.resolution or not np.isfinite(image.resolution) or image.resolution < 0:
+            raise RecordError(
+                f"The record of section image {image.id} tells no size of its pixels, so its field "
+                "cannot be given in mm.",
+                image_id=image.id,
+                hint="Use .npy, which is in pixels.",
+            )
+        pixel = image.resolution / 1000
+        spacing = plane.grid.resolution / 1000
+        rows, columns = plane.grid.shape
+        if field is None:
+            shown = _affine(plane.to_image, (rows, columns))
+        else:
+            if field.shape != (rows, columns):
+                raise InvalidInputError(
+                    f"The displacement field has {field.shape} pixels, but the plane's grid "
+                    f"{(rows, columns)}."
+                )
+            # a tier's pixel u has its centre at 2^d·u + (2^d − 1)/2 of full resolution
+            factor = 1 << downsample
+            shown = np.stack((field.delta_x, field.delta_y), axis=-1).astype(np.float64)
+            shown[..., 0] += np.arange(columns)
+            shown[..., 1] += np.arange(rows)[:, None]
+            shown = shown * factor + (factor - 1) / 2
+        vectors = shown * pixel
+        vectors[..., 0] -= (np.arange(columns) + 0.5) * spacing
+        vectors[..., 1] -= ((np.arange(rows) + 0.5) * spacing)[:, None]
+        return cls(vectors, spacing, pixel, describe(section, plane))
+
+
+def describe(section: Section, plane: OutputPlane) -> dict[str, Any]:
+    """Say, in words and numbers, what a field of a section is."""
+    from atldld import __version__
+
+    rows, columns = plane.grid.shape
+    row_axis, column_axis = plane.grid.axis_names
+    resolution = section.image.resolution
+    return {
+        "atldld_version": __version__,
+        "image_id": section.id,
+        "dataset_id": section.image.data_set_id,
+        "section_number": section.number,
+        "alignment": section.alignment,
+        "plane_kind": plane.kind,
+        "resolution_um": plane.grid.resolution,
+        "rows": rows,
+        "columns": columns,
+        "axis_of_rows": row_axis,
+        "axis_of_columns": column_axis,
+        "third_coordinate": plane.describe_depth(),
+        "image_from_output": plane.to_image.tolist(),
+        "image_pixel_um": resolution,
+        "from": f"({column_axis}, {row_axis}) of the reference space; pixel centre (k + 1/2) * "
+        "resolution",
+        "to": "(x, y) of the section image * pixel size; full-resolution pixel (0, 0) has its "
+        "centre at 0, tier d has spacing 2^d and origin (2^d - 1)/2 pixels",
+    }
+
+
+def _affine(matrix: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the image pixels (x, y) that all output pixels show, in float64."""
+    out = np.empty((*shape, 2))
+    columns, rows = np.arange(shape[1]), np.arange(shape[0])[:, None]
+    for k, (by_column, by_row, constant) in enumerate(matrix):
+        out[..., k] = by_column * columns + by_row * rows + constant
+    return out
+
+
+def write_field(
+    section: Section,
+    plane: OutputPlane,
+    path: str | Path,
+    *,
+    field: DisplacementField | None = None,
+    downsample: int = 0,
+) -> Path:
+    """Write the displacement field of a section; the file's ending says the format.
+
+    =======================  =====================================================
+    ending                   what it is
+    =======================  =====================================================
+    ``.mha``                 MetaImage, needs nothing else
+    ``.nrrd``                NRRD (needs pynrrd)
+    ``.nii``, ``.nii.gz``    NIfTI-1 with intent vector, as ANTs (needs nibabel)
+    ``.ome.zarr``, ``.zarr``  OME-Zarr 0.6, RFC-5 ``displacements`` in µm (zarr)
+    ``.npy``                 (rows, columns, 2) float32 in pixels of the tier
+                             `downsample`: see `DisplacementField.save`
+    =======================  =====================================================
+
+    The first three hold float64 vectors in mm, and ``sitk.DisplacementFieldTransform`` takes
+    them as they are read.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+    plane : OutputPlane
+        The output grid and its map to the image, such as ``registered.plane``.
+    path : str or pathlib.Path
+        The file, or for OME-Zarr the folder.
+    field : DisplacementField, optional
+        Another map than the plane's own, in pixels of the tier `downsample`.
+    downsample : int
+        The tier of `field`, and of the pixels in ``.npy``.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing, or the field does not fit the plane.
+    AtldldError
+        The record does not tell the size of a pixel, or a library is not installed.
+    OutputError
+        The file cannot be written.
+    """
+    from atldld.warp.planes import tier_matrix
+
+    path = Path(path)
+    ending = ending_of(path, FIELD_EXTENSIONS, "displacement fields")
+    if ending == ".npy":
+        if field is None:
+            matrix = tier_matrix(plane.to_image, downsample)
+            field = DisplacementField.from_matrix(matrix, plane.grid.shape)
+        with whole_file(path, ending) as temporary:
+            field.save(temporary)
+        return path
+    physical = PhysicalField.of(section, plane, field=field, downsample=downsample)
+    if ending == ".mha":
+        _write_mha(physical, path)
+    elif ending == ".nrrd":
+        _write_nrrd(physical, path)
+    elif ending in {".nii", ".nii.gz"}:
+        _write_nifti(physical, path, ending)
+    else:
+        from atldld.export.zarr import write_displacements
+
+        write_displacements(physical, path)
+    return path
+
+
+def write_fields(
+    dataset: DataSet,
+    folder: str | Path,
+    recipe: Recipe,
+    ending: str = ".mha",
+    *,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the displacement field of every section of a data set; no image is fetched.
+
+    Parameters
+    ----------
+    dataset : DataSet
+        The data set.
+    folder : str or pathlib.Path
+        Made if need be; the files are ``<image_id>_field`` and the ending.
+    recipe : Recipe
+        The output grid; its tier is that of the pixels in ``.npy``.
+    ending : str
+        One of `FIELD_EXTENSIONS`.
+    progress : callable, optional
+        Called with how many are done, how many there are, and what the last one was.
+
+    Returns
+    -------
+    pathlib.Path
+        ``fields.json`` in the folder, which tells for each file what it is of.
+
+    Raises
+    ------
+    AtldldError
+        See `write_field`. What was written before stays; ``fields.json`` comes last.
+    """
+    folder = Path(folder)
+    entries = []
+    for done, section in enumerate(dataset.sections, 1):
+        job = recipe.plan(section)
+        path = folder / f"{section.id}_field{ending}"
+        write_field(section, job.plane, path, downsample=job.downsample)
+        entry = describe(section, job.plane) | {"file": path.name}
+        if ending == ".npy":
+            # these are in pixels, not mm
+            entry |= {
+                "unit": "pixel of the tier",
+                "downsample_img": job.downsample,
+                "from": "output pixel (column, row)",
+                "to": "pixel (x, y) of the tier",
+            }
+        else:
+            entry["unit"] = "um" if ending.endswith(".zarr") else "mm"
+        entries.append(entry)
+        if progress:
+            progress(done, len(dataset.sections), path.name)
+    with whole_file(folder / INDEX) as temporary:
+        document = {"dataset_id": dataset.id, "fields": entries}
+        temporary.write_text(as_json(document, indent=1) + "\n", "utf-8")
+    return folder / INDEX
+
+
+def _write_mha(field: PhysicalField, path: Path) -> None:
+    """Write a MetaImage: a header of lines, then the numbers, x fastest, components together."""
+    rows, columns = field.vectors.shape[:2]
+    step, origin = field.spacing, field.spacing / 2
+    header = {
+        "ObjectType": "Image",
+        "NDims": 2,
+        "BinaryData": True,
+        "BinaryDataByteOrderMSB": False,
+        "CompressedData": False,
+        "TransformMatrix": "1 0 0 1",
+        "Offset": f"{origin!r} {origin!r}",
+        "CenterOfRotation": "0 0",
+        "ElementSpacing": f"{step!r} {step!r}",
+        "DimSize": f"{columns} {rows}",
+        "ElementNumberOfChannels": 2,
+        "ElementType": "MET_DOUBLE",
+        # a line of MetaImage's header must be short: no room for more
+        "Comment": f"atldld: displacements in mm, section image {field.provenance['image_id']}",
+        "ElementDataFile": "LOCAL",  # must be the last line
+    }
+    lines = "".join(f"{key} = {value}\n" for key, value in header.items())
+    with whole_file(path, ".mha") as temporary, open(temporary, "wb") as file:
+        file.write(lines.encode("ascii"))
+        file.write(np.ascontiguousarray(field.vectors, dtype="<f8").data)
+
+
+def _write_nrrd(field: PhysicalField, path: Path) -> None:
+    from atldld.export.nrrd import save
+
+    step = field.spacing
+    header = {
+        "space dimension": 2,
+        "space directions": np.array([[np.nan, np.nan], [step, 0], [0, step]]),
+        "space origin": np.full(2, step / 2),
+        "space units": ["mm", "mm"],
+        "kinds": ["vector", "domain", "domain"],
+        "atldld": as_json(field.provenance, ascii_only=True),
+    }
+    save(path, field.vectors.transpose(2, 1, 0), header)
+
+
+def _write_nifti(field: PhysicalField, path: Path, ending: str) -> None:
+    """Write as ANTs does: 5-D, vectors along the fifth axis, in LPS; the grid in NIfTI's RAS."""
+    nibabel = need("nibabel", "volume", "NIfTI files")
+    step = field.spacing
+    affine = np.diag([-step, -step, 1, 1])
+    affine[:2, 3] = -step / 2
+    data = field.vectors.transpose(1, 0, 2)[:, :, None, None, :]
+    image = nibabel.Nifti1Image(data, affine, dtype=np.float64)
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent("vector")
+    image.header.extensions.append(
+        nibabel.nifti1.Nifti1Extension("comment", as_json(field.provenance).encode())
+    )
+    with whole_file(path, ending) as temporary:
+        nibabel.save(image, temporary)

@@ -1,0 +1,73 @@
+"""NIfTI-1: what ITK-SNAP, 3D Slicer, FSLeyes, ANTs and siibra-explorer open. Needs nibabel.
+
+The world of NIfTI is (right, anterior, superior) in mm. A voxel's array index runs along
+(p, i, r), so its world coordinate is (r, −p, −i): its magnitude is the reference coordinate, and
+``nibabel.aff2axcodes`` says P, I, R.
+
+Source: the NIfTI-1.1 header, ``nifti1.h`` (qform, sform, xyzt_units, DT_RGB24).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.export.common import as_json, need, whole_file
+
+if TYPE_CHECKING:
+    from atldld.export.volume import Voxels
+
+__all__ = ["affine_of", "write"]
+
+# "aligned": to another file's, or to an atlas's coordinates. 5, "template", would say the same, but
+# is younger than some readers.
+_ALIGNED = 2
+
+
+def affine_of(resolution: float) -> NDArray[np.float64]:
+    """Return the matrix from voxel indices (p, i, r) to the NIfTI world in mm.
+
+    Parameters
+    ----------
+    resolution : float
+        Side of a voxel, in µm.
+
+    Returns
+    -------
+    numpy.ndarray, shape (4, 4), float64
+        ``[right, anterior, superior, 1] = M @ [kp, ki, kr, 1]``.
+    """
+    step = resolution / 1000
+    affine = np.zeros((4, 4))
+    affine[0, 2], affine[1, 0], affine[2, 1] = step, -step, -step
+    affine[:3, 3] = step / 2, -step / 2, -step / 2  # index 0 is the centre of the first voxel
+    affine[3, 3] = 1
+    return affine
+
+
+def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    """Write a volume as NIfTI-1; see `atldld.export.write_volume`."""
+    nibabel = need("nibabel", "volume", "NIfTI files")
+    data = voxels.data
+    if voxels.rgb:
+        rgb24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+        data = np.ascontiguousarray(data).view(rgb24)[..., 0]
+    affine = affine_of(voxels.resolution)
+    image = nibabel.Nifti1Image(data, affine)
+    image.set_qform(affine, _ALIGNED)
+    image.set_sform(affine, _ALIGNED)
+    header = image.header
+    header.set_xyzt_units("mm")
+    header.set_intent("none", name=voxels.name[:15])
+    header["descrip"] = f"atldld: {voxels.title}".encode("ascii", "replace")[:79]
+    if voxels.name in {"expression", "intensity"}:
+        header["cal_max"] = 1  # so that viewers do not stretch the contrast
+    header.extensions.append(
+        nibabel.nifti1.Nifti1Extension("comment", as_json(voxels.provenance).encode())
+    )
+    with whole_file(path, ending) as temporary:
+        nibabel.save(image, temporary)
+    return [path]

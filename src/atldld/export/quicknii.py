@@ -1,0 +1,510 @@
+"""QuickNII's alignments: Allen's planes as anchoring vectors, and refined ones read back.
+
+QuickNII, VisuAlign, DeepSlice, ABBA and PyNutil share one JSON: for each image nine numbers
+o, u, v in voxels of the atlas, o being the image's top left corner, u the way along its whole
+width and v the way down its whole height. Of the 25 µm CCFv3 the axes are x from left to right,
+y from posterior to anterior and z from inferior to superior, so::
+
+    x = r / 25          y = 528 − p / 25          z = 320 − i / 25
+
+with (p, i, r) in µm. The corner is the pixel's edge: o is at image coordinate (−½, −½), since a
+pixel's centre has whole coordinates here, and o + u is at (width − ½, −½).
+
+The service's alignment is of the P56 reference space, built on the Nissl specimen; that it equals
+CCFv3 is an approximation.
+
+Source: Puchades et al. 2019, doi:10.1371/journal.pone.0216796 (QuickNII); the axes are checked
+against planes that people placed, of data set 100048576.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from atldld.errors import AlignmentFileWarning, InvalidInputError
+from atldld.export.common import as_json, ending_of, whole_file
+from atldld.place import Placement
+from atldld.spaces import BOX
+
+if TYPE_CHECKING:
+    from atldld.records import SectionDataSet, SectionImage
+    from atldld.sections import DataSet
+
+__all__ = [
+    "Alignment",
+    "anchoring_of",
+    "forward_of",
+    "read_alignment",
+    "write_quicknii",
+]
+
+TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
+VOXEL = 25.0
+"""Side of a voxel of the target, in µm."""
+
+TARGET_SHAPE = (BOX[2] // 25, BOX[0] // 25, BOX[1] // 25)
+"""Voxels of the target along (x, y, z): 456, 528, 320."""
+
+EXPECTED = (
+    "Expected is a JSON of QuickNII, VisuAlign or DeepSlice: "
+    '{"target": "' + TARGET + '", "slices": [{"filename": "<image id>.jpg", "width": …, '
+    '"height": …, "anchoring": [ox, oy, oz, ux, uy, uz, vx, vy, vz]}, …]}, as '
+    "`atldld export quicknii` writes it."
+)
+
+# (x, y, z, 1) of the target from (p, i, r, 1) in µm.
+_TO_TARGET = np.array(
+    [
+        [0, 0, 1 / VOXEL, 0],
+        [-1 / VOXEL, 0, 0, TARGET_SHAPE[1]],
+        [0, -1 / VOXEL, 0, TARGET_SHAPE[2]],
+        [0, 0, 0, 1],
+    ]
+)
+
+# The coarsest tier that is looked for when a size is compared with an image's.
+_TIERS = 14
+
+# Below this (the volume of the box of the three unit vectors), a plane runs along the very
+# direction in which sections follow one another, and no way back exists.
+_FLAT = 1e-3
+
+
+def anchoring_of(forward: ArrayLike, width: float, height: float) -> NDArray[np.float64]:
+    """Return the anchoring vectors of an image.
+
+    Parameters
+    ----------
+    forward : array-like, shape (3, 3)
+        ``[p, i, r] = forward @ [x, y, 1]``: full-resolution pixels → reference µm; see
+        `Placement`.
+    width, height : float
+        What the image covers, in full-resolution pixels. At tier d that is the tier's size times
+        2^d: the pyramid leaves off what does not fill a pixel.
+
+    Returns
+    -------
+    numpy.ndarray, shape (9,), float64
+        o, u, v in 25 µm voxels, axes (x, y, z) = (right, anterior, superior).
+    """
+    matrix = np.asarray(forward, dtype=np.float64)
+    corner = matrix @ [-0.5, -0.5, 1]
+    turn = _TO_TARGET[:3, :3]
+    return np.concatenate(
+        (
+            turn @ corner + _TO_TARGET[:3, 3],
+            turn @ matrix[:, 0] * width,
+            turn @ matrix[:, 1] * height,
+        )
+    )
+
+
+def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.float64]:
+    """Return the map of an image that is anchored so; the way back of `anchoring_of`.
+
+    Parameters
+    ----------
+    anchoring : array-like, shape (9,)
+        o, u, v in 25 µm voxels.
+    width, height : float
+        What the image covers, in full-resolution pixels.
+
+    Returns
+    -------
+    numpy.ndarray, shape (3, 3), float64
+        ``[p, i, r] = M @ [x, y, 1]``: full-resolution pixels → reference µm.
+
+    Raises
+    ------
+    InvalidInputError
+        Not nine finite numbers, or the two sides are parallel or of no length.
+    """
+    try:
+        numbers = np.asarray(anchoring, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != (9,) or not np.isfinite(numbers).all():
+        raise InvalidInputError("An anchoring must be nine finite numbers: o, u and v.")
+    back = np.linalg.inv(_TO_TARGET)
+    o, u, v = numbers.reshape(3, 3)
+    if np.linalg.norm(np.cross(u, v)) <= 1e-9 * np.linalg.norm(u) * np.linalg.norm(v) or not (
+        u.any() and v.any()
+    ):
+        raise InvalidInputError("The sides u and v of an anchoring must span a plane.")
+    by_x, by_y = back[:3, :3] @ u / width, back[:3, :3] @ v / height
+    corner = back[:3, :3] @ o + back[:3, 3]
+    return np.column_stack((by_x, by_y, corner + (by_x + by_y) / 2))
+
+
+def write_quicknii(
+    dataset: DataSet,
+    path: str | Path,
+    *,
+    downsample: int = 0,
+    image_ending: str = ".jpg",
+) -> Path:
+    """Write the alignment of all sections as anchoring vectors.
+
+    Parameters
+    ----------
+    dataset : DataSet
+        The data set, as the service or an alignment file places it.
+    path : str or pathlib.Path
+        ``.json`` for QuickNII, VisuAlign, ABBA and PyNutil; ``.csv`` for DeepSlice's flat table.
+    downsample : int
+        The tier of the images that the file will lie beside; decides width and height, and by
+        what the tier leaves off at the far edges, u and v.
+    image_ending : {".jpg", ".png"}
+        Of the names of the images, ``<image id>.jpg``.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        Another ending of the file or the images, or a tier in which an image has no pixel.
+    OutputError
+        The file cannot be written.
+    """
+    from atldld import __version__
+
+    path = Path(path)
+    ending = ending_of(path, (".csv", ".json"), "QuickNII alignments")
+    if image_ending not in {".jpg", ".png"}:
+        raise InvalidInputError(
+            f"The images' ending is {image_ending!r}, but must be '.jpg' or '.png'."
+        )
+    slices = []
+    for section in dataset.sections:
+        image = section.image
+        if downsample < 0 or min(size := image.size(downsample)) < 1:
+            raise InvalidInputError(
+                f"At downsample {downsample} section image {image.id} of {image.width} × "
+                f"{image.height} pixels is nothing.",
+                image_id=image.id,
+                hint=f"Use 0 to {image.highest_downsample}.",
+            )
+        width, height = size
+        anchoring = anchoring_of(
+            section.placement.forward, width << downsample, height << downsample
+        )
+        slices.append(
+            {
+                "filename": f"{image.id}{image_ending}",
+                "nr": image.section_number,
+                "width": width,
+                "height": height,
+                "anchoring": anchoring.tolist(),
+            }
+        )
+    if ending == ".csv":
+        text = _as_csv(slices)
+    else:
+        source = dataset.alignment.name if dataset.alignment else "Allen Institute"
+        text = as_json(
+            {
+                "name": f"Section data set {dataset.id}",
+                "aligner": f"atldld {__version__}, alignment of {source}",
+                "target": TARGET,
+                "target-resolution": list(TARGET_SHAPE),
+                "slices": slices,
+            },
+            indent=1,
+        )
+    with whole_file(path, ending) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+    return path
+
+
+def _as_csv(slices: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
+    writer.writerow(["Filenames", *vectors, "width", "height", "nr"])
+    for one in slices:
+        writer.writerow(
+            [one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]]
+        )
+    return text.getvalue().rstrip("\n")
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """One image of an alignment file.
+
+    Attributes
+    ----------
+    width, height : int
+        Size of the image that was anchored; 0 where the file does not tell.
+    anchoring : tuple of 9 float
+        o, u, v in 25 µm voxels.
+    """
+
+    width: int
+    height: int
+    anchoring: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Planes that are used in place of the service's alignment.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    sha256 : str
+        Its hash, in hexadecimal.
+    target : str
+        The atlas that it names.
+    aligner : str or None
+        What the file says of its maker.
+    images : mapping of int to Anchored
+        By id of the section image.
+    markers : int
+        Nonlinear markers of VisuAlign that are not used.
+    """
+
+    name: str
+    sha256: str
+    target: str
+    aligner: str | None
+    images: Mapping[int, Anchored]
+    markers: int = 0
+
+    def placements(self, record: SectionDataSet) -> dict[int, Placement]:
+        """Return the placements of a data set's images that the file anchors, by image id.
+
+        The way to the reference is the plane's own. The way back is its inverse along the
+        direction in which the data set's sections follow one another, the volume's third axis as
+        the service stores it: on the plane itself the fractional section number is the section's
+        own, and it grows by 1 with each section thickness along that axis.
+
+        Parameters
+        ----------
+        record : SectionDataSet
+            With its images.
+
+        Raises
+        ------
+        InvalidInputError
+            The file anchors images of another data set, or of another shape, or a plane without
+            a way back.
+        AlignmentMissingError
+            The data set has no ``alignment3d`` or no section thickness.
+        """
+        known = {image.id: image for image in record.images}
+        strange = sorted(set(self.images) - set(known))
+        if strange:
+            raise InvalidInputError(
+                f"{self.name} anchors {len(strange)} images that section data set {record.id} "
+                f"does not have, such as {strange[0]}.",
+                dataset_id=record.id,
+                hint="File names must begin with the id of a section image of this data set.",
+            )
+        left = [i for i, image in known.items() if i not in self.images and not image.failed]
+        if left:
+            warnings.warn(
+                f"{self.name} anchors {len(self.images)} of the {len(known)} images of section "
+                f"data set {record.id}; the service's alignment is kept for the others, such as "
+                f"{left[0]}.",
+                AlignmentFileWarning,
+                stacklevel=2,
+            )
+        alignment3d, thickness = record.check_alignment()
+        step = alignment3d.to_reference[:, 2] * thickness
+        return {
+            image_id: self._place(known[image_id], anchored, step)
+            for image_id, anchored in self.images.items()
+        }
+
+    def _place(
+        self, image: SectionImage, anchored: Anchored, step: NDArray[np.float64]
+    ) -> Placement:
+        width, height = self._extent(image, anchored)
+        try:
+            forward = forward_of(anchored.anchoring, width, height)
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"{self.name} gives image {image.id} an anchoring that cannot be used. "
+                f"{error.message}",
+                image_id=image.id,
+            ) from None
+        spanned = np.column_stack((forward[:, :2], step))
+        if abs(np.linalg.det(spanned / np.linalg.norm(spanned, axis=0))) < _FLAT:
+            raise InvalidInputError(
+                f"{self.name} gives image {image.id} a plane that runs along the direction in "
+                "which the sections follow one another.",
+                image_id=image.id,
+                hint="Check that the image was anchored in its own plane of section.",
+            )
+        backward = np.empty((3, 4))
+        backward[:, :3] = np.linalg.inv(spanned)
+        backward[:, 3] = -backward[:, :3] @ forward[:, 2]
+        backward[2, 3] += image.section_number
+        return Placement(forward, backward)
+
+    def _extent(self, image: SectionImage, anchored: Anchored) -> tuple[int, int]:
+        """Return what the anchored image covers, in full-resolution pixels."""
+        width, height = anchored.width, anchored.height
+        if width < 1 or height < 1:
+            return image.width, image.height
+        for tier in range(_TIERS):
+            if (width, height) == image.size(tier):
+                return width << tier, height << tier
+        # Not a tier: the whole image, resized by someone, who may have rounded either side.
+        if abs(image.height * width / image.width - height) > 1.5 + 0.01 * height:
+            raise InvalidInputError(
+                f"{self.name} anchors an image of {width} × {height} pixels as {image.id}, which "
+                f"has {image.width} × {image.height}: that is another shape.",
+                image_id=image.id,
+                hint="Anchor the whole section image, neither cropped nor turned.",
+            )
+        return image.width, image.height
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``metadata.json`` says of it."""
+        return {
+            "file": self.name,
+            "sha256": self.sha256,
+            "target": self.target,
+            "aligner": self.aligner,
+            "images": len(self.images),
+            "markers_ignored": self.markers,
+        }
+
+
+def read_alignment(path: str | Path) -> Alignment:
+    """Read a JSON of QuickNII, VisuAlign or DeepSlice.
+
+    Images are known by their names, which must begin with the id of a section image, such as
+    ``69177654.jpg`` or ``69177654_s070.png``. VisuAlign's nonlinear markers are not used: an
+    `~atldld.errors.AlignmentFileWarning` tells how many there are.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    InvalidInputError
+        The file cannot be read, is something else, is for another atlas, or names images that
+        are no section images.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"The alignment file {path} cannot be read: {error.strerror or error}."
+        ) from error
+    try:
+        document = json.loads(content)
+    except ValueError:
+        raise InvalidInputError(f"{path} is no JSON.", hint=EXPECTED) from None
+    # VisuAlign's workspaces have the same under other names.
+    slices, key = None, "anchoring"
+    if isinstance(document, dict):
+        slices = document.get("slices")
+        if slices is None:
+            slices, key = document.get("sections"), "ouv"
+    if not isinstance(slices, list) or not all(isinstance(one, dict) for one in slices):
+        raise InvalidInputError(f"{path} is no alignment of images.", hint=EXPECTED)
+    target = _check_target(path, document)
+    images: dict[int, Anchored] = {}
+    markers = 0
+    for one in slices:
+        if not one.get(key):
+            continue  # an image that nobody has anchored yet
+        image_id = _image_id(path, one.get("filename"))
+        if image_id in images:
+            raise InvalidInputError(f"{path} anchors image {image_id} more than once.")
+        images[image_id] = _anchored(path, image_id, one, key)
+        found = one.get("markers")
+        markers += len(found) if isinstance(found, list) else 0
+    if not images:
+        raise InvalidInputError(f"{path} anchors no image.", hint=EXPECTED)
+    if markers:
+        warnings.warn(
+            f"{path.name} holds {markers} nonlinear markers of VisuAlign, which are not used: "
+            "only the planes are.",
+            AlignmentFileWarning,
+            stacklevel=2,
+        )
+    aligner = document.get("aligner")
+    return Alignment(
+        path.name,
+        sha256(content).hexdigest(),
+        target,
+        aligner if isinstance(aligner, str) else None,
+        images,
+        markers,
+    )
+
+
+def _check_target(path: Path, document: Mapping[str, Any]) -> str:
+    """Return the atlas that a file is for, or refuse one whose voxels are others."""
+    target = document.get("target") or document.get("atlas")
+    shape = document.get("target-resolution")
+    fits = isinstance(target, str) and re.search(
+        r"mouse.*ccf.?v?3.*(?<!\d)25 ?um", target, re.IGNORECASE
+    )
+    if not fits or shape not in (None, list(TARGET_SHAPE)):
+        told = f"{target!r}" if target else "no atlas"
+        told += f" of {' × '.join(map(str, shape))} voxels" if isinstance(shape, list) else ""
+        raise InvalidInputError(
+            f"{path} is for {told}, but must be for {TARGET} of "
+            f"{' × '.join(map(str, TARGET_SHAPE))} voxels.",
+            hint="Anchor the images to the 25 µm CCFv3 of the adult mouse.",
+        )
+    return str(target)
+
+
+def _image_id(path: Path, name: object) -> int:
+    found = (
+        re.match(r"(\d+)(?!\d)", re.split(r"[/\\]", name)[-1]) if isinstance(name, str) else None
+    )
+    if found is None:
+        raise InvalidInputError(
+            f"{path} anchors an image named {name!r}, which does not begin with the id of a "
+            "section image.",
+            hint="Name images as `atldld export quicknii` does: <image id>.jpg.",
+        )
+    return int(found[1])
+
+
+def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> Anchored:
+    numbers = one[key]
+    if (
+        not isinstance(numbers, list)
+        or len(numbers) != 9
+        or not all(isinstance(n, (int, float)) and np.isfinite(n) for n in numbers)
+    ):
+        raise InvalidInputError(
+            f"{path} gives image {image_id} an anchoring that is not nine numbers.", hint=EXPECTED
+        )
+    sizes = [one.get("width"), one.get("height")]
+    # DeepSlice writes −999 where it does not know the size.
+    known = all(isinstance(size, (int, float)) and size >= 1 for size in sizes)
+    width, height = (int(size) if known else 0 for size in sizes)  # type: ignore[arg-type]
+    return Anchored(width, height, tuple(float(number) for number in numbers))

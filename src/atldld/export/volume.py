@@ -1,0 +1,208 @@
+"""Volumes to files: the format by the file's ending, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError
+from atldld.export.common import as_json, ending_of, whole_file
+from atldld.spaces import AXES
+
+if TYPE_CHECKING:
+    from atldld.volumes import Volume
+
+__all__ = ["Voxels", "beside", "known_extensions", "write_volume"]
+
+FRAME = (
+    "reference space (p, i, r) = (posterior, inferior, right), um from the "
+    "anterior-superior-left corner of 13200 x 8000 x 11400"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Voxels:
+    """What the writers of the formats get.
+
+    Attributes
+    ----------
+    data : numpy.ndarray, shape (P, I, R) or (P, I, R, 3)
+        float32 or uint8; RGB is uint8.
+    resolution : float
+        Side of a voxel, in µm; voxel k's centre is at (k + ½) · resolution.
+    name : str
+        What it shows, such as ``"expression"``.
+    provenance : dict
+        Where it comes from; can be written as JSON.
+    """
+
+    data: NDArray[Any]
+    resolution: float
+    name: str
+    provenance: dict[str, Any]
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the voxels are colours."""
+        return self.data.ndim == 4
+
+    @property
+    def title(self) -> str:
+        """One line that says what it is."""
+        ids = self.provenance.get("dataset_ids", ())
+        sets = f"data set{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
+        return f"{self.name} of section {sets}, {self.resolution:g} um"
+
+
+def _write_nifti(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    from atldld.export.nifti import write
+
+    return write(voxels, path, ending)
+
+
+def _write_nrrd(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    from atldld.export.nrrd import write
+
+    return write(voxels, path, ending)
+
+
+def _write_zarr(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    from atldld.export.zarr import write
+
+    return write(voxels, path, ending)
+
+
+def _write_tiff(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    from atldld.export.tiff import write
+
+    return write(voxels, path, ending)
+
+
+def _write_numpy(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+    """Write ``.npy``, and beside it ``.json`` with what the array does not say itself."""
+    sidecar = path.with_suffix(".json")
+    with whole_file(path, ending) as temporary, whole_file(sidecar) as described:
+        np.save(temporary, voxels.data)
+        described.write_text(as_json(voxels.provenance, indent=1) + "\n", "utf-8")
+    return [path, sidecar]
+
+
+_WRITERS: dict[str, Callable[[Voxels, Path, str], list[Path]]] = {
+    ".nii": _write_nifti,
+    ".nii.gz": _write_nifti,
+    ".npy": _write_numpy,
+    ".nrrd": _write_nrrd,
+    ".ome.tif": _write_tiff,
+    ".ome.tiff": _write_tiff,
+    ".ome.zarr": _write_zarr,
+    ".tif": _write_tiff,
+    ".tiff": _write_tiff,
+    ".zarr": _write_zarr,
+}
+
+
+def known_extensions() -> tuple[str, ...]:
+    """Return the endings that `write_volume` knows, sorted."""
+    return tuple(sorted(_WRITERS))
+
+
+def beside(path: str | Path, what: str = "coverage") -> Path:
+    """Return the name of a second volume beside a first: ``a.nii.gz`` → ``a_coverage.nii.gz``.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The first volume's file.
+    what : str
+        What the second one holds.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending is not a known one.
+    """
+    path = Path(path)
+    ending = ending_of(path, known_extensions(), "volumes")
+    return path.with_name(f"{path.name[: -len(ending)]}_{what}{path.name[-len(ending) :]}")
+
+
+def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) -> list[Path]:
+    """Write a volume; the file's ending says the format.
+
+    ======================  ==========================================================
+    ending                  what it is
+    ======================  ==========================================================
+    ``.nii``, ``.nii.gz``   NIfTI-1, mm, axis codes P, I, R (needs nibabel)
+    ``.nrrd``               NRRD, mm, LPS (needs pynrrd)
+    ``.ome.zarr, .zarr``    OME-Zarr 0.5, multiscale, µm, axes z, y, x = p, i, r (zarr)
+    ``.tif``, ``.ome.tif``  OME-TIFF, µm, one page for each p
+    ``.npy``                NumPy, with a ``.json`` beside it
+    ======================  ==========================================================
+
+    Every format carries the voxel's centre: voxel k of an axis is at (k + ½) · resolution. An
+    existing file is replaced only when the new one is complete.
+
+    Parameters
+    ----------
+    volume : Volume
+        The volume; shape (P, I, R) float32 or uint8, or (P, I, R, 3) uint8.
+    path : str or pathlib.Path
+        The file, or for OME-Zarr the folder; its parent is made if need be.
+    coverage : bool
+        Write the coverage too, to the name that `beside` gives.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing, or the volume's arrays are not what they must be.
+    AtldldError
+        The library for the format is not installed.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    ending = ending_of(path, known_extensions(), "volumes")
+    writer = _WRITERS[ending]
+    written = writer(_voxels(volume, volume.data, volume.channel), path, ending)
+    if coverage:
+        weights = np.asarray(volume.coverage, dtype=np.float32)
+        written += writer(_voxels(volume, weights, "coverage"), beside(path), ending)
+    return written
+
+
+def _voxels(volume: Volume, data: NDArray[Any], name: str) -> Voxels:
+    colours = data.ndim == 4 and data.shape[3] == 3 and data.dtype == np.uint8
+    if not (colours or (data.ndim == 3 and data.dtype in (np.uint8, np.float32))):
+        raise InvalidInputError(
+            f"A volume of shape {data.shape} and type {data.dtype} cannot be written: it must "
+            "have the shape (P, I, R, 3) and type uint8, or (P, I, R) and float32 or uint8."
+        )
+    if not (np.isfinite(volume.resolution) and volume.resolution > 0):
+        raise InvalidInputError(
+            f"The volume's resolution is {volume.resolution}, but must be a positive number of µm."
+        )
+    from atldld import __version__
+
+    provenance = {
+        "atldld_version": __version__,
+        "shows": name,
+        "channel": volume.channel,
+        "dataset_ids": list(volume.dataset_ids),
+        "fill": volume.fill,
+        "resolution_um": float(volume.resolution),
+        "axes": list(AXES),
+        "voxel_centre": "(k + 1/2) * resolution_um along each axis",
+        "frame": FRAME,
+        "metadata": volume.metadata,
+    }
+    return Voxels(data, float(volume.resolution), name, provenance)

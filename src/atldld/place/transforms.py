@@ -1,0 +1,342 @@
+"""Affine maps as things: they know their frames, compose, invert, save and load.
+
+The way of a section from its pixels to the brain has two steps, and a picture adds a third::
+
+    output pixel ──▶ image ──▶ volume ──▶ reference
+      (column, row)   (x, y)    (vx, vy, s)  (p, i, r)
+
+Each is an `Affine`. What is composed must fit: an affine that ends in the volume cannot be followed
+by one that starts in the image. The stored ways back (``trv``, ``tvs``) are affines of their own:
+they have six digits and are no exact inverses, and from the three coordinates of the volume to the
+two of an image there is no inverse at all, but a projection along the section number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from atldld.errors import InvalidInputError, OutputError
+from atldld.records import SectionDataSet, SectionImage
+from atldld.spaces import BLOCK, check_points
+
+__all__ = [
+    "FRAMES",
+    "Affine",
+    "apply_affine",
+    "image_to_volume",
+    "reference_to_volume",
+    "volume_to_image",
+    "volume_to_reference",
+]
+
+Matrix = NDArray[np.float64]
+
+FRAMES = {
+    "image": "(x, y) in full-resolution pixels of the section's box, origin upper left",
+    "volume": "(vx, vy, s) in µm of the data set's volume, s = section number × thickness",
+    "reference": "(p, i, r) in µm of the reference space",
+    "output pixel": "(column, row) of a picture on the reference grid, centres at whole numbers",
+}
+"""What the frames that this package uses are: axes, order, unit, origin. Others may be named."""
+
+_DIMENSIONS = {"image": 2, "volume": 3, "reference": 3, "output pixel": 2}
+
+FORMAT = "atldld affine"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """An affine map from one frame to another: ``out = matrix @ [*in, 1]``.
+
+    Parameters
+    ----------
+    matrix : array-like, shape (m, n + 1)
+        m rows for m coordinates out; n columns for n coordinates in, and the shift. A read-only
+        float64 copy is kept.
+    source, target : str
+        The frames: one of `FRAMES`, or a name of your own.
+
+    Raises
+    ------
+    InvalidInputError
+        Another shape, entries that are not finite, or a frame of `FRAMES` that has another number
+        of coordinates.
+
+    Examples
+    --------
+    >>> flip = Affine([[-1, 0, 100], [0, 1, 0]], "image", "mirrored image")
+    >>> flip.then(flip.inverse())
+    Affine(image → image, 2 → 2 coordinates)
+    >>> flip.apply([[10, 20]])
+    array([[90., 20.]])
+    """
+
+    matrix: Matrix
+    source: str
+    target: str
+
+    def __post_init__(self) -> None:
+        try:
+            matrix = np.array(self.matrix, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InvalidInputError("The matrix of an affine map must hold numbers.") from None
+        if matrix.ndim != 2 or matrix.shape[0] < 1 or matrix.shape[1] < 2:
+            raise InvalidInputError(
+                f"The matrix of an affine map has shape {matrix.shape}, but must have (m, n + 1): "
+                "m coordinates out, n coordinates in and the shift."
+            )
+        if not np.isfinite(matrix).all():
+            raise InvalidInputError("The matrix of an affine map holds NaN or infinity.")
+        for frame, count in ((self.source, matrix.shape[1] - 1), (self.target, matrix.shape[0])):
+            if not isinstance(frame, str) or not frame:
+                raise InvalidInputError(f"A frame is named {frame!r}, but must have a name.")
+            if _DIMENSIONS.get(frame, count) != count:
+                raise InvalidInputError(
+                    f"The frame {frame!r} has {_DIMENSIONS[frame]} coordinates, {FRAMES[frame]}, "
+                    f"but the matrix has {count}."
+                )
+        matrix.flags.writeable = False
+        object.__setattr__(self, "matrix", matrix)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Affine)
+            and (self.source, self.target) == (other.source, other.target)
+            and np.array_equal(self.matrix, other.matrix)
+        )
+
+    def __hash__(self) -> int:
+        # zeros of both signs are equal, so they must not be told apart here
+        return hash((self.source, self.target, (self.matrix + 0.0).tobytes()))
+
+    def __repr__(self) -> str:
+        rows, columns = self.matrix.shape
+        return f"Affine({self.source} → {self.target}, {columns - 1} → {rows} coordinates)"
+
+    def apply(self, points: ArrayLike) -> Matrix:
+        """Map points.
+
+        Parameters
+        ----------
+        points : array-like, shape (..., n)
+            In the source frame.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., m), float64
+            In the target frame.
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, or coordinates that are not finite.
+        """
+        what = FRAMES.get(self.source, self.source)
+        checked = check_points(points, self.matrix.shape[1] - 1, what)
+        return apply_affine(self.matrix, checked)
+
+    def then(self, other: Affine) -> Affine:
+        """Return the map that does this one first and another one after it.
+
+        Parameters
+        ----------
+        other : Affine
+            It starts in the frame in which this one ends.
+
+        Raises
+        ------
+        InvalidInputError
+            It does not.
+        """
+        if self.target != other.source:
+            raise InvalidInputError(
+                f"A map to the frame {self.target!r} cannot be followed by one from the frame "
+                f"{other.source!r}.",
+                hint="The first must end where the second begins.",
+            )
+        if self.matrix.shape[0] != other.matrix.shape[1] - 1:
+            raise InvalidInputError(
+                f"A map to {self.matrix.shape[0]} coordinates cannot be followed by one from "
+                f"{other.matrix.shape[1] - 1}."
+            )
+        matrix = other.matrix[:, :-1] @ self.matrix
+        matrix[:, -1] += other.matrix[:, -1]
+        return Affine(matrix, self.source, other.target)
+
+    def inverse(self) -> Affine:
+        """Return the map back.
+
+        Raises
+        ------
+        InvalidInputError
+            There is none: the frames have different numbers of coordinates, or the map flattens.
+        """
+        rows, columns = self.matrix.shape
+        if rows != columns - 1:
+            raise InvalidInputError(
+                f"A map from {columns - 1} to {rows} coordinates has no inverse.",
+                hint="From the reference to an image use `Placement.reference_to_image`, which "
+                "drops the distance to the section.",
+            )
+        linear = self.matrix[:, :-1]
+        # The condition, not the determinant: that one depends on the units.
+        if not np.linalg.cond(linear) < 1 / np.finfo(np.float64).eps:
+            raise InvalidInputError(
+                f"The map from {self.source!r} to {self.target!r} flattens its points, so it has "
+                "no inverse."
+            )
+        inverted = np.linalg.inv(linear)
+        shift = -inverted @ self.matrix[:, -1]
+        return Affine(np.column_stack((inverted, shift)), self.target, self.source)
+
+    def save(self, path: str | Path) -> None:
+        """Write the map as JSON. A file that is there is replaced only when all is written.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The numbers are written so that `load` returns exactly the same ones.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        record = {
+            "format": FORMAT,
+            "version": VERSION,
+            "source": self.source,
+            "target": self.target,
+            # for the reader of the file; `load` does not need it
+            "frames": {f: FRAMES[f] for f in (self.source, self.target) if f in FRAMES},
+            "matrix": self.matrix.tolist(),
+        }
+        path = Path(path)
+        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        temporary: str | None = None
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            ) as file:
+                temporary = file.name
+                file.write(text)
+            os.replace(temporary, path)
+        except OSError as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Affine:
+        """Read a map that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The JSON file.
+
+        Raises
+        ------
+        InvalidInputError
+            It cannot be read, or holds something else.
+        """
+        try:
+            record: Any = json.loads(Path(path).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"{path} cannot be read as JSON: {error}.") from None
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise InvalidInputError(
+                f'{path} is no saved affine map: it lacks "format": "{FORMAT}".',
+                hint="`Affine.save` writes such files.",
+            )
+        if record.get("version") != VERSION:
+            raise InvalidInputError(
+                f"{path} has version {record.get('version')!r}; this atldld reads {VERSION}."
+            )
+        missing = [key for key in ("matrix", "source", "target") if key not in record]
+        if missing:
+            raise InvalidInputError(f"{path} lacks {', '.join(missing)}.")
+        return cls(record["matrix"], record["source"], record["target"])
+
+
+def apply_affine(matrix: Matrix, points: Matrix, out: Matrix | None = None) -> Matrix:
+    """Map points block by block: fast, and with no memory beside the result's.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (m, n + 1), float64
+        ``out = matrix @ [*in, 1]``.
+    points : numpy.ndarray, shape (..., n), float64
+        Not checked.
+    out : numpy.ndarray, shape (..., m), float64, optional
+        C-contiguous array to write into.
+
+    Returns
+    -------
+    numpy.ndarray, shape (..., m), float64
+    """
+    linear, shift = np.ascontiguousarray(matrix[:, :-1].T), matrix[:, -1]
+    if out is None:
+        out = np.empty((*points.shape[:-1], len(matrix)))
+    rows, results = points.reshape(-1, points.shape[-1]), out.reshape(-1, len(matrix))
+    for start in range(0, len(rows), BLOCK):
+        part = results[start : start + BLOCK]
+        np.matmul(rows[start : start + BLOCK], linear, out=part)
+        part += shift
+    return out
+
+
+def image_to_volume(dataset: SectionDataSet, image: SectionImage) -> Affine:
+    """Return ``tsv`` with the section's depth: image → volume, 2 → 3 coordinates.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The image has no alignment2d, or the data set no alignment3d or thickness.
+    """
+    _, thickness = dataset.check_alignment()
+    depth = [0.0, 0.0, image.section_number * thickness]
+    return Affine(np.vstack((image.check_alignment().to_volume, depth)), "image", "volume")
+
+
+def volume_to_reference(dataset: SectionDataSet) -> Affine:
+    """Return ``tvr``: volume → reference, 3 → 3 coordinates.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The data set has no alignment3d.
+    """
+    return Affine(dataset.check_alignment()[0].to_reference, "volume", "reference")
+
+
+def reference_to_volume(dataset: SectionDataSet) -> Affine:
+    """Return ``trv``: reference → volume, 3 → 3 coordinates.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The data set has no alignment3d.
+    """
+    return Affine(dataset.check_alignment()[0].to_volume, "reference", "volume")
+
+
+def volume_to_image(image: SectionImage) -> Affine:
+    """Return ``tvs``: volume → image, 3 → 2 coordinates; the distance to the section is dropped.
+
+    Raises
+    ------
+    AlignmentMissingError
+        The image has no alignment2d.
+    """
+    tvs = image.check_alignment().to_image
+    return Affine(np.insert(tvs, 2, 0.0, axis=1), "volume", "image")

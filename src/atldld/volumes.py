@@ -1,0 +1,613 @@
+"""Volumes: every section of one or more data sets, laid into one grid of voxels.
+
+Voxel k of an axis spans [k·R, (k+1)·R) µm of the reference space, so its centre is at (k + ½)·R.
+`atldld.warp.volume` says what a voxel gets from a section; here are the channels, the work through
+all sections with little memory, and the result.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
+from atldld.fetch.images import decode
+from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.spaces import BOX, LARGEST_SIDE
+from atldld.warp.background import background_of
+from atldld.warp.volume import Accumulator, Neighbours, Slab
+
+if TYPE_CHECKING:
+    from atldld.fetch.cache import CachedImage
+    from atldld.sections import DataSet, Section
+
+__all__ = [
+    "CHANNELS",
+    "FILLS",
+    "Volume",
+    "available_memory",
+    "build_volume",
+    "check_options",
+    "darkness",
+    "heat_position",
+]
+
+CHANNELS = ("image", "expression", "intensity")
+"""What a volume can show."""
+
+FILLS = ("none", "nearest", "linear")
+"""How gaps between sections can be filled."""
+
+EXPRESSING = 20
+"""Brightest channel above which a pixel of an expression mask counts; below is the JPEG's noise."""
+
+LUMINOSITY = (0.21, 0.72, 0.07)
+"""Weights of red, green and blue in the brightness that the service itself works with."""
+
+# Sides of voxels that are suggested when a volume would not fit, in µm.
+_USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400, 500, 1000)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Sections in a grid of isotropic voxels.
+
+    Attributes
+    ----------
+    data : numpy.ndarray, shape (P, I, R, 3) uint8 or (P, I, R) float32
+        RGB for the channel ``"image"``, one number from 0 to 1 for the others; 0 where nothing is
+        known. The axes are the reference axes: posterior, inferior, right. It may lie in memory
+        in another order than C's.
+    coverage : numpy.ndarray, shape (P, I, R), float32
+        Weight of the samples that each voxel got: the fraction of it that lies within sections,
+        summed over all sections. 0 where there are none, also where filling has put something.
+    resolution : float
+        Side R of a voxel, in µm. Voxel k spans [k·R, (k+1)·R), its centre is at (k + ½)·R.
+    channel : {"image", "expression", "intensity"}
+        What the numbers are; see `build_volume`.
+    dataset_ids : tuple of int
+        The section data sets that it was made from.
+    fill : {"none", "nearest", "linear"}
+        How gaps between sections were filled.
+    metadata : dict
+        Where it comes from: version, data sets and their sections, thickness, what is left out,
+        citations, whether pixels are synthetic. Plain values that JSON can hold.
+    """
+
+    data: NDArray[Any]
+    coverage: NDArray[np.float32]
+    resolution: float
+    channel: str
+    dataset_ids: tuple[int, ...]
+    fill: str
+    metadata: dict[str, Any]
+
+    def save(self, path: str | Path, *, coverage: bool = False) -> None:
+        """Write it to a file whose ending says the format; whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            Such as ``prox1.nii.gz``; see `atldld.export.write_volume`.
+        coverage : bool
+            Write the coverage too, beside it: ``prox1_coverage.nii.gz``.
+
+        Raises
+        ------
+        InvalidInputError
+            The ending means nothing.
+        OutputError
+            The file cannot be written.
+        """
+        from atldld.export import write_volume
+
+        write_volume(self, path, coverage=coverage)
+
+    def __repr__(self) -> str:
+        sizes = " × ".join(str(side) for side in self.coverage.shape)
+        return f"<Volume of {self.channel}, {sizes} voxels of {self.resolution:g} µm>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One section, and what is read of it."""
+
+    dataset: DataSet
+    section: Section
+    slab: Slab
+    downsample: int
+    expression: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pixels:
+    """One section's channel at its tier, and what lies around it."""
+
+    task: _Task
+    picture: NDArray[np.uint8]
+    background: tuple[float, ...]
+
+
+def build_volume(
+    datasets: DataSet | Iterable[DataSet],
+    resolution: float = 25,
+    channel: str = "image",
+    fill: str = "none",
+    thickness: float | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Volume:
+    """Lay every section of one or more data sets into one grid of voxels.
+
+    Each section is a slab in its own oblique plane. A voxel gets the average of the sections that
+    reach into it, weighted by the fraction of it that lies within each; `atldld.warp.volume` has
+    the whole model. Sections are fetched ahead and added one after the other, so that memory holds
+    the volume and a few sections. The result does not depend on `jobs`.
+
+    Parameters
+    ----------
+    datasets : DataSet or iterable of DataSet
+        Of any planes of section; several are averaged and their coverage is summed.
+    resolution : float
+        Side of a voxel, in µm.
+    channel : {"image", "expression", "intensity"}
+        ``"image"``: the section images, RGB. ``"expression"``: the expression masks' colours as
+        positions on their heat scale (`heat_position`). ``"intensity"``: how much darker than its
+        section's background a pixel is (`darkness`).
+    fill : {"none", "nearest", "linear"}
+        What is done between sections; see `atldld.warp.volume`.
+    thickness : float, optional
+        How thick sections are taken to be, in volume µm (along the volume's s axis, before
+        ``tvr``); by default what their data set says. With the spacing of the sections, each
+        stands for all the tissue around it.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    progress : callable, optional
+        Called with how many sections are done, how many there are, and what the last one was.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InvalidInputError
+        An option that makes no sense, no data set, or a volume that does not fit into memory.
+        Nothing is asked.
+    AtldldError
+        Not one section can be had; the first one's error.
+
+    Warns
+    -----
+    SkippedImageWarning
+        A section cannot be had and is left out.
+    """
+    chosen = _check_datasets(datasets)
+    check_options(resolution, channel, fill, thickness)
+    shape = _shape(resolution)
+    _check_memory(resolution, channel)
+    jobs = jobs or default_jobs()
+
+    tasks, without_mask = _plan(chosen, resolution, channel, thickness)
+    accumulator = Accumulator(
+        shape, resolution, 3 if channel == "image" else 1, chosen[0].plane.depth_axis
+    )
+    failed: list[tuple[_Task, AtldldError]] = []
+    used: list[_Task] = []
+    with ThreadPoolExecutor(jobs, thread_name_prefix="volume") as pool:
+        arrived = _arriving(tasks, channel, jobs, failed)
+        for pixels, neighbours in _with_neighbours(arrived):
+            task = pixels.task
+            accumulator.add(
+                task.slab,
+                pixels.picture,
+                task.downsample,
+                task.section.plane.depth_axis,
+                background=pixels.background,
+                neighbours=neighbours,
+                fill=fill,
+                pool=pool,
+            )
+            used.append(task)
+            if progress:
+                progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
+    if not used:
+        raise failed[0][1] if failed else _nothing_to_show(chosen, channel)
+    for task, error in failed:
+        task.dataset.session.report(
+            SkippedImageWarning(
+                f"Section {task.section.number} of data set {task.dataset.id} is left out: {error}"
+            )
+        )
+    data, coverage = accumulator.finish()
+    metadata = _describe(chosen, resolution, channel, fill, thickness, used, failed, without_mask)
+    return Volume(
+        data,
+        coverage,
+        float(resolution),
+        channel,
+        tuple(dataset.id for dataset in chosen),
+        fill,
+        metadata,
+    )
+
+
+def check_options(
+    resolution: float, channel: str, fill: str, thickness: float | None = None
+) -> None:
+    """Say which options of `build_volume` make no sense, if any does not.
+
+    Raises
+    ------
+    InvalidInputError
+        One does not.
+    """
+    for value, known, what in ((channel, CHANNELS, "channel"), (fill, FILLS, "fill")):
+        if value not in known:
+            raise InvalidInputError(f"The {what} is {value!r}, but must be one of {_list(known)}.")
+    lengths = {"resolution": resolution}
+    if thickness is not None:
+        lengths["thickness"] = thickness
+    for what, number in lengths.items():
+        if not _is_number(number) or not math.isfinite(number) or number <= 0:
+            raise InvalidInputError(
+                f"The {what} is {number!r}, but must be a positive number of µm."
+            )
+    if min(BOX) < resolution or max(BOX) / resolution > LARGEST_SIDE:
+        raise InvalidInputError(
+            f"The resolution is {resolution:g} µm, but voxels must be from 1 to {min(BOX)} µm.",
+            hint="Use a resolution from 10 to some hundreds of µm.",
+        )
+
+
+def darkness(
+    pixels: NDArray[np.uint8], background: tuple[float, float, float]
+) -> NDArray[np.uint8]:
+    """Return how much of the background's light a stained section takes away.
+
+    With luminosity L = 0.21 R + 0.72 G + 0.07 B it is a = 1 − L / L(background), and 0 where the
+    pixel is brighter than that: absorptance, 0 for bare glass and 1 for black. It goes up with
+    optical density, as −log₁₀(1 − a), but unlike that its average over an area is that of the
+    area's average colour, so that tiers and resolutions agree. On dark-field images it is 0.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (height, width, 3), uint8
+        RGB.
+    background : tuple of 3 float
+        The colour around the tissue; see `atldld.warp.background_of`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width), uint8
+        255 · a, rounded.
+    """
+    weights = np.array(LUMINOSITY)
+    around = max(float(weights @ background), 1.0)
+    # 255 · (1 − L / around), rounded and cut to 0 … 255, in one pass
+    return cv2.transform(pixels, np.array([[*(-255 / around * weights), 255.0]]))  # type: ignore[return-value]
+
+
+def heat_position(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return where on the heat scale the colours of an expression mask lie.
+
+    The scale runs from blue (low) through cyan, green and yellow to red (high), so its hue alone
+    tells the position, whatever black around it has done to a pixel's brightness. The service's
+    scale stands for the luminosity of the stain near segmented cells, which is no quantity of
+    expression.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (height, width, 3), uint8
+        RGB, expressing pixels coloured on black.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width), uint8
+        0 where no channel exceeds 20: nothing is expressed there. Else 1 (blue) to 255 (red): 255
+        times the position from 0 to 1, in which nothing but black is 0.
+    """
+    hue, _, value = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL))
+    position = cv2.LUT(hue, _position_of_hue())
+    position[value <= EXPRESSING] = 0
+    return position  # type: ignore[return-value]
+
+
+@cache
+def _position_of_hue() -> NDArray[np.uint8]:
+    """255 times the position on the heat scale for each hue of OpenCV's 256, at least 1.
+
+    Red has one hue but is the scale's last twentieth; its middle is taken. Hues between blue and
+    red (violet) are not on the scale: they are the colours of JPEG's errors, and go to the nearer.
+    """
+    from atldld.archive.brain import heat
+
+    positions = np.linspace(0, 1, 2001)
+    colours = np.rint(heat(positions)).astype(np.uint8)
+    hues = cv2.cvtColor(colours[None], cv2.COLOR_RGB2HSV_FULL)[0, :, 0].astype(int)
+    table = np.empty(256)
+    blue = hues[0]
+    known = {hue: positions[hues == hue].mean() for hue in np.unique(hues)}
+    table[: blue + 1] = np.interp(np.arange(blue + 1), list(known), list(known.values()))
+    violet = np.arange(blue + 1, 256)
+    table[violet] = np.where(violet - blue < 256 - violet, table[blue], table[0])
+    return np.clip(np.rint(table * 255), 1, 255).astype(np.uint8)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes this process may still take, or `None` where nobody says.
+
+    The least of what the machine has to give and what the control group of the process, such as a
+    container's or a batch job's, leaves of its limit.
+    """
+    known = [_memory_of_machine(), _memory_of_group()]
+    return min((size for size in known if size is not None), default=None)
+
+
+def _memory_of_machine() -> int | None:
+    try:
+        # what the kernel would give, caches included
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _memory_of_group() -> int | None:
+    root = Path("/sys/fs/cgroup")
+    for limit, used in (
+        (root / "memory.max", root / "memory.current"),
+        (root / "memory" / "memory.limit_in_bytes", root / "memory" / "memory.usage_in_bytes"),
+    ):
+        try:
+            # "max" is no limit
+            return max(int(limit.read_text()) - int(used.read_text()), 0)
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _shape(resolution: float) -> tuple[int, int, int]:
+    # as in `Grid.shape`: the whole voxels that fit, safe from rounding
+    p, i, r = (math.floor(side / resolution + 1e-9) for side in BOX)
+    return p, i, r
+
+
+def _bytes_needed(resolution: float, channel: str) -> int:
+    """Bytes of the data and the coverage; sections in flight are small beside them."""
+    return math.prod(_shape(resolution)) * ((3 if channel == "image" else 4) + 4)
+
+
+def _check_memory(resolution: float, channel: str) -> None:
+    available = available_memory()
+    needed = _bytes_needed(resolution, channel)
+    if available is None or needed <= available:
+        return
+    fits = next((r for r in _USUAL if _bytes_needed(r, channel) <= available), min(BOX))
+    p, i, r = _shape(resolution)
+    raise InvalidInputError(
+        f"A volume of {p} × {i} × {r} voxels of {resolution:g} µm takes {needed / 1e9:.3g} GB with "
+        f"its coverage, but {available / 1e9:.3g} GB of memory are free.",
+        hint=f"A resolution of {fits:g} µm would fit: it takes "
+        f"{_bytes_needed(fits, channel) / 1e9:.3g} GB.",
+    )
+
+
+def _check_datasets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
+    from atldld.sections import DataSet
+
+    chosen = [datasets] if isinstance(datasets, DataSet) else list(datasets)
+    if not chosen:
+        raise InvalidInputError("There is no data set to make a volume of; give at least one.")
+    for dataset in chosen:
+        if not isinstance(dataset, DataSet):
+            raise InvalidInputError(
+                f"{dataset!r} is no data set; open it with atldld.open_dataset first."
+            )
+    ids = [dataset.id for dataset in chosen]
+    if len(set(ids)) < len(ids):
+        raise InvalidInputError(
+            f"Each data set can be given once, but these are {_list(ids)}: it would count twice."
+        )
+    return chosen
+
+
+def _plan(
+    datasets: Sequence[DataSet], resolution: float, channel: str, thickness: float | None
+) -> tuple[list[_Task], list[Section]]:
+    """Return what is to be read, by data set and section number, and what has no mask."""
+    tasks: list[_Task] = []
+    without: list[Section] = []
+    for dataset in datasets:
+        alignment, _ = dataset.record.check_alignment()
+        across = alignment.to_reference[:, 2]
+        for section in dataset.sections:
+            image = section.image
+            if channel == "expression" and not image.has_expression_mask:
+                without.append(section)
+                continue
+            slab = Slab.of(
+                section.placement.forward,
+                across,
+                (image.width, image.height),
+                section.thickness if thickness is None else thickness,
+            )
+            tier = slab.downsample(resolution, dataset.plane.depth_axis, image.highest_downsample)
+            tasks.append(_Task(dataset, section, slab, tier, channel == "expression"))
+    return tasks, without
+
+
+def _arriving(
+    tasks: Sequence[_Task], channel: str, jobs: int, failed: list[tuple[_Task, AtldldError]]
+) -> Iterator[_Pixels]:
+    """Yield sections with their pixels, in order; put those that cannot be had into `failed`."""
+    if not tasks:
+        return
+
+    def fetch(task: _Task) -> CachedImage | AtldldError:
+        section = task.section
+        try:
+            return section.session.image(section.image, task.downsample, expression=task.expression)
+        except AtldldError as error:
+            return error
+
+    def work(task: _Task, file: CachedImage | AtldldError) -> _Pixels | AtldldError:
+        if isinstance(file, AtldldError):
+            return file
+        try:
+            pixels = decode(file.path)
+        except AtldldError as error:
+            return error
+        if channel == "expression":
+            return _Pixels(task, heat_position(pixels), (0.0,))
+        background = background_of(pixels)
+        if channel == "intensity":
+            return _Pixels(task, darkness(pixels, background), (0.0,))
+        return _Pixels(task, pixels, background)
+
+    results = fetch_then_work(
+        tasks,
+        fetch,
+        work,
+        fetchers=tasks[0].section.session.client.limits.in_flight,
+        workers=jobs,
+    )
+    for task, result in zip(tasks, results, strict=True):
+        if isinstance(result, AtldldError):
+            failed.append((task, result))
+        else:
+            yield result
+
+
+def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Neighbours]]:
+    """Yield sections, with how far the next planes of their data set are that have arrived.
+
+    A section waits for the one after it, so that one that is missing widens the gap instead of
+    leaving a hole.
+    """
+
+    def address(pixels: _Pixels) -> tuple[int, int]:
+        return id(pixels.task.dataset), pixels.task.section.number
+
+    before: Section | None = None
+    waiting: list[_Pixels] = []
+    # several images of one section number lie in one plane
+    groups: Iterator[list[_Pixels]] = (list(group) for _, group in groupby(arriving, address))
+    for group in chain(groups, [[]]):
+        if waiting:
+            last = waiting[0].task
+            follows = bool(group) and group[0].task.dataset is last.dataset
+            after = group[0].task.section if follows else None
+            neighbours = Neighbours(_distance(before, last.section), _distance(last.section, after))
+            for pixels in waiting:
+                yield pixels, neighbours
+            before = last.section if follows else None
+        waiting = group
+
+
+def _distance(one: Section | None, other: Section | None) -> float | None:
+    """Return how far apart the planes of two section numbers of a data set are, in volume µm."""
+    if one is None or other is None:
+        return None
+    return (other.number - one.number) * one.thickness
+
+
+def _nothing_to_show(datasets: Sequence[DataSet], channel: str) -> AtldldError:
+    what = "section with an expression mask" if channel == "expression" else "placed section"
+    return InvalidInputError(
+        f"Of the data sets {_list([dataset.id for dataset in datasets])} there is no {what}, so "
+        "there is nothing to make a volume of.",
+        dataset_id=datasets[0].id if len(datasets) == 1 else None,
+    )
+
+
+def _describe(
+    datasets: Sequence[DataSet],
+    resolution: float,
+    channel: str,
+    fill: str,
+    thickness: float | None,
+    used: Sequence[_Task],
+    failed: Sequence[tuple[_Task, AtldldError]],
+    without_mask: Sequence[Section],
+) -> dict[str, Any]:
+    from atldld import __version__
+    from atldld.output import CITATION
+
+    described = []
+    for dataset in datasets:
+        record = dataset.record
+        left_out = {str(skipped.image_id): skipped.reason for skipped in dataset.skipped}
+        own = set(dataset.sections)
+        left_out |= {
+            str(section.id): "it has no expression mask"
+            for section in without_mask
+            if section in own
+        }
+        described.append(
+            {
+                "dataset_id": dataset.id,
+                "synthetic": record.synthetic,
+                "service": dataset.session.settings.api_url,
+                "citation": CITATION.format(dataset_id=dataset.id),
+                "genes": [gene.acronym for gene in record.genes],
+                "specimen": record.specimen_name,
+                "plane_of_section": dataset.plane.value,
+                "reference_space_id": record.reference_space_id,
+                "section_thickness_um": record.section_thickness,
+                "thickness_used_um": record.section_thickness if thickness is None else thickness,
+                "sections": [
+                    {
+                        "image_id": task.section.id,
+                        "section_number": task.section.number,
+                        "downsample": task.downsample,
+                    }
+                    for task in used
+                    if task.dataset is dataset
+                ],
+                "skipped": left_out,
+                "failed": {
+                    str(task.section.id): str(error)
+                    for task, error in failed
+                    if task.dataset is dataset
+                },
+            }
+        )
+    return {
+        "atldld_version": __version__,
+        "synthetic": any(dataset.record.synthetic for dataset in datasets),
+        "resolution_um": float(resolution),
+        "channel": channel,
+        "fill": fill,
+        "frame": "reference space (p, i, r) = (posterior, inferior, right), um from the "
+        "anterior-superior-left corner of 13200 x 8000 x 11400",
+        "voxel_centre": "(k + 1/2) * resolution_um along each axis",
+        "coverage": "fraction of each voxel that lies within sections, summed over sections",
+        "datasets": described,
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)

@@ -1,0 +1,431 @@
+"""Sections as slabs of a voxel grid: which voxels a section fills, how much, and with what.
+
+A section is a slab of tissue. With the forward map of its image and the third column of the
+volume's map to the reference, ``across``, every point of the brain has one address in it::
+
+    [p, i, r] = forward @ [x, y, 1] + across · d
+
+(x, y) are full-resolution pixels and d is the distance, in volume µm, from the section's middle
+along the volume's s axis, the direction across all sections. `Slab` inverts these three equations
+in float64. So a point of the section's own plane has d = 0 exactly, as the forward map has it,
+and tilt, shear and scale are all in the one matrix. (The stored six-digit way back would put the
+planes of genuine sections up to 0.1 µm off.)
+
+**What one section gives to one voxel.** The colour: the image at the (x, y) of the voxel's centre,
+averaged over the square that the voxel's side cuts out there (what is averaged are the pixels of
+the tier, means of their own areas, with straight lines between them); it is the same all through
+the section's thickness T, as a section image has no depth. The weight: the fraction of the voxel's
+cube that lies within the slab |d| ≤ T / 2.
+
+**What a voxel gets.** The average of the colours of all sections by these weights. The sum of the
+weights is its coverage: 1 is a voxel that is full of section, ¼ one of which a quarter is, and
+above 1 there are several samples of the same place.
+
+**Filling** serves voxels that no section reaches. Between two neighbouring planes of one data set
+both sections are read at the voxel's own (x, y) address in each, that is along the line across the
+sections, and weighted by nearness: ``"linear"`` takes 1 − d/D of a section at distance d, with D
+the distance of the two planes, ``"nearest"`` all of the nearer one. Beyond the first and the last
+section filling goes on for half of D. It never changes a covered voxel, and adds no coverage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.warp.planes import choose_downsample, tier_matrix
+from atldld.warp.resample import resample
+
+__all__ = ["Accumulator", "Neighbours", "Slab"]
+
+Matrix = NDArray[np.float64]
+
+# Weights are kept this many times as large while they add up: `cv2.blendLinear` adds 1e-5 to its
+# divisor, which must not show even where a section only grazes a voxel.
+_UNIT = np.float32(4096)
+# A slab that cuts off less of a voxel than this does not count as covering it.
+_LEAST = 1e-3
+# Steps of the table of weights over the range of d in which a section covers a voxel: some 0.02 µm.
+_ENTRIES = 2049
+# Along the two sides of a voxel that run along the section, how often its cube is cut.
+_CUTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """How far the neighbouring planes of the same data set are, in volume µm; `None` for none."""
+
+    before: float | None = None
+    after: float | None = None
+
+    def reach(self, fill: str) -> tuple[float, float]:
+        """Return the smallest and the largest d, in µm, that the section fills."""
+        if fill == "none" or (self.before is None and self.after is None):
+            return 0.0, 0.0
+        share = 1.0 if fill == "linear" else 0.5
+        # where the data set ends, half of the last gap goes on
+        low = share * self.before if self.before is not None else 0.5 * (self.after or 0.0)
+        high = share * self.after if self.after is not None else 0.5 * (self.before or 0.0)
+        return -low, high
+
+    def weight(self, d: Matrix, fill: str) -> Matrix:
+        """Return how much of a voxel's filling the section gives, 0 to 1.
+
+        Parameters
+        ----------
+        d : numpy.ndarray
+            Distances from the section along the s axis, in volume µm.
+        fill : {"none", "nearest", "linear"}
+            See the module.
+        """
+        low, high = self.reach(fill)
+        if fill == "none":
+            return np.zeros_like(d)
+        weight = np.ones_like(d)
+        if fill == "linear":
+            if self.before is not None:
+                weight = np.where(d < 0, 1 + d / self.before, weight)
+            if self.after is not None:
+                weight = np.where(d > 0, 1 - d / self.after, weight)
+        return np.where((d >= low) & (d <= high), np.clip(weight, 0, 1), 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slab:
+    """Where one section lies among the voxels.
+
+    Attributes
+    ----------
+    to_reference : numpy.ndarray, shape (3, 4), float64
+        ``[p, i, r] = to_reference @ [x, y, d, 1]``.
+    to_section : numpy.ndarray, shape (3, 4), float64
+        ``[x, y, d] = to_section @ [p, i, r, 1]``, its exact inverse.
+    size : tuple of 2 int
+        Width and height of the section's image, in full-resolution pixels.
+    thickness : float
+        Of the section, in volume µm.
+    """
+
+    to_reference: Matrix
+    to_section: Matrix
+    size: tuple[int, int]
+    thickness: float
+
+    @classmethod
+    def of(cls, forward: Matrix, across: Matrix, size: tuple[int, int], thickness: float) -> Slab:
+        """Return the slab of a section.
+
+        Parameters
+        ----------
+        forward : numpy.ndarray, shape (3, 3)
+            Of the section's `~atldld.place.Placement`.
+        across : numpy.ndarray, shape (3,)
+            Third column of the volume's map to the reference (``tvr``): reference µm for each
+            volume µm along s.
+        size : tuple of 2 int
+            Width and height of the image, in full-resolution pixels.
+        thickness : float
+            Of the section, in volume µm.
+        """
+        to_reference = np.column_stack((forward[:, :2], across, forward[:, 2]))
+        linear = np.linalg.inv(to_reference[:, :3])
+        to_section = np.column_stack((linear, -linear @ to_reference[:, 3]))
+        return cls(to_reference, to_section, size, thickness)
+
+    def downsample(self, resolution: float, depth_axis: int, highest: int) -> int:
+        """Return the coarsest tier that is at least as fine as voxels of `resolution` µm."""
+        return choose_downsample(self.plane_matrix(resolution, depth_axis, 0.0), highest)
+
+    def overlap(self, d: Matrix, resolution: float, depth_axis: int) -> Matrix:
+        """Return the fraction of a voxel that lies within the section, 0 to 1.
+
+        Exact along the depth axis; over the cube's two other axes, along which d changes by the
+        section's tilt only, 16 × 16 cuts are averaged.
+
+        Parameters
+        ----------
+        d : numpy.ndarray, shape (N,)
+            Distances of voxel centres along the s axis, in volume µm.
+        resolution : float
+            Side of a voxel, in µm.
+        depth_axis : int
+            Reference axis that the plane of section cuts across.
+        """
+        sides = np.abs(self.to_section[2, :3]) * resolution
+        half, height = self.thickness / 2, sides[depth_axis]
+        cuts = (np.arange(_CUTS) + 0.5) / _CUTS - 0.5
+        first, second = np.delete(sides, depth_axis)
+        shifts = np.add.outer(first * cuts, second * cuts).ravel()
+        total = np.zeros_like(d)
+        for shift in shifts:
+            centre = d + shift
+            top = np.minimum(centre + height / 2, half)
+            total += np.maximum(top - np.maximum(centre - height / 2, -half), 0)
+        fraction: Matrix = np.minimum(total / (height * shifts.size), 1.0)
+        return fraction
+
+    def half_extent(self, resolution: float) -> float:
+        """Return the largest distance of a voxel's centre, in volume µm, that still touches."""
+        return float(self.thickness / 2 + np.abs(self.to_section[2, :3]).sum() * resolution / 2)
+
+    def boxes(
+        self,
+        resolution: float,
+        shape: tuple[int, int, int],
+        depth_axis: int,
+        d: tuple[float, float],
+    ) -> Iterator[tuple[int, slice, slice]]:
+        """Yield which part of which plane of voxels the section can reach.
+
+        Parameters
+        ----------
+        resolution : float
+            Side of a voxel, in µm.
+        shape : tuple of 3 int
+            Number of voxels along p, i, r.
+        depth_axis : int
+            Planes of voxels are those of one index along this axis.
+        d : tuple of 2 float
+            Smallest and largest distance from the section, in volume µm.
+
+        Yields
+        ------
+        tuple of int, slice, slice
+            The plane's index, and the voxels along the two other axes, in order.
+        """
+        width, height = self.size
+        corners = np.array(
+            [(x, y, z, 1.0) for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5) for z in d]
+        )
+        points = corners @ self.to_reference.T
+        # the prism's edges join corners that differ in one of the three
+        ends = np.array(
+            [
+                (points[a], points[b])
+                for a, b in combinations(range(8), 2)
+                if (corners[a] != corners[b]).sum() == 1
+            ]
+        )
+        start, end = ends[:, 0, depth_axis], ends[:, 1, depth_axis]
+        others = np.delete(np.arange(3), depth_axis)
+        low, high = (points[:, depth_axis].min(), points[:, depth_axis].max())
+        for index in range(
+            max(int(np.ceil(low / resolution - 0.5)), 0),
+            min(int(np.floor(high / resolution - 0.5)) + 1, shape[depth_axis]),
+        ):
+            depth = (index + 0.5) * resolution
+            crossing = ((start <= depth) & (end >= depth)) | ((start >= depth) & (end <= depth))
+            a, b = ends[crossing, 0], ends[crossing, 1]
+            run = b[:, depth_axis] - a[:, depth_axis]
+            # an edge that lies in the plane has its ends on other edges
+            with np.errstate(invalid="ignore", divide="ignore"):
+                share = np.where(run == 0, 0.0, (depth - a[:, depth_axis]) / run)
+            cut = (a + share[:, None] * (b - a))[:, others] / resolution - 0.5
+            first = np.clip(np.ceil(cut.min(axis=0) - 1e-6), 0, None).astype(int)
+            limits = np.array(shape)[others]
+            last = np.minimum(np.floor(cut.max(axis=0) + 1e-6).astype(int) + 1, limits)
+            if (first < last).all():
+                yield index, slice(int(first[0]), int(last[0])), slice(int(first[1]), int(last[1]))
+
+    def plane_matrix(self, resolution: float, depth_axis: int, depth: float) -> Matrix:
+        """Return the map from voxels of one plane to the section.
+
+        Parameters
+        ----------
+        resolution : float
+            Side of a voxel, in µm.
+        depth_axis : int
+            The axis along which all of them have the coordinate `depth`.
+        depth : float
+            In µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (3, 3), float64
+            ``[x, y, d] = M @ [column, row, 1]``; rows and columns are the indices of the voxels
+            along the two other axes, in order.
+        """
+        rows, columns = np.delete(np.arange(3), depth_axis)
+        centre = np.full(3, resolution / 2)
+        centre[depth_axis] = depth
+        linear = self.to_section[:, :3]
+        return np.column_stack(
+            (
+                linear[:, columns] * resolution,
+                linear[:, rows] * resolution,
+                linear @ centre + self.to_section[:, 3],
+            )
+        )
+
+
+class Accumulator:
+    """A grid of voxels that sections are added to, one after the other.
+
+    It holds the result and nothing else of its size: colours are averaged as they come, in the
+    type they have in the end. An 8-bit colour is rounded once for each section that a voxel gets
+    after its first, which is 0.3 grey levels RMS. One array of weights serves both kinds of
+    samples: it is positive where sections are, and negative where only filling is.
+
+    Parameters
+    ----------
+    shape : tuple of 3 int
+        Number of voxels along p, i, r.
+    resolution : float
+        Side of a voxel, in µm.
+    channels : {1, 3}
+        3 for RGB in uint8; 1 for one number from 0 to 1 in float32.
+    depth_axis : int
+        The axis that most sections cut across: voxels of one index along it lie together in
+        memory, which is what makes adding fast.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], resolution: float, channels: int, depth_axis: int = 0
+    ) -> None:
+        self.shape = shape
+        self.resolution = resolution
+        self.channels = channels
+        order = (depth_axis, *(axis for axis in range(3) if axis != depth_axis))
+        back = tuple(int(place) for place in np.argsort(order))
+        stored = tuple(shape[axis] for axis in order)
+        self._weight = np.zeros(stored, dtype=np.float32).transpose(back)
+        self._data: NDArray[Any] = (
+            np.zeros(stored, dtype=np.float32).transpose(back)
+            if channels == 1
+            else np.zeros((*stored, channels), dtype=np.uint8).transpose(*back, 3)
+        )
+
+    def add(
+        self,
+        slab: Slab,
+        picture: NDArray[np.uint8],
+        downsample: int,
+        depth_axis: int,
+        *,
+        background: Sequence[float] = (0.0,),
+        neighbours: Neighbours | None = None,
+        fill: str = "none",
+        pool: Executor | None = None,
+    ) -> None:
+        """Add one section.
+
+        Parameters
+        ----------
+        slab : Slab
+            Where it lies.
+        picture : numpy.ndarray, shape (height, width, 3) or (height, width), uint8
+            The section at tier `downsample`: RGB, or 255 times the one channel.
+        downsample : int
+            The tier.
+        depth_axis : int
+            The reference axis that its plane of section cuts across.
+        background : sequence of float
+            What is taken to lie outside the picture, one number for each channel. It shows only
+            in the half voxel along the picture's edges.
+        neighbours : Neighbours, optional
+            Where the next planes of its data set are; needed to fill.
+        fill : {"none", "nearest", "linear"}
+            What is done with voxels that no section reaches.
+        pool : concurrent.futures.Executor, optional
+            Planes of voxels are worked on in its threads. The result is the same.
+        """
+        neighbours = neighbours or Neighbours()
+        extent = slab.half_extent(self.resolution)
+        low, high = neighbours.reach(fill)
+        low, high = min(low, -extent), max(high, extent)
+        # The table's steps hang on the section and the voxels alone, so that coverage is the same to
+        # the last bit whatever is filled.
+        step = 2 * extent / (_ENTRIES - 1)
+        first = math.floor((low + extent) / step)
+        d = -extent + step * np.arange(first, math.ceil((high + extent) / step) + 1)
+        table = -neighbours.weight(d, fill)
+        core = slice(-first, -first + _ENTRIES)
+        overlap = slab.overlap(d[core], self.resolution, depth_axis)
+        table[core] = np.where(overlap >= _LEAST, overlap, table[core])
+        # what rounding puts just outside the table weighs nothing
+        table[0] = table[-1] = 0
+        weights = (table * _UNIT).astype(np.float32)
+        low, scale = float(d[0]), 1 / step
+
+        def work(box: tuple[int, slice, slice]) -> None:
+            self._add_plane(
+                slab, picture, downsample, depth_axis, background, box, weights, low, scale
+            )
+
+        boxes = slab.boxes(self.resolution, self.shape, depth_axis, (low, high))
+        # consumed, so that an exception of a thread is raised here
+        for _ in map(work, boxes) if pool is None else pool.map(work, boxes):
+            pass
+
+    def _add_plane(
+        self,
+        slab: Slab,
+        picture: NDArray[np.uint8],
+        downsample: int,
+        depth_axis: int,
+        background: Sequence[float],
+        box: tuple[int, slice, slice],
+        table: NDArray[np.float32],
+        low: float,
+        scale: float,
+    ) -> None:
+        """Add a section to the voxels of one box in one plane."""
+        index, rows, columns = box
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        matrix = slab.plane_matrix(self.resolution, depth_axis, (index + 0.5) * self.resolution)
+        matrix[:, 2] += matrix[:, :2] @ (columns.start, rows.start)
+
+        x, y, d = (
+            np.add.outer(
+                np.arange(shape[0]) * by_row + constant, np.arange(shape[1]) * by_column
+            ).astype(np.float32)
+            for by_column, by_row, constant in matrix
+        )
+        new = np.take(table, np.rint((d - low) * scale).astype(np.int32), mode="clip")
+        width, height = slab.size
+        new[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
+
+        place: list[int | slice] = [rows, columns]
+        place.insert(depth_axis, index)
+        where = tuple(place)
+        known = np.ascontiguousarray(self._weight[where])
+        # where sections are nothing is filled, and a section replaces what was filled
+        new[(new < 0) & (known > 0)] = 0
+        if not new.any():
+            return
+        known[(new > 0) & (known < 0)] = 0
+
+        colour: NDArray[Any] = resample(
+            picture, tier_matrix(matrix[:2], downsample), shape, background
+        )
+        if self.channels == 1:
+            colour = colour.astype(np.float32) / 255
+        self._data[where] = cv2.blendLinear(
+            np.ascontiguousarray(self._data[where]), colour, np.abs(known), np.abs(new)
+        )
+        known += new
+        self._weight[where] = known
+
+    def finish(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Return the data and the coverage; nothing can be added afterwards.
+
+        Returns
+        -------
+        data : numpy.ndarray, shape (P, I, R, 3) uint8 or (P, I, R) float32
+            0 where nothing is known.
+        coverage : numpy.ndarray, shape (P, I, R), float32
+            Sum of the fractions of each voxel that lie within sections.
+        """
+        data, weight = self._data, self._weight
+        del self._data, self._weight
+        np.maximum(weight, 0, out=weight)
+        weight /= _UNIT
+        return data, weight

@@ -1,0 +1,239 @@
+import json
+import os
+import time
+import zipfile
+from datetime import timedelta
+
+import pytest
+
+from atldld.errors import CacheError, InvalidInputError
+from atldld.fetch.cache import Cache, companion_of
+from atldld.fetch.upkeep import (
+    export_archive,
+    holdings,
+    import_archive,
+    prune,
+    stored_images,
+    verify_cache,
+)
+
+
+@pytest.fixture
+def filled(session):
+    """A session whose cache holds data set 909: three images and one mask."""
+    dataset = session.dataset(909)
+    for image in dataset.images[:3]:
+        session.image(image, 4)
+    session.image(dataset.images[0], 4, expression=True)
+    session.image_record(dataset.images[0].id)
+    return session
+
+
+def paths(cache):
+    return [stored.path for stored in stored_images(cache)]
+
+
+def test_holdings(filled):
+    (held,) = holdings(filled.cache)
+    assert (held.dataset_id, held.images, held.masks, held.tiers) == (909, 3, 1, (4,))
+    assert held.record.genes[0].acronym == "Demo"
+    assert held.bytes == sum(path.stat().st_size for path in paths(filled.cache))
+
+
+def test_a_sound_cache(filled):
+    found = verify_cache(filled)
+    assert (found.sound, found.damaged) == (6, [])
+
+
+def flip_one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", ["bit", "truncated", "no companion", "wrong companion", "document", "left over"]
+)
+def test_damage_is_found_and_mended(filled, damage):
+    path = paths(filled.cache)[1]
+    before = path.read_bytes()
+    if damage == "bit":
+        flip_one_bit(path)
+    elif damage == "truncated":
+        path.write_bytes(before[:100])
+    elif damage == "no companion":
+        companion_of(path).unlink()
+    elif damage == "wrong companion":
+        facts = json.loads(companion_of(path).read_text())
+        companion_of(path).write_text(json.dumps(facts | {"width": 3}))
+    elif damage == "document":
+        (filled.cache.root / "datasets" / "909.json").write_text("{")
+    else:
+        old = path.with_name(".1-abcd.part.jpg")
+        old.write_bytes(b"half")
+        os.utime(old, (time.time() - 9999,) * 2)
+        path.with_name(".2-abcd.part.jpg").write_bytes(b"another run is writing this")
+    found = verify_cache(filled)
+    assert len(found.damaged) == 1
+    assert found.repaired == 0
+    mended = verify_cache(filled, repair=True)
+    assert mended.repaired == 1
+    assert verify_cache(filled).damaged == []
+    if damage != "document":
+        assert path.read_bytes() == before
+    else:
+        assert len(filled.dataset(909).images) == 14
+
+
+def test_mending_offline_only_removes(filled):
+    path = paths(filled.cache)[1]
+    flip_one_bit(path)
+    away = filled.strictly()
+    away.settings = type(filled.settings)(
+        filled.settings.api_url, cache_dir=filled.settings.cache_dir, offline=True
+    )
+    (damage,) = verify_cache(away, repair=True).damaged
+    assert "offline" in damage.remedy
+    assert not path.exists()
+
+
+def test_prune(filled):
+    cache = filled.cache
+    with pytest.raises(InvalidInputError, match="--older-than"):
+        prune(cache)
+    assert prune(cache, older_than=timedelta(days=1)) == (0, 0)
+    first = paths(cache)[0]
+    facts = json.loads(companion_of(first).read_text())
+    companion_of(first).write_text(json.dumps(facts | {"fetched": "2020-01-01T00:00:00+00:00"}))
+    size = first.stat().st_size
+    assert prune(cache, older_than=timedelta(days=1)) == (1, size)
+    assert not first.exists()
+    assert not companion_of(first).exists()
+    left = sum(path.stat().st_size for path in paths(cache))
+    count, gone = prune(cache, max_size=left - 1)
+    assert count == 1
+    assert left - gone <= left - 1
+    assert prune(cache, dataset_id=5) == (0, 0)
+    assert prune(cache, dataset_id=909)[0] == 2
+    assert paths(cache) == []
+    assert cache.document_names("datasets") == []
+
+
+@pytest.mark.parametrize("name", ["archive.zip", "archive"])
+def test_export_and_import(filled, tmp_path, name):
+    assert export_archive(filled.cache, tmp_path / name, [909]) == 4
+    other = Cache(tmp_path / "other")
+    assert import_archive(other, tmp_path / name) == (4, [])
+    for mine, theirs in zip(stored_images(filled.cache), stored_images(other), strict=True):
+        assert mine.path.read_bytes() == theirs.path.read_bytes()
+        assert mine.facts == theirs.facts
+    assert other.read_document("datasets", "909") == filled.cache.read_document("datasets", "909")
+    assert import_archive(other, tmp_path / name) == (0, [])
+    with pytest.raises(CacheError, match="there already"):
+        export_archive(filled.cache, tmp_path / name)
+
+
+def test_exporting_what_is_not_there(filled, tmp_path):
+    with pytest.raises(CacheError, match="download dataset 5"):
+        export_archive(filled.cache, tmp_path / "a.zip", [909, 5])
+    with pytest.raises(CacheError, match="empty"):
+        export_archive(Cache(tmp_path / "nothing"), tmp_path / "a")
+    assert not (tmp_path / "a.zip").exists()
+    assert not (tmp_path / "a").exists()
+
+
+def tampered(filled, tmp_path, change):
+    """An exported ZIP file whose members `change` has had its way with."""
+    export_archive(filled.cache, tmp_path / "good.zip")
+    with zipfile.ZipFile(tmp_path / "good.zip") as good:
+        members = {info.filename: good.read(info) for info in good.infolist()}
+    change(members)
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
+        for name, content in members.items():
+            bad.writestr(name, content)
+    return tmp_path / "bad.zip"
+
+
+def image_of(members):
+    return next(name for name in members if name.endswith(".jpg"))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.update({"../../evil.txt": b"x"}), "none of an archive's"),
+        (lambda m: m.update({"/etc/evil": b"x"}), "none of an archive's"),
+        (lambda m: m.update({"images/0/../../1/2.jpg": b"x"}), "none of an archive's"),
+        (lambda m: m.update({"datasets/x.json": b"{}"}), "none of an archive's"),
+        (lambda m: m.update({"datasets/7.json": b'{"a": 1}'}), "no data set"),
+        (lambda m: m.update({"datasets/7.json": m["datasets/909.json"]}), "data set 909"),
+        (lambda m: m.update({"datasets/8.json": b"[" * 100_000}), "no JSON"),
+        (lambda m: m.update({image_of(m): m[image_of(m)][:-40]}), "do not match its hash"),
+        (lambda m: m.pop(image_of(m) + ".json"), "nothing is known"),
+        (lambda m: m.update({"queries/" + "0" * 64 + ".json": b'{"rows": 1}'}), "no answer"),
+    ],
+)
+def test_importing_believes_nothing(filled, tmp_path, change, says):
+    other = Cache(tmp_path / "deep" / "other")
+    count, refused = import_archive(other, tampered(filled, tmp_path, change))
+    assert len(refused) == 1
+    assert says in refused[0].problem
+    assert count >= 3
+    written = {p for p in (tmp_path / "deep").rglob("*") if p.is_file()}
+    assert all(other.root in path.parents for path in written)
+    assert not list(tmp_path.rglob("evil*"))
+    assert not list(other.root.rglob("*.part*"))
+
+
+def test_importing_what_is_no_archive(filled, tmp_path):
+    with pytest.raises(CacheError, match="no archive"):
+        import_archive(
+            filled.cache, tampered(filled, tmp_path, lambda m: m.pop("atldld-archive.json"))
+        )
+    (tmp_path / "text.zip").write_text("hello")
+    for source in (tmp_path / "text.zip", tmp_path / "missing"):
+        with pytest.raises(CacheError, match="neither a folder nor a ZIP"):
+            import_archive(filled.cache, source)
+
+
+def test_an_archive_of_a_newer_version_is_left_alone(filled):
+    marker = filled.cache.root / "atldld-archive.json"
+    marker.write_text('{"format": "atldld-archive", "version": 99}')
+    before = sorted(filled.cache.root.rglob("*"))
+    with pytest.raises(CacheError, match="newer atldld"):
+        verify_cache(filled, repair=True)
+    with pytest.raises(CacheError, match="newer atldld"):
+        prune(filled.cache, max_size=0)
+    with pytest.raises(CacheError, match="newer atldld"):
+        filled.image(filled.dataset(909).images[5], 4)
+    assert sorted(filled.cache.root.rglob("*")) == before
+
+
+def test_the_cache_of_0_3_is_taken_over_where_it_is_sound(filled):
+    dataset = filled.dataset(909)
+    cache = filled.cache
+    known = filled.image(dataset.images[0], 4)
+    content = known.path.read_bytes()
+    old = cache.old_image_path(dataset.images[0].id, 4)
+    assert old.name == f"{dataset.images[0].id}-4.jpg"
+    old.write_bytes(content)
+    companion_of(known.path).unlink()
+    known.path.unlink()
+    sent = filled.client.requests_sent
+    again = filled.image(dataset.images[0], 4)
+    assert (again.sha256, filled.client.requests_sent) == (known.sha256, sent)
+    # one that is broken is not, and stays as it was
+    broken = cache.old_image_path(dataset.images[7].id, 4)
+    broken.write_bytes(content[:1000])
+    filled.image(dataset.images[7], 4)
+    assert filled.client.requests_sent == sent + 1
+    assert broken.read_bytes() == content[:1000]
+
+
+def test_an_image_without_companion_is_looked_at_before_it_is_fetched_again(filled):
+    image = filled.dataset(909).images[0]
+    known = filled.image(image, 4)
+    companion_of(known.path).unlink()
+    sent = filled.client.requests_sent
+    assert filled.image(image, 4).sha256 == known.sha256
+    assert filled.client.requests_sent == sent
