@@ -17,27 +17,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atldld.errors import AtldldError
     from atldld.fetch import Cache, Limits, Session
-    from atldld.place import Placement, SectionGeometry
+    from atldld.place import (
+        Affine,
+        ImagePoints,
+        Placement,
+        ReferencePoints,
+        SectionGeometry,
+        StructureCenter,
+        image_to_atlas,
+        image_to_image,
+        image_to_image_2d,
+        image_to_reference,
+        reference_to_image,
+        structure_to_image,
+    )
     from atldld.records import SectionDataSet, SectionImage
     from atldld.register import RegisteredSection
     from atldld.sections import DataSet, Section, open_dataset
     from atldld.settings import Settings
-    from atldld.spaces import Grid, Plane
+    from atldld.spaces import Grid, Plane, ReferenceSpace
     from atldld.volumes import Volume, build_volume
     from atldld.warp import DisplacementField, OutputPlane
 
 __version__ = version("atldld")
 
 __all__ = [
+    "Affine",
     "AtldldError",
     "Cache",
     "DataSet",
     "DisplacementField",
     "Grid",
+    "ImagePoints",
     "Limits",
     "OutputPlane",
     "Placement",
     "Plane",
+    "ReferencePoints",
+    "ReferenceSpace",
     "RegisteredSection",
     "Section",
     "SectionDataSet",
@@ -45,23 +62,34 @@ __all__ = [
     "SectionImage",
     "Session",
     "Settings",
+    "StructureCenter",
     "Volume",
     "__version__",
     "build_volume",
+    "image_to_atlas",
+    "image_to_image",
+    "image_to_image_2d",
+    "image_to_reference",
     "open_dataset",
+    "reference_to_image",
+    "structure_to_image",
 ]
 
 # Imported when first used, so that importing the package takes no time.
 _HOMES = {
+    "Affine": "place",
     "AtldldError": "errors",
     "Cache": "fetch",
     "DataSet": "sections",
     "DisplacementField": "warp",
     "Grid": "spaces",
+    "ImagePoints": "place",
     "Limits": "fetch",
     "OutputPlane": "warp",
     "Placement": "place",
     "Plane": "spaces",
+    "ReferencePoints": "place",
+    "ReferenceSpace": "spaces",
     "RegisteredSection": "register",
     "Section": "sections",
     "SectionDataSet": "records",
@@ -69,9 +97,16 @@ _HOMES = {
     "SectionImage": "records",
     "Session": "fetch",
     "Settings": "settings",
+    "StructureCenter": "place",
     "Volume": "volumes",
     "build_volume": "volumes",
+    "image_to_atlas": "place",
+    "image_to_image": "place",
+    "image_to_image_2d": "place",
+    "image_to_reference": "place",
     "open_dataset": "sections",
+    "reference_to_image": "place",
+    "structure_to_image": "place",
 }
 
 

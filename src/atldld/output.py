@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AtldldError, OutputError
-from atldld.fetch.cache import CachedImage, replacing, sha256_of
+from atldld.errors import AtldldError, CacheError, OutputError
+from atldld.fetch.cache import CachedImage, replacing, sha256_of, sweep
 from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
 from atldld.records import SectionImage
@@ -162,6 +162,7 @@ def download_dataset(
     if force and before:
         _remove(folder, before)
         before = {}
+    sweep(folder)
     kept = _still_there(folder, before)
     metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
@@ -175,8 +176,8 @@ def download_dataset(
     failed: dict[str, str] = {}
     for plan, result in run(to_do, finish, jobs=jobs):
         name = str(plan.section.id)
-        if isinstance(result, OutputError):
-            raise result
+        if isinstance(result, OutputError | CacheError):
+            raise result  # a full disk stays full for the sections that follow
         if isinstance(result, AtldldError):
             failed[name] = metadata["failed"][name] = str(result)
         else:

@@ -118,35 +118,34 @@ def reference_spaces() -> Figure:
 
     figure = Figure(figsize=(12, 9.6), layout="constrained")
     box = figure.add_subplot(2, 2, 1, projection="3d")
-    # Laid out as (r, p, i), with i downwards, so that the brain stands upright.
-    r, p, i = BOX[2], BOX[0], BOX[1]
-    corners = [(a, b, c) for a in (0, r) for b in (0, p) for c in (0, i)]
+    # Laid out as (r, -p, -i), which is a rotation: reversing an axis of the plot would mirror it.
+    p, i, r = BOX
+    corners = [(a, b, c) for a in (0, r) for b in (0, -p) for c in (0, -i)]
     for one in corners:
         for other in corners:
-            if one < other and sum(x != y for x, y in zip(one, other, strict=True)) == 1:
+            if sum(x != y for x, y in zip(one, other, strict=True)) == 1:
                 box.plot(*zip(one, other, strict=True), color="0.7", linewidth=0.8)
-    sheets = np.meshgrid(grids[2], grids[0]), np.meshgrid(grids[2], grids[1])
+    over_p, over_i, over_r = grids[0], grids[1], grids[2]
     flat = {"levels": [0.5], "colors": "0.45", "linewidths": 0.9}
-    box.contour(*sheets[0], tissue.max(axis=1), zdir="z", offset=i, **flat)
-    box.contour(sheets[1][0], tissue.max(axis=0), sheets[1][1], zdir="y", offset=p, **flat)
-    along = np.meshgrid(grids[0], grids[1])
-    box.contour(tissue.max(axis=2).T, *along, zdir="x", offset=r, **flat)
-    for axis, (dr, dp, di) in enumerate(((0, p, 0), (0, 0, i), (r, 0, 0))):
-        box.quiver(0, 0, 0, dr, dp, di, color=colors[axis], arrow_length_ratio=0.08, linewidth=2.5)
-        box.text(
-            dr * 1.06,
-            dp * 1.06,
-            di * 1.14,
-            f"{AXES[axis]} → {_ENDS[axis][1]}\n{BOX[axis]} µm",
-            color=colors[axis],
-            fontsize=10,
-        )
+    box.contour(*np.meshgrid(over_r, -over_p), tissue.max(axis=1), zdir="z", offset=-i, **flat)
+    side, height = np.meshgrid(over_r, -over_i)
+    box.contour(side, tissue.max(axis=0), height, zdir="y", offset=0, **flat)
+    side, height = np.meshgrid(-over_p, -over_i)
+    box.contour(tissue.max(axis=2).T, side, height, zdir="x", offset=0, **flat)
+    for axis, tip, at in (
+        (0, (0, -p, 0), (-900, -p * 0.97, 1400)),
+        (1, (0, 0, -i), (400, 0, -i * 0.55)),
+        (2, (r, 0, 0), (r * 0.8, 0, 500)),
+    ):
+        box.quiver(0, 0, 0, *tip, color=colors[axis], arrow_length_ratio=0.07, linewidth=2.5)
+        label = f"{AXES[axis]} → {_ENDS[axis][1]}\n{BOX[axis]} µm"
+        box.text(*at, label, color=colors[axis], fontsize=10)
     box.scatter([0], [0], [0], color="crimson", s=45, depthshade=False)
-    box.text(0, -400, -700, "(0, 0, 0)\nanterior superior left", color="crimson", fontsize=9)
-    box.set(xlim=(0, r), ylim=(0, p), zlim=(i, 0), box_aspect=(r, p, i))
+    box.text(0, 0, 700, "(0, 0, 0): anterior superior left", color="crimson", fontsize=9)
+    box.set(xlim=(0, r), ylim=(-p, 0), zlim=(-i, 0), box_aspect=(r, p, i))
     box.view_init(elev=24, azim=-52)
     box.set_axis_off()
-    box.set_title("p × i = r: right-handed", fontsize=11)
+    box.set_title("Seen from behind and the right; p × i = r: right-handed", fontsize=11)
 
     views = (
         (2, 1, 0, "Coronal, seen from behind: image left is the animal's left"),

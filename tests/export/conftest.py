@@ -10,6 +10,9 @@ import pytest
 
 from atldld.volumes import Volume
 
+# Read before the tests' own environment is cleared of such names.
+ENVIRONMENTS = os.environ.get("ATLDLD_EXPORT_ENVS")
+
 RESOLUTION = 800.0
 SHAPE = (16, 10, 14)  # the whole voxels of 13200 × 8000 × 11400
 LANDMARK = (3, 7, 2)  # anterior, inferior, left
@@ -53,8 +56,8 @@ def environment_of(request, tmp_path_factory):
     """Make an environment with published packages, once, and return its Python."""
 
     def make_environment(name: str, *requirements: str) -> Path:
-        if "ATLDLD_EXPORT_ENVS" in os.environ:
-            root = Path(os.environ["ATLDLD_EXPORT_ENVS"])
+        if ENVIRONMENTS is not None:
+            root = Path(ENVIRONMENTS)
         elif getattr(request.config, "cache", None) is not None:
             root = Path(request.config.cache.mkdir("atldld-export"))
         else:

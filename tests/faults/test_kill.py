@@ -8,6 +8,7 @@ import pytest
 from programs import complete, end, start, wait_until
 from results import asked_images, check_cache, images_of, parts_of, result_of, sizes_of, verified_in
 
+from atldld.fetch.cache import _HOST
 from atldld.testing.faults import FaultPlan, Late
 
 OPTIONS = ("--resolution", "50", "--jobs", "1")
@@ -92,7 +93,7 @@ def test_what_a_killed_run_was_writing_does_not_stay(truth, server, tmp_path):
     process.kill()
     end(process)
     out.mkdir(exist_ok=True)
-    (out / f".{process.pid}-0badf00d.part.png").write_bytes(b"half a picture")
+    (out / f".{process.pid}@{_HOST}-0badf00d.part.png").write_bytes(b"half a picture")
     assert parts_of(cache)
     server.use()
     complete(server, cache, out, *OPTIONS)

@@ -14,9 +14,8 @@ def put(cache, image_id=7, downsample=2, content=b"pixels", **which):
 
 
 def files(cache):
-    return sorted(
-        p.relative_to(cache.root).as_posix() for p in cache.root.rglob("*") if p.is_file()
-    )
+    found = (p for p in cache.root.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return sorted(path.relative_to(cache.root).as_posix() for path in found)
 
 
 def test_layout(tmp_path):

@@ -163,7 +163,7 @@ def test_closing_ends_the_waiting():
     asked = client(response(503), limits=Limits(first_wait=60, longest_wait=60))
     threading.Timer(0.1, asked.close).start()
     begun = time.monotonic()
-    with pytest.raises((HTTPStatusError, RuntimeError)):
+    with pytest.raises((HTTPStatusError, NetworkError)):
         asked.get_json("http://s/x")
     assert time.monotonic() - begun < 5
 

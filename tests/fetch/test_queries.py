@@ -129,7 +129,7 @@ def test_joined_rows_are_skipped_where_the_page_was_folded():
 
     with pytest.warns(RowShortfallWarning):
         fetch_all(ask, RMAParameters("M"))
-    assert starts == [0, 50]
+    assert starts == [0, 50] * 3  # and again, since it may have been a passing fault
 
 
 @pytest.mark.parametrize("msg", ["no such model", {"a": 1}, None])

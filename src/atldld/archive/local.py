@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -122,6 +123,8 @@ def listen(
     """
     from waitress.server import create_server
 
+    # its queue is short on purpose, and says so at every second request
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     if not public and not _is_loopback(host):
         raise InvalidInputError(
             f"Other machines could reach {host}.",

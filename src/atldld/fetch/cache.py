@@ -10,6 +10,8 @@ Layout::
         images/<id // 1000>/<id>/<d>-expression.jpg
         images/<id // 1000>/<id>/<same>.jpg.json what was checked: size, bytes, SHA-256, source
         queries/<sha256>.json                    answers to other queries, and when
+        files/…                                  other files, by the path of their address
+        locks/<nn>.lock                          one process at a time fetches an image
 
 Everything is written to a temporary file in the same folder and moved, so a file under its final
 name is whole. An image counts only when it has been decoded; its companion says so.
@@ -20,7 +22,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -30,10 +35,23 @@ from typing import Any, BinaryIO
 
 from atldld.errors import CacheError
 
-__all__ = ["Cache", "CachedImage", "companion_of", "read_json", "replacing", "sha256_of"]
+__all__ = [
+    "Cache",
+    "CachedImage",
+    "companion_of",
+    "read_json",
+    "replacing",
+    "sha256_of",
+    "sweep",
+]
 
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
+LOCKS = 256
+LEFT_OVER_AFTER = 86_400.0  # seconds, where nobody can tell whether the writer still runs
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+_TEMPORARY = re.compile(r"\.(?P<pid>\d{1,10})@(?P<host>\w+)-[0-9a-f]{8}\.part.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +115,11 @@ class Cache:
         CacheError
             It is.
         """
-        marker = self.root / MARKER
-        if marker.exists() and read_json(marker) != FORMAT:
+        # a marker that is missing or torn, as by a power cut, says nothing and is written anew
+        found = read_json(self.root / MARKER)
+        if found and found != FORMAT:
             raise CacheError(
-                f"{self.root} holds an archive that this version of atldld does not know: "
-                f"{read_json(marker) or 'its marker is broken'}.",
+                f"{self.root} holds an archive that this version of atldld does not know: {found}.",
                 hint="Use a newer atldld, or another folder with --cache-dir. Nothing was changed.",
             )
 
@@ -127,12 +145,15 @@ class Cache:
     ) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedImage]]]:
         """Give an open temporary file, its path, and the function that makes it count.
 
+        No other process or thread is given the same image meanwhile. Who had to wait should look
+        with `find_image` whether there is anything left to do.
+
         The function takes ``width``, ``height``, ``sha256``, ``url``, ``dataset_id`` and
         optionally ``fetched``, moves the file to its final name and returns the `CachedImage`.
         Without that call nothing is kept.
         """
         final = self.image_path(image_id, downsample, expression=expression)
-        with self._writing(final) as (file, temporary):
+        with self._locked(image_id), self._writing(final) as (file, temporary):
 
             def keep(
                 *,
@@ -173,7 +194,8 @@ class Cache:
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
-        files = [p for p in self.root.rglob("*") if p.is_file()] if self.root.is_dir() else []
+        locks = self.root / "locks"
+        files = [p for p in self.root.rglob("*") if p.is_file() and p.parent != locks]
         return len(files), sum(path.stat().st_size for path in files)
 
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
@@ -184,10 +206,32 @@ class Cache:
             os.replace(temporary, path)
 
     @contextmanager
+    def _locked(self, image_id: int) -> Iterator[None]:
+        """Keep others from writing the same image; the system frees it when a process dies."""
+        import filelock
+
+        self.check_version()
+        path = self.root / "locks" / f"{image_id % LOCKS:02x}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path)
+            lock.acquire()
+        except OSError as error:
+            raise self._not_writable(error) from error
+        except NotImplementedError:
+            # A file system without locks: others may fetch the same image too, which costs time.
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
     def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         try:
             self.check_version()
-            if not (self.root / MARKER).exists():
+            if not read_json(self.root / MARKER):
                 self.root.mkdir(parents=True, exist_ok=True)
                 with replacing(self.root / MARKER) as marker:
                     marker.write_text(json.dumps(FORMAT) + "\n")
@@ -203,11 +247,14 @@ class Cache:
         except OSError as error:
             if isinstance(error, (ConnectionError, TimeoutError)):
                 raise  # a failed request, not a failed file
-            raise CacheError(
-                f"The cache at {self.root} cannot be written: {error.strerror or error}.",
-                hint="Free some space, or choose another folder with --cache-dir or "
-                "ATLDLD_CACHE_DIR. What was there is untouched.",
-            ) from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> CacheError:
+        return CacheError(
+            f"The cache at {self.root} cannot be written: {error.strerror or error}.",
+            hint="Free some space, or choose another folder with --cache-dir or "
+            "ATLDLD_CACHE_DIR. What was there is untouched.",
+        )
 
 
 @contextmanager
@@ -228,9 +275,33 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine have left in a folder."""
+    for path in folder.glob(".*.part*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is None:
+            continue
+        dead = found["host"] == _HOST and not _is_alive(int(found["pid"]))
+        with suppress(OSError):
+            if dead or path.stat().st_mtime < time.time() - LEFT_OVER_AFTER:
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
+
+
 def _temporary(path: Path) -> Path:
+    """Return a name beside a file that no one else uses, and sweep there."""
+    sweep(path.parent)
     # The ending stays: writers of images choose the format by it.
-    return path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+    return path.with_name(f".{os.getpid()}@{_HOST}-{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def companion_of(path: Path) -> Path:

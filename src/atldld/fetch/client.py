@@ -8,11 +8,12 @@ bytes as no fault.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -70,7 +71,7 @@ class Limits:
     patience: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
-    in_flight: int = 4
+    in_flight: int = 6
     largest_json: int = 256 << 20
     largest_image: int = 1 << 30
 
@@ -236,23 +237,31 @@ class Client:
 
         with self._slots:
             self.requests_sent += 1
+            guard = _HeadGuard(self.limits.read)
             try:
-                with self._connected().stream("GET", url) as response:
+                with self._connected().stream(
+                    "GET", url, extensions={"trace": guard.trace}
+                ) as response:
                     yield response
-            except httpx.TimeoutException:
-                raise ServiceTimeoutError(
-                    f"The service did not answer within {self.limits.read:g} s.",
-                    url=url,
-                    hint="Try again later; what has arrived is kept.",
-                ) from None
             except (httpx.HTTPError, httpx.InvalidURL) as error:
+                if isinstance(error, httpx.TimeoutException) or guard.expired:
+                    raise ServiceTimeoutError(
+                        f"The service did not answer within {self.limits.read:g} s.",
+                        url=url,
+                        hint="Try again later; what has arrived is kept.",
+                    ) from None
                 raise NetworkError(
                     f"The request failed: {error or type(error).__name__}.",
                     url=url,
                     hint="Check the network and the address; what has arrived is kept.",
                 ) from None
+            finally:
+                guard.cancel()
 
     def _body(self, response: httpx.Response, url: str, largest: int) -> Iterator[bytes]:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            # Not asked for; and a small compressed answer may unpack to any size.
+            raise AnswerError("The service sent a compressed answer, unasked.", url=url)
         announced = response.headers.get("content-length", "")
         started = time.monotonic()
         received = 0
@@ -280,21 +289,62 @@ class Client:
 
         from atldld import __version__
 
+        if self._closed.is_set():
+            raise NetworkError("The client has been closed.", url=self.base_url)
         with self._lock:
             if self._http is None:
                 limits = self.limits
                 self._http = httpx.Client(
-                    headers={"User-Agent": f"atldld/{__version__} (+{PROJECT_URL})"},
+                    headers={
+                        "User-Agent": f"atldld/{__version__} (+{PROJECT_URL})",
+                        "Accept-Encoding": "identity",
+                    },
                     timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),
                     limits=httpx.Limits(
                         max_connections=limits.in_flight,
-                        max_keepalive_connections=limits.in_flight,
+                        # A new connection for each request: an answer that a proxy sends
+                        # twice would otherwise be read as the answer to the next question.
+                        max_keepalive_connections=0,
                     ),
                     transport=self._transport,
                 )
                 # A client that is forgotten without being closed leaves no connection open.
                 weakref.finalize(self, self._http.close)
             return self._http
+
+
+class _HeadGuard:
+    """Breaks a connection on which the status and the headers take too long, however they drip.
+
+    The read time limit starts anew with every byte, so a server that sends one now and then would
+    hold a request for hours.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.expired = False
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._socket: Any = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Follow the events of a request; see httpx's "trace" extension."""
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            self._socket = info["return_value"].get_extra_info("socket")
+        elif event == "http11.receive_response_headers.started":
+            self._timer.start()
+        elif event.startswith("http11.receive_response_headers."):
+            self._timer.cancel()
+
+    def cancel(self) -> None:
+        """Stop watching."""
+        self._timer.cancel()
+
+    def _expire(self) -> None:
+        self.expired = True
+        if self._socket is not None:
+            with suppress(OSError):
+                # of the plain socket: a TLS socket would first want to say good-bye
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def _is_plain(error: BaseException | None) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atldld.errors import (
+    AnswerError,
     AtldldError,
     BrokenImageError,
     DatasetNotFoundError,
@@ -21,6 +22,7 @@ from atldld.errors import (
     ImageNotFoundError,
     InvalidInputError,
     OfflineError,
+    RowShortfallWarning,
     ServiceDefectError,
     ServiceWarning,
     SkippedImageWarning,
@@ -142,7 +144,7 @@ class Session:
         query = RMAParameters(model, criteria, include, order=order)
         name = hashlib.sha256(query.text.encode()).hexdigest()
         known = None if refresh else self.cache.read_document("queries", name)
-        if known is None or not isinstance(known.get("rows"), list):
+        if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
             if self.settings.offline:
                 raise OfflineError(
                     f"The answer to {query.text} is not in the cache at {self.cache.root}.",
@@ -150,7 +152,7 @@ class Session:
                 )
             defects: list[ServiceWarning] = []
             rows = fetch_all(self.rma, query, defects.append)
-            known = {"query": query.text, "rows": rows, "defects": _to_texts(defects)}
+            known = _document({"query": query.text, "rows": rows}, defects)
             self.cache.write_document("queries", name, known)
         self._report_kept(known)
         return list(known["rows"])
@@ -187,6 +189,7 @@ class Session:
             known is None
             or not isinstance(known.get("section_data_set"), dict)
             or not isinstance(known.get("section_images"), list)
+            or self._wants_more(known)
         ):
             if self.settings.offline:
                 raise OfflineError(
@@ -200,29 +203,47 @@ class Session:
                 RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES),
                 defects.append,
             )
+            if not rows and defects:
+                raise AnswerError(
+                    f"The service says that there is a section data set {dataset_id}, but does "
+                    "not send it.",
+                    dataset_id=dataset_id,
+                    hint="Try again later.",
+                )
             if not rows:
                 raise DatasetNotFoundError(
                     f"There is no section data set {dataset_id}.",
                     dataset_id=dataset_id,
                     hint="Search for one with `atldld search dataset --gene ACRONYM`.",
                 )
-            known = {
-                "section_data_set": rows[0],
-                "section_images": fetch_all(
-                    self.rma,
-                    RMAParameters(
-                        "SectionImage",
-                        {"data_set_id": dataset_id},
-                        ("alignment2d",),
-                        order="sub_images.id",
-                    ),
-                    defects.append,
+            images = fetch_all(
+                self.rma,
+                RMAParameters(
+                    "SectionImage",
+                    {"data_set_id": dataset_id},
+                    ("alignment2d",),
+                    order="sub_images.id",
                 ),
-                "defects": _to_texts(defects),
-            }
+                defects.append,
+                distinct=True,
+            )
+            if rows[0].get("id") != dataset_id or any(
+                image.get("data_set_id", dataset_id) != dataset_id for image in images
+            ):
+                raise AnswerError(
+                    f"The service answered about something else than section data set "
+                    f"{dataset_id}.",
+                    dataset_id=dataset_id,
+                    hint="Try again later.",
+                )
+            known = _document({"section_data_set": rows[0], "section_images": images}, defects)
             self.cache.write_document("datasets", name, known)
         self._report_kept(known)
         return known
+
+    def _wants_more(self, document: Mapping[str, Any]) -> bool:
+        """Whether a document lacks rows that may be had by asking again."""
+        return document.get("complete") is False and not self.settings.offline
 
     def _report_kept(self, document: Mapping[str, Any]) -> None:
         """Report the defects that a document was fetched with, each time that it is used."""
@@ -336,6 +357,9 @@ class Session:
         width, height = image.size(downsample)
         with self.cache.new_image(image.id, downsample, expression=expression) as new:
             file, temporary, keep = new
+            known = self.cache.find_image(image.id, downsample, expression=expression)
+            if known is not None:
+                return known  # another process has fetched it while this one waited
             self.client.download(url, file, lambda: verify(temporary, width, height, url=url))
             return keep(
                 width=width,
@@ -395,8 +419,16 @@ def cache_root(settings: Settings) -> Path:
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host)
 
 
-def _to_texts(defects: Sequence[ServiceWarning]) -> list[tuple[str, str]]:
-    return [(type(defect).__name__, str(defect)) for defect in defects]
+def _document(content: dict[str, Any], defects: Sequence[ServiceWarning]) -> dict[str, Any]:
+    """Add to a document what was wrong with the answer.
+
+    One that lacks rows is kept for working offline, but asked for again whenever that is possible.
+    """
+    return {
+        **content,
+        "complete": not any(isinstance(defect, RowShortfallWarning) for defect in defects),
+        "defects": [(type(defect).__name__, str(defect)) for defect in defects],
+    }
 
 
 def check_id(value: int | str, what: str) -> int:

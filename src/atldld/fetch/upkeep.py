@@ -45,7 +45,7 @@ _DOCUMENT = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json")
 LARGEST_IMAGE = 1 << 30
 LARGEST_DOCUMENT = 256 << 20
 CHUNK = 1 << 20
-LEFT_OVER_AFTER = 3600.0  # seconds; a temporary file of a run that goes on is younger
+LEFT_OVER_AFTER = 3600.0  # seconds; what a run that goes on is writing is younger
 
 
 @dataclass(frozen=True)

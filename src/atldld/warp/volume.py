@@ -53,8 +53,8 @@ Matrix = NDArray[np.float64]
 _UNIT = np.float32(4096)
 # A slab that cuts off less of a voxel than this does not count as covering it.
 _LEAST = 1e-3
-# Steps of the table of weights over the range of d in which a section covers a voxel: some 0.02 µm.
-_ENTRIES = 2049
+# Steps of the table of weights from a section to where it touches no voxel: some 0.02 µm each.
+_STEPS = 1024
 # Along the two sides of a voxel that run along the section, how often its cube is cut.
 _CUTS = 16
 
@@ -266,6 +266,56 @@ class Slab:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weights:
+    """What one section gives to a voxel, looked up by its distance.
+
+    Attributes
+    ----------
+    values : numpy.ndarray, shape (N,), float32
+        `_UNIT` times the fraction that is covered, or else minus `_UNIT` times the share of the
+        filling, at the distances (first + k) · step.
+    first : int
+        See `values`.
+    step : float
+        In volume µm. It hangs on the section and the voxels alone, so that coverage is the same
+        to the last bit whatever is filled.
+    """
+
+    values: NDArray[np.float32]
+    first: int
+    step: float
+
+    @classmethod
+    def of(
+        cls, slab: Slab, resolution: float, depth_axis: int, neighbours: Neighbours, fill: str
+    ) -> _Weights:
+        extent = slab.half_extent(resolution)
+        low, high = neighbours.reach(fill)
+        step = extent / _STEPS
+        first = min(math.floor(low / step), -_STEPS)
+        last = max(math.ceil(high / step), _STEPS)
+        d: Matrix = step * np.arange(first, last + 1, dtype=np.float64)
+        values = -neighbours.weight(d, fill)
+        core = slice(-_STEPS - first, _STEPS - first + 1)
+        overlap = slab.overlap(d[core], resolution, depth_axis)
+        values[core] = np.where(overlap >= _LEAST, overlap, values[core])
+        # what lies beyond takes the end's value, which is nothing
+        values[0] = values[-1] = 0
+        return cls((values * _UNIT).astype(np.float32), first, step)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest distance, in volume µm, that anything is given at."""
+        return self.first * self.step, (self.first + len(self.values) - 1) * self.step
+
+    def at(self, d: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the weights of voxels at distances d, in volume µm."""
+        index = np.rint(d * np.float32(1 / self.step)).astype(np.int32) - self.first
+        weights: NDArray[np.float32] = np.take(self.values, index, mode="clip")
+        return weights
+
+
 class Accumulator:
     """A grid of voxels that sections are added to, one after the other.
 
@@ -338,29 +388,12 @@ class Accumulator:
             Planes of voxels are worked on in its threads. The result is the same.
         """
         neighbours = neighbours or Neighbours()
-        extent = slab.half_extent(self.resolution)
-        low, high = neighbours.reach(fill)
-        low, high = min(low, -extent), max(high, extent)
-        # The table's steps hang on the section and the voxels alone, so that coverage is the same to
-        # the last bit whatever is filled.
-        step = 2 * extent / (_ENTRIES - 1)
-        first = math.floor((low + extent) / step)
-        d = -extent + step * np.arange(first, math.ceil((high + extent) / step) + 1)
-        table = -neighbours.weight(d, fill)
-        core = slice(-first, -first + _ENTRIES)
-        overlap = slab.overlap(d[core], self.resolution, depth_axis)
-        table[core] = np.where(overlap >= _LEAST, overlap, table[core])
-        # what rounding puts just outside the table weighs nothing
-        table[0] = table[-1] = 0
-        weights = (table * _UNIT).astype(np.float32)
-        low, scale = float(d[0]), 1 / step
+        weights = _Weights.of(slab, self.resolution, depth_axis, neighbours, fill)
 
         def work(box: tuple[int, slice, slice]) -> None:
-            self._add_plane(
-                slab, picture, downsample, depth_axis, background, box, weights, low, scale
-            )
+            self._add_plane(slab, picture, downsample, depth_axis, background, box, weights)
 
-        boxes = slab.boxes(self.resolution, self.shape, depth_axis, (low, high))
+        boxes = slab.boxes(self.resolution, self.shape, depth_axis, weights.range)
         # consumed, so that an exception of a thread is raised here
         for _ in map(work, boxes) if pool is None else pool.map(work, boxes):
             pass
@@ -373,9 +406,7 @@ class Accumulator:
         depth_axis: int,
         background: Sequence[float],
         box: tuple[int, slice, slice],
-        table: NDArray[np.float32],
-        low: float,
-        scale: float,
+        weights: _Weights,
     ) -> None:
         """Add a section to the voxels of one box in one plane."""
         index, rows, columns = box
@@ -389,7 +420,7 @@ class Accumulator:
             ).astype(np.float32)
             for by_column, by_row, constant in matrix
         )
-        new = np.take(table, np.rint((d - low) * scale).astype(np.int32), mode="clip")
+        new = weights.at(d)
         width, height = slab.size
         new[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
 

@@ -1,0 +1,131 @@
+"""How long a whole volume takes, and what it takes: 112 cached sections of the demo brain.
+
+    python benchmarks/bench_volume.py [--resolution 25] [--jobs N] [--json FILE]
+
+The sections are rendered into a temporary cache first, which takes a while and is not counted.
+Each run is a process of its own that reads nothing but that cache, so that its peak of memory is
+the volume's. The split into decoding, splatting and filling is measured with one thread, where
+times add up: filling is what a filled volume takes more than one that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+DATASET = 71717084
+
+
+def peak_mb() -> float:
+    """Return the largest resident size of this process so far, in MB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / 1e6 if sys.platform == "darwin" else size / 1e3
+
+
+def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:
+    """Build a volume from cached sections only, and tell what it took."""
+    import atldld.volumes
+    from atldld.archive.local import IN_PROCESS_URL
+    from atldld.fetch.session import Session
+    from atldld.sections import open_dataset
+    from atldld.settings import Settings
+
+    decoding = 0.0
+    original = atldld.volumes.decode
+
+    def timed(path: Path):  # noqa: ANN202
+        nonlocal decoding
+        start = time.perf_counter()
+        try:
+            return original(path)
+        finally:
+            decoding += time.perf_counter() - start
+
+    atldld.volumes.decode = timed
+    settings = Settings(api_url=IN_PROCESS_URL, cache_dir=Path(cache), offline=True)
+    with Session(settings) as session:
+        dataset = open_dataset(DATASET, session=session)
+        before = peak_mb()
+        start = time.perf_counter()
+        volume = dataset.volume(resolution, channel=channel, fill=fill, jobs=jobs)
+        seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "decode_seconds": decoding,
+        "peak_mb": peak_mb(),
+        "imports_mb": before,
+        "result_mb": (volume.data.nbytes + volume.coverage.nbytes) / 1e6,
+        "sections": len(volume.metadata["datasets"][0]["sections"]),
+    }
+
+
+def in_a_process(*arguments: object) -> dict[str, float]:
+    """Run `one_run` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--one"]:
+        cache, resolution, channel, fill, jobs = sys.argv[2:]
+        print(json.dumps(one_run(cache, float(resolution), channel, fill, int(jobs))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--resolution", type=float, default=25)
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    from atldld.archive.local import in_process_session
+    from atldld.sections import open_dataset
+
+    with tempfile.TemporaryDirectory() as cache:
+        with in_process_session(Path(cache)) as session:
+            dataset = open_dataset(DATASET, session=session)
+            for channel in ("image", "expression"):
+                dataset.volume(options.resolution, channel=channel)
+
+        def best(channel: str, fill: str, jobs: int) -> dict[str, float]:
+            runs = [
+                in_a_process(cache, options.resolution, channel, fill, jobs)
+                for _ in range(options.repeats)
+            ]
+            return min(runs, key=lambda run: run["seconds"])
+
+        results = {}
+        for channel in ("image", "intensity", "expression"):
+            for fill in ("none", "nearest", "linear"):
+                results[f"{channel}, {fill}"] = run = best(channel, fill, options.jobs)
+                print(
+                    f"{channel:10} {fill:8} {run['seconds']:6.2f} s   peak {run['peak_mb']:6.0f} MB"
+                    f" (of which imports {run['imports_mb']:.0f}, the result {run['result_mb']:.0f})"
+                )
+        plain, filled = best("image", "none", 1), best("image", "linear", 1)
+    split = {
+        "decode": plain["decode_seconds"],
+        "splat": plain["seconds"] - plain["decode_seconds"],
+        "fill": filled["seconds"] - plain["seconds"],
+    }
+    parts = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in split.items())
+    print(f"one thread, image, linear: {filled['seconds']:.2f} s = {parts}")
+    print(f"{run['sections']} sections, {options.jobs} threads, {platform.platform()}")
+    if options.json:
+        options.json.write_text(json.dumps({"runs": results, "split": split}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
