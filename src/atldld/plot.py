@@ -134,7 +134,7 @@ def reference_spaces() -> Figure:
     box.contour(tissue.max(axis=2).T, side, height, zdir="x", offset=0, **flat)
     for axis, tip, at in (
         (0, (0, -p, 0), (-900, -p * 0.97, 1400)),
-        (1, (0, 0, -i), (400, 0, -i * 0.55)),
+        (1, (0, 0, -i), (1300, 0, -i * 0.62)),
         (2, (r, 0, 0), (r * 0.8, 0, 500)),
     ):
         box.quiver(0, 0, 0, *tip, color=colors[axis], arrow_length_ratio=0.07, linewidth=2.5)

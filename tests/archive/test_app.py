@@ -473,7 +473,7 @@ def test_the_other_space_is_mirrored(client: httpx.Client) -> None:
         ("image_to_reference/101.json?x=1e99&y=3", 400, "within ±1e+09"),
         ("image_to_reference/999.json?x=3&y=3", 404, "holds no section image 999"),
         ("image_to_reference/104.json?x=3&y=3", 404, "Section image 104 has no alignment2d"),
-        ("image_to_reference/201.json?x=3&y=3", 404, "data set 20 has no alignment3d"),
+        ("image_to_reference/201.json?x=3&y=3", 404, "data set 20 has no usable alignment3d"),
         ("reference_to_image/9.json?x=3&y=3&section_data_set_ids=10", 400, "z is missing"),
         ("reference_to_image/9.json?x=3&y=3&z=3", 400, "section_data_set_ids must be one to 100"),
         ("reference_to_image/9.json?x=3&y=3&z=3&section_data_set_ids=1,", 400, "whole numbers"),

@@ -995,3 +995,16 @@ def test_a_stored_archive_answers_the_same_and_stays_as_it_is(
     assert len(list((tmp_path / "images").glob("*.jpg"))) == 14 + 14
 
     assert state(root) == before
+
+
+@pytest.mark.parametrize(
+    "criteria", ["plane_of_section[name$eq'coronal']", "reference_space[id$eq9]"]
+)
+def test_a_stored_archive_finds_by_plane_and_space(sdk, stored, criteria):
+    client = sdk.at(stored[0])
+    assert [one["id"] for one in client.query("SectionDataSet", criteria=criteria)] == [SMALL]
+
+
+def test_data_sets_of_a_gene(sdk):
+    (gene,) = sdk.query("Gene", filters={"acronym": "'Prox1'"}, include="data_sets")
+    assert [one["id"] for one in gene["data_sets"]] == [SAGITTAL]

@@ -191,6 +191,8 @@ class Application:
             ("/api/v2/image_to_atlas/<id:image_id>.json", self._image_to_atlas),
         ):
             rules.append(Rule(path, endpoint=answer, methods=["GET"]))
+            if path.endswith(">.json"):  # no ending means JSON
+                rules.append(Rule(path.removesuffix(".json"), endpoint=answer, methods=["GET"]))
         self._paths = Map(rules, converters={"id": _Id}, merge_slashes=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

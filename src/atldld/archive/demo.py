@@ -30,7 +30,7 @@ from atldld.spaces import PlaneOfSection, ReferenceSpace
 if TYPE_CHECKING:
     from atldld.archive.app import View
 
-__all__ = ["DEMO_DATASET_IDS", "DemoArchive"]
+__all__ = ["DEMO_DATASET_IDS", "DemoArchive", "vocabulary"]
 
 DEMO_DATASET_IDS = (69289763, 71717084, 909)
 
@@ -126,8 +126,7 @@ class DemoArchive:
         return {
             "SectionDataSet": datasets,
             "SectionImage": images,
-            "PlaneOfSection": [{"id": plane.value, "name": str(plane)} for plane in PlaneOfSection],
-            "ReferenceSpace": [{"id": space.value, "name": str(space)} for space in ReferenceSpace],
+            **vocabulary(),
             "StructureCenter": _structure_centers(),
             "Gene": list({gene["acronym"]: gene for d in datasets for gene in d["genes"]}.values()),
         }
@@ -208,6 +207,14 @@ def _structure_centers() -> list[Record]:
         for space in (9, 10)
         for structure_id, (p, i, r) in STRUCTURE_CENTERS.items()
     ]
+
+
+def vocabulary() -> dict[str, list[Record]]:
+    """Return the records that every archive holds: planes of section and reference spaces."""
+    return {
+        kind.__name__: [{"id": member.value, "name": str(member)} for member in kind]
+        for kind in (PlaneOfSection, ReferenceSpace)
+    }
 
 
 def _load(dataset_id: int) -> tuple[Record, list[Record]]:

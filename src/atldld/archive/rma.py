@@ -619,6 +619,14 @@ class _Evaluation:
             return self.resolve(table, record, "section_images")
         if table == "data_sets" and name in ("section_images", "sub_images"):
             return self.index("SectionImage", "data_set_id").get(record.get("id"))
+        if table == "genes" and name == "data_sets":
+            # a data set holds its genes; the other way round is looked through
+            acronym = record.get("acronym")
+            return [
+                one
+                for one in self.tables.get("SectionDataSet", ())
+                if any(gene and gene.get("acronym") == acronym for gene in one.get("genes") or ())
+            ]
         if name in ("section_data_set", "data_set"):
             model, key = "SectionDataSet", "data_set_id"
         else:

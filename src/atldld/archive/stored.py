@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import simplejpeg
 
+from atldld.archive.demo import vocabulary
 from atldld.fetch.cache import Cache
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class StoredArchive:
                 value = dataset.get(association) or []
                 for record in value if isinstance(value, list) else [value]:
                     others[model][record.get("id") or repr(record)] = record
+        tables |= vocabulary()
         tables |= {model: list(records.values()) for model, records in others.items()}
         return tables
 

@@ -40,7 +40,7 @@ def serve(
         ids = [check_id(text, "section data set") for text in datasets.split(",")]
     with ExitStack() as stack:
         source = stack.enter_context(
-            opened_source(archive, Settings.from_environment({}, cache_dir=cache_dir), ids)
+            opened_source(archive, Settings.from_environment(cache_dir=cache_dir), ids)
         )
         server = listen(host, port, source, public=public)
         stack.callback(server.close)
