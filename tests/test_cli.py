@@ -33,6 +33,18 @@ COMMANDS = [
     ("info",),
     ("info", "version"),
     ("info", "cache"),
+    *(("cache", name) for name in ("info", "list", "verify", "prune", "export", "import")),
+    *(("export", name) for name in ("quicknii", "fields", "sections")),
+    *(
+        ("sync", name)
+        for name in (
+            "image-to-reference",
+            "reference-to-image",
+            "image-to-image",
+            "structure-to-image",
+        )
+    ),
+    ("volume",),
     ("search",),
     ("search", "dataset"),
     ("search", "image"),

@@ -572,6 +572,7 @@ def _describe(
                 "specimen": record.specimen_name,
                 "plane_of_section": dataset.plane.value,
                 "reference_space_id": record.reference_space_id,
+                "alignment": dataset.alignment.describe() if dataset.alignment else None,
                 "section_thickness_um": record.section_thickness,
                 "thickness_used_um": record.section_thickness if thickness is None else thickness,
                 "sections": [

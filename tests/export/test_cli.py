@@ -132,6 +132,17 @@ class TestAlignment:
         assert np.allclose(one, other, atol=1e-9)
         assert "refined.json" in json.loads(again.read_text())["aligner"]
 
+    def test_volumes_use_it_too(self, run, refined, tmp_path):
+        for name, more in {"plain": [], "moved": ["--alignment", refined]}.items():
+            run("volume", PAGE, "-o", tmp_path / f"{name}.npy", "--resolution", 200, *more)
+        before, after = (np.load(tmp_path / f"{name}.npy") for name in ("plain", "moved"))
+        covered = np.load(tmp_path / "plain_coverage.npy")[:, :, :-5] > 0
+        moved = after[:, :, 5:].astype(int) - before[:, :, :-5]
+        assert covered.mean() > 0.1
+        assert np.abs(moved[covered]).mean() < 0.5
+        told = json.loads((tmp_path / "moved.json").read_text())["metadata"]["datasets"][0]
+        assert told["alignment"]["file"] == "refined.json"
+
     def test_markers_are_told(self, run, refined, tmp_path):
         document = json.loads(refined.read_text())
         document["slices"][2]["markers"] = [[1, 2, 3, 4]]

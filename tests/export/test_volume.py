@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -11,6 +12,7 @@ import pytest
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export import beside, known_extensions, write_volume
+from atldld.export.zarr import halve
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")
@@ -174,8 +176,6 @@ class TestZarr:
             assert np.allclose(data[inside], p + 1000 * i + 10 * r, rtol=1e-6), level["path"]
 
     def test_edges_average_what_is_there(self):
-        from atldld.export.zarr import halve
-
         data = np.arange(5 * 3 * 3, dtype=np.float32).reshape(5, 3, 3)
         halved = halve(data)
         assert halved.shape == (3, 2, 2)
@@ -188,8 +188,10 @@ class TestZarr:
         write_volume(volume, tmp_path / "volume.ome.zarr")
         group = zarr.open_group(tmp_path / "volume.ome.zarr", mode="r")
         assert group["0"].chunks == (1, 128, 40, 77)
-        block = volume.data[4:6, 2:4, 6:8].reshape(-1, 3).mean(axis=0)
-        assert np.array_equal(group["1"][:, 2, 1, 3], np.rint(block))
+        noise = np.random.default_rng(8).integers(0, 256, (6, 6, 6, 3), dtype=np.uint8)
+        blocks = noise.reshape(3, 2, 3, 2, 3, 2, 3).mean(axis=(1, 3, 5))
+        assert np.array_equal(halve(noise), np.rint(blocks))
+        assert np.array_equal(group["1"][...], np.moveaxis(halve(volume.data), -1, 0))
 
     def test_a_store_is_replaced_whole(self, grey, tmp_path):
         path = tmp_path / "volume.ome.zarr"
@@ -218,6 +220,23 @@ class TestZarr:
             write_volume(grey, path)
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
+
+    def test_the_old_store_comes_back_when_the_new_one_cannot_be_moved(
+        self, grey, tmp_path, monkeypatch
+    ):
+        path = tmp_path / "volume.ome.zarr"
+        write_volume(grey, path)
+        move = os.replace
+
+        def fails(source, target):
+            if ".part" in str(source) and str(source).endswith(".part.zarr"):
+                raise OSError(errno.EACCES, "Permission denied")
+            move(source, target)
+
+        monkeypatch.setattr("atldld.export.common.os.replace", fails)
+        with pytest.raises(OutputError, match="Permission denied"):
+            write_volume(replace(grey, data=grey.data / 2), path)
+        assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
 
 
 class TestTiff:

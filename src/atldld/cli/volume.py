@@ -45,6 +45,13 @@ def volume(
         float | None,
         typer.Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="For one data set: use the planes of a QuickNII, VisuAlign or DeepSlice file.",
+        ),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
@@ -56,7 +63,9 @@ def volume(
     # everything that can be said before the service is asked
     _check_output(output, force=force)
     check_options(resolution, channel, fill, thickness)
-    datasets = [open_dataset(dataset_id, session=session) for dataset_id in dataset_ids]
+    datasets = [
+        open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
+    ]
     try:
         with progress_bar("Volume") as progress:
             built = build_volume(
