@@ -42,6 +42,8 @@ COMMANDS = [
             "reference-to-image",
             "image-to-image",
             "structure-to-image",
+            "image-to-image-2d",
+            "image-to-atlas",
         )
     ),
     ("volume",),

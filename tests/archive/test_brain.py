@@ -172,8 +172,10 @@ class TestFunction:
             return brain.color(points + matrix[:, 0] * x + matrix[:, 1] * y).mean(axis=-1)
 
         here = grey(0, 0)
-        assert rms(grey(5, 0) - here) / (5 * PIXEL) >= 0.45
-        assert rms(grey(0, 5) - here) / (5 * PIXEL) >= 0.45
+        # Enough that a quarter of a 25 um pixel makes more than 2 levels, though no clump is
+        # smaller than 100 um.
+        assert rms(grey(5, 0) - here) / (5 * PIXEL) >= 0.35
+        assert rms(grey(0, 5) - here) / (5 * PIXEL) >= 0.35
         # Samples 16.8 um apart foretell by cubic interpolation what lies between.
         between = (9 * (grey(-8, 0) + grey(8, 0)) - grey(-24, 0) - grey(24, 0)) / 16
         assert rms(here - between) < 0.5
@@ -183,7 +185,7 @@ class TestFunction:
         inside = brain.tissue(points) > 0.5
         for step in ((0, 6.25, 0), (0, 0, 6.25)):
             change = brain.color(points + step) - brain.color(points)
-            assert rms(change.mean(axis=-1)[inside]) > 2.5
+            assert rms(change.mean(axis=-1)[inside]) > 2.2
 
     def test_heat_runs_from_blue_to_red(self) -> None:
         low, middle, high = brain.heat([0.0, 0.5, 1.0])

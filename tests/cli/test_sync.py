@@ -3,11 +3,19 @@
 import csv
 import io
 import sys
+import threading
 
 import numpy as np
 import pytest
 
-from atldld.place import image_to_image, image_to_reference, reference_to_image
+from atldld.archive.demo import DemoArchive
+from atldld.archive.local import listen
+from atldld.place import (
+    image_to_image,
+    image_to_image_2d,
+    image_to_reference,
+    reference_to_image,
+)
 
 SAGITTAL, CORONAL = 69289763, 71717084
 POINTS = """\
@@ -253,3 +261,53 @@ def test_help(sync, command):
     out, _ = sync(command, "--help")
     assert "POINTS" in out
     assert "--cache-dir" in out
+
+
+def test_image_to_image_2d(sync, demo_records):
+    dataset = demo_records[SAGITTAL]
+    one, other = dataset.images[8], dataset.images[10]
+    table = f"image_id,x,y\n{one.id},6384,2744\n{one.id},10,20\n5,1,2\n"
+    out, err = sync("image-to-image-2d", "-", "-i", other.id, stdin=table)
+    rows = rows_of(out)
+    expected = image_to_image_2d(dataset, one.id, [[6384, 2744], [10, 20]], dataset, other.id)
+    for row, xy in zip(rows, expected.xy.tolist(), strict=False):
+        assert (row["target_image_id"], row["image_id"]) == (str(other.id), str(one.id))
+        assert [float(row["target_x"]), float(row["target_y"])] == xy
+    assert rows[2]["target_x"] == ""
+    assert "unknown images" in err
+    _, err = sync("image-to-image-2d", "-", "-i", 71591511, stdin=table, status=2)
+    assert "different specimens" in err
+
+
+class Atlas(DemoArchive):
+    """The demo archive, whose sagittal sections are the plates of an atlas too."""
+
+    def tables(self):
+        tables = dict(super().tables())
+        sagittal = next(one for one in tables["SectionDataSet"] if one["id"] == SAGITTAL)
+        tables["AtlasDataSet"] = [{**sagittal, "id": 100048576}]
+        tables["AtlasImage"] = [
+            {**one, "data_set_id": 100048576, "annotated": k != 8}
+            for k, one in enumerate(sagittal["section_images"])
+        ]
+        return tables
+
+
+def test_image_to_atlas(sync, demo_records):
+    server = listen("127.0.0.1", 0, Atlas())
+    threading.Thread(target=server.run, daemon=True).start()
+    address = f"http://127.0.0.1:{server.effective_port}"
+    dataset = demo_records[SAGITTAL]
+    one = dataset.images[3]
+    table = f"image_id,x,y\n{one.id},5000,3000\n"
+    out, _ = sync("image-to-atlas", "-", "--api-url", address, stdin=table)
+    (row,) = rows_of(out)
+    assert row["target_image_id"] == str(one.id)  # the same section is the nearest plate
+    np.testing.assert_allclose(
+        [float(row["target_x"]), float(row["target_y"])], [5000, 3000], atol=0.11
+    )
+    _, err = sync(
+        "image-to-atlas", "-", "--atlas-dataset", 7, "--api-url", address, stdin=table, status=1
+    )
+    assert "no atlas of data set 7" in err
+    server.close()

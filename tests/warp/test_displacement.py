@@ -98,3 +98,56 @@ def test_equality_and_scaling():
     assert one * np.float64(0.5) == 0.5 * one
     with pytest.raises(TypeError):
         one * "2"
+
+
+MATRIX = np.array([[1.1, 0.1, 3.0], [-0.05, 0.9, 2.0]])
+
+
+def smooth(shape=(40, 50)):
+    """A field that bends, but does not fold."""
+    rows, columns = np.indices(shape)
+    return DisplacementField(2 * np.sin(rows / 9) + 1, 1.5 * np.cos(columns / 8) - 1)
+
+
+def test_fields_of_affine_maps_apply_exactly():
+    field = DisplacementField.from_matrix(MATRIX, (40, 50))
+    points = np.random.default_rng(1).uniform(0, 39, (60, 2))
+    np.testing.assert_allclose(
+        field.apply(points), points @ MATRIX[:, :2].T + MATRIX[:, 2], atol=1e-5
+    )
+    assert field.apply([[49, 39], [0, 0]]).shape == (2, 2)
+    assert np.isfinite(field.apply([[49, 39], [0, 0]])).all()
+    assert np.isnan(field.apply([[49.1, 39], [-0.1, 0]])).all()
+    with pytest.raises(ValueError, match="output pixels"):
+        field.apply([1, 2, 3])
+
+
+def test_one_field_then_another():
+    one = DisplacementField.from_matrix(np.array([[0.5, 0, 4.0], [0, 0.5, 3.0]]), (20, 25))
+    other = DisplacementField.from_matrix(MATRIX, (40, 50))
+    both = np.vstack((MATRIX, [0, 0, 1])) @ [[0.5, 0, 4], [0, 0.5, 3], [0, 0, 1]]
+    assert one.then(other) == DisplacementField.from_matrix(both[:2], (20, 25))
+    beyond = DisplacementField.from_matrix(np.array([[1.0, 0, 60], [0, 1, 0]]), (5, 5))
+    assert np.isnan(beyond.then(other).delta_x).all()
+
+
+@pytest.mark.parametrize(
+    "field", [DisplacementField.from_matrix(MATRIX, (40, 50)), smooth()], ids=["affine", "bent"]
+)
+def test_there_and_back(field):
+    back = field.inverse((45, 60))
+    assert back.shape == (45, 60)
+    points = np.stack(np.meshgrid(np.arange(60), np.arange(45)), axis=-1)
+    shown = np.isfinite(back.delta_x)
+    assert shown.sum() > 1000
+    found = np.stack(back.transformation, axis=-1)[shown]
+    there = field.apply(np.clip(found, 0, [49, 39]))
+    np.testing.assert_allclose(there, points[shown], atol=2e-3)
+
+
+def test_no_way_back():
+    rows, columns = np.indices((20, 20))
+    with pytest.raises(ValueError, match="line or a point"):
+        DisplacementField(-columns, 0 * rows).inverse((20, 20))
+    with pytest.raises(ValueError, match="folds"):
+        DisplacementField(12 * np.sin(columns * 1.3), 0 * rows).inverse((20, 20))

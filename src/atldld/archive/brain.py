@@ -270,7 +270,7 @@ _MARKER = ((5300.0, 4300.0, 3500.0), (300.0, 235.0, 235.0))  # centre (p, i, r) 
 _FISSURE = 108.0  # u of the hemispheres' medial wall, um
 _SHELL = 200.0  # thickness of the white matter about the core, um
 _ROUND = 80.0  # um within which the mirror is rounded off
-_GRAIN = 0.74  # overall strength of the texture
+_GRAIN = 0.86  # overall strength of the texture
 
 
 def _ramp(x: Field, scale: float = _EDGE) -> Field:
@@ -567,13 +567,13 @@ def _waves() -> tuple[Field, Field]:
     directions = np.stack(
         [np.sqrt(1 - z * z) * np.cos(around), np.sqrt(1 - z * z) * np.sin(around), z]
     )
-    wavelengths = 126.0 + 50.0 * ((k * 0.7548776662) % 1.0)
+    wavelengths = 200.0 + 80.0 * ((k * 0.7548776662) % 1.0)
     phases = 2 * np.pi * ((k * 0.5698402910) % 1.0)
     return (2 * np.pi * directions / wavelengths).astype(np.float32), phases.astype(np.float32)
 
 
 def _texture(p: Field, i: Field, u: Field) -> Field:
-    """Return clumps of about 100 um, float32 (n,), mean 0 and RMS 1."""
+    """Return clumps of 100 to 140 um, float32 (n,), mean 0 and RMS 1."""
     vectors, phases = _waves()
     # Bending space a little hides that these are plane waves.
     bend = np.float32(35.0) * np.sin(p * np.float32(1 / 310.0) - i * np.float32(1 / 270.0))

@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,23 +125,88 @@ def image_to_image(
     max_distance: MaxDistance = None,
 ) -> None:
     """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
-    import numpy as np
-
-    from atldld.place import ImagePoints
     from atldld.place import image_to_image as find
 
-    table, rows = _read(points, output), _Rows()
-    ids, xy = _pixels(table)
     target = session.dataset(dataset_id)
-    count = len(table)
-    whole = ImagePoints(
-        np.full(count, -1), np.full(count, -1), np.full((count, 2), np.nan), np.full(count, np.nan)
+    _find_pixels(
+        session,
+        points,
+        output,
+        lambda source, ids, xy: find(source, ids, xy, target, max_distance=max_distance),
     )
-    for dataset, chosen in _by_dataset(session, ids, xy, None, rows):
-        found = find(dataset, ids[chosen], xy[chosen], target, max_distance=max_distance)
-        for name in ("image_ids", "section_numbers", "xy", "distance"):
-            getattr(whole, name)[chosen] = getattr(found, name)
-    rows.answer(output, table, np.ones(count, dtype=bool), whole)
+
+
+@app.command("image-to-image-2d")
+@asks_service
+def image_to_image_2d(
+    session: "Session",
+    points: Input,
+    image_id: Annotated[
+        str, typer.Option("-i", "--image", metavar="ID", help="The section image to find them in.")
+    ],
+    output: Output = "-",
+) -> None:
+    """Find pixels in another image of the same specimen, ignoring the third dimension."""
+    import numpy as np
+
+    from atldld.fetch.session import check_id
+    from atldld.place import image_to_image_2d as find
+
+    number = check_id(image_id, "section image")
+    target = session.dataset(_dataset_of(session, number, None))
+
+    def find_each(
+        source: "SectionDataSet", ids: "NDArray[np.int64]", xy: "NDArray[np.float64]"
+    ) -> "ImagePoints":
+        whole = _no_points(len(ids))
+        for one in np.unique(ids).tolist():
+            _put(whole, ids == one, find(source, one, xy[ids == one], target, number))
+        return whole
+
+    _find_pixels(session, points, output, find_each)
+
+
+@app.command("image-to-atlas")
+@asks_service
+def image_to_atlas(
+    session: "Session",
+    points: Input,
+    output: Output = "-",
+    atlas_dataset: Annotated[
+        str,
+        typer.Option(
+            "--atlas-dataset",
+            metavar="ID",
+            help="The data set of the atlas's plates; by default that of the adult coronal atlas.",
+        ),
+    ] = "100048576",
+    max_distance: MaxDistance = None,
+) -> None:
+    """Find pixels on the annotated plates of an atlas: columns image_id, x, y to target_….
+
+    The plates are AtlasImages; the nearest one is taken.
+    """
+    from atldld.fetch.session import check_id
+    from atldld.place import image_to_atlas as find
+    from atldld.records import SectionDataSet
+
+    number = check_id(atlas_dataset, "data set of an atlas")
+    atlases = session.query("AtlasDataSet", {"id": number}, ("alignment3d",))
+    if not atlases:
+        raise NotFoundError(f"There is no atlas of data set {number}.", dataset_id=number)
+    plates = session.query(
+        "AtlasImage",
+        {"annotated": True, "data_set_id": number},
+        ("alignment2d",),
+        order="sub_images.id",
+    )
+    atlas = SectionDataSet.from_records(atlases[0], plates)
+    _find_pixels(
+        session,
+        points,
+        output,
+        lambda source, ids, xy: find(source, ids, xy, atlas, max_distance=max_distance),
+    )
 
 
 @app.command("structure-to-image")
@@ -217,6 +282,38 @@ def _reference(table: "_Table", unit: str | None) -> "NDArray[np.float64]":
         columns = table.columns_named(list(REFERENCE), f"p, i and r, or {expected}")
         factor = FACTORS[unit]
     return np.column_stack([table.numbers(name) for name in columns]) * factor
+
+
+def _find_pixels(
+    session: "Session",
+    points: str,
+    output: str,
+    find: "Callable[[SectionDataSet, NDArray[np.int64], NDArray[np.float64]], ImagePoints]",
+) -> None:
+    """Find the pixels of a table, one data set after another, and write where they are."""
+    import numpy as np
+
+    table, rows = _read(points, output), _Rows()
+    ids, xy = _pixels(table)
+    whole = _no_points(len(table))
+    for dataset, chosen in _by_dataset(session, ids, xy, None, rows):
+        _put(whole, chosen, find(dataset, ids[chosen], xy[chosen]))
+    rows.answer(output, table, np.ones(len(table), dtype=bool), whole)
+
+
+def _no_points(count: int) -> "ImagePoints":
+    import numpy as np
+
+    from atldld.place import ImagePoints
+
+    return ImagePoints(
+        np.full(count, -1), np.full(count, -1), np.full((count, 2), np.nan), np.full(count, np.nan)
+    )
+
+
+def _put(whole: "ImagePoints", chosen: "NDArray[np.bool_]", found: "ImagePoints") -> None:
+    for name in ("image_ids", "section_numbers", "xy", "distance"):
+        getattr(whole, name)[chosen] = getattr(found, name)
 
 
 def _by_dataset(

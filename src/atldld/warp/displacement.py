@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.spaces import LARGEST_SIDE
+from atldld.spaces import LARGEST_SIDE, check_points
 
 __all__ = ["DisplacementField"]
 
@@ -51,6 +51,9 @@ class DisplacementField:
     InvalidInputError
         The two differ in shape or are not two-dimensional.
     """
+
+    INPUT_FRAME = "output pixel"
+    OUTPUT_FRAME = "tier pixel"
 
     def __init__(self, delta_x: ArrayLike, delta_y: ArrayLike) -> None:
         x, y = (np.asarray(delta, dtype=np.float32) for delta in (delta_x, delta_y))
@@ -175,6 +178,102 @@ class DisplacementField:
             img, f_x, f_y, flags, dst=beneath, borderMode=border, borderValue=value
         )
         return warped
+
+    def apply(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Return the image pixels that points of the output show.
+
+        Parameters
+        ----------
+        points : array-like, shape (..., 2)
+            (column, row) in output pixels, fractions allowed; read between the field's pixels
+            bilinearly.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 2), float64
+            (x, y) in pixels of the image; NaN outside the field.
+
+        Raises
+        ------
+        InvalidInputError
+            Another shape, or coordinates that are not finite.
+        """
+        at = check_points(points, 2, "(column, row) in output pixels")
+        rows, columns = self.shape
+        left, top = np.floor(at[..., 0]), np.floor(at[..., 1])
+        # the last pixel has no neighbour beyond it, and needs none
+        left, top = np.minimum(left, max(columns - 2, 0)), np.minimum(top, max(rows - 2, 0))
+        inside = (at >= 0).all(axis=-1) & (at[..., 0] <= columns - 1) & (at[..., 1] <= rows - 1)
+        j, i = (np.where(inside, side, 0).astype(np.intp) for side in (left, top))
+        j2, i2 = np.minimum(j + 1, columns - 1), np.minimum(i + 1, rows - 1)
+        across, down = at[..., 0] - j, at[..., 1] - i
+        out = np.empty_like(at)
+        for axis, delta in enumerate((self.delta_x, self.delta_y)):
+            upper = delta[i, j] * (1 - across) + delta[i, j2] * across
+            lower = delta[i2, j] * (1 - across) + delta[i2, j2] * across
+            out[..., axis] = at[..., axis] + upper * (1 - down) + lower * down
+        out[~inside] = np.nan
+        return out
+
+    def then(self, other: DisplacementField) -> DisplacementField:
+        """Return the field that shows what `other` shows at the pixels that this one shows.
+
+        Warping an image by the result is warping it by `other` and that picture by this field,
+        but with one interpolation instead of two. The output is this field's, the image other's.
+
+        Parameters
+        ----------
+        other : DisplacementField
+            Its output is what this field reads from; NaN where that ends.
+        """
+        f_x, f_y = self.transformation
+        shown = other.apply(np.stack((f_x, f_y), axis=-1))
+        return DisplacementField.from_transform(shown[..., 0], shown[..., 1])
+
+    def inverse(self, shape: tuple[int, int]) -> DisplacementField:
+        """Return the field that leads back: image pixels → output pixels.
+
+        Found by fixed-point iteration, p ← p − (f(p) − q) through the field's mean linear part,
+        which converges where the field does not fold.
+
+        Parameters
+        ----------
+        shape : tuple of 2 int
+            Rows and columns of the image, which become those of the result.
+
+        Returns
+        -------
+        DisplacementField
+            NaN at image pixels that no point of the output shows.
+
+        Raises
+        ------
+        InvalidInputError
+            The field folds or collapses, so there is no way back.
+        """
+        rows, columns = np.indices(self.shape, dtype=np.float64)
+        basis = np.stack((columns, rows, np.ones_like(rows)), axis=-1).reshape(-1, 3)
+        shown = np.stack(self.transformation, axis=-1).reshape(-1, 2)
+        linear = np.linalg.lstsq(basis, shown, rcond=None)[0].T
+        if abs(np.linalg.det(linear[:, :2])) < 1e-9:
+            raise InvalidInputError("The field shows a line or a point, so it has no inverse.")
+        back = np.linalg.inv(linear[:, :2])
+        wanted = np.stack(np.meshgrid(np.arange(shape[1]), np.arange(shape[0])), axis=-1) * 1.0
+        found = (wanted - linear[:, 2]) @ back.T
+        limit = np.array([self.shape[1] - 1.0, self.shape[0] - 1.0])
+        for _ in range(100):
+            inside = np.clip(found, 0, limit)
+            # beyond its edge the field goes on as its linear part does
+            missed = self.apply(inside) + (found - inside) @ linear[:, :2].T - wanted
+            found -= missed @ back.T
+            if np.abs(missed).max(initial=0) < 1e-4:
+                break
+        else:
+            raise InvalidInputError(
+                "The field folds, so it has no inverse.", hint="Smooth it, or use points one way."
+            )
+        found[((found < -1e-3) | (found > limit + 1e-3)).any(axis=-1)] = np.nan
+        return DisplacementField.from_transform(found[..., 0], found[..., 1])
 
     def save(self, path: str | Path) -> None:
         """Write a ``.npy`` file of shape (rows, columns, 2), float32: delta_x, delta_y."""
