@@ -14,7 +14,7 @@ from atldld.spaces import AXES, BOX, Plane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["contact_sheet", "dataset_preview", "reference_spaces"]
+__all__ = ["contact_sheet", "dataset_preview", "reference_spaces", "volume_cuts"]
 
 # What each axis's two ends are called, from 0 to the far side of the box.
 _ENDS = (("anterior", "posterior"), ("superior", "inferior"), ("left", "right"))
@@ -249,4 +249,41 @@ def contact_sheet(
         write(text, x, y + 12, 0.4, 90)
         small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         sheet[y + caption : y + caption + height, x : x + width] = small
+    return sheet
+
+
+def volume_cuts(
+    rows: Sequence[NDArray[np.uint8]], at: tuple[int, int, int], title: str
+) -> NDArray[np.uint8]:
+    """Cut volumes of one size in three planes, a row for each.
+
+    Parameters
+    ----------
+    rows : sequence of numpy.ndarray, shape (P, I, R, 3), uint8
+        RGB volumes, axes p, i, r.
+    at : tuple of 3 int
+        Voxel (p, i, r) through which the coronal, the horizontal and the sagittal cut go.
+    title : str
+        Written above.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width, 3), uint8
+        For each volume the coronal (i × r), the sagittal (i × p) and the horizontal cut (r × p).
+    """
+    import cv2
+
+    p, i, r = at
+    gap, head = 6, 26
+    lines = []
+    for volume in rows:
+        cuts = [volume[p], volume[:, :, r].swapaxes(0, 1), volume[:, i].swapaxes(0, 1)]
+        height = max(len(cut) for cut in cuts) + gap
+        padded = [
+            np.pad(cut, ((0, height - len(cut)), (0, gap), (0, 0)), constant_values=255)
+            for cut in cuts
+        ]
+        lines.append(np.hstack(padded))
+    sheet = np.pad(np.vstack(lines), ((head, 0), (gap, 0), (0, 0)), constant_values=255)
+    cv2.putText(sheet, title, (gap, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40,) * 3, 1, cv2.LINE_AA)
     return sheet
