@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "atldld"]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "atldld"]
 
 
 def start(*arguments, **options):

@@ -1,0 +1,5 @@
+"""``python -m atldld`` is the `atldld` command."""
+
+from atldld.cli import main
+
+main()
