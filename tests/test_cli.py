@@ -214,3 +214,24 @@ def test_demo(atldld, tmp_path):
     assert len(list(folder.glob("*_expr.png"))) == 18
     assert json.loads((folder / "metadata.json").read_text())["complete"]
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_reason_that_many_share_is_told_once(capsys):
+    from atldld.cli.download import _say_failed
+
+    refused = "The request failed: refused."
+    _say_failed(
+        {"1": f"{refused} [image 1]", "2": f"{refused} [image 2]", "3": "Broken. [image 3]"}
+    )
+    assert capsys.readouterr().err.splitlines() == [
+        f"Image 1 could not be had: {refused} [image 1]",
+        "The same happened to 1 more: 2",
+        "Image 3 could not be had: Broken. [image 3]",
+    ]
+
+
+def test_offline_names_what_is_missing(atldld, tmp_path):
+    cache = ("--cache-dir", tmp_path / "c")
+    atldld("dataset", "info", 909, *cache)
+    told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=1)
+    assert told.stderr.count("Fetch it once with `atldld download image") == 14

@@ -67,6 +67,17 @@ def test_asking_twice_sends_nothing_more(session):
     assert session.dataset(909) == dataset
 
 
+def test_an_image_of_a_cached_data_set_needs_no_request(session):
+    image = session.dataset(909).images[2]
+    session.image(image, 4)
+    sent = session.client.requests_sent
+    assert session.image_record(image.id)["alignment2d"]["section_image_id"] == image.id
+    assert session.client.requests_sent == sent
+    (session.cache.root / "datasets" / "909.json").write_text('{"section_images": [5, null]}')
+    assert session.image_record(image.id)["id"] == image.id
+    assert session.client.requests_sent == sent + 1
+
+
 def test_refresh_asks_again(session):
     session.dataset(909)
     sent = session.client.requests_sent

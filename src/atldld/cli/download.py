@@ -103,8 +103,7 @@ def download_dataset(
         raise typer.Exit(130) from None
     for image_id, reason in summary.notes.items():
         say(f"Image {image_id} is done without its mask: {reason}.")
-    for image_id, reason in summary.failed.items():
-        say(f"Image {image_id} could not be had: {reason}")
+    _say_failed(summary.failed)
     already = f", {summary.kept} were there already" if summary.kept else ""
     say(f"{summary.written} sections written{already}.")
     typer.echo(summary.folder)
@@ -145,6 +144,18 @@ def download_image(
             say(f"Error: {error}")
     if failed:
         raise typer.Exit(1)
+
+
+def _say_failed(failed: dict[str, str]) -> None:
+    """Name what could not be had; a reason that many images share is told once."""
+    alike: dict[str, list[str]] = {}
+    for image_id, reason in failed.items():
+        # what happened stands before the ids and the address in brackets
+        alike.setdefault(reason.partition(" [")[0], []).append(image_id)
+    for image_id, *others in alike.values():
+        say(f"Image {image_id} could not be had: {failed[image_id]}")
+        if others:
+            say(f"The same happened to {len(others)} more: {', '.join(others)}")
 
 
 def _downsample(text: str) -> int | Literal["auto"]:

@@ -27,7 +27,7 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.cache import Cache, CachedImage, sha256_of
+from atldld.fetch.cache import Cache, CachedImage, read_json, sha256_of
 from atldld.fetch.client import Client, Limits
 from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
 from atldld.records import SectionDataSet, SectionImage
@@ -282,6 +282,9 @@ class Session:
             It is not in the cache, and cannot be fetched.
         """
         image_id = check_id(image_id, "section image")
+        known = self._record_in_cached_dataset(image_id)
+        if known is not None:
+            return known
         rows = self.query("SectionImage", {"id": image_id}, ("alignment2d",))
         if not rows:
             raise ImageNotFoundError(
@@ -290,6 +293,21 @@ class Session:
                 hint="List those of a data set with `atldld dataset info DATASET_ID`.",
             )
         return rows[0]
+
+    def _record_in_cached_dataset(self, image_id: int) -> dict[str, Any] | None:
+        """Return an image's record if the cache holds its pixels and the whole data set's records.
+
+        Whoever has downloaded a data set needs no request for one of its images.
+        """
+        folder = self.cache.image_path(image_id, 0).parent
+        for companion in folder.glob("[0-9]*.jpg.json"):
+            dataset = self.cache.read_document(
+                "datasets", str(read_json(companion).get("dataset_id"))
+            )
+            for record in (dataset or {}).get("section_images") or ():
+                if isinstance(record, dict) and record.get("id") == image_id:
+                    return dict(record)
+        return None
 
     def image(
         self, image: SectionImage, downsample: int = 0, *, expression: bool = False
