@@ -88,6 +88,14 @@ def test_saving(tmp_path):
         DisplacementField.from_file(tmp_path / "g.npy")
 
 
+def test_other_endings_are_refused(tmp_path):
+    for path in (tmp_path / "f", str(tmp_path / "f.png")):
+        with pytest.raises(ValueError, match="npy"):
+            field().save(path)
+        with pytest.raises(ValueError, match="npy"):
+            DisplacementField.from_file(path)
+
+
 def test_equality_and_scaling():
     one = field()
     assert one == DisplacementField(one.delta_x + 1e-9, one.delta_y)

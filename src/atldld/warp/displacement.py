@@ -277,8 +277,7 @@ class DisplacementField:
 
     def save(self, path: str | Path) -> None:
         """Write a ``.npy`` file of shape (rows, columns, 2), float32: delta_x, delta_y."""
-        if Path(path).suffix != ".npy":
-            raise InvalidInputError(f"{path} must end in .npy to hold a displacement field.")
+        _check_ending(path)
         np.save(path, np.stack((self.delta_x, self.delta_y), axis=-1))
 
     @classmethod
@@ -290,6 +289,7 @@ class DisplacementField:
         InvalidInputError
             The file holds no array of shape (rows, columns, 2).
         """
+        _check_ending(file_path)
         array = np.load(file_path)
         if array.ndim != 3 or array.shape[-1] != 2:
             raise InvalidInputError(
@@ -318,3 +318,8 @@ class DisplacementField:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"<DisplacementField of {rows} × {columns} pixels>"
+
+
+def _check_ending(path: str | Path) -> None:
+    if Path(path).suffix != ".npy":
+        raise InvalidInputError(f"{path} must end in .npy to hold a displacement field.")
