@@ -56,6 +56,8 @@ def test_killed_and_run_again(number, moments, truth, server, archive, tmp_path)
     assert status == -signal.SIGKILL or (status == 0 and number >= KILLS // 2)
     root = root_in(cache) if cache.exists() else cache / "nothing"
     verified = verified_in(root)
+    # killed between an image and its companion: it is whole, and is looked at instead of fetched
+    whole = [path for path in root.rglob("*.jpg") if not path.name.startswith(".")]
     has_metadata = (root / "datasets" / "909.json").exists()
     check_cache(root, sizes_of(archive), leftovers=False)
     for name, content in result_of(out).items():
@@ -68,7 +70,8 @@ def test_killed_and_run_again(number, moments, truth, server, archive, tmp_path)
     complete(server, cache, out, *OPTIONS)
     asked = asked_images(server.log)
     assert verified.isdisjoint(asked)
-    assert len(asked) == 28 - len(verified)
+    assert len(whole) - len(verified) in range(7)  # as many as are in flight
+    assert len(asked) == 28 - len(whole)
     assert not (has_metadata and any(entry.request.model for entry in server.log))
     assert images_of(root_in(cache)).keys() >= cached.keys()
     assert {n: c for n, c in images_of(root_in(cache)).items() if ".part" not in n} == cached
