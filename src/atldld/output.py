@@ -302,12 +302,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | Non
     try:
         with replacing(path) as temporary:
             if path.suffix == ".png":
-                # level 1: a third of the time of the default for a tenth more bytes
-                done, data = cv2.imencode(
-                    ".png",
-                    cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR),
-                    [cv2.IMWRITE_PNG_COMPRESSION, 1],
-                )
+                done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
                 if not done:
                     raise OutputError(f"{path} cannot be encoded as PNG.")
                 temporary.write_bytes(data.data)
