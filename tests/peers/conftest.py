@@ -6,14 +6,12 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-import time
-import venv
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from answers import Answers
+from environments import environment, program
 
 HERE = Path(__file__).parent
 
@@ -108,42 +106,9 @@ def service_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def peer_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the environment of the peer: made once, kept in ``ATLDLD_PEER_ENV`` or the cache."""
-    if "ATLDLD_PEER_ENV" in os.environ:
-        folder = Path(os.environ["ATLDLD_PEER_ENV"])
-    elif hasattr(request.config, "cache") and request.config.cache is not None:
-        folder = Path(request.config.cache.mkdir("atldld-peer")) / "env"
-    else:
-        folder = tmp_path_factory.mktemp("atldld-peer") / "env"
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    ready, lock = folder / ".ready", folder.with_name(folder.name + ".lock")
-    wanted = "\n".join([PEER, *PINS])
-    deadline = time.monotonic() + 600
-    while True:  # only one process may make it
-        try:
-            lock.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                pytest.skip(f"another process holds {lock.name}")
-            time.sleep(0.5)
-    try:
-        if not ready.is_file() or ready.read_text() != wanted:
-            venv.create(folder, clear=True, with_pip=True)
-            made = subprocess.run(
-                [_bin(folder, "python"), "-m", "pip", "install", "--quiet", PEER, *PINS],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if made.returncode:
-                reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
-                pytest.skip(f"{PEER} cannot be installed: {reason}")
-            ready.write_text(wanted)
-    finally:
-        with suppress(FileNotFoundError):
-            lock.unlink()
-    return folder
+    return environment(
+        "peer", ["install", "--quiet", PEER, *PINS], request, tmp_path_factory, seconds=600
+    )
 
 
 @pytest.fixture(scope="session")
@@ -152,8 +117,8 @@ def peer(peer_folder: Path, service_url: str, tmp_path_factory: pytest.TempPathF
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(SITECUSTOMIZE)
     return Side(
-        _bin(peer_folder, "python"),
-        [str(_bin(peer_folder, "atldld"))],
+        program(peer_folder, "python"),
+        [str(program(peer_folder, "atldld"))],
         {
             "PEER_API_URL": service_url,
             "PYTHONPATH": str(site),
@@ -191,7 +156,3 @@ def _answers(side: Side, folder: Path) -> Answers:
     done = side.script(HERE / "probe.py", folder)
     assert done.returncode == 0, done.stderr.strip().splitlines()[-1:]
     return Answers(folder)
-
-
-def _bin(folder: Path, name: str) -> Path:
-    return folder / "Scripts" / f"{name}.exe" if os.name == "nt" else folder / "bin" / name

@@ -13,16 +13,15 @@ import os
 import subprocess
 import sys
 import threading
-import time
-import venv
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
+from environments import environment, program
 
 from atldld.archive.demo import DemoArchive
 from atldld.archive.local import listen
@@ -102,40 +101,7 @@ NOT_OFFERED = {
 @pytest.fixture(scope="session")
 def sdk_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return AllenSDK's interpreter: made once, kept in ``ATLDLD_ALLENSDK_ENV`` or the cache."""
-    if "ATLDLD_ALLENSDK_ENV" in os.environ:
-        folder = Path(os.environ["ATLDLD_ALLENSDK_ENV"])
-    elif hasattr(request.config, "cache") and request.config.cache is not None:
-        folder = Path(request.config.cache.mkdir("atldld-allensdk")) / "env"
-    else:
-        folder = tmp_path_factory.mktemp("atldld-allensdk") / "env"
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ready, lock = folder / ".ready", folder.with_name(folder.name + ".lock")
-    wanted = "\n".join(INSTALL)
-    deadline = time.monotonic() + 800
-    while True:  # only one process may make it
-        try:
-            lock.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                pytest.skip(f"another process holds {lock.name}")
-            time.sleep(0.5)
-    try:
-        if not ready.is_file() or ready.read_text() != wanted:
-            venv.create(folder, clear=True, with_pip=True)
-            made = subprocess.run(
-                [python, "-m", "pip", *INSTALL], capture_output=True, text=True, check=False
-            )
-            if made.returncode:
-                reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
-                pytest.skip(f"{PEER} cannot be installed: {reason}")
-            ready.write_text(wanted)
-    finally:
-        with suppress(FileNotFoundError):
-            lock.unlink()
-    return python
+    return program(environment("allensdk", INSTALL, request, tmp_path_factory), "python")
 
 
 class Refused(Exception):
