@@ -235,3 +235,18 @@ def test_offline_names_what_is_missing(atldld, tmp_path):
     atldld("dataset", "info", 909, *cache)
     told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=1)
     assert told.stderr.count("Fetch it once with `atldld download image") == 14
+
+
+def test_the_list_of_commands_says_what_they_say():
+    """The root's help imports none of them, so it could drift away."""
+    from typer.main import get_command
+
+    from atldld.cli import COMMANDS, app, help_text
+
+    commands = get_command(app).commands
+    shown = help_text()
+    for part in COMMANDS.values():
+        for name, summary in part.items():
+            assert commands[name].get_short_help_str(200).startswith(summary.rstrip(".")), name
+            assert f"  {name} " in shown
+    assert len(commands) == sum(map(len, COMMANDS.values()))

@@ -10,13 +10,16 @@ Examples
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
-
+# Not from `typing`: importing that takes longer than all that is left here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from atldld.atlas import Atlas, StructureGraph, open_atlas
     from atldld.errors import AtldldError
     from atldld.fetch import Cache, Limits, Session
+    from atldld.find import Search, neighbours, search
+    from atldld.grids import ExpressionGrid, fetch_grid
     from atldld.place import (
         Affine,
         ImagePoints,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         structure_to_image,
     )
     from atldld.records import SectionDataSet, SectionImage
+    from atldld.regions import RegionTable
     from atldld.register import RegisteredSection
     from atldld.sections import DataSet, Section, open_dataset
     from atldld.settings import Settings
@@ -39,14 +43,14 @@ if TYPE_CHECKING:
     from atldld.volumes import Volume, build_volume
     from atldld.warp import DisplacementField, OutputPlane
 
-__version__ = version("atldld")
-
 __all__ = [
     "Affine",
+    "Atlas",
     "AtldldError",
     "Cache",
     "DataSet",
     "DisplacementField",
+    "ExpressionGrid",
     "Grid",
     "ImagePoints",
     "Limits",
@@ -55,7 +59,9 @@ __all__ = [
     "Plane",
     "ReferencePoints",
     "ReferenceSpace",
+    "RegionTable",
     "RegisteredSection",
+    "Search",
     "Section",
     "SectionDataSet",
     "SectionGeometry",
@@ -63,25 +69,32 @@ __all__ = [
     "Session",
     "Settings",
     "StructureCenter",
+    "StructureGraph",
     "Volume",
     "__version__",
     "build_volume",
+    "fetch_grid",
     "image_to_atlas",
     "image_to_image",
     "image_to_image_2d",
     "image_to_reference",
+    "neighbours",
+    "open_atlas",
     "open_dataset",
     "reference_to_image",
+    "search",
     "structure_to_image",
 ]
 
 # Imported when first used, so that importing the package takes no time.
 _HOMES = {
     "Affine": "place",
+    "Atlas": "atlas",
     "AtldldError": "errors",
     "Cache": "fetch",
     "DataSet": "sections",
     "DisplacementField": "warp",
+    "ExpressionGrid": "grids",
     "Grid": "spaces",
     "ImagePoints": "place",
     "Limits": "fetch",
@@ -90,7 +103,9 @@ _HOMES = {
     "Plane": "spaces",
     "ReferencePoints": "place",
     "ReferenceSpace": "spaces",
+    "RegionTable": "regions",
     "RegisteredSection": "register",
+    "Search": "find",
     "Section": "sections",
     "SectionDataSet": "records",
     "SectionGeometry": "place",
@@ -98,22 +113,35 @@ _HOMES = {
     "Session": "fetch",
     "Settings": "settings",
     "StructureCenter": "place",
+    "StructureGraph": "atlas",
     "Volume": "volumes",
     "build_volume": "volumes",
+    "fetch_grid": "grids",
     "image_to_atlas": "place",
     "image_to_image": "place",
     "image_to_image_2d": "place",
     "image_to_reference": "place",
+    "neighbours": "find",
+    "open_atlas": "atlas",
     "open_dataset": "sections",
     "reference_to_image": "place",
+    "search": "find",
     "structure_to_image": "place",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("atldld")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -6,6 +6,7 @@
     ├── InvalidInputError (also ValueError)      what the caller passed: shape, unit, range, frame
     ├── NotFoundError (also LookupError)         the service has no such thing
     │   ├── DatasetNotFoundError
+    │   ├── GridNotFoundError                    no expression grid, or one that lacks a kind
     │   └── ImageNotFoundError
     ├── ServiceError                             asking the service failed
     │   ├── OfflineError                         a request would be needed, and none is allowed
@@ -47,6 +48,7 @@ __all__ = [
     "CacheError",
     "ClampedSectionWarning",
     "DatasetNotFoundError",
+    "GridNotFoundError",
     "HTTPStatusError",
     "ImageNotFoundError",
     "InvalidInputError",
@@ -129,6 +131,10 @@ class NotFoundError(AtldldError, LookupError):
 
 class DatasetNotFoundError(NotFoundError):
     """The service has no section data set of that id."""
+
+
+class GridNotFoundError(NotFoundError):
+    """The service has no expression grid of a data set, or one without what was asked for."""
 
 
 class ImageNotFoundError(NotFoundError):

@@ -10,14 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
-from atldld.fetch.images import decode
+from atldld.fetch.images import REDUCTIONS, decode
 from atldld.fetch.session import check_downsample
 from atldld.pipeline import default_jobs, fetch_then_work
 from atldld.spaces import Grid, Layout
 from atldld.warp.background import background_of
 from atldld.warp.displacement import DisplacementField
-from atldld.warp.planes import OutputPlane, PlaneKind, choose_downsample, tier_matrix
-from atldld.warp.resample import resample
+from atldld.warp.planes import (
+    OutputPlane,
+    PlaneKind,
+    choose_downsample,
+    shrink_source,
+    tier_matrix,
+)
+from atldld.warp.resample import largest_block, resample
 
 if TYPE_CHECKING:
     from atldld.fetch.cache import CachedImage
@@ -192,13 +198,16 @@ def warp(job: Job, files: Files) -> RegisteredSection:
     """Decode the files of one section and lay them out on the reference grid."""
     matrix = tier_matrix(job.plane.to_image, job.downsample)
     shape = job.plane.grid.shape
-    pixels = decode(files.image.path)
+    # What would be averaged all the same is averaged by the decoder, before there are pixels.
+    reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix))
+    matrix = shrink_source(matrix, reduction)
+    pixels = decode(files.image.path, reduction)
     background = background_of(pixels)
     image = resample(pixels, matrix, shape, background)
     del pixels  # may be large, and the mask comes next
     mask = None
     if files.mask is not None:
-        mask = resample(decode(files.mask.path), matrix, shape, (0, 0, 0))
+        mask = resample(decode(files.mask.path, reduction), matrix, shape, (0, 0, 0))
     return RegisteredSection(job.section, job.plane, job.downsample, image, mask, background, files)
 
 

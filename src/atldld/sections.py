@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from atldld.errors import InvalidInputError, MissingAlignmentWarning, UnsupportedPlaneError
 from atldld.fetch.session import Session, default_session
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from atldld.atlas.atlas import Atlas
+    from atldld.atlas.outlines import Outline
     from atldld.export.quicknii import Alignment
     from atldld.register import RegisteredSection
     from atldld.volumes import Volume
@@ -131,6 +133,20 @@ class Section:
         recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
         job = recipe.plan(self)
         return warp(job, fetch(job))
+
+    def annotation(
+        self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
+    ) -> NDArray[np.uint32]:
+        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
+        from atldld.atlas.planes import section_annotation
+
+        return section_annotation(self, atlas, resolution, downsample=downsample)
+
+    def outlines(self, atlas: Atlas, resolution: float = 25, **chosen: Any) -> tuple[Outline, ...]:
+        """Return outlines of structures; see `atldld.atlas.section_outlines`."""
+        from atldld.atlas.outlines import section_outlines
+
+        return section_outlines(self, atlas, resolution, **chosen)
 
     def __repr__(self) -> str:
         return f"<Section {self.number}, image {self.id}>"

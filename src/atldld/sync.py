@@ -23,8 +23,9 @@ from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.pipeline import fetch_then_work
 from atldld.place import Placement
+from atldld.place.transforms import apply_affine_to_columns
 from atldld.records import SectionDataSet, SectionImage
-from atldld.spaces import BOX, Plane, check_points
+from atldld.spaces import BOX, Plane
 from atldld.warp.displacement import DisplacementField
 
 __all__ = [
@@ -60,11 +61,11 @@ def xy_to_pir(coords_img: ArrayLike, affine_2d: ArrayLike, affine_3d: ArrayLike)
     """
     points = _columns(coords_img, "rows x, y (pixels) and section_number × thickness (µm)")
     tsv, tvr = _matrix(affine_2d, 2), _matrix(affine_3d, 3)
-    # both steps as one: [p, i, r] = combined @ [x, y, s] + shift
-    combined = np.column_stack((tvr[:, :2] @ tsv[:, :2], tvr[:, 2]))
-    out: Matrix = combined @ points
-    out += (tvr[:, :2] @ tsv[:, 2] + tvr[:, 3])[:, None]
-    return out
+    # both steps as one: [p, i, r] = combined @ [x, y, s, 1]
+    combined = np.column_stack(
+        (tvr[:, :2] @ tsv[:, :2], tvr[:, 2], tvr[:, :2] @ tsv[:, 2] + tvr[:, 3])
+    )
+    return apply_affine_to_columns(combined, points)
 
 
 def pir_to_xy(coords_ref: ArrayLike, affine_2d: ArrayLike, affine_3d: ArrayLike) -> Matrix:
@@ -85,10 +86,7 @@ def pir_to_xy(coords_ref: ArrayLike, affine_2d: ArrayLike, affine_3d: ArrayLike)
         Rows: x, y in full-resolution pixels, and section number × section thickness in µm.
     """
     points = _columns(coords_ref, "rows p, i, r in µm")
-    combined = _reference_to_image(affine_2d, affine_3d)
-    out: Matrix = combined[:, :3] @ points
-    out += combined[:, 3:]
-    return out
+    return apply_affine_to_columns(_reference_to_image(affine_2d, affine_3d), points)
 
 
 def get_parallel_transform(
@@ -338,4 +336,4 @@ def _columns(points: ArrayLike, what: str) -> Matrix:
         raise InvalidInputError(
             f"Coordinates have shape {array.shape}, but must have shape (3, N): {what}."
         )
-    return check_points(array.T, 3, what).T
+    return array

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHANNELS",
+    "EXPRESSING",
     "FILLS",
     "Volume",
     "available_memory",
@@ -301,7 +302,7 @@ def darkness(
     return cv2.transform(pixels, np.array([[*(-255 / around * weights), 255.0]]))  # type: ignore[return-value]
 
 
-def heat_position(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def heat_position(pixels: NDArray[np.uint8], expressing: int = EXPRESSING) -> NDArray[np.uint8]:
     """Return where on the heat scale the colours of an expression mask lie.
 
     The scale runs from blue (low) through cyan, green and yellow to red (high), so its hue alone
@@ -313,16 +314,18 @@ def heat_position(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ----------
     pixels : numpy.ndarray, shape (height, width, 3), uint8
         RGB, expressing pixels coloured on black.
+    expressing : int
+        What the brightest channel must exceed for a pixel to count; below is the JPEG's noise.
 
     Returns
     -------
     numpy.ndarray, shape (height, width), uint8
-        0 where no channel exceeds 20: nothing is expressed there. Else 1 (blue) to 255 (red): 255
-        times the position from 0 to 1, in which nothing but black is 0.
+        0 where no channel exceeds `expressing`: nothing is expressed there. Else 1 (blue) to 255
+        (red): 255 times the position from 0 to 1, in which nothing but black is 0.
     """
     hue, _, value = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL))
     position = cv2.LUT(hue, _position_of_hue())
-    position[value <= EXPRESSING] = 0
+    position[value <= expressing] = 0
     return position  # type: ignore[return-value]
 
 

@@ -124,7 +124,7 @@ def test_other_files(filled, tmp_path):
     assert client.get("/api/v2/structure_graph_download/1.json").status_code == 200
     for path in ("/link", "/.hidden", "/../secret", "/%2e%2e/secret", "/grid_data", "//etc/passwd"):
         assert client.get(path).status_code == 404, path
-    assert client.post("/grid_data/download/909").status_code == 404
+    assert client.post("/grid_data/download/909").status_code == 405
 
 
 def test_nothing_is_written(filled):

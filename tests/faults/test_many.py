@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from programs import complete, end, start, wait_until
-from results import asked_images, check_cache, parts_of, result_of, sizes_of
+from results import asked_images, check_cache, needed_requests, parts_of, result_of, sizes_of
 
 from atldld.fetch import Cache
 from atldld.fetch.cache import sha256_of
@@ -41,7 +41,7 @@ def test_one_cache_and_a_folder_each(truth, server, archive, tmp_path, record_pr
     for out in outs:
         assert result_of(out) == truth
     check_cache(root_in(tmp_path / "cache"), sizes_of(archive))
-    asked = Counter(asked_images(server.log))
+    asked = Counter(needed_requests(server.log, root_in(tmp_path / "cache")))
     assert len(asked) == 28
     assert max(asked.values()) == 1  # a lock for each image: no byte is fetched twice
     record_property("requests for each image", sum(asked.values()) / len(asked))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import subprocess
 import sys
@@ -12,40 +11,9 @@ from pathlib import Path
 import pytest
 from answers import Answers
 from environments import environment, program
+from published import SITECUSTOMIZE, peer_requirements
 
 HERE = Path(__file__).parent
-
-PEER = "atldld==0.3.4"
-PINS = [
-    # Nothing else is needed: on Python 3.11 it installs and runs with today's packages.
-    # The same OpenCV as ours, so that two warps can be compared pixel by pixel.
-    f"opencv-python=={importlib.metadata.version('opencv-python-headless')}",
-]
-
-# The peer has the real host built in; this sends its requests to the local service instead.
-SITECUSTOMIZE = """
-import os
-import re
-
-try:
-    from requests.sessions import Session
-except ImportError:
-    pass
-else:
-    send = Session.request
-
-    def request(self, method, url, *arguments, **options):
-        local = re.sub(r"^https?://api\\.brain-map\\.org", os.environ["PEER_API_URL"], url)
-        answer = send(self, method, local, *arguments, **options)
-        # for questions that the local service cannot be asked: replace text in answers
-        for pair in filter(None, os.environ.get("PEER_PATCH", "").split(";;")):
-            if "json" in answer.headers.get("Content-Type", ""):
-                old, new = pair.split("=>")
-                answer._content = answer.text.replace(old, new).encode()
-        return answer
-
-    Session.request = request
-"""
 
 
 class Side:
@@ -107,7 +75,11 @@ def service_url() -> Iterator[str]:
 def peer_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the environment of the peer: made once, kept in ``ATLDLD_PEER_ENV`` or the cache."""
     return environment(
-        "peer", ["install", "--quiet", PEER, *PINS], request, tmp_path_factory, seconds=600
+        "peer",
+        ["install", "--quiet", *peer_requirements()],
+        request,
+        tmp_path_factory,
+        seconds=600,
     )
 
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
-import venv
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from published import UnavailableError, make_environment, program
 
-
-def program(folder: Path, name: str) -> Path:
-    """Return a program of an environment."""
-    return folder / (f"Scripts/{name}.exe" if os.name == "nt" else f"bin/{name}")
+__all__ = ["environment", "program"]
 
 
 def environment(
@@ -37,33 +31,7 @@ def environment(
         folder = Path(request.config.cache.mkdir(f"atldld-{name}")) / "env"
     else:
         folder = tmp_path_factory.mktemp(f"atldld-{name}") / "env"
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    ready, lock = folder / ".ready", folder.with_name(folder.name + ".lock")
-    wanted = "\n".join(install)
-    deadline = time.monotonic() + seconds
-    while True:  # only one process may make it
-        try:
-            lock.touch(exist_ok=False)
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                pytest.skip(f"another process holds {lock.name}")
-            time.sleep(0.5)
     try:
-        if not ready.is_file() or ready.read_text() != wanted:
-            venv.create(folder, clear=True, with_pip=True)
-            made = subprocess.run(
-                [program(folder, "python"), "-m", "pip", *install],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if made.returncode:
-                reason = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
-                pytest.skip(f"{name} cannot be installed: {reason}")
-            ready.write_text(wanted)
-    finally:
-        with suppress(FileNotFoundError):
-            lock.unlink()
-    return folder
+        return make_environment(folder, install, seconds=seconds)
+    except UnavailableError as error:
+        pytest.skip(f"{name} cannot be installed: {error}")

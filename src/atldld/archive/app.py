@@ -25,7 +25,7 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Request, Response
 
 from atldld.archive import rma
-from atldld.errors import AlignmentMissingError, InvalidInputError
+from atldld.errors import AlignmentMissingError, AtldldError, InvalidInputError
 from atldld.place import (
     ImagePoints,
     StructureCenter,
@@ -64,7 +64,15 @@ ENDPOINTS = (
     "/api/v2/image_to_image_2d/{id}.json?x=&y=&section_image_ids=",
     "/api/v2/structure_to_image/{section_data_set_id}.json?structure_ids=",
     "/api/v2/image_to_atlas/{id}.json?x=&y=&atlas_id=",
+    "/grid_data/download/{section_data_set_id}?include=energy,density,intensity",
+    "/api/v2/structure_graph_download/1.json",
+    "/api/v2/atlas_image_download/{id}?downsample=&quality=&annotation=",
+    "/api/v2/svg_download/{id}",
+    "/informatics-archive/current-release/mouse_ccf/...",
 )
+
+# What grids there are: of expression, not of injections.
+GRID_KINDS = ("energy", "density", "intensity")
 
 # Parameters with which the Allen service changes the pixels. Ignoring them would answer another
 # picture than the one that was asked for.
@@ -81,7 +89,10 @@ class Source(Protocol):
     """What an archive must offer to be served.
 
     A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells,
-    and a method ``files()`` that maps paths of addresses to files that are answered as they are.
+    a method ``files()`` that maps paths of addresses to files that are answered as they are, and
+    a method ``grid(data_set_id, kinds)`` that returns a ZIP of expression grids, or `None`;
+    ``make_file(path)``, which returns the bytes of a file that is made when it is asked for, or
+    `None`; and ``plate`` and ``plate_svg`` for the plates of an atlas.
     """
 
     def tables(self) -> Tables:
@@ -189,6 +200,11 @@ class Application:
             ("/api/v2/image_to_image_2d/<id:image_id>.json", self._image_to_image_2d),
             ("/api/v2/structure_to_image/<id:data_set_id>.json", self._structure_to_image),
             ("/api/v2/image_to_atlas/<id:image_id>.json", self._image_to_atlas),
+            ("/api/v2/atlas_image_download/<id:image_id>", self._plate),
+            ("/api/v2/svg_download/<id:image_id>", self._svg),
+            ("/api/v2/svg/<id:image_id>", self._svg),
+            ("/grid_data/download/<id:data_set_id>", self._grid),
+            ("/grid_data/download/<id:data_set_id>.zip", self._grid),
         ):
             rules.append(Rule(path, endpoint=answer, methods=["GET"]))
             if path.endswith(">.json"):  # no ending means JSON
@@ -245,6 +261,15 @@ class Application:
         for ending in ("", ".zip", ".json"):
             if request.path + ending in offered and request.method in ("GET", "HEAD"):
                 return send_file(offered[request.path + ending], request.environ, conditional=True)
+        if hasattr(self._source, "make_file") and request.method in ("GET", "HEAD"):
+            try:
+                made = self._source.make_file(request.path)
+            except AtldldError as error:  # a library that is not installed
+                raise _unknown(error.message) from None
+            if made is not None:
+                json_like = request.path.startswith("/api/")
+                kind = "application/json" if json_like else "application/octet-stream"
+                return Response(made, content_type=kind)
         return None
 
     def _index(self, request: Request) -> Response:
@@ -327,6 +352,43 @@ class Application:
         response.set_etag(hashlib.sha256(body).hexdigest()[:32])
         response.make_conditional(request)
         return response
+
+    def _plate(self, request: Request, image_id: int) -> Response:
+        body = None
+        if hasattr(self._source, "plate"):
+            body = self._source.plate(
+                image_id,
+                _whole(request, "downsample", 0),
+                annotation=request.args.get("annotation", "false").lower() in ("true", "t"),
+                quality=_whole(request, "quality", 100),
+            )
+        if body is None:
+            raise _unknown(f"the archive does not hold atlas image {image_id} at that downsample")
+        return Response(body, content_type="image/jpeg")
+
+    def _svg(self, request: Request, image_id: int) -> Response:
+        body = None
+        if hasattr(self._source, "plate_svg"):
+            body = self._source.plate_svg(image_id)
+        if body is None:
+            raise _unknown(f"the archive holds no drawing of atlas image {image_id}")
+        return Response(body, content_type="image/svg+xml")
+
+    def _grid(self, request: Request, data_set_id: int) -> Response:
+        kinds = request.args.get("include", "energy").split(",")
+        unknown = sorted(set(kinds) - set(GRID_KINDS))
+        if unknown:
+            raise _bad(f"include is {unknown[0]!r}, but offered are {', '.join(GRID_KINDS)}")
+        body = None
+        if hasattr(self._source, "grid"):
+            body = self._source.grid(data_set_id, kinds)
+        if body is not None:
+            return Response(body, content_type="application/zip")
+        # an archive holds the ZIP as a file, with all that was fetched
+        held = self._file(request)
+        if held is None:
+            raise _unknown(f"the archive holds no grid of section data set {data_set_id}")
+        return held
 
     # ---- synchronisation
 

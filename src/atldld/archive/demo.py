@@ -18,13 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import simplejpeg
 
 from atldld.archive import brain
+from atldld.archive.volumes import atlas_tables
 from atldld.place import Placement
+from atldld.records import SectionDataSet
 from atldld.spaces import PlaneOfSection, ReferenceSpace
 
 if TYPE_CHECKING:
@@ -80,6 +82,49 @@ STRUCTURE_CENTERS = {
     83: (11080, 4130, 6350),  # V4
 }
 
+# What the demo's genes are called. The acronyms come with the genuine records; names, Entrez and
+# Ensembl ids are the real ones, the ids of the records are made up. The human gene has no data set.
+GENES: tuple[dict[str, Any], ...] = (
+    {
+        "id": 900001,
+        "acronym": "Prox1",
+        "name": "prospero homeobox 1",
+        "alias_tags": "A230003G05Rik",
+        "entrez_id": 19130,
+        "ensembl_id": "ENSMUSG00000010175",
+        "organism_id": 2,
+    },
+    {
+        "id": 900002,
+        "acronym": "Pdyn",
+        "name": "prodynorphin",
+        "alias_tags": "Dyn",
+        "entrez_id": 18610,
+        "ensembl_id": "ENSMUSG00000027400",
+        "organism_id": 2,
+    },
+    {
+        "id": 900003,
+        "acronym": "Demo",
+        "name": "gene of the demonstration",
+        "alias_tags": None,
+        "entrez_id": None,
+        "ensembl_id": None,
+        "organism_id": 2,
+    },
+    {
+        "id": 900004,
+        "acronym": "PDYN",
+        "name": "prodynorphin",
+        "alias_tags": "ADCA PENKB SCA23",
+        "entrez_id": 5173,
+        "ensembl_id": "ENSG00000101327",
+        "organism_id": 1,
+    },
+)
+
+ISH = {"id": 900001, "name": "ISH", "synthetic": True}
+
 Record = dict[str, Any]
 
 
@@ -116,11 +161,11 @@ class DemoArchive:
         return self._tables
 
     @cached_property
-    def _tables(self) -> dict[str, list[Record]]:
+    def _tables(self) -> dict[str, Sequence[Record]]:
         datasets: list[Record] = []
         images: list[Record] = []
         for dataset, own in self._datasets:
-            full = {**dataset, "synthetic": True, "section_images": own}
+            full = {**_searchable(dataset), "synthetic": True, "section_images": own}
             datasets.append(full)
             images += [{**image, "data_set": full, "section_data_set": full} for image in own]
         return {
@@ -128,7 +173,14 @@ class DemoArchive:
             "SectionImage": images,
             **vocabulary(),
             "StructureCenter": _structure_centers(),
-            "Gene": list({gene["acronym"]: gene for d in datasets for gene in d["genes"]}.values()),
+            "StructureUnionize": _Unionizes(datasets),
+            **atlas_tables(),
+            "Gene": [{**gene, "synthetic": True} for gene in GENES],
+            "Probe": [probe for dataset in datasets for probe in dataset["probes"]],
+            "Specimen": list({d["specimen_id"]: d["specimen"] for d in datasets}.values()),
+            "Treatment": [ISH],
+            "Product": list({p["id"]: p for d in datasets for p in d["products"]}.values()),
+            "Structure": _structures(),
         }
 
     def image(
@@ -185,11 +237,120 @@ class DemoArchive:
                 self._kept.popitem(last=False)
         return jpeg
 
+    def make_file(self, path: str) -> bytes | None:
+        """Return the atlas's volumes and structure graph, by the path of their addresses."""
+        from atldld.archive import volumes
+
+        if path.removesuffix(".json") == "/api/v2/structure_graph_download/1":
+            return volumes.structure_graph()
+        return volumes.volume(path)
+
+    def plate(
+        self, plate_id: int, downsample: int, *, annotation: bool, quality: int
+    ) -> bytes | None:
+        """Return the JPEG of an atlas plate, or `None` where there is none."""
+        from atldld.archive import volumes
+
+        return volumes.plate_image(plate_id, downsample, annotation=annotation, quality=quality)
+
+    def plate_svg(self, plate_id: int) -> bytes | None:
+        """Return the SVG of an atlas plate, or `None` where there is none."""
+        from atldld.archive import volumes
+
+        return volumes.plate_svg(plate_id)
+
+    def grid(self, dataset_id: int, kinds: Sequence[str]) -> bytes | None:
+        """Return the ZIP of a data set's expression grids, or `None` where there is no such set.
+
+        Parameters
+        ----------
+        dataset_id : int
+            Which data set.
+        kinds : sequence of {"energy", "density", "intensity"}
+            What it holds.
+        """
+        from atldld.archive.summed import grid_zip
+
+        for dataset, images in self._datasets:
+            if dataset["id"] == dataset_id:
+                return grid_zip(SectionDataSet.from_records(dataset, images), kinds)
+        return None
+
     def _find(self, image_id: int) -> tuple[Record, Record] | None:
         pairs: Iterator[tuple[Record, Record]] = (
             (dataset, image) for dataset, own in self._datasets for image in own
         )
         return next((pair for pair in pairs if pair[1]["id"] == image_id), None)
+
+
+class _Unionizes(Sequence[Record]):
+    """The rows of StructureUnionize, summed up when they are first asked for."""
+
+    def __init__(self, datasets: Sequence[Record]) -> None:
+        self._datasets = datasets
+
+    @cached_property
+    def _rows(self) -> list[Record]:
+        from atldld.archive.summed import structure_unionizes
+
+        return [
+            row
+            for dataset in self._datasets
+            for row in structure_unionizes(
+                SectionDataSet.from_records(dataset, dataset["section_images"])
+            )
+        ]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        return self._rows[index]
+
+
+def _searchable(dataset: Record) -> Record:
+    """Complete a data set's record with what searches look at: its genes, a probe, a treatment."""
+    shown = {gene["acronym"] for gene in dataset["genes"]}
+    genes = [{**gene, "synthetic": True} for gene in GENES if gene["acronym"] in shown]
+    probes = [
+        {
+            "id": 10 * gene["id"] + k,
+            "name": f"{gene['acronym']} - demo",
+            "gene_id": gene["id"],
+            "orientation_id": 2,
+            "orientation": {"id": 2, "name": "Antisense"},
+            "synthetic": True,
+        }
+        for k, gene in enumerate(genes)
+    ]
+    return {**dataset, "genes": genes, "probes": probes, "treatments": [ISH]}
+
+
+def _structures() -> list[Record]:
+    """Return the demo brain's own structures as those of the adult mouse's graph."""
+    paths: dict[int | None, str] = {None: "/"}
+    records = []
+    for order, one in enumerate(brain.STRUCTURES):
+        paths[one.id] = f"{paths[one.parent_id]}{one.id}/"
+        records.append(
+            {
+                "id": one.id,
+                "acronym": one.acronym,
+                "name": one.name,
+                "parent_structure_id": one.parent_id,
+                "graph_id": 1,
+                "graph_order": order,
+                "depth": paths[one.id].count("/") - 2,
+                "structure_id_path": paths[one.id],
+                "color_hex_triplet": one.color_hex,
+                "synthetic": True,
+            }
+        )
+    return records
 
 
 def _structure_centers() -> list[Record]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import simplejpeg
 
 from atldld.archive.demo import vocabulary
+from atldld.atlas.plates import plate_name, svg_name
 from atldld.fetch.cache import Cache
 
 if TYPE_CHECKING:
@@ -120,5 +121,21 @@ class StoredArchive:
         return {
             "/" + path.relative_to(folder).as_posix(): path
             for path in folder.rglob("*")
-            if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+            if path.is_file()
+            and not path.is_symlink()
+            and not path.name.startswith(".")
+            # what the cache knows of a file is not a file of the service
+            and not (path.suffix == ".json" and path.with_suffix("").is_file())
         }
+
+    def plate(
+        self, plate_id: int, downsample: int, *, annotation: bool, quality: int
+    ) -> bytes | None:
+        """Return the JPEG of an atlas plate as the service sent it, or `None` if it is not held."""
+        held = self._cache.find_file(plate_name(plate_id, downsample, annotation=annotation))
+        return None if held is None or quality != 100 else held.path.read_bytes()
+
+    def plate_svg(self, plate_id: int) -> bytes | None:
+        """Return the SVG of an atlas plate, or `None` if it is not held."""
+        held = self._cache.find_file(svg_name(plate_id))
+        return None if held is None else held.path.read_bytes()

@@ -1,49 +1,61 @@
-"""The `atldld` command: a thin door that holds no logic."""
+"""The `atldld` command: a thin door that holds no logic.
+
+The list of commands stands here by itself, so that `atldld --help` and the start of any command
+import nothing of the others.
+"""
+
+from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typer
 
-from atldld.cli import cache, dataset, download, export, info, search, serve, sync, volume
-from atldld.errors import AtldldError, InvalidInputError
+__all__ = ["COMMANDS", "app", "help_text", "main"]
 
-__all__ = ["app", "main"]
+SUMMARY = "Allen Brain Atlas section data sets in the brain's reference coordinates."
 
-app = typer.Typer(
-    name="atldld",
-    help="Allen Brain Atlas section data sets in the brain's reference coordinates.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(info.app, name="info")
-app.add_typer(cache.app, name="cache")
-app.add_typer(search.app, name="search")
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(download.app, name="download")
-app.add_typer(sync.app, name="sync")
-app.add_typer(export.app, name="export")
-app.command("volume")(volume.volume)
-app.command("serve")(serve.serve)
-app.command("demo")(serve.demo)
+COMMANDS = {
+    "Find": {
+        "search": "Find data sets, images, genes, specimens and structures.",
+        "catalogue": "The local catalogue that searches are answered from.",
+        "dataset": "What a data set is, and how its sections lie.",
+    },
+    "Fetch": {
+        "download": "Download registered data sets, and images as they are.",
+        "cache": "What is kept, whether it is sound, and moving it about.",
+        "serve": "Serve an archive at the service's own URLs, read-only, until Ctrl-C.",
+    },
+    "Place": {
+        "sync": "Take points between images and the brain.",
+    },
+    "Use": {
+        "volume": "Lay every section, in its own plane, into one grid of voxels.",
+        "atlas": "Which structure is where: atlases, outlines on sections, plates.",
+        "quantify": "Count expressing pixels of every structure and hemisphere.",
+        "grid": "Fetch Allen's 200 µm grids.",
+        "export": "Write files that other tools open: QuickNII, ITK, OME.",
+    },
+    "This program": {
+        "demo": "Run the main job on the packaged demo archive, with no network.",
+        "info": "The version and the cache.",
+    },
+}
+"""Every command with the first sentence of its help, by the steps of the work."""
+
+OPTIONS = {"--version": "Show the version.", "-h, --help": "Show this message and exit."}
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        info.version()
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    _: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Allen Brain Atlas section data sets in the brain's reference coordinates."""
+def help_text() -> str:
+    """Return what `atldld --help` shows."""
+    parts = {**COMMANDS, "Options": OPTIONS}
+    width = max(len(name) for part in parts.values() for name in part)
+    lines = ["Usage: atldld [OPTIONS] COMMAND [ARGS]...", "", f"  {SUMMARY}"]
+    for title, part in parts.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:{width}}  {summary}" for name, summary in part.items()]
+    return "\n".join([*lines, "", "More about one: atldld COMMAND --help"])
 
 
 def main() -> None:
@@ -52,8 +64,17 @@ def main() -> None:
     The status is 0 when all went well, 2 for a command that makes no sense, 130 when stopped by
     Ctrl-C, and 1 for everything else.
     """
-    try:
-        app()
-    except AtldldError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2 if isinstance(error, InvalidInputError) else 1)
+    if sys.argv[1:] in ([], ["-h"], ["--help"]):
+        print(help_text())  # noqa: T201
+        sys.exit(0 if sys.argv[1:] else 2)
+    from atldld.cli.root import run
+
+    run()
+
+
+def __getattr__(name: str) -> typer.Typer:
+    if name == "app":
+        from atldld.cli.root import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

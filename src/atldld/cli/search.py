@@ -1,135 +1,504 @@
-"""`atldld search`: data sets and images by gene, plane, specimen."""
+"""`atldld search`: data sets, images, genes, specimens and structures."""
 
+import csv
+import json
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atldld.cli.options import asks_service, say, table
-from atldld.errors import NotFoundError
+from atldld.cli.options import DatasetId, asks_service, say, table
+from atldld.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.find import Kind, Neighbour, Search
 
-app = typer.Typer(help="Find section data sets and section images.", no_args_is_help=True)
+app = typer.Typer(
+    help="Find data sets, images, genes, specimens and structures: in the catalogue, if "
+    "`atldld catalogue update` has made one, else at the service.",
+    no_args_is_help=True,
+)
+
+OUTPUT = "What to print"
+LIST = list[str] | None
 
 Gene = Annotated[
-    str | None,
-    typer.Option("-g", "--gene", "--gene-name", help="Acronym of a gene, such as Prox1."),
+    LIST,
+    typer.Option(
+        "-g",
+        "--gene",
+        "--gene-name",
+        help="A gene: acronym, name, synonym, Entrez or Ensembl id. May be given several times, "
+        "as most of these.",
+    ),
 ]
 Specimen = Annotated[
-    str | None, typer.Option("-s", "--specimen", help="Name or id of a specimen, as 05-0660.")
+    LIST, typer.Option("-s", "--specimen", help="Name or id of a specimen, as 05-0660.")
 ]
+Plane = Annotated[
+    LIST,
+    typer.Option(
+        "-p", "--plane", "--plane-of-section", help="Plane of section: coronal, sagittal …"
+    ),
+]
+Product = Annotated[
+    LIST, typer.Option("--product", help="adult, developing, connectivity, or another one's name.")
+]
+Age = Annotated[LIST, typer.Option("--age", help="Of the donor, as P56.")]
+Sex = Annotated[LIST, typer.Option("--sex", help="Of the donor: M or F.")]
+Strain = Annotated[LIST, typer.Option("--strain", help="Of the donor, as C57BL/6J.")]
+Orientation = Annotated[LIST, typer.Option("--orientation", help="Of the probe: antisense, sense.")]
+Treatment = Annotated[LIST, typer.Option("--treatment", help="ISH, NISSL …")]
+Space = Annotated[LIST, typer.Option("--space", help="Reference space, as 9.")]
+MinSections = Annotated[
+    int | None, typer.Option("--min-sections", help="Images that a data set has at least.")
+]
+MaxSections = Annotated[
+    int | None, typer.Option("--max-sections", help="Images that a data set has at most.")
+]
+Resolution = Annotated[
+    float | None, typer.Option("--resolution", help="Pixels of this many µm, or finer.")
+]
+Organism = Annotated[
+    str | None, typer.Option("--organism", help="Of genes: mouse, human. Mouse goes first.")
+]
+Name = Annotated[
+    LIST, typer.Argument(metavar="[NAME]...", help="Part of a name; * stands for anything.")
+]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Show also what failed the quality control.")
+]
+Rma = Annotated[
+    str | None,
+    typer.Option(
+        "--rma", help="More criteria in the service's language, as '[weight$gt5000]'. Asks it."
+    ),
+]
+Live = Annotated[bool, typer.Option("--live", help="Ask the service even if there is a catalogue.")]
 Refresh = Annotated[
-    bool, typer.Option("--refresh", help="Ask the service even if the answer is in the cache.")
+    bool,
+    typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="As a JSON list of objects.", rich_help_panel=OUTPUT)
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="As CSV.", rich_help_panel=OUTPUT)]
+AsIds = Annotated[
+    bool,
+    typer.Option(
+        "--ids", help="The ids alone, one a line, for other commands.", rich_help_panel=OUTPUT
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Print so many at most.", rich_help_panel=OUTPUT),
+]
+
+Columns = dict[str, tuple[str, str]]  # heading: justification and field
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)
+
+
+def _columns(numbers: str, **names: str) -> Columns:
+    """Return columns by heading; those named in `numbers` are justified to the right."""
+    return {
+        heading.replace("_", " "): ("right" if heading in numbers.split() else "left", field)
+        for heading, field in names.items()
+    }
+
+
+# What fits 80 characters; --json and --csv hold everything.
+TABLES: dict[str, Columns] = {
+    "dataset": _columns(
+        "id",
+        id="id",
+        gene="genes",
+        plane="plane",
+        specimen="specimen",
+        age="age",
+        stain="treatments",
+        probe="probes",
+        product="products",
+    ),
+    "image": _columns(
+        "id data_set section width height tiers µm/px",
+        **{
+            "id": "id",
+            "data_set": "data_set_id",
+            "section": "section_number",
+            "width": "width",
+            "height": "height",
+            "tiers": "tier_count",
+            "µm/px": "resolution",
+            "failed": "failed",
+        },
+    ),
+    "gene": _columns(
+        "id Entrez data_sets",
+        gene="acronym",
+        name="name",
+        aliases="aliases",
+        organism="organism",
+        Entrez="entrez_id",
+        data_sets="data_sets",
+    ),
+    "specimen": _columns(
+        "id data_sets",
+        id="id",
+        name="name",
+        donor="donor",
+        age="age",
+        sex="sex",
+        strain="strain",
+        data_sets="data_sets",
+    ),
+    "structure": _columns(
+        "id parent graph",
+        id="id",
+        acronym="acronym",
+        name="name",
+        parent="parent_id",
+        graph="graph_id",
+        color="color",
+    ),
+}
+FAILED = _columns("", failed="failed")
 
 
 @app.command("dataset")
 @asks_service
 def search_dataset(
     session: "Session",
-    dataset_id: Annotated[
-        str | None, typer.Option("-i", "--id", "--dataset-id", help="Id of a data set.")
-    ] = None,
+    dataset_id: Annotated[LIST, typer.Option("-i", "--id", "--dataset-id", help="Its id.")] = None,
     gene: Gene = None,
     specimen: Specimen = None,
-    plane: Annotated[
-        str | None,
-        typer.Option(
-            "-p", "--plane", "--plane-of-section", help="Plane of section: coronal, sagittal …"
-        ),
-    ] = None,
+    plane: Plane = None,
+    product: Product = None,
+    age: Age = None,
+    sex: Sex = None,
+    strain: Strain = None,
+    orientation: Orientation = None,
+    treatment: Treatment = None,
+    space: Space = None,
+    min_sections: MinSections = None,
+    max_sections: MaxSections = None,
+    resolution: Resolution = None,
+    organism: Organism = None,
+    failed: Failed = False,
+    rma: Rma = None,
+    live: Live = False,
     refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+    limit: Limit = None,
 ) -> None:
     """Find section data sets."""
-    from atldld.find import search_datasets
-    from atldld.spaces import PlaneOfSection
-
-    rows = search_datasets(
+    _search(
         session,
-        dataset_id=dataset_id,
+        "dataset",
+        (as_json, as_csv, as_ids, limit),
+        id=dataset_id,
         gene=gene,
         specimen=specimen,
         plane=plane,
+        product=product,
+        age=age,
+        sex=sex,
+        strain=strain,
+        orientation=orientation,
+        treatment=treatment,
+        space=space,
+        min_sections=min_sections,
+        max_sections=max_sections,
+        resolution=resolution,
+        organism=organism,
+        failed=failed,
+        rma=rma,
+        live=live,
         refresh=refresh,
     )
-    _check_found(rows, "section data set")
-    table(
-        {"id": "right", "gene": "left", "plane": "left", "specimen": "left", "failed": "left"},
-        [
-            [
-                str(row.get("id")),
-                ", ".join(str(g.get("acronym")) for g in row.get("genes") or () if g) or "–",
-                str(
-                    (row.get("plane_of_section") or {}).get("name")
-                    or PlaneOfSection.name_of(row.get("plane_of_section_id"))
-                ),
-                str((row.get("specimen") or {}).get("name") or "–"),
-                "yes" if row.get("failed") else "no",
-            ]
-            for row in rows
-        ],
-    )
-    say(_count(len(rows), "section data set"))
 
 
 @app.command("image")
 @asks_service
 def search_image(
     session: "Session",
-    image_id: Annotated[
-        str | None, typer.Option("-i", "--id", "--image-id", help="Id of an image.")
-    ] = None,
-    dataset_id: Annotated[
-        str | None, typer.Option("-d", "--dataset", help="Id of its data set.")
-    ] = None,
+    image_id: Annotated[LIST, typer.Option("-i", "--id", "--image-id", help="Its id.")] = None,
+    dataset_id: Annotated[LIST, typer.Option("-d", "--dataset", help="Id of its data set.")] = None,
     gene: Gene = None,
     specimen: Specimen = None,
+    plane: Plane = None,
+    product: Product = None,
+    age: Age = None,
+    treatment: Treatment = None,
+    failed: Failed = False,
+    rma: Rma = None,
+    live: Live = False,
     refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+    limit: Limit = None,
 ) -> None:
     """Find section images."""
-    from atldld.find import search_images
-
-    rows = search_images(
+    _search(
         session,
-        image_id=image_id,
-        dataset_id=dataset_id,
+        "image",
+        (as_json, as_csv, as_ids, limit),
+        id=image_id,
+        dataset=dataset_id,
         gene=gene,
         specimen=specimen,
+        plane=plane,
+        product=product,
+        age=age,
+        treatment=treatment,
+        failed=failed,
+        rma=rma,
+        live=live,
         refresh=refresh,
     )
-    _check_found(rows, "section image")
-    table(
-        dict.fromkeys(("id", "data set", "section", "width", "height", "tiers"), "right")
-        | {"failed": "left"},
-        [
-            [
-                *(
-                    str(row.get(name))
-                    for name in (
-                        "id",
-                        "data_set_id",
-                        "section_number",
-                        "width",
-                        "height",
-                        "tier_count",
-                    )
-                ),
-                "yes" if row.get("failed") else "no",
-            ]
-            for row in rows
-        ],
+
+
+@app.command("gene")
+@asks_service
+def search_gene(
+    session: "Session",
+    name: Name = None,
+    organism: Organism = None,
+    rma: Rma = None,
+    live: Live = False,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+    limit: Limit = None,
+) -> None:
+    """Find genes by acronym, name, synonym, Entrez or Ensembl id."""
+    _search(
+        session,
+        "gene",
+        (as_json, as_csv, as_ids, limit),
+        name=name,
+        organism=organism,
+        rma=rma,
+        live=live,
+        refresh=refresh,
     )
-    say(_count(len(rows), "section image"))
 
 
-def _check_found(rows: list[dict[str, Any]], what: str) -> None:
-    if not rows:
+@app.command("specimen")
+@asks_service
+def search_specimen(
+    session: "Session",
+    name: Name = None,
+    age: Age = None,
+    sex: Sex = None,
+    strain: Strain = None,
+    rma: Rma = None,
+    live: Live = False,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+    limit: Limit = None,
+) -> None:
+    """Find specimens by name or id, and by their donors."""
+    _search(
+        session,
+        "specimen",
+        (as_json, as_csv, as_ids, limit),
+        name=name,
+        age=age,
+        sex=sex,
+        strain=strain,
+        rma=rma,
+        live=live,
+        refresh=refresh,
+    )
+
+
+@app.command("structure")
+@asks_service
+def search_structure(
+    session: "Session",
+    name: Name = None,
+    graph: Annotated[
+        LIST, typer.Option("--graph", help="Ontology; 1 is the adult mouse's.")
+    ] = None,
+    rma: Rma = None,
+    live: Live = False,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+    limit: Limit = None,
+) -> None:
+    """Find structures of the brain by acronym, name or id."""
+    _search(
+        session,
+        "structure",
+        (as_json, as_csv, as_ids, limit),
+        name=name,
+        graph=graph,
+        rma=rma,
+        live=live,
+        refresh=refresh,
+    )
+
+
+@app.command("neighbours")
+@asks_service
+def search_neighbours(
+    session: "Session",
+    dataset_id: DatasetId,
+    failed: Failed = False,
+    live: Live = False,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    as_ids: AsIds = False,
+) -> None:
+    """Find the other data sets of the same specimen: interleaved genes, Nissl stains."""
+    from atldld.find import neighbours
+
+    own, others, source = neighbours(
+        dataset_id,
+        failed=failed,
+        images=not as_ids,
+        live=live,
+        refresh=refresh,
+        session=session,
+    )
+    form = _form(as_json, as_csv, as_ids)
+    if not others:
+        say(f"From {source}.")
         raise NotFoundError(
-            f"No {what} meets these conditions.",
-            hint="Acronyms and names are compared exactly, capitals included.",
+            f"Specimen {own.data_set.specimen} has no other data set"
+            + ("." if failed else " that passed the quality control (--failed shows the others)."),
+            dataset_id=own.data_set.id,
+        )
+    records = [{**one.to_record(), "offset": one.offset(own)} for one in others]
+    if form == "ids":
+        _print_ids([one.data_set.id for one in others])
+    elif form:
+        _print_records(records, form)
+    else:
+        table(
+            {"id": "right"}
+            | dict.fromkeys(("gene", "stain", "sections", "beside those of this set"), "left"),
+            [
+                [
+                    str(one.data_set.id),
+                    _text(one.data_set.genes),
+                    _text(one.data_set.treatments),
+                    _series(one),
+                    _beside(one.offset(own), one.data_set.thickness),
+                ]
+                for one in others
+            ],
+        )
+    mine = own.data_set
+    say(
+        f"Data set {mine.id} ({_text(mine.genes or mine.treatments)}, {mine.plane}) of specimen "
+        f"{mine.specimen}: sections {_series(own)}."
+    )
+    say(f"From {source}.")
+
+
+def _series(one: "Neighbour") -> str:
+    if not one.numbers:
+        return "unknown"
+    every = f", every {one.step}." if one.step else ""
+    return f"{one.numbers[0]}–{one.numbers[-1]}{every} ({len(one.numbers)})"
+
+
+def _beside(offset: int | None, thickness: float | None) -> str:
+    if offset is None:
+        return "–"
+    if offset == 0:
+        return "the same numbers"
+    away = f" ({offset * thickness:+.0f} µm)" if thickness else ""
+    return f"{offset:+d}{away}"
+
+
+def _search(
+    session: "Session",
+    kind: "Kind",
+    output: tuple[bool, bool, bool, int | None],
+    **filters: Any,
+) -> None:
+    from atldld.find import search
+
+    *forms, limit = output
+    form = _form(*forms)
+    found = search(kind, session=session, **filters)
+    rows = list(found)
+    shown = rows[:limit]
+    for remark in found.remarks:
+        say(remark)
+    if not rows:
+        say(f"From {found.source}.")
+        raise NotFoundError(
+            str(found.explanation),
+            hint="--failed shows what failed." if found.hidden else None,
+        )
+    if form == "ids":
+        _print_ids([row.id for row in shown])
+    elif form:
+        _print_records(found.to_records()[:limit], form)
+    else:
+        columns = TABLES[kind]
+        if kind == "dataset" and filters["failed"]:
+            columns = columns | FAILED
+        table(
+            {heading: justify for heading, (justify, _) in columns.items()},
+            [[_text(getattr(row, field)) for _, field in columns.values()] for row in shown],
+        )
+    _say_count(found, len(shown))
+    say(f"From {found.source}.")
+
+
+def _form(as_json: bool, as_csv: bool, as_ids: bool) -> str | None:
+    forms = [name for name, on in (("json", as_json), ("csv", as_csv), ("ids", as_ids)) if on]
+    if len(forms) > 1:
+        raise InvalidInputError(f"Choose one of --{' and --'.join(forms)}.")
+    return forms[0] if forms else None
+
+
+def _print_ids(ids: Sequence[int]) -> None:
+    if ids:
+        typer.echo("\n".join(map(str, ids)))
+
+
+def _print_records(records: list[dict[str, Any]], form: str) -> None:
+    if form == "json":
+        typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(records[0])
+    for record in records:
+        writer.writerow(
+            "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            for value in record.values()
         )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _say_count(found: "Search", shown: int) -> None:
+    what = {"dataset": "section data set", "image": "section image"}.get(found.kind, found.kind)
+    number = len(found)
+    text = f"{number} {what}{'' if number == 1 else 's'}"
+    if shown < number:
+        text += f", of which the first {shown} {'is' if shown == 1 else 'are'} shown"
+    if found.hidden:
+        text += f"; {found.hidden} more failed the quality control (--failed shows them)"
+    say(text)

@@ -1,6 +1,5 @@
 """`atldld volume`: the sections of data sets in one grid of voxels."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -56,12 +55,13 @@ def volume(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Lay every section, in its own plane, into one grid of voxels."""
-    from atldld.export import write_volume
+    from atldld.export import beside, write_volume
+    from atldld.export.common import check_new
     from atldld.sections import open_dataset
     from atldld.volumes import build_volume, check_options
 
     # everything that can be said before the service is asked
-    _check_output(output, force=force)
+    check_new((output, beside(output)), force=force)
     check_options(resolution, channel, fill, thickness)
     datasets = [
         open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
@@ -90,24 +90,3 @@ def volume(
     if missing := sum(len(one["failed"]) for one in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
         raise typer.Exit(1)
-
-
-def _check_output(path: Path, *, force: bool) -> None:
-    """Refuse a file that could not be written in the end."""
-    from atldld.errors import OutputError
-    from atldld.export import beside
-
-    for file in (path, beside(path)):
-        if file.exists() and not force:
-            raise OutputError(
-                f"{file} is there already.", hint="Choose another name, or replace it with --force."
-            )
-    nearest = path.parent
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{path} cannot be written: {nearest} is "
-            + ("read-only." if nearest.is_dir() else "a file."),
-            hint="Choose another folder.",
-        )

@@ -12,7 +12,7 @@ from atldld.export.quicknii import (
     write_quicknii,
 )
 from atldld.export.tiff import write_section
-from atldld.export.volume import beside, known_extensions, write_volume
+from atldld.export.volume import beside, known_extensions, write_grid, write_volume
 
 __all__ = [
     "FIELD_EXTENSIONS",
@@ -24,6 +24,7 @@ __all__ = [
     "known_extensions",
     "read_alignment",
     "write_field",
+    "write_grid",
     "write_quicknii",
     "write_section",
     "write_volume",

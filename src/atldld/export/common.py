@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 
-__all__ = ["as_json", "ending_of", "need", "whole_file", "whole_folder"]
+__all__ = ["as_json", "check_new", "ending_of", "need", "whole_file", "whole_folder"]
 
 # What a folder must hold for a Zarr store to be written over it: nobody's folder of other things
 # is deleted for having an unlucky name.
@@ -74,6 +74,37 @@ def ending_of(path: Path, endings: Sequence[str], what: str) -> str:
             hint=f"Use one of {', '.join(sorted(endings))}.",
         )
     return max(fitting, key=len)
+
+
+def check_new(paths: Iterable[Path], *, force: bool) -> None:
+    """Refuse files that could not be written in the end, before work on them begins.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+        What will be written.
+    force : bool
+        Whether what is there may be replaced.
+
+    Raises
+    ------
+    OutputError
+        One is there already, or its folder cannot be written.
+    """
+    for path in paths:
+        if path.exists() and not force:
+            raise OutputError(
+                f"{path} is there already.", hint="Choose another name, or replace it with --force."
+            )
+        nearest = path.parent
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise OutputError(
+                f"{path} cannot be written: {nearest} is "
+                + ("read-only." if nearest.is_dir() else "a file."),
+                hint="Choose another folder.",
+            )
 
 
 @contextmanager

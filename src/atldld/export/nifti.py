@@ -27,13 +27,15 @@ __all__ = ["affine_of", "write"]
 _ALIGNED = 2
 
 
-def affine_of(resolution: float) -> NDArray[np.float64]:
+def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float64]:
     """Return the matrix from voxel indices (p, i, r) to the NIfTI world in mm.
 
     Parameters
     ----------
     resolution : float
         Side of a voxel, in µm.
+    first : float, optional
+        Where the centre of the first voxel of each axis is, in µm; half a voxel by default.
 
     Returns
     -------
@@ -43,7 +45,8 @@ def affine_of(resolution: float) -> NDArray[np.float64]:
     step = resolution / 1000
     affine = np.zeros((4, 4))
     affine[0, 2], affine[1, 0], affine[2, 1] = step, -step, -step
-    affine[:3, 3] = step / 2, -step / 2, -step / 2  # index 0 is the centre of the first voxel
+    start = step / 2 if first is None else first / 1000  # index 0 is a voxel's centre
+    affine[:3, 3] = start, -start, -start
     affine[3, 3] = 1
     return affine
 
@@ -55,7 +58,7 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
     if voxels.rgb:
         rgb24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
         data = np.ascontiguousarray(data).view(rgb24)[..., 0]
-    affine = affine_of(voxels.resolution)
+    affine = affine_of(voxels.resolution, voxels.first_centre)
     image = nibabel.Nifti1Image(data, affine)
     image.set_qform(affine, _ALIGNED)
     image.set_sform(affine, _ALIGNED)

@@ -43,7 +43,8 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
     header = {
         "space": "left-posterior-superior",
         "space directions": directions,
-        "space origin": _LPS_OF_PIR.sum(axis=0) * step / 2,  # the centre of the first voxel
+        # the centre of the first voxel
+        "space origin": _LPS_OF_PIR.sum(axis=0) * voxels.first_centre / 1000,
         "space units": ["mm"] * 3,
         "kinds": kinds,
         "content": voxels.title,

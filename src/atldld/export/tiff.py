@@ -34,13 +34,13 @@ def _sizes(step: float) -> dict[str, Any]:
     }
 
 
-def _planes(step: float, depths: list[float]) -> dict[str, Any]:
+def _planes(first: float, depths: list[float]) -> dict[str, Any]:
     """Say where the first pixel's centre of each plane lies."""
     count = len(depths)
     return {
-        "PositionX": [step / 2] * count,
+        "PositionX": [first] * count,
         "PositionXUnit": [_UNIT] * count,
-        "PositionY": [step / 2] * count,
+        "PositionY": [first] * count,
         "PositionYUnit": [_UNIT] * count,
         "PositionZ": depths,
         "PositionZUnit": [_UNIT] * count,
@@ -64,7 +64,10 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
         **_sizes(step),
         "PhysicalSizeZ": step,
         "PhysicalSizeZUnit": _UNIT,
-        "Plane": _planes(step, [(k + 0.5) * step for k in range(voxels.data.shape[0])]),
+        "Plane": _planes(
+            voxels.first_centre,
+            [voxels.first_centre + k * step for k in range(voxels.data.shape[0])],
+        ),
     }
     with whole_file(path, ending) as temporary:
         tifffile.imwrite(
@@ -142,7 +145,7 @@ def write_section(registered: RegisteredSection, path: str | Path) -> Path:
                     "Name": f"{section.id} {name}",
                     "Description": as_json(about),
                     **_sizes(step),
-                    "Plane": _planes(step, [depth]),
+                    "Plane": _planes(step / 2, [depth]),
                 },
                 **_tags(step),
             )

@@ -15,9 +15,10 @@ from atldld.export.common import as_json, ending_of, whole_file
 from atldld.spaces import AXES
 
 if TYPE_CHECKING:
+    from atldld.grids import ExpressionGrid
     from atldld.volumes import Volume
 
-__all__ = ["Voxels", "beside", "known_extensions", "write_volume"]
+__all__ = ["Voxels", "beside", "known_extensions", "write_grid", "write_volume"]
 
 FRAME = (
     "reference space (p, i, r) = (posterior, inferior, right), um from the "
@@ -34,17 +35,25 @@ class Voxels:
     data : numpy.ndarray, shape (P, I, R) or (P, I, R, 3)
         float32 or uint8; RGB is uint8.
     resolution : float
-        Side of a voxel, in µm; voxel k's centre is at (k + ½) · resolution.
+        Side of a voxel, in µm; voxel k's centre is at `first_centre` + k · resolution.
     name : str
         What it shows, such as ``"expression"``.
     provenance : dict
         Where it comes from; can be written as JSON.
+    first : float, optional
+        Where the centre of the first voxel of each axis is, in µm, if not at ½ · resolution.
     """
 
     data: NDArray[Any]
     resolution: float
     name: str
     provenance: dict[str, Any]
+    first: float | None = None
+
+    @property
+    def first_centre(self) -> float:
+        """Where the centre of the first voxel of each axis is, in µm."""
+        return self.resolution / 2 if self.first is None else self.first
 
     @property
     def rgb(self) -> bool:
@@ -56,7 +65,8 @@ class Voxels:
         """One line that says what it is."""
         ids = self.provenance.get("dataset_ids", ())
         sets = f"data set{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
-        return f"{self.name} of section {sets}, {self.resolution:g} um"
+        of = f" of section {sets}" if ids else ""
+        return f"{self.name}{of}, {self.resolution:g} um"
 
 
 def _write_nifti(voxels: Voxels, path: Path, ending: str) -> list[Path]:
@@ -178,6 +188,55 @@ def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) ->
         weights = np.asarray(volume.coverage, dtype=np.float32)
         written += writer(_voxels(volume, weights, "coverage"), beside(path), ending)
     return written
+
+
+def write_grid(grid: ExpressionGrid, path: str | Path, kind: str = "energy") -> Path:
+    """Write an expression grid; the endings and the frame are those of `write_volume`.
+
+    Its voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
+    origin says so: both lie right over each other in any viewer.
+
+    Parameters
+    ----------
+    grid : ExpressionGrid
+        The grid.
+    path : str or pathlib.Path
+        The file; its parent is made if need be.
+    kind : {"energy", "density", "intensity"}
+        What is written: float32, NaN where there are no data.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing, or the grid does not hold that kind.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    ending = ending_of(path, known_extensions(), "volumes")
+    from atldld import __version__
+    from atldld.output import CITATION
+
+    provenance = {
+        "atldld_version": __version__,
+        "shows": kind,
+        "dataset_ids": [] if grid.dataset_id is None else [grid.dataset_id],
+        "synthetic": grid.synthetic,
+        "source": grid.source,
+        "resolution_um": grid.resolution,
+        "axes": list(AXES),
+        "voxel_centre": "k * resolution_um along each axis",
+        "no_data": "NaN",
+        "frame": FRAME,
+        "citation": CITATION.format(dataset_id=grid.dataset_id),
+    }
+    voxels = Voxels(grid[kind], grid.resolution, f"grid of {kind}", provenance, first=0.0)
+    return _WRITERS[ending](voxels, path, ending)[0]
 
 
 def _voxels(volume: Volume, data: NDArray[Any], name: str) -> Voxels:

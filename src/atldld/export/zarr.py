@@ -74,7 +74,9 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
         data, size = voxels.data, voxels.resolution
         datasets: list[dict[str, Any]] = []
         while True:
-            datasets.append(_write_level(group, str(len(datasets)), data, size))
+            # the first voxel of a level is the average of the first ones before it
+            first = voxels.first_centre + (size - voxels.resolution) / 2
+            datasets.append(_write_level(group, str(len(datasets)), data, size, first))
             if max(data.shape[:3]) <= _SMALLEST:
                 break
             data, size = halve(data), size * 2
@@ -99,7 +101,9 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
     return [path]
 
 
-def _write_level(group: Any, name: str, data: NDArray[Any], size: float) -> dict[str, Any]:
+def _write_level(
+    group: Any, name: str, data: NDArray[Any], size: float, first: float
+) -> dict[str, Any]:
     colours = data.ndim == 4
     chunk = _CHUNK.get(data.dtype.itemsize, 64)
     shape = (3, *data.shape[:3]) if colours else data.shape
@@ -124,7 +128,7 @@ def _write_level(group: Any, name: str, data: NDArray[Any], size: float) -> dict
         "path": name,
         "coordinateTransformations": [
             {"type": "scale", "scale": [*extra, *[float(size)] * 3]},
-            {"type": "translation", "translation": [*shift, *[float(size) / 2] * 3]},
+            {"type": "translation", "translation": [*shift, *[float(first)] * 3]},
         ],
     }
 
@@ -145,8 +149,8 @@ def _axes(voxels: Voxels) -> list[dict[str, Any]]:
 def _channels(voxels: Voxels) -> list[dict[str, Any]]:
     """Say how a viewer should show the channels, so that RGB looks as it was stained."""
     top = 255.0 if voxels.data.dtype == np.uint8 else 1.0
-    if voxels.name == "coverage":
-        top = float(max(voxels.data.max(initial=0), 1))
+    if voxels.name == "coverage" or voxels.first is not None:
+        top = float(max(np.nanmax(voxels.data, initial=0), 1))
     window = {"start": 0.0, "min": 0.0, "end": top, "max": top}
     colours = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
     if not voxels.rgb:

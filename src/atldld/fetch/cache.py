@@ -10,7 +10,11 @@ Layout::
         images/<id // 1000>/<id>/<d>-expression.jpg
         images/<id // 1000>/<id>/<same>.jpg.json what was checked: size, bytes, SHA-256, source
         queries/<sha256>.json                    answers to other queries, and when
-        files/…                                  other files, by the path of their address
+        files/…                                  other files (atlases, grids, plates), by the path
+                                                 of their address
+        files/….json                             what was checked: bytes, SHA-256, source
+        unpacked/….npy                           arrays of volumes in files/, ready to be mapped;
+                                                 made anew when needed
         locks/<nn>.lock                          one process at a time fetches an image
 
 Everything is written to a temporary file in the same folder and moved, so a file under its final
@@ -26,6 +30,7 @@ import platform
 import re
 import secrets
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -37,6 +42,7 @@ from atldld.errors import CacheError
 
 __all__ = [
     "Cache",
+    "CachedFile",
     "CachedImage",
     "companion_of",
     "read_json",
@@ -51,6 +57,7 @@ LOCKS = 256
 LEFT_OVER_AFTER = 86_400.0  # seconds, where nobody can tell whether the writer still runs
 
 _HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TEMPORARY = re.compile(r"\.(?P<pid>\d{1,10})@(?P<host>\w+)-[0-9a-f]{8}\.part.*")
 
 
@@ -84,6 +91,31 @@ class CachedImage:
     url: str
     fetched: str
     dataset_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A verified file of another kind on disk: a volume, a grid, a plate.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    bytes : int
+        Its length.
+    sha256 : str
+        Its hash, in hexadecimal.
+    url : str
+        Where it came from.
+    fetched : str
+        When, in UTC (ISO 8601).
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    url: str
+    fetched: str
 
 
 class Cache:
@@ -180,6 +212,51 @@ class Cache:
 
             yield file, temporary, keep
 
+    def file_path(self, name: str) -> Path:
+        """Return where another file is, or would be.
+
+        Parameters
+        ----------
+        name : str
+            The path of its address, such as ``"grid_data/download/69289763.zip"``.
+        """
+        parts = name.strip("/").split("/")
+        if not all(_PART.fullmatch(part) for part in parts):
+            raise CacheError(f"{name!r} is no name of a file in the cache.")
+        return self.root.joinpath("files", *parts)
+
+    def find_file(self, name: str) -> CachedFile | None:
+        """Return another file that was verified, or `None`; see `file_path`."""
+        path = self.file_path(name)
+        try:
+            file = CachedFile(path=path, **read_json(companion_of(path)))
+            return file if path.stat().st_size == file.bytes else None
+        except (TypeError, OSError):
+            return None
+
+    @contextmanager
+    def new_file(self, name: str) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedFile]]]:
+        """Give an open temporary file, its path, and the function that makes it count.
+
+        As `new_image`; the function takes ``url`` and optionally ``fetched``, and hashes the
+        file itself.
+        """
+        final = self.file_path(name)
+        with self._locked(zlib.crc32(name.encode())), self._writing(final) as (file, temporary):
+
+            def keep(*, url: str, fetched: str | None = None) -> CachedFile:
+                file.flush()
+                file.close()
+                size, digest = temporary.stat().st_size, sha256_of(temporary)
+                kept = CachedFile(final, size, digest, url, fetched or _now())
+                companion_of(final).unlink(missing_ok=True)
+                os.replace(temporary, final)
+                known = {k: v for k, v in asdict(kept).items() if k != "path"}
+                self.write_json(companion_of(final), known)
+                return kept
+
+            yield file, temporary, keep
+
     def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
         return read_json(self.root / kind / f"{name}.json") or None
@@ -206,12 +283,12 @@ class Cache:
             os.replace(temporary, path)
 
     @contextmanager
-    def _locked(self, image_id: int) -> Iterator[None]:
-        """Keep others from writing the same image; the system frees it when a process dies."""
+    def _locked(self, number: int) -> Iterator[None]:
+        """Keep others from writing the same file; the system frees it when a process dies."""
         import filelock
 
         self.check_version()
-        path = self.root / "locks" / f"{image_id % LOCKS:02x}.lock"
+        path = self.root / "locks" / f"{number % LOCKS:02x}.lock"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(path)

@@ -1,12 +1,18 @@
-"""The one HTTP client: pooled connections, time limits, retries, a bounded number in flight.
+"""The one HTTP client: kept connections, time limits, retries, a bounded number in flight.
 
 A request is finished only when its bytes have been read *and checked*; a body that fails the
 check is asked for again like a broken connection. So a passing fault of any kind ends in the same
 bytes as no fault.
+
+Connections are kept from one request to the next, as a round trip to the service takes longer than
+most answers. A server or proxy that sends an answer twice would then be read as answering the next
+question with the last answer; so one that equals the last on its connection, byte for byte, but
+was asked for by another address, is asked for again on a new connection (decision 8).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -15,6 +21,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from atldld.errors import (
@@ -27,6 +34,8 @@ from atldld.errors import (
 )
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
     import tenacity
 
@@ -102,7 +111,7 @@ class Client:
         self.requests_sent = 0
         self._failed_in_a_row = 0
         self._transport = transport
-        self._http: httpx.Client | None = None
+        self._lines: list[_Line] = []  # those that no request uses, the last used at the end
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self.limits.in_flight)
         self._closed = threading.Event()
@@ -125,7 +134,15 @@ class Client:
         """
         return self._persist(lambda: self._json_once(url))
 
-    def download(self, url: str, file: BinaryIO, check: Callable[[], T]) -> T:
+    def download(
+        self,
+        url: str,
+        file: BinaryIO,
+        check: Callable[[], T],
+        *,
+        largest: int | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> T:
         """Write a body into a file and check it; try again from the start when the check fails.
 
         Parameters
@@ -137,55 +154,81 @@ class Client:
         check : callable
             Called when the body is written; what it returns is returned. It raises a
             `~atldld.errors.ServiceError` when the bytes are no good.
+        largest : int, optional
+            Bytes after which the answer is refused; that of images by default.
+        progress : callable, optional
+            Takes the bytes that have arrived, and how many were announced, if any.
 
         Raises
         ------
         ServiceError
             No body that passes the check could be had.
         """
-        return self._persist(lambda: self._download_once(url, file, check))
+        limit = self.limits.largest_image if largest is None else largest
+        return self._persist(lambda: self._download_once(url, file, check, limit, progress))
 
     def close(self) -> None:
         """Close the connections, and end waits between tries."""
         self._closed.set()
         with self._lock:
-            if self._http is not None:
-                self._http.close()
-                self._http = None
+            for line in self._lines:
+                line.drop()
+            self._lines.clear()
+        if self._transport is not None:
+            self._transport.close()
 
     def _json_once(self, url: str) -> dict[str, Any]:
-        with self._open(url) as response:
-            body = b"".join(self._body(response, url, self.limits.largest_json))
-            status = response.status_code
-        # An error's body is read before its status counts: it may say more than the number.
-        try:
-            envelope = json.loads(body)
-        except (ValueError, RecursionError):
-            envelope = None
-        if isinstance(envelope, dict) and envelope.get("success") is False:
-            rma_error = RMAError(
-                f"The service refused the query: {envelope.get('msg')!s:.500}", url=url
-            )
-            rma_error.retry_after = _retry_after(response)
-            raise rma_error
-        _raise_for_status(response, url)
-        if not isinstance(envelope, dict) or "msg" not in envelope:
-            raise AnswerError(
-                f"The service answered with status {status}, but not with its JSON: {body[:60]!r}…",
-                url=url,
-                hint="It may be down for maintenance; try again later.",
-            )
-        return envelope
+        body = bytearray()
 
-    def _download_once(self, url: str, file: BinaryIO, check: Callable[[], T]) -> T:
-        file.seek(0)
-        file.truncate()
-        with self._open(url) as response:
+        def read(_: httpx.Response, chunks: Iterator[bytes]) -> None:
+            body.clear()
+            for chunk in chunks:
+                body.extend(chunk)
+
+        def accept(response: httpx.Response) -> dict[str, Any]:
+            # An error's body is read before its status counts: it may say more than the number.
+            try:
+                envelope = json.loads(body)
+            except (ValueError, RecursionError):
+                envelope = None
+            if isinstance(envelope, dict) and envelope.get("success") is False:
+                rma_error = RMAError(
+                    f"The service refused the query: {envelope.get('msg')!s:.500}", url=url
+                )
+                rma_error.retry_after = _retry_after(response)
+                raise rma_error
             _raise_for_status(response, url)
-            for chunk in self._body(response, url, self.limits.largest_image):
+            if not isinstance(envelope, dict) or "msg" not in envelope:
+                raise AnswerError(
+                    f"The service answered with status {response.status_code}, but not with its "
+                    f"JSON: {bytes(body[:60])!r}…",
+                    url=url,
+                    hint="It may be down for maintenance; try again later.",
+                )
+            return envelope
+
+        return self._ask(url, self.limits.largest_json, read, accept)
+
+    def _download_once(
+        self,
+        url: str,
+        file: BinaryIO,
+        check: Callable[[], T],
+        largest: int,
+        progress: Callable[[int, int | None], None] | None,
+    ) -> T:
+        def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            _raise_for_status(response, url)
+            file.seek(0)
+            file.truncate()
+            for chunk in chunks:
                 file.write(chunk)
-        file.flush()
-        return check()
+
+        def accept(_: httpx.Response) -> T:
+            file.flush()
+            return check()
+
+        return self._ask(url, largest, read, accept, progress)
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         import tenacity
@@ -230,35 +273,95 @@ class Client:
         """Wait between tries, but not once the client is closed."""
         self._closed.wait(seconds)
 
-    @contextmanager
-    def _open(self, url: str) -> Iterator[httpx.Response]:
-        """Send a GET in a free slot and translate what the HTTP library raises."""
+    def _ask(
+        self,
+        url: str,
+        largest: int,
+        read: Callable[[httpx.Response, Iterator[bytes]], None],
+        accept: Callable[[httpx.Response], T],
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> T:
+        """Send a GET in a free slot, read its answer and return what `accept` makes of it.
+
+        `read` takes the body in chunks. It is called a second time, with the answer on a new
+        connection, where the first may be a late copy of the answer before. What `accept` refuses
+        costs the connection too: nobody knows what is still to come on it.
+        """
+        with self._slots, self._line() as line:
+            response, digest = self._ask_on(line, url, largest, read, progress)
+            if line.has_seen(url, digest):
+                line.drop()
+                response, digest = self._ask_on(line, url, largest, read, progress)
+            line.remember(url, digest)
+            return accept(response)
+
+    def _ask_on(
+        self,
+        line: _Line,
+        url: str,
+        largest: int,
+        read: Callable[[httpx.Response, Iterator[bytes]], None],
+        progress: Callable[[int, int | None], None] | None,
+    ) -> tuple[httpx.Response, bytes]:
+        """Send a GET, return its answer and the digest of its body; translate errors."""
         import httpx
 
-        with self._slots:
-            self.requests_sent += 1
-            guard = _HeadGuard(self.limits.read)
-            try:
-                with self._connected().stream(
-                    "GET", url, extensions={"trace": guard.trace}
-                ) as response:
-                    yield response
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                if isinstance(error, httpx.TimeoutException) or guard.expired:
-                    raise ServiceTimeoutError(
-                        f"The service did not answer within {self.limits.read:g} s.",
-                        url=url,
-                        hint="Try again later; what has arrived is kept.",
-                    ) from None
-                raise NetworkError(
-                    f"The request failed: {error or type(error).__name__}.",
-                    url=url,
-                    hint="Check the network and the address; what has arrived is kept.",
-                ) from None
-            finally:
-                guard.cancel()
+        self.requests_sent += 1
+        guard = _HeadGuard(self.limits.read, line)
+        digest = hashlib.sha256()
 
-    def _body(self, response: httpx.Response, url: str, largest: int) -> Iterator[bytes]:
+        def chunks(response: httpx.Response) -> Iterator[bytes]:
+            for chunk in self._body(response, url, largest, progress):
+                digest.update(chunk)
+                yield chunk
+
+        try:
+            with line.http().stream("GET", url, extensions={"trace": guard.trace}) as response:
+                read(response, chunks(response))
+                return response, digest.digest()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if isinstance(error, httpx.TimeoutException) or guard.expired:
+                raise ServiceTimeoutError(
+                    f"The service did not answer within {self.limits.read:g} s.",
+                    url=url,
+                    hint="Try again later; what has arrived is kept.",
+                ) from None
+            raise NetworkError(
+                f"The request failed: {error or type(error).__name__}.",
+                url=url,
+                hint="Check the network and the address; what has arrived is kept.",
+            ) from None
+        finally:
+            guard.cancel()
+
+    @contextmanager
+    def _line(self) -> Iterator[_Line]:
+        """Give a connection that nobody else uses; it is kept if all goes well."""
+        with self._lock:
+            if self._closed.is_set():
+                raise NetworkError("The client has been closed.", url=self.base_url)
+            # the one that was used last: the network has learnt most of it
+            line = self._lines.pop() if self._lines else _Line(self._connected)
+        try:
+            yield line
+        except BaseException:
+            # Whatever is still to come on it is not the answer to the next question.
+            line.drop()
+            raise
+        finally:
+            with self._lock:
+                if self._closed.is_set():
+                    line.drop()
+                else:
+                    self._lines.append(line)
+
+    def _body(
+        self,
+        response: httpx.Response,
+        url: str,
+        largest: int,
+        progress: Callable[[int, int | None], None] | None,
+    ) -> Iterator[bytes]:
         if response.headers.get("content-encoding", "identity") != "identity":
             # Not asked for; and a small compressed answer may unpack to any size.
             raise AnswerError("The service sent a compressed answer, unasked.", url=url)
@@ -282,35 +385,84 @@ class Client:
                     url=url,
                     hint="Try again later; what has arrived is kept.",
                 )
+            if progress:
+                progress(received, int(announced) if announced.isdigit() else None)
             yield chunk
 
     def _connected(self) -> httpx.Client:
+        """Return a new HTTP client, for one connection."""
         import httpx
 
         from atldld import __version__
 
-        if self._closed.is_set():
-            raise NetworkError("The client has been closed.", url=self.base_url)
-        with self._lock:
-            if self._http is None:
-                limits = self.limits
-                self._http = httpx.Client(
-                    headers={
-                        "User-Agent": f"atldld/{__version__} (+{PROJECT_URL})",
-                        "Accept-Encoding": "identity",
-                    },
-                    timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),
-                    limits=httpx.Limits(
-                        max_connections=limits.in_flight,
-                        # A new connection for each request: an answer that a proxy sends
-                        # twice would otherwise be read as the answer to the next question.
-                        max_keepalive_connections=0,
-                    ),
-                    transport=self._transport,
-                )
-                # A client that is forgotten without being closed leaves no connection open.
-                weakref.finalize(self, self._http.close)
-            return self._http
+        limits = self.limits
+        return httpx.Client(
+            headers={
+                "User-Agent": f"atldld/{__version__} (+{PROJECT_URL})",
+                "Accept-Encoding": "identity",
+            },
+            timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+            transport=None if self._transport is None else _shared(self._transport),
+            verify=_certificates() if self.base_url.startswith("https") else True,
+        )
+
+
+def _shared(transport: httpx.BaseTransport) -> httpx.BaseTransport:
+    """Return a transport that stays open when one of the HTTP clients that use it is closed."""
+    import httpx
+
+    class Shared(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            return transport.handle_request(request)
+
+    return Shared()
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    """Return the trusted certificates: reading them takes longer than opening a connection."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+class _Line:
+    """One connection to the service, and what was answered on it last.
+
+    Parameters
+    ----------
+    make : callable
+        Returns an HTTP client of one connection.
+    """
+
+    def __init__(self, make: Callable[[], httpx.Client]) -> None:
+        self.socket: Any = None
+        self._make = make
+        self._http: httpx.Client | None = None
+        self._last: tuple[str, bytes] | None = None
+
+    def http(self) -> httpx.Client:
+        """Return the HTTP client."""
+        if self._http is None:
+            self._http = self._make()
+            # A client that is forgotten without being closed leaves no connection open.
+            weakref.finalize(self, self._http.close)
+        return self._http
+
+    def drop(self) -> None:
+        """Close the connection; the next request opens a new one."""
+        if self._http is not None:
+            self._http.close()
+        self._http = self._last = self.socket = None
+
+    def has_seen(self, url: str, digest: bytes) -> bool:
+        """Whether these bytes were the last answer on this connection, to another question."""
+        return self._last is not None and self._last[0] != url and self._last[1] == digest
+
+    def remember(self, url: str, digest: bytes) -> None:
+        """Note what was asked and answered last."""
+        self._last = url, digest
 
 
 class _HeadGuard:
@@ -320,16 +472,16 @@ class _HeadGuard:
     hold a request for hours.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, line: _Line) -> None:
         self.expired = False
+        self._line = line
         self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
-        self._socket: Any = None
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Follow the events of a request; see httpx's "trace" extension."""
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
-            self._socket = info["return_value"].get_extra_info("socket")
+            self._line.socket = info["return_value"].get_extra_info("socket")
         elif event == "http11.receive_response_headers.started":
             self._timer.start()
         elif event.startswith("http11.receive_response_headers."):
@@ -341,10 +493,10 @@ class _HeadGuard:
 
     def _expire(self) -> None:
         self.expired = True
-        if self._socket is not None:
+        if self._line.socket is not None:
             with suppress(OSError):
                 # of the plain socket: a TLS socket would first want to say good-bye
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._line.socket, socket.SHUT_RDWR)
 
 
 def _is_plain(error: BaseException | None) -> bool:

@@ -7,10 +7,11 @@ import dataclasses
 import hashlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from atldld.errors import (
@@ -27,16 +28,18 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.cache import Cache, CachedImage, read_json, sha256_of
+from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
 from atldld.fetch.client import Client, Limits
 from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
 from atldld.records import SectionDataSet, SectionImage
-from atldld.settings import API_URL, Settings
+from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Session", "cache_root", "check_downsample", "check_id", "default_session"]
+__all__ = ["Host", "Session", "cache_root", "check_downsample", "check_id", "default_session"]
+
+Host = Literal["api", "download"]
 
 DATASET_INCLUDES = ("genes", "specimen(donor(age))", "products", "treatments", "alignment3d")
 
@@ -63,6 +66,7 @@ class Session:
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings))
+        self.archive_cache = Cache(cache_root(self.settings, "download"))
         self.defects: list[ServiceWarning] = []
         self.client = Client(self.settings.api_url, limits=limits, transport=transport)
 
@@ -142,6 +146,28 @@ class Session:
             No usable answer could be had.
         """
         query = RMAParameters(model, criteria, include, order=order)
+        return list(self.answer(query, refresh=refresh)["rows"])
+
+    def answer(self, query: RMAParameters, *, refresh: bool = False) -> dict[str, Any]:
+        """Return every row of a query and when it was asked, from the cache if it was before.
+
+        Parameters
+        ----------
+        query : RMAParameters
+            Without a page.
+        refresh : bool
+            Ask the service even so.
+
+        Returns
+        -------
+        dict
+            ``"rows"``, and ``"fetched"``: when, in UTC (ISO 8601).
+
+        Raises
+        ------
+        OfflineError, ServiceError
+            See `query`.
+        """
         name = hashlib.sha256(query.text.encode()).hexdigest()
         known = None if refresh else self.cache.read_document("queries", name)
         if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
@@ -154,8 +180,9 @@ class Session:
             rows = fetch_all(self.rma, query, defects.append)
             known = _document({"query": query.text, "rows": rows}, defects)
             self.cache.write_document("queries", name, known)
+            known["fetched"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._report_kept(known)
-        return list(known["rows"])
+        return known
 
     def dataset_records(self, dataset_id: int | str, *, refresh: bool = False) -> dict[str, Any]:
         """Return a data set's record and those of all its images, as the service sends them.
@@ -366,6 +393,87 @@ class Session:
                 ) from None
             raise
 
+    def file_address(
+        self,
+        path: str,
+        *,
+        host: Host = "api",
+        params: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return the whole address of a file on one of the two hosts."""
+        base = self.settings.api_url if host == "api" else self.settings.download_url
+        # through the client, which knows how parameters are written
+        address = self.client.url("/" + path.lstrip("/"), params)
+        return base + address.removeprefix(self.client.base_url)
+
+    def find_file(self, name: str, *, host: Host = "api") -> CachedFile | None:
+        """Return a file of the cache, if it is there; see `file`."""
+        return (self.cache if host == "api" else self.archive_cache).find_file(name)
+
+    def file(
+        self,
+        path: str,
+        *,
+        check: Callable[[Path], object],
+        what: str,
+        remedy: str,
+        host: Host = "api",
+        params: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        largest: int | None = None,
+        refresh: bool = False,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> CachedFile:
+        """Return a verified file that is no section image, fetching it if need be.
+
+        Parameters
+        ----------
+        path : str
+            The path of its address, such as ``"grid_data/download/69289763"``.
+        check : callable
+            Takes the path of what has arrived, and raises a `~atldld.errors.ServiceError` if that
+            is not what was asked for; the file does not count then, and is asked for again.
+        what : str
+            What it is, as the beginning of a sentence in the singular.
+        remedy : str
+            What to do when it is not in the cache while working offline.
+        host : {"api", "download"}
+            The API, or the informatics archive. What each answers is kept apart from other
+            services' (`cache_root`).
+        params : mapping, optional
+            Parameters of the address.
+        name : str, optional
+            Under which path it is kept below ``files/``; that of the address by default, which
+            is not enough where parameters make another file of it.
+        largest : int, optional
+            Bytes after which the answer is refused.
+        refresh : bool
+            Fetch it even if it is in the cache.
+        progress : callable, optional
+            Takes the bytes that have arrived, and how many were announced, if any.
+
+        Raises
+        ------
+        OfflineError, ServiceError, CacheError
+            It is not in the cache, and cannot be fetched or kept.
+        """
+        cache = self.cache if host == "api" else self.archive_cache
+        kept = name or path.strip("/")
+        known = None if refresh else cache.find_file(kept)
+        if known is not None:
+            return known
+        url = self.file_address(path, host=host, params=params)
+        if self.settings.offline:
+            raise OfflineError(f"{what} is not in the cache at {cache.root}.", url=url, hint=remedy)
+        with cache.new_file(kept) as (file, temporary, keep):
+            known = None if refresh else cache.find_file(kept)
+            if known is not None:
+                return known  # another process has fetched it while this one waited
+            self.client.download(
+                url, file, lambda: check(temporary), largest=largest, progress=progress
+            )
+            return keep(url=url)
+
     def _download(
         self, image: SectionImage, downsample: int, expression: bool, url: str
     ) -> CachedImage:
@@ -425,16 +533,26 @@ class Session:
         return self.client.url(f"/api/v2/section_image_download/{image_id}", params)
 
 
-def cache_root(settings: Settings) -> Path:
+def cache_root(settings: Settings, host: Host = "api") -> Path:
     """Return the folder of the cache for one service.
 
     What another service than the Allen Institute's answers is kept apart: the demo archive serves
     made-up pixels under genuine ids, which must never be taken for the real ones.
+
+    Parameters
+    ----------
+    settings : Settings
+        Say where to ask and where to keep.
+    host : {"api", "download"}
+        The API, or the informatics archive.
     """
-    if settings.api_url == API_URL:
+    url, own = (
+        (settings.api_url, API_URL) if host == "api" else (settings.download_url, DOWNLOAD_URL)
+    )
+    if url == own:
         return settings.cache_dir
-    host = urlsplit(settings.api_url).netloc.rpartition("@")[2]
-    return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host)
+    host_name = urlsplit(url).netloc.rpartition("@")[2]
+    return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
 
 
 def _document(content: dict[str, Any], defects: Sequence[ServiceWarning]) -> dict[str, Any]:

@@ -41,9 +41,11 @@ __all__ = [
 # What an archive may hold, and nothing else. The groups of an image are its id, tier and view.
 _IMAGE = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg")
 _DOCUMENT = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json")
+_FILE = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 LARGEST_IMAGE = 1 << 30
 LARGEST_DOCUMENT = 256 << 20
+LARGEST_FILE = 8 << 30
 CHUNK = 1 << 20
 LEFT_OVER_AFTER = 3600.0  # seconds; what a run that goes on is writing is younger
 
@@ -152,6 +154,17 @@ def stored_images(cache: Cache) -> Iterator[StoredImage]:
             yield StoredImage(path, int(found[1]), int(found[2]), found[3] is not None, facts)
 
 
+def stored_files(cache: Cache) -> Iterator[str]:
+    """Yield the names of the other files of the cache (atlases, grids, plates), sound or not."""
+    folder = cache.root / "files"
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(cache.root).as_posix()
+        if path.is_file() and not path.is_symlink() and _FILE.fullmatch(name):
+            if path.suffix == ".json" and path.with_suffix("").is_file():
+                continue  # the companion of another one
+            yield name.removeprefix("files/")
+
+
 def holdings(cache: Cache) -> list[Holding]:
     """Return what the cache holds, by data set."""
     by_dataset: dict[int | None, list[StoredImage]] = defaultdict(list)
@@ -228,6 +241,16 @@ def verify_cache(
             result.damaged.append(
                 Damage(path, "it is no JSON", "removed; fetched when needed" if repair else None)
             )
+    for name in stored_files(cache):
+        path, facts = cache.file_path(name), read_json(companion_of(cache.file_path(name)))
+        if facts.get("sha256") == sha256_of(path):
+            result.sound += 1
+            continue
+        problem = "its bytes have changed" if facts else "nothing is known of where it came from"
+        if repair:
+            _remove(path)
+        remedy = "removed; fetched when needed" if repair else None
+        result.damaged.append(Damage(path, problem, remedy))
     for path in _left_over(cache):
         if repair:
             path.unlink(missing_ok=True)
@@ -340,6 +363,9 @@ def export_archive(
         ]
     for stored in images:
         files += [stored.path, companion_of(stored.path)]
+    for name in stored_files(cache) if wanted is None else ():
+        held = cache.find_file(name)
+        files += [held.path, companion_of(held.path)] if held else []
     if not files:
         raise CacheError(f"The cache at {cache.root} is empty; there is nothing to export.")
     try:
@@ -394,13 +420,17 @@ def import_archive(cache: Cache, source: str | Path) -> tuple[int, list[Damage]]
                 f"{source} is no archive of atldld (it has no {MARKER} that this version knows)."
             )
         for name, member in members.items():
-            if name == MARKER or name.endswith(".jpg.json"):
+            if name == MARKER or name.endswith(".jpg.json") or name.startswith("unpacked/"):
+                continue
+            if name.endswith(".json") and name.removesuffix(".json") in members:
                 continue
             try:
                 if _IMAGE.fullmatch(name):
                     taken += _take_image(cache, name, member, members.get(f"{name}.json"))
                 elif _DOCUMENT.fullmatch(name):
                     _take_document(cache, name, member)
+                elif _FILE.fullmatch(name):
+                    _take_file(cache, name, member, members.get(f"{name}.json"))
                 else:
                     raise InvalidInputError("its name is none of an archive's")
             except (InvalidInputError, ValueError) as error:
@@ -521,6 +551,23 @@ def _take_document(cache: Cache, name: str, member: _Member) -> None:
         raise InvalidInputError("it is no answer to a query")
     if cache.read_document(kind, stem) is None:
         cache.write_json(cache.root / name, document)
+
+
+def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | None) -> None:
+    facts = {} if companion is None else _small_json(companion)
+    if not facts:
+        raise InvalidInputError("nothing is known of where it came from")
+    name = name.removeprefix("files/")
+    if cache.find_file(name) is not None:
+        return
+    with cache.new_file(name) as (file, _, keep):
+        digest = hashlib.sha256()
+        for chunk in _read(member, LARGEST_FILE):
+            digest.update(chunk)
+            file.write(chunk)
+        if digest.hexdigest() != facts.get("sha256"):
+            raise InvalidInputError("its bytes do not match its hash")
+        keep(url=str(facts.get("url", "")), fetched=str(facts.get("fetched", "")) or None)
 
 
 def _mend(session: Session, stored: StoredImage) -> str:

@@ -16,6 +16,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError, OutputError
+from atldld.pipeline import default_jobs
 from atldld.records import SectionDataSet, SectionImage
 from atldld.spaces import BLOCK, check_points
 
@@ -31,6 +34,7 @@ __all__ = [
     "FRAMES",
     "Affine",
     "apply_affine",
+    "apply_affine_to_columns",
     "image_to_volume",
     "reference_to_volume",
     "volume_to_image",
@@ -288,11 +292,68 @@ def apply_affine(matrix: Matrix, points: Matrix, out: Matrix | None = None) -> M
     if out is None:
         out = np.empty((*points.shape[:-1], len(matrix)))
     rows, results = points.reshape(-1, points.shape[-1]), out.reshape(-1, len(matrix))
-    for start in range(0, len(rows), BLOCK):
-        part = results[start : start + BLOCK]
-        np.matmul(rows[start : start + BLOCK], linear, out=part)
+
+    def work(block: slice) -> None:
+        part = results[block]
+        np.matmul(rows[block], linear, out=part)
         part += shift
+
+    _in_blocks(len(rows), work)
     return out
+
+
+def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
+    """Like `apply_affine`, for points that stand in columns, and whose results are checked.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (m, n + 1), float64
+        ``out = matrix @ [*in, 1]``.
+    points : numpy.ndarray, shape (n, N), float64
+        Not checked.
+
+    Returns
+    -------
+    numpy.ndarray, shape (m, N), float64
+
+    Raises
+    ------
+    InvalidInputError
+        A point is not finite.
+    """
+    linear, shift = np.ascontiguousarray(matrix[:, :-1]), matrix[:, -1:]
+    out = np.empty((len(matrix), points.shape[1]))
+
+    def work(block: slice) -> None:
+        part = out[:, block]
+        # Checked while it is still in the processor's cache. A sum is finite only if all of it
+        # is; one that overflows is looked at closely.
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.add(linear @ points[:, block], shift, out=part)
+            finite = np.isfinite(part.sum())
+        if not finite and not np.isfinite(points[:, block]).all():
+            raise InvalidInputError("The coordinates hold NaN or infinity.")
+
+    _in_blocks(points.shape[1], work)
+    return out
+
+
+def _in_blocks(count: int, work: Callable[[slice], None]) -> None:
+    """Call `work` with every slice of `BLOCK`, in threads where there are many."""
+    jobs = min(default_jobs(), count // (4 * BLOCK))
+    if jobs < 2:
+        for start in range(0, count, BLOCK):
+            work(slice(start, start + BLOCK))
+        return
+    share = -(-count // jobs)
+
+    def work_on(first: int) -> None:
+        last = min(first + share, count)
+        for start in range(first, last, BLOCK):
+            work(slice(start, min(start + BLOCK, last)))
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="points") as pool:
+        list(pool.map(work_on, range(0, count, share)))
 
 
 def image_to_volume(dataset: SectionDataSet, image: SectionImage) -> Affine:

@@ -13,7 +13,17 @@ from atldld.errors import InvalidInputError
 from atldld.spaces import LARGEST_SIDE
 from atldld.warp.planes import shrink_source
 
-__all__ = ["resample"]
+__all__ = ["largest_block", "resample"]
+
+SPACING = 1.25
+"""Most image pixels from one sample to the next, where output pixels are averages of samples.
+
+Linear interpolation reaches one pixel to either side, so that at this spacing every image pixel
+counts nearly alike.
+"""
+
+STRIP = 64
+"""Rows of the result that are made at a time."""
 
 
 def resample(
@@ -45,44 +55,85 @@ def resample(
     -------
     numpy.ndarray, shape (rows, columns[, 3]), uint8
     """
-    finest, coarsest = sorted(np.linalg.svd(matrix[:, :2], compute_uv=False))
-    block = max(math.floor(finest / 2 + 1e-9), 1)
+    if 0 in image.shape[:2]:
+        raise _too_small(image)
+    block = largest_block(matrix)
     while max(image.shape[:2]) // block > LARGEST_SIDE:
         block += 1
     if block > 1:
         image = _average_blocks(image, block)
         matrix = shrink_source(matrix, block)
-    samples = max(math.ceil(coarsest / block - 1e-3), 1)
     rows, columns = shape
+    coarsest = np.linalg.svd(matrix[:, :2], compute_uv=False)[0]
+    samples = 1 if coarsest <= 1.001 else max(math.ceil(coarsest / SPACING), 2)
     if max(rows, columns) * samples > LARGEST_SIDE:
         samples = max(LARGEST_SIDE // max(rows, columns), 1)
-    warped: NDArray[np.uint8] = cv2.warpAffine(  # type: ignore[assignment]
-        image,
-        _denser_output(matrix, samples),
-        (columns * samples, rows * samples),
-        flags=(cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=tuple(float(value) for value in background),
-    )
-    if samples > 1:
-        warped = cv2.resize(warped, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return warped
+    flags = (cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    around = tuple(float(value) for value in background)
+    dense = _denser_output(matrix, samples)
+    out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
+    # A strip at a time: the samples of a whole picture are many times its size.
+    samples_of_strip = np.empty((STRIP * samples, columns * samples, *image.shape[2:]), np.uint8)
+    for top in range(0, rows, STRIP):
+        strip = out[top : top + STRIP]
+        height = len(strip) * samples
+        there = strip if samples == 1 else samples_of_strip[:height]
+        cv2.warpAffine(
+            image,
+            _shift_output(dense, top * samples),
+            (columns * samples, height),
+            dst=there,
+            flags=flags,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=around,
+        )
+        if samples > 1:
+            cv2.resize(there, (columns, len(strip)), dst=strip, interpolation=cv2.INTER_AREA)
+    return out
+
+
+def largest_block(matrix: NDArray[np.float64]) -> int:
+    """Return how wide blocks of image pixels may be that are averaged before a warp.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (2, 3)
+        Output pixel → pixel of the image.
+
+    Returns
+    -------
+    int
+        The whole pixels in half an output pixel along its shortest direction, at least 1.
+    """
+    finest = np.linalg.svd(matrix[:, :2], compute_uv=False)[-1]
+    return int(max(np.floor(finest / 2 + 1e-9), 1))
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
     """Average blocks of whole pixels; what does not fill a block at the far edges is left off."""
     height, width = (side // block for side in image.shape[:2])
     if not height or not width:
-        raise InvalidInputError(
-            f"An image of {image.shape[1]} × {image.shape[0]} pixels is smaller than one pixel of "
-            "the result.",
-            hint="Use a finer resolution.",
-        )
+        raise _too_small(image)
     return cv2.resize(  # type: ignore[return-value]
         image[: height * block, : width * block],
         (width, height),
         interpolation=cv2.INTER_AREA,
     )
+
+
+def _too_small(image: NDArray[np.uint8]) -> InvalidInputError:
+    return InvalidInputError(
+        f"An image of {image.shape[1]} × {image.shape[0]} pixels is smaller than one pixel of the "
+        "result.",
+        hint="Use a finer resolution.",
+    )
+
+
+def _shift_output(matrix: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    """Turn a map from the pixels of a picture into one from those below its first rows."""
+    out = matrix.copy()
+    out[:, 2] += out[:, 1] * rows
+    return out
 
 
 def _denser_output(matrix: NDArray[np.float64], factor: int) -> NDArray[np.float64]:

@@ -1,0 +1,134 @@
+"""How long a region table takes: 112 cached masks of the demo brain at 8 µm.
+
+    python benchmarks/bench_quantify.py [--cache DIR] [--resolution 8] [--atlas-resolution 25]
+                                        [--annotation FILE.nrrd --graph FILE.json] [--jobs N]
+                                        [--profile]
+
+The masks are rendered into the cache first, which takes minutes and is not counted; with --cache
+they stay for the next time. The annotation is the demo brain's, or the one that is given. The run
+that is timed makes no request. The split is measured with one thread, where times add up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+DATASET = 71717084
+
+
+def warm(cache: Path, resolution: float, atlas_resolution: float, own: bool) -> None:
+    """Put everything that the run needs into the cache."""
+    from atldld.archive.demo import DemoArchive
+    from atldld.archive.local import in_process_session
+    from atldld.atlas import open_atlas
+    from atldld.grids import fetch_grid
+    from atldld.quantify import structure_unionizes
+    from atldld.sections import open_dataset
+    from atldld.spaces import Grid
+    from atldld.warp.planes import OutputPlane, choose_downsample
+
+    with in_process_session(cache, DemoArchive([DATASET])) as session:
+        dataset = open_dataset(DATASET, session=session)
+        if own:
+            open_atlas(atlas_resolution, session=session)
+        fetch_grid(DATASET, session=session)
+        structure_unionizes(session, DATASET)
+        for done, section in enumerate(dataset, 1):
+            plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
+            tier = choose_downsample(plane.to_image, section.image.highest_downsample)
+            session.image(section.image, tier, expression=True)
+            print(f"\rmasks in the cache: {done} of {len(dataset)}", end="", flush=True)
+        print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cache", type=Path, help="folder that keeps the masks")
+    parser.add_argument("--resolution", type=float, default=8)
+    parser.add_argument("--atlas-resolution", type=float, default=25)
+    parser.add_argument("--annotation", type=Path, help="an NRRD file instead of the demo's")
+    parser.add_argument("--graph", type=Path, help="its structure graph")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--profile", action="store_true", help="split the time, with one thread")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = options.cache or Path(folder)
+        own = options.annotation is None
+        warm(cache, options.resolution, options.atlas_resolution, own)
+        run(options, cache)
+
+
+def run(options: argparse.Namespace, cache: Path) -> None:
+    import atldld.quantify as module
+    from atldld.archive.local import IN_PROCESS_URL
+    from atldld.atlas import open_atlas
+    from atldld.fetch.session import Session
+    from atldld.sections import open_dataset
+    from atldld.settings import Settings
+
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(name: str) -> None:
+        function: Any = getattr(module, name)
+
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        setattr(module, name, wrapper)
+
+    if options.profile:
+        for name in (
+            "compact_labels",
+            "decode",
+            "heat_position",
+            "on_image",
+            "_count",
+            "_beside_grid",
+            "_beside_unionizes",
+        ):
+            timed(name)
+    settings = Settings(
+        api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache, offline=True
+    )
+    with Session(settings) as session:
+        dataset = open_dataset(DATASET, session=session)
+        start = time.perf_counter()
+        atlas = open_atlas(
+            options.atlas_resolution if options.annotation is None else None,
+            annotation=options.annotation,
+            graph=options.graph,
+            session=session,
+        )
+        opened = time.perf_counter() - start
+        start = time.perf_counter()
+        table = module.quantify(
+            dataset,
+            atlas,
+            options.resolution,
+            jobs=1 if options.profile else options.jobs,
+        )
+        seconds = time.perf_counter() - start
+    pixels = table.row(int(table["structure_id"][0]))["pixels"] + table.row(0)["pixels"]
+    print(
+        f"{len(table.metadata['sections'])} sections at tier "
+        f"{table.metadata['sections'][0]['downsample']}, {pixels / 1e6:.0f} million pixels, "
+        f"{atlas!r} opened in {opened:.2f} s"
+    )
+    print(f"quantify: {seconds:.1f} s, {table!r}")
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    for name, took in sorted(spent.items(), key=lambda one: -one[1]):
+        print(f"  {name.lstrip('_'):20} {took:6.2f} s")
+
+
+if __name__ == "__main__":
+    main()

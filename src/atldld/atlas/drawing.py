@@ -1,0 +1,331 @@
+"""Outlines as files: SVG for browsers and drawing programs, GeoJSON for QuPath, lines on pictures.
+
+A picture's own coordinates have their origin in the corner of the first pixel, so that pixel u
+spans [u, u + 1); image coordinates have it in its centre. A picture at tier d shows image point x
+at (x + ½) / 2^d.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas.outlines import Frame, Outline
+from atldld.errors import InvalidInputError
+from atldld.export.common import whole_file
+
+__all__ = ["Canvas", "canvas_of", "draw_outlines", "write_geojson", "write_svg"]
+
+Points = NDArray[np.float64]
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+
+class Canvas:
+    """How points of a frame stand on a picture.
+
+    Parameters
+    ----------
+    frame : {"image", "reference"}
+        What the points are.
+    scale : float
+        Pixels or µm of the frame for one pixel of the picture.
+    """
+
+    def __init__(self, frame: Frame, scale: float) -> None:
+        self.frame = frame
+        self.scale = scale
+
+    def corners(self, points: Points) -> Points:
+        """Return points counted from the corner of the first pixel."""
+        shift = 0.5 if self.frame == "image" else 0.0
+        placed: Points = (points + shift) / self.scale
+        return placed
+
+    def centres(self, points: Points) -> Points:
+        """Return points counted from the centre of the first pixel."""
+        placed: Points = self.corners(points) - 0.5
+        return placed
+
+
+def canvas_of(
+    outlines: Sequence[Outline], *, downsample: int = 0, resolution: float | None = None
+) -> Canvas:
+    """Return how outlines stand on a picture.
+
+    Parameters
+    ----------
+    outlines : sequence of Outline
+        All of one frame.
+    downsample : int
+        For the frame ``"image"``: the picture's tier.
+    resolution : float, optional
+        For the frame ``"reference"``: side of the picture's pixels, in µm.
+
+    Raises
+    ------
+    InvalidInputError
+        The outlines are of several frames, or the resolution is missing.
+    """
+    frames = {one.frame for one in outlines} or {"image"}
+    if len(frames) > 1:
+        raise InvalidInputError("The outlines are of several frames; one picture has one.")
+    frame = frames.pop()
+    if frame == "reference" and not (resolution and resolution > 0):
+        raise InvalidInputError(
+            "These outlines are in µm of the reference space; say the side of the picture's "
+            "pixels in µm."
+        )
+    return Canvas(frame, 1 << downsample if frame == "image" else resolution or 1.0)
+
+
+def write_svg(
+    path: str | Path,
+    outlines: Sequence[Outline],
+    size: tuple[int, int],
+    *,
+    downsample: int = 0,
+    resolution: float | None = None,
+    picture: NDArray[np.uint8] | None = None,
+    fill_opacity: float | None = None,
+    line_width: float = 1.0,
+    title: str = "",
+    description: str = "",
+) -> None:
+    """Write outlines as an SVG that browsers and drawing programs open.
+
+    Each structure is one path with ``id``, ``structure_id`` (as in the institute's own SVG),
+    ``data-acronym``, ``data-hemisphere``, and its name as a tooltip.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; replaced if it is there.
+    outlines : sequence of Outline
+        All of one frame.
+    size : tuple of 2 int
+        Width and height of the picture in pixels, which are the SVG's unit.
+    downsample, resolution : optional
+        See `canvas_of`.
+    picture : numpy.ndarray, shape (height, width, 3), uint8, optional
+        RGB; put behind the outlines, inside the file.
+    fill_opacity : float, optional
+        0 (nothing) to 1; by default half where there is no picture, else nothing.
+    line_width : float
+        In pixels of the screen, however far one zooms in.
+    title, description : str
+        Shown by browsers; where it comes from.
+
+    Raises
+    ------
+    InvalidInputError
+        The picture has another size.
+    OutputError
+        The file cannot be written.
+    """
+    path, (width, height) = Path(path), size
+    canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
+    if picture is not None and picture.shape[:2] != (height, width):
+        raise InvalidInputError(
+            f"The picture has {picture.shape[1]} × {picture.shape[0]} pixels, but the drawing "
+            f"{width} × {height}."
+        )
+    opacity = (0.5 if picture is None else 0.0) if fill_opacity is None else fill_opacity
+    root = ElementTree.Element(
+        "svg",
+        {
+            "xmlns": _SVG,
+            "xmlns:xlink": _XLINK,
+            "version": "1.1",
+            "width": str(width),
+            "height": str(height),
+            "viewBox": f"0 0 {width} {height}",
+        },
+    )
+    if title:
+        ElementTree.SubElement(root, "title").text = title
+    if description:
+        ElementTree.SubElement(root, "desc").text = description
+    if picture is not None:
+        data = _data_uri(picture)
+        attributes = {"width": str(width), "height": str(height)}
+        # the first is for browsers, the second for older drawing programs
+        ElementTree.SubElement(root, "image", {**attributes, "href": data, "xlink:href": data})
+    group = ElementTree.SubElement(
+        root, "g", {"stroke-width": f"{line_width:g}", "stroke-linejoin": "round"}
+    )
+    taken: dict[str, int] = {}
+    for outline in outlines:
+        name = f"structure-{outline.id}-{outline.hemisphere}"
+        taken[name] = taken.get(name, 0) + 1
+        drawn = ElementTree.SubElement(
+            group,
+            "path",
+            {
+                "id": name if taken[name] == 1 else f"{name}-{taken[name]}",
+                "structure_id": str(outline.id),
+                "data-acronym": outline.acronym,
+                "data-hemisphere": outline.hemisphere,
+                "fill": f"#{outline.color}",
+                "fill-opacity": f"{opacity:g}",
+                "fill-rule": "evenodd",
+                "stroke": f"#{outline.color}" if picture is not None else "#404040",
+                "vector-effect": "non-scaling-stroke",
+                "d": "".join(
+                    _path_data(canvas.corners(ring))
+                    for polygon in outline.polygons
+                    for ring in polygon
+                ),
+            },
+        )
+        ElementTree.SubElement(drawn, "title").text = f"{outline.acronym}: {outline.name}"
+    with whole_file(path) as temporary:
+        ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
+
+
+def write_geojson(
+    path: str | Path,
+    outlines: Sequence[Outline],
+    *,
+    downsample: int = 0,
+    resolution: float | None = None,
+) -> None:
+    """Write outlines as GeoJSON that QuPath imports as annotations.
+
+    QuPath counts full-resolution pixels of the image that is open in it, from the corner of the
+    first one: open the section image at ``downsample``, or a picture on the reference grid at
+    ``resolution``. Each structure is one Feature with the classification that QuPath shows, and
+    with its id, acronym, name and hemisphere under ``properties``.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file; replaced if it is there.
+    outlines : sequence of Outline
+        All of one frame.
+    downsample, resolution : optional
+        See `canvas_of`.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
+    document = {
+        "type": "FeatureCollection",
+        "features": [_feature(outline, canvas) for outline in outlines],
+    }
+    with whole_file(Path(path)) as temporary:
+        temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def draw_outlines(
+    picture: NDArray[np.uint8],
+    outlines: Sequence[Outline],
+    *,
+    downsample: int = 0,
+    resolution: float | None = None,
+    color: tuple[int, int, int] | None = None,
+    thickness: int = 1,
+) -> NDArray[np.uint8]:
+    """Return a picture with outlines drawn on it, as smooth lines.
+
+    Parameters
+    ----------
+    picture : numpy.ndarray, shape (height, width, 3), uint8
+        RGB; left as it is.
+    outlines : sequence of Outline
+        All of one frame.
+    downsample, resolution : optional
+        See `canvas_of`.
+    color : tuple of 3 int, optional
+        Of all lines; each structure's own by default.
+    thickness : int
+        Of the lines, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height, width, 3), uint8
+        RGB.
+    """
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise InvalidInputError(
+            f"The picture has shape {picture.shape} and type {picture.dtype}, but must be RGB: "
+            "(height, width, 3), uint8."
+        )
+    canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
+    out = picture.copy()
+    fraction = 4  # OpenCV counts in 1/2^4 of a pixel
+    for outline in outlines:
+        rings = [
+            np.rint(canvas.centres(ring) * (1 << fraction)).astype(np.int32)
+            for polygon in outline.polygons
+            for ring in polygon
+        ]
+        cv2.polylines(
+            out, rings, True, color or outline.rgb, thickness, cv2.LINE_AA, shift=fraction
+        )
+    return out
+
+
+def _feature(outline: Outline, canvas: Canvas) -> dict[str, Any]:
+    polygons = [
+        [_ring(canvas.corners(ring), place == 0) for place, ring in enumerate(polygon)]
+        for polygon in outline.polygons
+    ]
+    single = len(polygons) == 1
+    key = f"{outline.id}/{outline.hemisphere}"
+    return {
+        "type": "Feature",
+        # QuPath wants one for each object; the same structure has the same one in every file
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"atldld structure {key}")),
+        "geometry": {
+            "type": "Polygon" if single else "MultiPolygon",
+            "coordinates": polygons[0] if single else polygons,
+        },
+        "properties": {
+            "objectType": "annotation",
+            "name": outline.acronym,
+            "classification": {"name": outline.acronym, "color": list(outline.rgb)},
+            "isLocked": True,
+            "structure_id": outline.id,
+            "acronym": outline.acronym,
+            "structure_name": outline.name,
+            "hemisphere": outline.hemisphere,
+        },
+    }
+
+
+def _ring(points: Points, exterior: bool) -> list[list[float]]:
+    """Return a closed ring, exterior ones counterclockwise as GeoJSON (RFC 7946) wants them."""
+    x, y = (points - points[0]).T
+    positive = np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) > 0
+    turned = points if positive == exterior else points[::-1]
+    # three digits: a thousandth of a pixel
+    listed: list[list[float]] = np.round(turned, 3).tolist()
+    return listed
+
+
+def _path_data(points: Points) -> str:
+    written = " ".join(f"{x:.2f},{y:.2f}" for x, y in points[:-1])
+    return f"M{written}Z"
+
+
+def _data_uri(picture: NDArray[np.uint8]) -> str:
+    import simplejpeg
+
+    jpeg = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(picture), quality=85, colorspace="RGB", colorsubsampling="420"
+    )
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

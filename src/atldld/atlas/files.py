@@ -1,0 +1,152 @@
+"""The outlines of a section as a file: what to draw, checked before anything is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas.atlas import Atlas, check_space
+from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
+from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
+from atldld.errors import InvalidInputError
+from atldld.export.common import whole_file
+from atldld.spaces import Grid
+
+if TYPE_CHECKING:
+    from atldld.records import SectionDataSet
+    from atldld.sections import Section
+
+__all__ = ["Drawing", "write_drawing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What to draw, and how.
+
+    Attributes
+    ----------
+    format : {"svg", "geojson", "png"}
+        A drawing, annotations for QuPath, or lines on the picture.
+    frame : {"image", "reference"}
+        Over the raw picture at the tier `downsample`, or over the one on the reference grid.
+    resolution : float
+        The annotation is sampled on the reference grid, in the section's own plane, at this many
+        µm.
+    downsample : int
+        The tier of the raw picture.
+    structures, depth, hemisphere, tolerance : optional
+        See `atldld.atlas.outlines.outlines`.
+    picture : bool
+        Whether an SVG holds the picture.
+    """
+
+    format: Literal["svg", "geojson", "png"] = "svg"
+    frame: Frame = "image"
+    resolution: float = 25
+    downsample: int = 3
+    structures: Sequence[str | int] | None = None
+    depth: int | None = None
+    hemisphere: Hemisphere = "both"
+    tolerance: float = 0.0
+    picture: bool = False
+
+    def __post_init__(self) -> None:
+        if self.structures is not None and self.depth is not None:
+            raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
+        if self.picture and self.format != "svg":
+            raise InvalidInputError("Only an SVG can hold the picture; a PNG always does.")
+        if not self.tolerance >= 0:
+            raise InvalidInputError(f"The tolerance is {self.tolerance}, but must be 0 or more.")
+
+    def check_record(self, record: SectionDataSet) -> None:
+        """Refuse a data set of another brain than the adult one, before anything is fetched."""
+        check_space(record)
+
+    def check_structures(self, atlas: Atlas) -> None:
+        """Refuse structures that the atlas has not."""
+        for one in self.structures or ():
+            atlas.graph.find(one)
+
+
+def write_drawing(
+    section: Section, atlas: Atlas, drawing: Drawing, folder: str | Path
+) -> tuple[Path, tuple[Outline, ...]]:
+    """Write the outlines of an atlas's structures on one section.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+    atlas : Atlas
+        The atlas.
+    drawing : Drawing
+        What to draw.
+    folder : str or pathlib.Path
+        Where; made if need be.
+
+    Returns
+    -------
+    path : pathlib.Path
+        The file: ``<image id>_outlines.<format>``.
+    outlines : tuple of Outline
+        What is in it.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    ServiceError
+        The picture cannot be had.
+    """
+    on_grid = drawing.frame == "reference"
+    # On the reference grid also for the raw picture, whose pixels are many times finer than any
+    # atlas: the lines are taken there exactly, by the section's own affine map.
+    found = section_outlines(
+        section,
+        atlas,
+        drawing.resolution,
+        frame=drawing.frame,
+        structures=drawing.structures,
+        depth=drawing.depth,
+        hemisphere=drawing.hemisphere,
+        tolerance=drawing.tolerance,
+    )
+    path = Path(folder) / f"{section.id}_outlines.{drawing.format}"
+    if drawing.format == "geojson":
+        write_geojson(path, found, downsample=drawing.downsample, resolution=drawing.resolution)
+        return path, found
+    picture = _picture(section, drawing) if drawing.format == "png" or drawing.picture else None
+    if drawing.format == "png" and picture is not None:
+        drawn = draw_outlines(
+            picture, found, downsample=drawing.downsample, resolution=drawing.resolution
+        )
+        with whole_file(path) as temporary:
+            temporary.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+        return path, found
+    if on_grid:
+        rows, columns = Grid(section.plane, drawing.resolution).shape
+    else:
+        columns, rows = section.image.size(drawing.downsample)
+    write_svg(
+        path,
+        found,
+        (columns, rows),
+        downsample=drawing.downsample,
+        resolution=drawing.resolution,
+        picture=picture,
+        title=f"Section {section.number}, image {section.id}",
+        description=f"Outlines of {atlas.name} at {atlas.resolution:g} µm. {atlas.citation}",
+    )
+    return path, found
+
+
+def _picture(section: Section, drawing: Drawing) -> NDArray[np.uint8]:
+    if drawing.frame == "reference":
+        return section.register(drawing.resolution).image
+    return section.pixels(drawing.downsample)

@@ -1,0 +1,389 @@
+"""Outlines of structures as vector polygons.
+
+A picture of labels is turned into polygons structure by structure, with ContourPy: at the level ½
+of the structure's mask, between pixel centres. So an outline runs along the edges of the pixels,
+half-way between centres, and cuts each corner by an eighth of a pixel. Two neighbours share the
+very same line wherever no third one touches, and where one does the gap is less than half a pixel.
+The area is the number of pixels, less half a pixel for each ring.
+
+With a tolerance, points are left out that lie no farther from the rest of the ring than it (the
+Douglas-Peucker algorithm, as OpenCV has it, whose last pass may add a third to the distance).
+Neighbours are simplified apart, so a gap or an overlap of twice as much can arise between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas.planes import (
+    LEFT,
+    RIGHT,
+    hemispheres_on_image,
+    hemispheres_on_reference,
+    section_annotation,
+    tier_to_image,
+)
+from atldld.atlas.structures import StructureGraph
+from atldld.errors import InvalidInputError
+from atldld.export.common import need
+from atldld.place import Affine
+from atldld.spaces import Grid
+from atldld.warp.planes import OutputPlane
+
+if TYPE_CHECKING:
+    from atldld.atlas.atlas import Atlas
+    from atldld.sections import Section
+
+__all__ = ["Frame", "Hemisphere", "Outline", "outlines", "section_outlines"]
+
+Points = NDArray[np.float64]
+Frame = Literal["image", "reference"]
+Side = Literal["left", "right", "both"]
+Hemisphere = Literal["left", "right", "both", "each"]
+
+_SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right", LEFT | RIGHT: "both"}
+_UNKNOWN_COLOR = "808080"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """The outline of one structure in one picture.
+
+    Attributes
+    ----------
+    id : int
+        Of the structure.
+    acronym, name : str
+        Of the structure; its id where the graph lacks it.
+    color : str
+        Six hexadecimal digits of its RGB colour, without ``#``.
+    hemisphere : {"left", "right", "both"}
+        On which side of the brain it lies.
+    polygons : tuple of tuple of numpy.ndarray
+        Each an exterior ring and its holes: (N, 2) float64, closed (the last point is the first).
+    frame : {"image", "reference"}
+        What the points are: (x, y) in full-resolution pixels of the section's box, the centre of
+        pixel (0, 0) at (0, 0); or µm of the reference space along the columns and the rows of a
+        picture on the reference grid.
+    known : bool
+        Whether the graph has the structure.
+    """
+
+    id: int
+    acronym: str
+    name: str
+    color: str
+    hemisphere: Side
+    polygons: tuple[tuple[Points, ...], ...]
+    frame: Frame
+    known: bool = True
+
+    @property
+    def area(self) -> float:
+        """The area within, without the holes, in the frame's unit squared."""
+        return sum(
+            abs(_area(exterior)) - sum(abs(_area(hole)) for hole in holes)
+            for exterior, *holes in self.polygons
+        )
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour, 0 to 255 each."""
+        red, green, blue = bytes.fromhex(self.color)
+        return red, green, blue
+
+
+def outlines(
+    labels: NDArray[Any],
+    to_target: Affine,
+    graph: StructureGraph,
+    *,
+    sides: NDArray[np.uint8] | None = None,
+    structures: Iterable[str | int] | None = None,
+    depth: int | None = None,
+    hemisphere: Hemisphere = "both",
+    tolerance: float = 0.0,
+    smallest: float = 0.0,
+) -> tuple[Outline, ...]:
+    """Return the outlines of the structures in a picture of labels.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray, shape (rows, columns), integers
+        Ids of structures; 0 is none.
+    to_target : Affine
+        From (column, row) of the picture, centres at whole numbers, to the frame of the points:
+        its target is ``"image"`` or ``"reference"``.
+    graph : StructureGraph
+        Names and colours. Ids that it lacks are outlined all the same, in grey.
+    sides : numpy.ndarray, shape (rows, columns), uint8, optional
+        1 where a pixel lies in the left hemisphere, 2 in the right one.
+    structures : iterable of str or int, optional
+        Ids, acronyms or names. Each is outlined with all that lies in it, also where another that
+        is chosen lies in it too. By default all that occur, each for itself.
+    depth : int, optional
+        Take structures together up to this depth of the hierarchy; 0 is the root.
+    hemisphere : {"both", "left", "right", "each"}
+        All; only one side; or both, cut apart along the midline.
+    tolerance : float
+        How far, in pixels of the picture, outlines may be simplified. 0 keeps every point.
+    smallest : float
+        Leave out polygons of a smaller area, in pixels of the picture.
+
+    Returns
+    -------
+    tuple of Outline
+        In the graph's order, the left side first; ids that the graph lacks last.
+
+    Raises
+    ------
+    InvalidInputError
+        Arguments that do not fit together, or a structure that there is not.
+    NotFoundError
+        There is no such structure.
+    """
+    _check(labels, sides, to_target, structures, depth, hemisphere, tolerance)
+    found: list[Outline] = []
+    for picture in _layers(labels, graph, structures, depth):
+        pieces = _pieces(picture, sides, hemisphere)
+        for one, side, mask, corner in pieces:
+            polygons = _polygons(mask, corner, to_target, tolerance, smallest)
+            if not polygons:
+                continue
+            known = one in graph
+            structure = graph[one] if known else None
+            found.append(
+                Outline(
+                    id=one,
+                    acronym=structure.acronym if structure else str(one),
+                    name=structure.name if structure else f"structure {one}, not in the graph",
+                    color=_color(structure.color) if structure else _UNKNOWN_COLOR,
+                    hemisphere=side,
+                    polygons=polygons,
+                    frame="image" if to_target.target == "image" else "reference",
+                    known=known,
+                )
+            )
+    found.sort(key=lambda one: _place(one, graph))
+    return tuple(found)
+
+
+def section_outlines(
+    section: Section,
+    atlas: Atlas,
+    resolution: float = 25,
+    *,
+    downsample: int | None = None,
+    frame: Frame = "image",
+    structures: Iterable[str | int] | None = None,
+    depth: int | None = None,
+    hemisphere: Hemisphere = "both",
+    tolerance: float = 0.0,
+    smallest: float = 0.0,
+) -> tuple[Outline, ...]:
+    """Return the outlines of an atlas's structures in a section's own plane.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+    atlas : Atlas
+        The atlas.
+    resolution : float
+        The annotation is sampled on the reference grid at this many µm,
+    downsample : int, optional
+        or over the raw picture at this tier. Fine tiers take long: their pixels are many times
+        smaller than voxels, and add nothing but their number.
+    frame : {"image", "reference"}
+        Of the points; see `Outline`. Both are exact whichever way the annotation is sampled.
+    structures, depth, hemisphere, tolerance, smallest : optional
+        See `outlines`.
+    """
+    if frame not in ("image", "reference"):
+        raise InvalidInputError(f"The frame is {frame!r}, but must be 'image' or 'reference'.")
+    labels = section_annotation(section, atlas, resolution, downsample=downsample)
+    grid = Grid(section.plane, resolution)
+    if downsample is None:
+        plane = OutputPlane.oblique(section.placement, grid)
+        sides = hemispheres_on_reference(plane)
+        to_target = plane.pixel_to_image if frame == "image" else _in_plane(grid)
+    else:
+        image = section.image
+        sides = hemispheres_on_image(section.placement, image.width, image.height, downsample)
+        to_target = tier_to_image(downsample)
+        if frame == "reference":
+            forward = section.placement.forward[[grid.column_axis, grid.row_axis]]
+            to_target = to_target.then(Affine(forward, "image", "reference plane"))
+    return outlines(
+        labels,
+        to_target,
+        atlas.graph,
+        sides=sides,
+        structures=structures,
+        depth=depth,
+        hemisphere=hemisphere,
+        tolerance=tolerance,
+        smallest=smallest,
+    )
+
+
+def _in_plane(grid: Grid) -> Affine:
+    """Return the way from an output pixel (column, row) to µm along the columns and the rows."""
+    step = grid.resolution
+    matrix = np.array([[step, 0, step / 2], [0, step, step / 2]])
+    return Affine(matrix, "output pixel", "reference plane")
+
+
+def _check(
+    labels: NDArray[Any],
+    sides: NDArray[np.uint8] | None,
+    to_target: Affine,
+    structures: Iterable[str | int] | None,
+    depth: int | None,
+    hemisphere: str,
+    tolerance: float,
+) -> None:
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise InvalidInputError(
+            f"The labels have shape {labels.shape} and type {labels.dtype}, but must be a picture "
+            "of whole numbers."
+        )
+    if sides is not None and sides.shape != labels.shape:
+        raise InvalidInputError(
+            f"The sides have shape {sides.shape}, but the labels {labels.shape}."
+        )
+    if to_target.matrix.shape != (2, 3):
+        raise InvalidInputError(
+            f"{to_target} leads not from the two coordinates of a picture to two others."
+        )
+    if structures is not None and depth is not None:
+        raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
+    if hemisphere not in ("left", "right", "both", "each"):
+        raise InvalidInputError(
+            f"The hemisphere is {hemisphere!r}, but must be 'left', 'right', 'both' or 'each'."
+        )
+    if hemisphere != "both" and sides is None:
+        raise InvalidInputError("To tell the hemispheres apart, give the sides of the pixels.")
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise InvalidInputError(
+            f"The tolerance is {tolerance}, but must be a number of pixels, 0 or more."
+        )
+
+
+def _layers(
+    labels: NDArray[Any],
+    graph: StructureGraph,
+    structures: Iterable[str | int] | None,
+    depth: int | None,
+) -> Iterator[NDArray[Any]]:
+    """Yield pictures of labels to outline: several where one chosen structure lies in another."""
+    if depth is not None:
+        yield graph.roll_up(labels, depth=depth)
+        return
+    if structures is None:
+        yield labels
+        return
+    chosen = {graph.find(one).id for one in structures}
+    known = np.isin(labels, graph.unknown(labels), invert=True)
+    levels: dict[int, list[int]] = {}
+    for one in chosen:
+        above = sum(ancestor in chosen for ancestor in graph.ancestors(one))
+        levels.setdefault(above, []).append(one)
+    for level in sorted(levels):
+        yield np.where(known, graph.roll_up(labels, to=levels[level]), 0)
+
+
+def _pieces(
+    picture: NDArray[Any], sides: NDArray[np.uint8] | None, hemisphere: Hemisphere
+) -> Iterator[tuple[int, Side, NDArray[np.float64], tuple[int, int]]]:
+    """Yield each structure's id, side, mask with a margin, and the (column, row) of its corner.
+
+    All of a picture's structures are told apart by one sort; no mask is larger than the
+    structure.
+    """
+    rows, columns = np.nonzero(picture)
+    if not len(rows):
+        return
+    ids, index = np.unique(picture[rows, columns], return_inverse=True)
+    side = np.full(len(rows), LEFT | RIGHT) if sides is None else sides[rows, columns].astype(int)
+    if hemisphere in ("left", "right"):
+        kept = side == (LEFT if hemisphere == "left" else RIGHT)
+        rows, columns, index, side = rows[kept], columns[kept], index[kept], side[kept]
+        if not len(rows):
+            return
+    key = index * 4 + side if hemisphere == "each" else index * 4
+    order = np.argsort(key, kind="stable")
+    rows, columns, side, key = rows[order], columns[order], side[order], key[order]
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    ends = np.r_[starts[1:], len(key)]
+    tops, bottoms = rows[starts], rows[ends - 1]  # rows stay sorted within a structure
+    lefts = np.minimum.reduceat(columns, starts)
+    rights = np.maximum.reduceat(columns, starts)
+    on = np.bitwise_or.reduceat(side, starts)
+    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        top, left = tops[k] - 1, lefts[k] - 1
+        mask = np.zeros((bottoms[k] - top + 2, rights[k] - left + 2))
+        mask[rows[start:end] - top, columns[start:end] - left] = 1
+        yield int(ids[key[start] // 4]), _SIDES[int(on[k])], mask, (int(left), int(top))
+
+
+def _polygons(
+    mask: NDArray[np.float64],
+    corner: tuple[int, int],
+    to_target: Affine,
+    tolerance: float,
+    smallest: float,
+) -> tuple[tuple[Points, ...], ...]:
+    contourpy = need("contourpy", "atlas", "Outlines of structures")
+    made = contourpy.contour_generator(
+        z=mask, name="serial", fill_type=contourpy.FillType.OuterOffset
+    )
+    found = []
+    for points, offsets in zip(*made.filled(0.5, math.inf), strict=True):
+        rings = [points[a:b] for a, b in pairwise(offsets)]
+        if smallest and abs(_area(rings[0])) < smallest:
+            continue
+        if tolerance:
+            rings = _simplified(rings, tolerance)
+        found.append(tuple(to_target.apply(ring + corner) for ring in rings))
+    return tuple(found)
+
+
+def _simplified(rings: Sequence[Points], tolerance: float) -> list[Points]:
+    """Leave points out; holes that nothing is left of go, exterior rings keep what they had."""
+    out = []
+    for place, ring in enumerate(rings):
+        # OpenCV closes rings by itself, and takes float32, which is exact to 1/1000 pixel here
+        kept = cv2.approxPolyDP(ring[:-1].astype(np.float32), tolerance, True)[:, 0]
+        if len(kept) >= 3:
+            out.append(np.vstack((kept, kept[:1])).astype(np.float64))
+        elif place == 0:
+            out.append(ring)
+    return out
+
+
+def _area(ring: Points) -> float:
+    """Return a closed ring's area with its sign, by the shoelace formula."""
+    # about its first point, lest large coordinates swallow the digits
+    x, y = (ring - ring[0]).T
+    return float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2
+
+
+def _color(text: str) -> str:
+    try:
+        return text if len(bytes.fromhex(text)) == 3 else _UNKNOWN_COLOR
+    except ValueError:
+        return _UNKNOWN_COLOR
+
+
+def _place(one: Outline, graph: StructureGraph) -> tuple[bool, int, int, str]:
+    order = graph[one.id].graph_order if one.known else 0
+    return not one.known, order, one.id, one.hemisphere

@@ -1,0 +1,366 @@
+"""Volumes of an atlas sampled in the plane of a section.
+
+A section's pixels lie in the brain by an affine map, so a volume is read straight at them: at the
+pixels of a picture on the reference grid, or at those of the raw picture, at any tier. Nothing is
+interpolated twice. Reference spaces 9 and 10 are one space here; nothing is flipped.
+
+Voxel k of an axis spans [k·R, (k + 1)·R) µm. For labels the voxel is floor(µm / R); for grey
+values the eight voxels around are weighted by the distances of their centres, (k + ½)·R. Beyond
+the volume is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError
+from atldld.place import Affine, Placement
+from atldld.spaces import BOX, Grid
+from atldld.warp.planes import OutputPlane
+
+if TYPE_CHECKING:
+    from atldld.atlas.atlas import Atlas
+    from atldld.sections import Section
+
+__all__ = [
+    "hemispheres_on_image",
+    "hemispheres_on_reference",
+    "on_image",
+    "on_reference",
+    "section_annotation",
+    "section_template",
+    "tier_to_image",
+    "voxel_side",
+]
+
+Matrix = NDArray[np.float64]
+Order = Literal[0, 1]
+
+# Points sampled at once: their indices take a few MB, whatever the picture's size.
+_AT_ONCE = 1 << 17
+
+LEFT, RIGHT = 1, 2
+
+
+def on_reference(
+    volume: NDArray[Any], plane: OutputPlane, *, order: Order = 0, resolution: float | None = None
+) -> NDArray[Any]:
+    """Sample a volume at the pixels of a picture on the reference grid.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (P, I, R)
+        Over the reference space.
+    plane : OutputPlane
+        Where the pixels lie: the section's own plane, or an axis-parallel one.
+    order : {0, 1}
+        0 takes the voxel in which a pixel's centre lies (labels), 1 interpolates linearly.
+    resolution : float, optional
+        Side of a voxel in µm. By default the volume fills the reference box, which gives it.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+        Of the volume's type for labels, else float32. 0 outside the volume.
+
+    Raises
+    ------
+    InvalidInputError
+        The volume has another shape, or the order is none.
+    """
+    rows, columns = plane.grid.shape
+    return _sample(volume, plane.pixel_to_reference.matrix, rows, columns, order, resolution)
+
+
+def on_image(
+    volume: NDArray[Any],
+    placement: Placement,
+    width: int,
+    height: int,
+    downsample: int = 0,
+    *,
+    order: Order = 0,
+    resolution: float | None = None,
+) -> NDArray[Any]:
+    """Sample a volume at the pixels of a section's raw picture.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (P, I, R)
+        Over the reference space.
+    placement : Placement
+        Of the section.
+    width, height : int
+        Size of the section image at full resolution, in pixels.
+    downsample : int
+        The tier d: sides are the floor of size / 2^d, and pixel u has its centre at
+        2^d·u + (2^d − 1)/2.
+    order : {0, 1}
+        0 takes the voxel in which a pixel's centre lies (labels), 1 interpolates linearly.
+    resolution : float, optional
+        Side of a voxel in µm. By default the volume fills the reference box, which gives it.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height >> d, width >> d)
+        Of the volume's type for labels, else float32. 0 outside the volume. Little memory is
+        needed beyond it: pixels are worked on in blocks of rows.
+
+    Raises
+    ------
+    InvalidInputError
+        The volume has another shape, no pixel is left at the tier, or the order is none.
+    """
+    matrix, rows, columns = _tier(placement, width, height, downsample)
+    return _sample(volume, matrix, rows, columns, order, resolution)
+
+
+def hemispheres_on_reference(plane: OutputPlane) -> NDArray[np.uint8]:
+    """Return on which side of the brain the pixels of a picture on the reference grid lie.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns), uint8
+        1 = left (r < 5700 µm), 2 = right.
+    """
+    rows, columns = plane.grid.shape
+    return _hemispheres(plane.pixel_to_reference.matrix, rows, columns)
+
+
+def hemispheres_on_image(
+    placement: Placement, width: int, height: int, downsample: int = 0
+) -> NDArray[np.uint8]:
+    """Return on which side of the brain the pixels of a raw picture lie; see `on_image`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height >> d, width >> d), uint8
+        1 = left (r < 5700 µm), 2 = right.
+    """
+    return _hemispheres(*_tier(placement, width, height, downsample))
+
+
+def tier_to_image(downsample: int) -> Affine:
+    """Return the way from the pixels of a tier to full-resolution pixels.
+
+    A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
+    2^d·u + (2^d − 1)/2.
+    """
+    factor = 1 << downsample
+    shift = (factor - 1) / 2
+    return Affine(np.array([[factor, 0, shift], [0, factor, shift]]), "tier pixel", "image")
+
+
+def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
+    """Return the side of a volume's voxels in µm.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (P, I, R)
+        Over the reference space.
+    resolution : float, optional
+        What it is, where the volume does not fill the reference box exactly.
+
+    Raises
+    ------
+    InvalidInputError
+        The volume has not three axes, or its sides do not fill the box with cubes.
+    """
+    if volume.ndim != 3:
+        raise InvalidInputError(
+            f"The volume has shape {volume.shape}, but must have three axes: (p, i, r)."
+        )
+    if resolution is not None:
+        return float(resolution)
+    sides = {
+        length / count if count else 0 for length, count in zip(BOX, volume.shape, strict=True)
+    }
+    if len(sides) != 1:
+        raise InvalidInputError(
+            f"The volume has shape {volume.shape}, which does not fill the reference box of "
+            f"{' × '.join(map(str, BOX))} µm with cubes.",
+            hint="Say the side of a voxel in µm.",
+        )
+    return float(sides.pop())
+
+
+def section_annotation(
+    section: Section, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
+) -> NDArray[np.uint32]:
+    """Return the structures in a section's own plane.
+
+    Parameters
+    ----------
+    section : Section
+        The section.
+    atlas : Atlas
+        Its annotation is used.
+    resolution : float
+        Side of an output pixel on the reference grid, in µm.
+    downsample : int, optional
+        Over the raw picture at this tier instead.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns), uint32
+        Ids; 0 outside the brain. On the reference grid (dorsal up), or (height >> d, width >> d).
+    """
+    labels: NDArray[np.uint32] = _of_section(section, atlas.annotation, resolution, downsample, 0)
+    return labels
+
+
+def section_template(
+    section: Section, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
+) -> NDArray[np.float32]:
+    """Return the template's grey values in a section's own plane; see `section_annotation`.
+
+    Raises
+    ------
+    InvalidInputError
+        The atlas has no template.
+    """
+    if atlas.template is None:
+        raise InvalidInputError(f"The atlas {atlas.name} has no template.")
+    grey: NDArray[np.float32] = _of_section(section, atlas.template, resolution, downsample, 1)
+    return grey
+
+
+def _of_section(
+    section: Section,
+    volume: NDArray[Any],
+    resolution: float,
+    downsample: int | None,
+    order: Order,
+) -> NDArray[Any]:
+    if downsample is None:
+        plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
+        return on_reference(volume, plane, order=order)
+    image = section.image
+    return on_image(volume, section.placement, image.width, image.height, downsample, order=order)
+
+
+def _tier(
+    placement: Placement, width: int, height: int, downsample: int
+) -> tuple[Matrix, int, int]:
+    """Return the way from a tier's pixel [column, row, 1] to (p, i, r), and the tier's size."""
+    columns, rows = (size >> max(downsample, 0) for size in (width, height))
+    if downsample < 0 or min(columns, rows) < 1:
+        raise InvalidInputError(
+            f"{width} × {height} pixels leave no picture at downsample {downsample}."
+        )
+    to_image = np.vstack((tier_to_image(downsample).matrix, [0, 0, 1]))
+    return placement.forward @ to_image, rows, columns
+
+
+def _sample(
+    volume: NDArray[Any],
+    matrix: Matrix,
+    rows: int,
+    columns: int,
+    order: int,
+    resolution: float | None,
+) -> NDArray[Any]:
+    side = voxel_side(volume, resolution)
+    if order not in (0, 1):
+        raise InvalidInputError(f"The order is {order}, but must be 0 (nearest) or 1 (linear).")
+    # from here on in voxels: voxel k spans [k, k + 1)
+    scaled = matrix / side
+    out = np.empty((rows, columns), dtype=np.float32 if order else volume.dtype)
+    take = _linear if order else _nearest
+    if volume.flags.f_contiguous:  # as files are; read the other way round it is in C order
+        volume, scaled = volume.T, scaled[::-1]
+    # The flat view of a volume in C order makes one index of three; others are read by three.
+    flat = volume.reshape(-1) if volume.flags.c_contiguous else None
+
+    def fill(block: slice) -> None:
+        out[block] = take(volume, flat, _positions(scaled, block, columns))
+
+    _in_blocks(fill, rows, columns)
+    return out
+
+
+def _hemispheres(matrix: Matrix, rows: int, columns: int) -> NDArray[np.uint8]:
+    out = np.empty((rows, columns), dtype=np.uint8)
+
+    def fill(block: slice) -> None:
+        (across,) = _positions(matrix[2:], block, columns)
+        out[block] = np.where(across < BOX[2] / 2, np.uint8(LEFT), np.uint8(RIGHT))
+
+    _in_blocks(fill, rows, columns)
+    return out
+
+
+def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
+    """Work on blocks of rows, in threads where there are several: NumPy lets others run."""
+    step = max(1, _AT_ONCE // columns)
+    blocks = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    if len(blocks) < 4:
+        for block in blocks:
+            fill(block)
+        return
+    with ThreadPoolExecutor(min(4, cpu_count() or 1)) as pool:
+        list(pool.map(fill, blocks))
+
+
+def _positions(matrix: Matrix, block: slice, columns: int) -> list[Matrix]:
+    """Return each row of ``matrix @ [column, row, 1]`` over some rows of a picture."""
+    row = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
+    column = np.arange(columns, dtype=np.float64)
+    return [line[0] * column + (line[1] * row + line[2]) for line in matrix]
+
+
+def _nearest(
+    volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix]
+) -> NDArray[Any]:
+    inside = np.ones(positions[0].shape, dtype=bool)
+    indices = []
+    for position, count in zip(positions, volume.shape, strict=True):
+        # below 0 the conversion would round up, so what lies there is told apart before
+        inside &= (position >= 0) & (position < count)
+        indices.append(np.clip(position, 0, count - 1).astype(np.intp))
+    values = _gather(volume, flat, indices)
+    values[~inside] = 0
+    return values
+
+
+def _linear(
+    volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix]
+) -> NDArray[np.float32]:
+    inside = np.ones(positions[0].shape, dtype=bool)
+    corners, weights = [], []
+    for position, count in zip(positions, volume.shape, strict=True):
+        inside &= (position >= 0) & (position < count)
+        # In the outer halves of the first and the last voxel there is one neighbour only.
+        centre = np.clip(position - 0.5, 0, count - 1)
+        low = np.minimum(centre.astype(np.intp), max(count - 2, 0))
+        share = (centre - low).astype(np.float32)
+        corners.append((low, np.minimum(low + 1, count - 1)))
+        weights.append((1 - share, share))
+    out = np.zeros(inside.shape, dtype=np.float32)
+    for a in (0, 1):
+        for b in (0, 1):
+            across = weights[0][a] * weights[1][b]
+            for c in (0, 1):
+                indices = [corners[0][a], corners[1][b], corners[2][c]]
+                out += across * weights[2][c] * _gather(volume, flat, indices)
+    out[~inside] = 0
+    return out
+
+
+def _gather(
+    volume: NDArray[Any], flat: NDArray[Any] | None, indices: list[NDArray[np.intp]]
+) -> NDArray[Any]:
+    if flat is None:
+        return np.asarray(volume[tuple(indices)])
+    _, rows, columns = volume.shape
+    index = indices[0] * rows
+    index += indices[1]
+    index *= columns
+    index += indices[2]
+    return np.asarray(flat.take(index))

@@ -1,0 +1,244 @@
+"""The annotated plates of an atlas: pictures of sections, and drawings of the structures on them.
+
+The drawings are the service's own SVG, in full-resolution pixels of the plate; each path names its
+``structure_id``, which may be a structure with others within.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from atldld.errors import AnswerError, InvalidInputError, NotFoundError
+from atldld.records import SectionImage
+
+if TYPE_CHECKING:
+    from atldld.fetch.cache import CachedFile
+    from atldld.fetch.session import Session
+
+__all__ = [
+    "ATLASES",
+    "Plate",
+    "choose_plates",
+    "copy_plate",
+    "fetch_plate",
+    "list_plates",
+    "plate_name",
+    "svg_name",
+]
+
+ATLASES = {
+    1: "P56, coronal",
+    2: "P56, sagittal",
+    181276165: "P56 of the developing brain",
+    181276164: "P14",
+    181276162: "P4",
+    181276160: "E18.5",
+    181276151: "E15.5",
+    181276130: "E13.5",
+    181275741: "E11.5",
+}
+"""Atlases of the service with annotated plates, by id."""
+
+# Which of its drawings the service is asked for: those of the adult atlas.
+_GROUPS = 28
+_LARGEST_SVG = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plate:
+    """One annotated plate.
+
+    Attributes
+    ----------
+    image : SectionImage
+        The service's record; plates are the same kind as section images.
+    atlas_id : int
+        Of the atlas.
+    """
+
+    image: SectionImage
+    atlas_id: int
+
+    @property
+    def id(self) -> int:
+        """The id of the atlas image."""
+        return self.image.id
+
+
+def list_plates(
+    session: Session, atlas_id: int | str = 1, *, refresh: bool = False
+) -> tuple[Plate, ...]:
+    """Return the annotated plates of an atlas, by section number.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask.
+    atlas_id : int
+        1 is the adult coronal atlas; see `ATLASES`.
+    refresh : bool
+        Ask the service even if the answer is in the cache.
+
+    Raises
+    ------
+    InvalidInputError
+        The id is not a positive whole number.
+    NotFoundError
+        The atlas has no annotated plates.
+    OfflineError, ServiceError
+        The answer is not in the cache, and cannot be had.
+    """
+    from atldld.fetch.session import check_id
+
+    number = check_id(atlas_id, "atlas")
+    rows = session.query(
+        "AtlasImage",
+        {"annotated": True, "atlas_data_set": {"atlases": {"id": number}}},
+        ("alignment2d",),
+        order="sub_images.section_number",
+        refresh=refresh,
+    )
+    plates = [Plate(SectionImage.from_record(row), number) for row in rows]
+    if not plates:
+        known = ", ".join(f"{key} ({text})" for key, text in ATLASES.items())
+        raise NotFoundError(
+            f"Atlas {number} has no annotated plates.", hint=f"Known atlases are {known}."
+        )
+    return tuple(sorted(plates, key=lambda plate: plate.image.section_number))
+
+
+def fetch_plate(
+    session: Session, plate: Plate, downsample: int = 0, *, annotation: bool = False
+) -> tuple[CachedFile, CachedFile]:
+    """Return a plate's picture and its drawing, verified, fetching them if need be.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask and where to keep.
+    plate : Plate
+        Which one.
+    downsample : int
+        The tier of the picture.
+    annotation : bool
+        The picture with the structures in their colours instead of the section.
+
+    Returns
+    -------
+    picture, drawing : CachedFile
+        A JPEG and an SVG.
+
+    Raises
+    ------
+    InvalidInputError
+        The tier does not exist.
+    OfflineError, ServiceError, CacheError
+        They are not in the cache, and cannot be fetched or kept.
+    """
+    from atldld.fetch.images import verify
+    from atldld.fetch.session import check_downsample
+
+    check_downsample(plate.image, downsample)
+    width, height = plate.image.size(downsample)
+    params: dict[str, object] = {"downsample": downsample}
+    if annotation:
+        params |= {"annotation": "true", "atlas": plate.atlas_id}
+    remedy = f"Fetch it once with `atldld atlas plates --atlas {plate.atlas_id} -o OUT`."
+    picture = session.file(
+        f"api/v2/atlas_image_download/{plate.id}",
+        params=params,
+        name=plate_name(plate.id, downsample, annotation=annotation),
+        check=partial(verify, width=width, height=height),
+        what=f"Atlas image {plate.id} at downsample {downsample}",
+        remedy=remedy,
+    )
+    drawing = session.file(
+        f"api/v2/svg_download/{plate.id}",
+        params={"groups": _GROUPS},
+        name=svg_name(plate.id),
+        check=_check_svg,
+        what=f"The drawing of atlas image {plate.id}",
+        remedy=remedy,
+        largest=_LARGEST_SVG,
+    )
+    return picture, drawing
+
+
+def copy_plate(
+    session: Session,
+    plate: Plate,
+    folder: str | Path,
+    *,
+    downsample: int = 0,
+    annotation: bool = False,
+) -> list[Path]:
+    """Put a plate's picture and drawing into a folder; see `fetch_plate`.
+
+    Returns
+    -------
+    list of pathlib.Path
+        ``<id>.jpg`` (``<id>_annotated.jpg``) and ``<id>.svg``.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    import shutil
+
+    from atldld.export.common import whole_file
+
+    picture, drawing = fetch_plate(session, plate, downsample, annotation=annotation)
+    names = f"{plate.id}{'_annotated' if annotation else ''}.jpg", f"{plate.id}.svg"
+    written = [Path(folder) / name for name in names]
+    for path, file in zip(written, (picture, drawing), strict=True):
+        with whole_file(path) as temporary:
+            shutil.copyfile(file.path, temporary)
+    return written
+
+
+def plate_name(plate_id: int, downsample: int, *, annotation: bool = False) -> str:
+    """Return under which name the cache keeps a plate's picture."""
+    ending = "-annotation" if annotation else ""
+    return f"api/v2/atlas_image_download/{plate_id}-{downsample}{ending}.jpg"
+
+
+def svg_name(plate_id: int) -> str:
+    """Return under which name the cache keeps a plate's drawing."""
+    return f"api/v2/svg_download/{plate_id}.svg"
+
+
+def _check_svg(path: Path) -> None:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, ValueError) as error:
+        raise AnswerError(
+            f"The service sent no drawing: {error}.", hint="Try again later."
+        ) from None
+    if root.tag.rpartition("}")[2] != "svg":
+        raise AnswerError(f"The service sent no SVG, but <{root.tag}>.", hint="Try again later.")
+
+
+def choose_plates(plates: tuple[Plate, ...], wanted: list[str] | None) -> list[Plate]:
+    """Return the plates of some ids; all of them by default.
+
+    Raises
+    ------
+    InvalidInputError
+        An id is none of theirs.
+    """
+    if not wanted:
+        return list(plates)
+    by_id = {str(plate.id): plate for plate in plates}
+    unknown = [one for one in wanted if one not in by_id]
+    if unknown:
+        raise InvalidInputError(
+            f"{unknown[0]!r} is not the id of one of the {len(plates)} plates of atlas "
+            f"{plates[0].atlas_id}.",
+            hint=f"List them with `atldld atlas plates --atlas {plates[0].atlas_id}`.",
+        )
+    return [by_id[one] for one in wanted]

@@ -1,0 +1,268 @@
+"""`atldld atlas`: the atlas, fetched; its outlines on a section; its annotated plates."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+
+app = typer.Typer(
+    help="Which structure is where: atlases, outlines on sections, plates.", no_args_is_help=True
+)
+
+AtlasName = Annotated[
+    str,
+    typer.Option(
+        "--atlas", metavar="NAME", help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's."
+    ),
+]
+
+
+@app.command("list")
+@asks_service
+def list_(session: "Session") -> None:
+    """List the volumes of the atlas, and whether they are in the cache."""
+    from atldld.atlas.volumes import KINDS, RESOLUTIONS, VolumeFile
+
+    rows = []
+    for file in (VolumeFile(kind, side) for kind in KINDS for side in RESOLUTIONS):
+        held = file.held(session)
+        rows.append(
+            [
+                file.kind,
+                str(file.resolution),
+                " × ".join(map(str, file.shape)),
+                file.described_size,
+                "–" if held is None else f"{held.bytes / 1e6:.1f} MB",
+            ]
+        )
+    table(
+        {
+            "volume": "left",
+            "µm": "right",
+            "shape (p, i, r)": "left",
+            "to fetch": "left",
+            "in the cache": "right",
+        },
+        rows,
+    )
+    say("CCFv3, 2017; (p, i, r) from the anterior-superior-left corner, spaces 9 and 10 alike.")
+    say("Atlases of BrainGlobe: --atlas brainglobe:NAME, such as brainglobe:allen_mouse_50um.")
+
+
+@app.command()
+@asks_service
+def fetch(
+    session: "Session",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="annotation, average_template, ara_nissl, structures, or brainglobe:NAME."
+        ),
+    ] = "annotation",
+    resolution: Annotated[float, typer.Option(help="Side of a voxel, in µm.")] = 25,
+) -> None:
+    """Fetch a volume of the atlas, verified, with the structure graph that belongs to it."""
+    from atldld.atlas.atlas import BRAINGLOBE, fetch_graph, open_atlas
+    from atldld.atlas.volumes import volume_file
+
+    if what.startswith(BRAINGLOBE):
+        typer.echo(repr(open_atlas(name=what, session=session)))
+        return
+    file = None if what == "structures" else volume_file(what, resolution)
+    graph = fetch_graph(session)
+    if graph.synthetic:
+        say("This is the SYNTHETIC brain of the demo archive.")
+    say(f"{len(graph)} structures.")
+    if file is None:
+        return
+    with _bytes_bar(f"{file.name}.nrrd") as progress:
+        if file.kind == "annotation":
+            atlas = open_atlas(resolution, session=session, progress=progress)
+            if atlas.unknown_ids:
+                listed = ", ".join(map(str, atlas.unknown_ids))
+                say(f"The graph lacks these ids of the annotation, which are kept: {listed}.")
+        else:
+            file.open(session, progress=progress)
+    held = file.fetch(session)
+    say(f"{held.bytes / 1e6:.1f} MB, SHA-256 {held.sha256}")
+    typer.echo(held.path)
+
+
+@app.command()
+@asks_service
+def outlines(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder of the files, one a section."),
+    ],
+    format: Annotated[
+        Literal["svg", "geojson", "png"],
+        typer.Option(help="Drawing, annotations for QuPath, or lines on the picture."),
+    ] = "svg",
+    frame: Annotated[
+        Literal["image", "reference"],
+        typer.Option(help="Over the raw picture, or over the picture on the reference grid."),
+    ] = "image",
+    atlas: AtlasName = "ccf_2017",
+    resolution: Annotated[
+        float,
+        typer.Option(help="The annotation is sampled every so many µm."),
+    ] = 25,
+    atlas_resolution: Annotated[
+        float | None,
+        typer.Option(help="Side of the atlas's voxels, in µm: 10, 25, 50 or 100; 25 by default."),
+    ] = None,
+    downsample_img: Annotated[
+        int,
+        typer.Option(min=0, help="Tier of the raw picture that the outlines lie on."),
+    ] = 3,
+    image: Annotated[
+        list[int] | None,
+        typer.Option("--image", metavar="ID", help="Only this section image; may be repeated."),
+    ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--structure", metavar="WHAT", help="Id, acronym or name; may be repeated. All."
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=0, help="Take structures together up to this depth of the hierarchy."),
+    ] = None,
+    hemisphere: Annotated[
+        Literal["both", "left", "right", "each"],
+        typer.Option(help="Both, one, or each apart."),
+    ] = "both",
+    tolerance: Annotated[
+        float, typer.Option(help="How far lines may be simplified, in pixels of the grid.")
+    ] = 0,
+    picture: Annotated[
+        bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
+    ] = False,
+) -> None:
+    """Outline the atlas's structures on every section, in the section's own plane."""
+    from atldld.atlas.atlas import open_atlas
+    from atldld.atlas.files import Drawing, write_drawing
+    from atldld.sections import open_dataset
+
+    drawing = Drawing(
+        format=format,
+        frame=frame,
+        resolution=resolution,
+        downsample=downsample_img,
+        structures=tuple(structure) if structure else None,
+        depth=depth,
+        hemisphere=hemisphere,
+        tolerance=tolerance,
+        picture=picture,
+    )
+    drawing.check_record(session.dataset(dataset_id))
+    opened = open_atlas(atlas_resolution, name=atlas, session=session)
+    drawing.check_structures(opened)
+    dataset = open_dataset(dataset_id, session=session)
+    sections = [dataset.section(one) for one in image] if image else list(dataset)
+    unknown: set[int] = set()
+    with progress_bar("Outlines") as progress:
+        for done, section in enumerate(sections, start=1):
+            path, drawn = write_drawing(section, opened, drawing, output)
+            unknown.update(one.id for one in drawn if not one.known)
+            progress(done, len(sections), path.name)
+            typer.echo(path)
+    if opened.synthetic:
+        say("The structures are those of the SYNTHETIC demo brain.")
+    if unknown:
+        listed = ", ".join(map(str, sorted(unknown)))
+        say(f"The structure graph lacks these ids, which are outlined in grey: {listed}.")
+
+
+@app.command()
+@asks_service
+def plates(
+    session: "Session",
+    plate: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Which plates to fetch; all by default."),
+    ] = None,
+    atlas: Annotated[
+        str, typer.Option(metavar="ID", help="1 is the adult coronal atlas, 2 the sagittal one.")
+    ] = "1",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Fetch them into this folder; else list them."
+        ),
+    ] = None,
+    downsample_img: Annotated[int, typer.Option(min=0, help="Tier of the pictures.")] = 0,
+    annotated: Annotated[
+        bool, typer.Option("--annotated", help="The picture with the structures' colours.")
+    ] = False,
+) -> None:
+    """List the annotated plates of an atlas, or fetch them: picture and SVG."""
+    from atldld.atlas.plates import choose_plates, copy_plate, list_plates
+
+    chosen = choose_plates(list_plates(session, atlas), plate)
+    if output is None:
+        table(
+            {"plate": "right", "section": "right", "pixels": "left", "µm a pixel": "right"},
+            [
+                [
+                    str(one.id),
+                    str(one.image.section_number),
+                    f"{one.image.width} × {one.image.height}",
+                    f"{one.image.resolution or 0:g}",
+                ]
+                for one in chosen
+            ],
+        )
+        say("Fetch them with -o FOLDER.")
+        return
+    with progress_bar("Plates") as progress:
+        for done, one in enumerate(chosen, start=1):
+            for path in copy_plate(
+                session, one, output, downsample=downsample_img, annotation=annotated
+            ):
+                typer.echo(path)
+            progress(done, len(chosen), str(one.id))
+
+
+@contextmanager
+def _bytes_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how much of a file has arrived; nothing where nobody looks, or nothing is fetched."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

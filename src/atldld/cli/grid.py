@@ -1,0 +1,79 @@
+"""`atldld grid`: Allen's 200 µm grids of expression."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from atldld.cli.options import DatasetId, asks_service, say
+from atldld.cli.quantify import AtlasResolution, Force, show
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+
+
+@asks_service
+def grid(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The grid; its ending says the format, as for `atldld volume`. NaN where there "
+            "are no data.",
+        ),
+    ] = None,
+    kind: Annotated[
+        Literal["energy", "density", "intensity"], typer.Option(help="What to write.")
+    ] = "energy",
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Show the means over structures.")
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the means over structures: .csv or .parquet."),
+    ] = None,
+    labels: Annotated[
+        Literal["atlas", "service"],
+        typer.Option(
+            help="Which structures the voxels are in: what fills most of them in the atlas of "
+            "2017, or what the service itself had on this grid, which is older."
+        ),
+    ] = "atlas",
+    atlas_resolution: AtlasResolution = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Fetch it even if it is in the cache.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Fetch Allen's 200 µm grids.
+
+    They are written as a volume in the reference space, or as means over structures.
+    """
+    from atldld.export import known_extensions
+    from atldld.export.common import check_new, ending_of
+    from atldld.grids import fetch_grid, grid_region_means, open_labels
+    from atldld.regions import check_output
+
+    if output is not None:
+        ending_of(output, known_extensions(), "volumes")
+        check_new([output], force=force)
+    if table is not None:
+        check_output(table, force=force)
+    found = fetch_grid(dataset_id, session=session, refresh=refresh)
+    if output is not None:
+        typer.echo(found.save(output, kind))
+    if regions or table is not None:
+        names, graph = open_labels(session, labels, atlas_resolution)
+        means = grid_region_means(found, names, graph)
+        if table is not None:
+            for path in means.save(table):
+                typer.echo(path)
+        if regions:
+            show(means.select(hemispheres=["both"]), kind)
+    if found.synthetic:
+        say("SYNTHETIC: of the demo brain.")
+    say(f"{found!r}.")

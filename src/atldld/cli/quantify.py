@@ -1,0 +1,175 @@
+"""`atldld quantify`: how much is expressed in which structure."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from atldld.cli.atlas import AtlasName
+from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+    from atldld.regions import RegionTable
+
+AtlasResolution = Annotated[
+    float | None,
+    typer.Option(help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+
+SHOWN = 25
+
+
+@asks_service
+def quantify(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="A .csv file, with a .json beside it that says how it was made, or a .parquet "
+            "file; without it the structures with the highest energy are shown.",
+        ),
+    ] = None,
+    resolution: Annotated[
+        float, typer.Option(help="In µm: masks are read at the tier that is at least as fine.")
+    ] = 8,
+    atlas: AtlasName = "ccf_2017",
+    atlas_resolution: AtlasResolution = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.nrrd", help="An annotation of your own in place of Allen's."),
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Its structure graph.")
+    ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--structure",
+            metavar="NAME",
+            help="Only this structure (acronym, name or id) and what lies in it; may be repeated.",
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Only structures that lie in N others."),
+    ] = None,
+    hemisphere: Annotated[
+        Literal["left", "right", "both"] | None,
+        typer.Option(help="Only this one; all in files, both on the screen."),
+    ] = None,
+    threshold: Annotated[
+        int,
+        typer.Option(
+            min=0, max=254, help="A pixel of a mask expresses if its brightest channel exceeds it."
+        ),
+    ] = 20,
+    stain_threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T",
+            help="Another quantity, from the section images: the fraction of pixels that take away "
+            "more than this of the background's light (0 to 1). Needs no masks.",
+        ),
+    ] = None,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        ),
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
+    ] = True,
+    unionize: Annotated[
+        bool,
+        typer.Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
+    ] = True,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    force: Force = False,
+) -> None:
+    """Count expressing pixels of every structure and hemisphere.
+
+    Each pixel of the masks counts once, where it lies; nothing is warped.
+    """
+    from atldld.atlas import open_atlas
+    from atldld.quantify import check_thresholds
+    from atldld.quantify import quantify as run
+    from atldld.regions import check_output, ids_within
+    from atldld.sections import open_dataset
+
+    # everything that can be said before the service is asked
+    if output is not None:
+        check_output(output, force=force)
+    check_thresholds(threshold, stain_threshold)
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    opened = open_atlas(
+        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
+    )
+    ids = ids_within(opened.graph, structure) if structure else None
+    try:
+        with progress_bar("Sections") as progress:
+            regions = run(
+                dataset,
+                opened,
+                resolution,
+                threshold=threshold,
+                stain_threshold=stain_threshold,
+                grid=grid,
+                unionize=unionize,
+                jobs=jobs,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        session.close()
+        say("Stopped. What was fetched is kept, so the same command takes less time.")
+        raise typer.Exit(130) from None
+    chosen = regions.select(ids, depth=depth, hemispheres=hemisphere and [hemisphere])
+    if output is None:
+        by = "energy" if stain_threshold is None else "stained_fraction"
+        show(chosen if hemisphere else chosen.select(hemispheres=["both"]), by)
+    else:
+        for path in chosen.save(output):
+            typer.echo(path)
+    about = regions.metadata
+    if about["synthetic"]:
+        say("SYNTHETIC: of the demo brain.")
+    if about["unknown_ids"]:
+        say(
+            f"{len(about['unknown_ids'])} ids of the annotation are not in the structure graph "
+            f"and are listed as unknown: {', '.join(map(str, about['unknown_ids'][:5]))} …"
+        )
+    say(f"{len(about['sections'])} sections of data set {dataset_id} in {chosen!r}.")
+    if about["failed"]:
+        say(f"{len(about['failed'])} could not be had; the same command tries them again.")
+        raise typer.Exit(1)
+
+
+def show(regions: "RegionTable", by: str) -> None:
+    """Print the structures with the largest values of a column; see `RegionTable.top`."""
+    least = {"sections": 2} if "sections" in regions.columns else {"voxels_with_data": 8}
+    top = regions.top(by, SHOWN, **least)
+    columns = regions.headline
+    table(
+        {"acronym": "left", "name": "left", "side": "left"} | dict.fromkeys(columns, "right"),
+        [
+            [row["acronym"], row["name"], row["hemisphere"]]
+            + [_number(row[name]) for name in columns]
+            for row in top.rows()
+        ],
+    )
+    [(name, value)] = least.items()
+    say(f"The {len(top)} structures with the highest {by}, of those with {name} ≥ {value}.")
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if value == value else "–"

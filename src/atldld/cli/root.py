@@ -1,0 +1,97 @@
+"""The root of the command line, whose commands are imported when they are called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from atldld.cli import COMMANDS, SUMMARY
+from atldld.errors import AtldldError, InvalidInputError
+
+__all__ = ["app", "run"]
+
+# Where a command is not the `app`, or the function of its own name, of the module of its own name.
+_HOMES = {"demo": "serve"}
+
+
+class _Commands(MutableMapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            if name not in list(self):
+                raise KeyError(name)
+            module = import_module(f"atldld.cli.{_HOMES.get(name, name)}")
+            inner = getattr(module, "app", None)
+            if inner is None:
+                inner = typer.Typer(add_completion=False)
+                inner.command(name)(getattr(module, name))
+            command = get_command(inner)
+            command.name = name
+            self._known[name] = command
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for part in COMMANDS.values() for name in part)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._known[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("Commands stay.")
+
+
+class _Group(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Commands()
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="atldld",
+    help=SUMMARY,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from atldld.cli.info import version
+
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Allen Brain Atlas section data sets in the brain's reference coordinates."""
+
+
+def run() -> None:
+    """Run the command; see `atldld.cli.main`."""
+    try:
+        app()
+    except AtldldError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)

@@ -1,0 +1,448 @@
+"""The catalogue: the service's data sets, genes, specimens and structures in one SQLite file.
+
+The file is never written in place: an update builds a new one beside it and moves it over. So it
+can be read without locks, from any number of processes and from shared file systems.
+
+The same tables, in memory, hold what the service answers to a single search; so one piece of SQL
+(`atldld.find.conditions`) answers every search, whoever was asked.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from atldld.errors import CacheError
+from atldld.find.found import Source
+from atldld.spaces import PlaneOfSection, ReferenceSpace
+
+__all__ = [
+    "SCHEMA",
+    "TABLES",
+    "Loader",
+    "catalogue_path",
+    "count",
+    "finish",
+    "new_database",
+    "opened",
+    "read_facts",
+    "shadow_images",
+    "source_of",
+    "write_facts",
+]
+
+SCHEMA = 1
+"""Version of the tables; a file of another one is refused."""
+
+TABLES = (
+    "data_set",
+    "gene",
+    "probe",
+    "product",
+    "treatment",
+    "specimen",
+    "donor",
+    "age",
+    "structure",
+    "image",
+)
+"""The tables whose rows are counted."""
+
+Record = Mapping[str, Any]
+
+# Names are compared without regard to case, which NOCASE does for the letters A to Z.
+_ENTITIES: Mapping[str, Mapping[str, str]] = {
+    "gene": {
+        "acronym": "TEXT COLLATE NOCASE",
+        "name": "TEXT COLLATE NOCASE",
+        "entrez_id": "INTEGER",
+        "ensembl_id": "TEXT COLLATE NOCASE",
+        "organism_id": "INTEGER",
+    },
+    "probe": {"name": "TEXT", "gene_id": "INTEGER", "orientation_id": "INTEGER"},
+    "product": {"name": "TEXT", "abbreviation": "TEXT", "species": "TEXT"},
+    "treatment": {"name": "TEXT"},
+    "age": {"name": "TEXT", "days": "REAL", "embryonic": "INTEGER"},
+    "donor": {
+        "name": "TEXT",
+        "age_id": "INTEGER",
+        "organism_id": "INTEGER",
+        "sex": "TEXT",
+        "strain": "TEXT",
+    },
+    "specimen": {"name": "TEXT COLLATE NOCASE", "donor_id": "INTEGER"},
+    "structure": {
+        "acronym": "TEXT COLLATE NOCASE",
+        "name": "TEXT COLLATE NOCASE",
+        "parent_structure_id": "INTEGER",
+        "graph_id": "INTEGER",
+        "graph_order": "INTEGER",
+        "depth": "INTEGER",
+        "structure_id_path": "TEXT",
+        "color_hex_triplet": "TEXT",
+    },
+    "data_set": {
+        "specimen_id": "INTEGER",
+        "plane_of_section_id": "INTEGER",
+        "reference_space_id": "INTEGER",
+        "section_thickness": "REAL",
+        "failed": "INTEGER",
+        "delegate": "INTEGER",
+        "expression": "INTEGER",
+        "qc_date": "TEXT",
+        "synthetic": "INTEGER",
+    },
+    "image": {
+        "data_set_id": "INTEGER",
+        "section_number": "INTEGER",
+        "width": "INTEGER",
+        "height": "INTEGER",
+        "tier_count": "INTEGER",
+        "resolution": "REAL",
+        "failed": "INTEGER",
+    },
+    "plane_of_section": {"name": "TEXT"},
+    "reference_space": {"name": "TEXT"},
+}
+
+# What a data set has several of, by the name of the association and of the table.
+_LINKS = {"genes": "gene", "probes": "probe", "products": "product", "treatments": "treatment"}
+
+# What a data set leads to one of, through one another.
+_CHAIN = ("specimen", "donor", "age")
+
+# How a record without an id is told from others of its table.
+_KEYS = {"gene": "acronym"}
+
+
+def _schema() -> str:
+    entities = [
+        f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, "
+        + ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        + ");"
+        for table, columns in _ENTITIES.items()
+    ]
+    links = [
+        f"CREATE TABLE data_set_{table} (data_set_id INTEGER, {table}_id INTEGER, "
+        f"PRIMARY KEY (data_set_id, {table}_id)) WITHOUT ROWID;"
+        for table in _LINKS.values()
+    ]
+    return "\n".join(
+        (
+            "CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;",
+            "CREATE TABLE alias (gene_id INTEGER, text TEXT, PRIMARY KEY (gene_id, text)) "
+            "WITHOUT ROWID;",
+            *entities,
+            *links,
+            # the data sets whose images are all known
+            "CREATE TABLE imaged (data_set_id INTEGER PRIMARY KEY, sections INTEGER, "
+            "resolution REAL);",
+            # needed while loading: each data set's images are counted
+            "CREATE INDEX of_data_set ON image (data_set_id);",
+        )
+    )
+
+
+_INDICES = """
+CREATE INDEX IF NOT EXISTS gene_acronym ON gene (acronym);
+CREATE INDEX IF NOT EXISTS gene_entrez ON gene (entrez_id);
+CREATE INDEX IF NOT EXISTS gene_ensembl ON gene (ensembl_id);
+CREATE INDEX IF NOT EXISTS of_gene ON data_set_gene (gene_id);
+CREATE INDEX IF NOT EXISTS of_probe ON data_set_probe (probe_id);
+CREATE INDEX IF NOT EXISTS of_specimen ON data_set (specimen_id);
+CREATE INDEX IF NOT EXISTS specimen_name ON specimen (name);
+"""
+
+# Every name of a gene or structure, and the trigrams of it. A space on either side makes trigrams
+# of the first and the last two letters, which is what keeps "Prx1" close to "Prox1". The index
+# keeps no copy of the text; it is made anew with the table.
+_NAMES = """
+DROP TABLE IF EXISTS name;
+DROP TABLE IF EXISTS trigram_count;
+DROP TABLE IF EXISTS trigram;
+CREATE TABLE name (
+    id INTEGER PRIMARY KEY, kind TEXT, owner INTEGER, role TEXT, text TEXT COLLATE NOCASE
+);
+INSERT INTO name (kind, owner, role, text)
+    SELECT 'gene', id, 'acronym', acronym FROM gene WHERE acronym <> ''
+    UNION ALL SELECT 'gene', id, 'name', name FROM gene WHERE name <> ''
+    UNION ALL SELECT 'gene', gene_id, 'alias', text FROM alias
+    UNION ALL SELECT 'structure', id, 'acronym', acronym FROM structure WHERE acronym <> ''
+    UNION ALL SELECT 'structure', id, 'name', name FROM structure WHERE name <> '';
+CREATE INDEX name_text ON name (text);
+CREATE VIRTUAL TABLE trigram USING fts5(text, content='', tokenize='trigram');
+CREATE VIRTUAL TABLE trigram_count USING fts5vocab(trigram, row);
+INSERT INTO trigram (rowid, text) SELECT id, ' ' || text || ' ' FROM name;
+INSERT INTO trigram (trigram) VALUES ('optimize');
+"""
+
+
+def catalogue_path(root: Path) -> Path:
+    """Return where the catalogue is below the cache's folder of one service, or would be."""
+    return root / "catalogue.sqlite"
+
+
+def new_database(path: Path | None = None) -> sqlite3.Connection:
+    """Make an empty catalogue, in memory unless a path is given.
+
+    Raises
+    ------
+    CacheError
+        This Python's SQLite lacks full-text search by trigrams.
+    """
+    db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+    try:
+        db.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(text, tokenize='trigram')")
+        db.execute("DROP TABLE temp.probe")
+    except sqlite3.OperationalError as error:
+        db.close()
+        raise CacheError(
+            f"This Python's SQLite ({sqlite3.sqlite_version}) has no full-text search by "
+            f"trigrams, which searching needs: {error}.",
+            hint="Use a Python with SQLite 3.34 or newer that includes FTS5; the official "
+            "installers, conda and the Linux distributions have it.",
+        ) from error
+    # nothing is lost by a power cut: the file counts only when it is whole and has been moved
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    db.executescript(_schema())
+    for kind, table in (
+        (PlaneOfSection, "plane_of_section"),
+        (ReferenceSpace, "reference_space"),
+    ):
+        db.executemany(
+            f"INSERT INTO {table} VALUES (?, ?)", [(one.value, str(one)) for one in kind]
+        )
+    return db
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the catalogue below the cache's folder for reading; `None` where there is none.
+
+    Raises
+    ------
+    CacheError
+        It is damaged, or of another version.
+    """
+    path = catalogue_path(root)
+    if not path.is_file():
+        yield None
+        return
+    # The file never changes under its name, so no locks are needed, and folders may be read-only.
+    with (
+        _errors_of(path),
+        closing(
+            sqlite3.connect(
+                f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None
+            )
+        ) as db,
+    ):
+        facts = read_facts(db)
+        if facts.get("schema") != str(SCHEMA):
+            raise CacheError(
+                f"The catalogue at {path} is of version {facts.get('schema', 'unknown')}, and "
+                f"this version of atldld reads {SCHEMA}.",
+                hint="Build it anew with `atldld catalogue update --full`, or ask the service "
+                "with --live.",
+            )
+        yield db
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise CacheError(
+            f"The catalogue at {path} cannot be read: {error}.",
+            hint="Build it anew with `atldld catalogue update --full`, or ask the service with "
+            "--live.",
+        ) from error
+
+
+def read_facts(db: sqlite3.Connection) -> dict[str, str]:
+    """Return what a catalogue says about itself: schema, service, updated, …."""
+    return dict(db.execute("SELECT key, value FROM fact"))
+
+
+def shadow_images(db: sqlite3.Connection, data_set_ids: Iterable[int]) -> None:
+    """Put copies of what is known of some data sets' images before the tables on disk.
+
+    SQLite looks into a connection's temporary tables first, so images that have just been asked
+    for can be searched together with a catalogue that nobody may write.
+    """
+    numbers = [(one,) for one in data_set_ids]
+    for table in ("image", "imaged"):
+        (sql,) = db.execute(
+            "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?", (table,)
+        ).fetchone()
+        db.execute(sql.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+        db.executemany(
+            f"INSERT INTO temp.{table} SELECT * FROM main.{table} WHERE data_set_id = ?", numbers
+        )
+
+
+def write_facts(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
+    """Write what a catalogue says about itself."""
+    db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
+
+
+def source_of(db: sqlite3.Connection) -> Source:
+    """Return the catalogue as the source of an answer."""
+    facts = read_facts(db)
+    when = facts.get("updated") or datetime.now(UTC).isoformat()
+    return Source(
+        kind="catalogue",
+        url=facts.get("service", "an unknown service"),
+        when=datetime.fromisoformat(when),
+    )
+
+
+def count(db: sqlite3.Connection, table: str) -> int:
+    """Return how many rows a table has that the service gave an id."""
+    (number,) = db.execute(f"SELECT count(*) FROM {table} WHERE id > 0").fetchone()
+    return int(number)
+
+
+def finish(db: sqlite3.Connection) -> None:
+    """Index what has been loaded; needed once after loading, before searching."""
+    db.executescript("BEGIN;" + _INDICES + _NAMES + "COMMIT;")
+
+
+class Loader:
+    """Puts records of the service, in the shape of RMA answers, into the tables.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        What `new_database` returned.
+
+    Notes
+    -----
+    Where a row of that id is there already, columns that the new record has win, and the others
+    stay: the same gene comes whole from one query and with its acronym alone from another.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self._seen: set[tuple[str, Any]] = set()
+        self._kinds: dict[str, Callable[[Record], object]] = {
+            "SectionDataSet": self._data_set,
+            "SectionImage": self._image,
+            "Gene": self._gene,
+            "Specimen": lambda record: self._chained("specimen", record),
+            "Structure": lambda record: self._entity("structure", record),
+        }
+        self._upserts = {
+            table: f"INSERT INTO {table} (id, {', '.join(columns)}) "
+            f"VALUES (?{', ?' * len(columns)}) ON CONFLICT (id) DO UPDATE SET "
+            + ", ".join(f"{c} = coalesce(excluded.{c}, {c})" for c in columns)
+            for table, columns in _ENTITIES.items()
+        }
+
+    def load(self, model: str, records: Iterable[Record | None]) -> None:
+        """Load records of a model; null entries and records without an id are left out."""
+        self.db.execute("BEGIN")
+        for record in records:
+            if isinstance(record, Mapping) and (model == "Gene" or _whole(record.get("id"))):
+                self._kinds[model](record)
+        self.db.execute("COMMIT")
+
+    def images_are_known(self, data_set_ids: Iterable[int]) -> None:
+        """Say that all images of these data sets have been loaded."""
+        self.db.execute("BEGIN")
+        self.db.executemany(
+            "INSERT OR REPLACE INTO imaged SELECT ?1, count(*), min(resolution) FROM image "
+            "WHERE data_set_id = ?1",
+            [(one,) for one in data_set_ids],
+        )
+        self.db.execute("COMMIT")
+
+    def _entity(self, table: str, record: Record) -> int:
+        number = self._id_of(table, record)
+        values = [_plain(record.get(column)) for column in _ENTITIES[table]]
+        self.db.execute(self._upserts[table], (number, *values))
+        return number
+
+    def _id_of(self, table: str, record: Record) -> int:
+        """Return a record's id, or a negative one where the service sent none."""
+        number = _whole(record.get("id"))
+        if number is not None:
+            return number
+        key = _KEYS.get(table, "name")
+        known = self.db.execute(
+            f"SELECT id FROM {table} WHERE {key} = ?", (_plain(record.get(key)),)
+        ).fetchone()
+        if known is not None:
+            return int(known[0])
+        (lowest,) = self.db.execute(f"SELECT min(id) FROM {table}").fetchone()
+        return min(lowest or 0, 0) - 1
+
+    def _once(self, table: str, record: Record, put: Callable[[Record], int]) -> int:
+        """Put a record that comes along with many others only the first time."""
+        number = _whole(record.get("id"))
+        if number is not None and (table, number) in self._seen:
+            return number
+        number = put(record)
+        self._seen.add((table, number))
+        return number
+
+    def _gene(self, record: Record) -> int:
+        number = self._entity("gene", record)
+        aliases = {*str(record.get("alias_tags") or "").split()}
+        aliases |= {str(record.get(name) or "") for name in ("original_symbol", "original_name")}
+        aliases |= {
+            str(one.get("name") or "")
+            for one in record.get("gene_aliases") or ()
+            if isinstance(one, Mapping)
+        }
+        aliases -= {"", record.get("acronym"), record.get("name")}
+        self.db.executemany(
+            "INSERT OR IGNORE INTO alias VALUES (?, ?)", [(number, one) for one in aliases]
+        )
+        return number
+
+    def _chained(self, table: str, record: Record) -> int:
+        """Put a specimen, then its donor, then the donor's age."""
+        number = self._entity(table, record)
+        for following in _CHAIN[_CHAIN.index(table) + 1 :][:1]:
+            inner = record.get(following)
+            if isinstance(inner, Mapping):
+                self._once(following, inner, partial(self._chained, following))
+        return number
+
+    def _data_set(self, record: Record) -> None:
+        number = self._entity("data_set", record)
+        specimen = record.get("specimen")
+        if isinstance(specimen, Mapping):
+            self._once("specimen", specimen, partial(self._chained, "specimen"))
+        for association, table in _LINKS.items():
+            put = self._gene if table == "gene" else partial(self._entity, table)
+            for one in record.get(association) or ():
+                if isinstance(one, Mapping):
+                    other = self._once(table, one, put)
+                    self.db.execute(
+                        f"INSERT OR IGNORE INTO data_set_{table} VALUES (?, ?)", (number, other)
+                    )
+
+    def _image(self, record: Record) -> None:
+        self._entity("image", record)
+
+
+def _whole(value: object) -> int | None:
+    """Return a positive whole number, or `None`."""
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63
+    return value if usable else None  # type: ignore[return-value]
+
+
+def _plain(value: object) -> object:
+    """Return a value that SQLite can hold; what it cannot counts as missing."""
+    if isinstance(value, int):
+        return int(value) if abs(value) < 1 << 63 else None
+    return value if isinstance(value, str | float) else None

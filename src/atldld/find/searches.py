@@ -1,0 +1,740 @@
+"""Searching: lazily, from the catalogue or the service."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from atldld.errors import (
+    AtldldError,
+    DatasetNotFoundError,
+    InvalidInputError,
+    NotFoundError,
+    OfflineError,
+    ServiceError,
+)
+from atldld.fetch.rma import Criteria
+from atldld.fetch.session import Session, check_id, default_session
+from atldld.find import catalogue
+from atldld.find.conditions import (
+    PASSED,
+    Condition,
+    Filters,
+    conditions,
+    counts,
+    ids_of,
+    plural,
+    select,
+)
+from atldld.find.found import FoundDataSet, Source
+from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
+from atldld.find.service import Service
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Kind",
+    "Neighbour",
+    "Search",
+    "neighbours",
+    "search",
+    "search_datasets",
+    "search_images",
+]
+
+Kind = Literal["dataset", "image", "gene", "specimen", "structure"]
+Row = dict[str, Any]
+Text = str | Sequence[str]
+Id = int | str | Sequence[int | str]
+
+MOST_IMAGED = 1000
+"""Of so many data sets the images are asked for, where a search cannot do without them."""
+
+
+def search(
+    kind: Kind = "dataset",
+    *,
+    id: Id | None = None,
+    dataset: Id | None = None,
+    name: Text | None = None,
+    gene: Text | None = None,
+    organism: str | int | None = None,
+    plane: Id | None = None,
+    product: Text | None = None,
+    age: Text | None = None,
+    sex: Text | None = None,
+    strain: Text | None = None,
+    specimen: Text | int | None = None,
+    orientation: Id | None = None,
+    treatment: Text | None = None,
+    space: Id | None = None,
+    graph: Id | None = None,
+    min_sections: int | None = None,
+    max_sections: int | None = None,
+    resolution: float | None = None,
+    failed: bool = False,
+    rma: str | None = None,
+    live: bool = False,
+    refresh: bool = False,
+    session: Session | None = None,
+) -> Search:
+    """Search for data sets, images, genes, specimens or structures.
+
+    Nothing is read or asked until the result is used. The catalogue answers if there is one
+    (``atldld catalogue update`` makes it), else the service, whose answers are cached.
+
+    Several values of a filter mean any of them. Texts are compared without regard to case, and
+    ``*`` in them stands for anything; where the service answers, acronyms are compared exactly.
+
+    Parameters
+    ----------
+    kind : {"dataset", "image", "gene", "specimen", "structure"}
+        What to search for.
+    id : int, optional
+        The service's id of what is searched for.
+    dataset : int, optional
+        Of images: the id of their data set.
+    name : str, optional
+        Of genes and structures: a part of the acronym, the name or a synonym, or an Entrez,
+        Ensembl or structure id. Of specimens: the name or id.
+    gene : str, optional
+        Of data sets and images: an acronym, name, synonym, Entrez id or Ensembl id.
+    organism : {"mouse", "human"} or int, optional
+        Of genes. Without it, a name that both have means the mouse gene.
+    plane : str or int, optional
+        Plane of section, such as ``"coronal"``, or its id.
+    product : str or int, optional
+        ``"adult"``, ``"developing"``, another product's id, abbreviation or name, or a part of
+        the name, such as ``"connectivity"``.
+    age, sex, strain : str, optional
+        Of the donor, such as ``"P56"``, ``"F"``, ``"C57BL/6J"``.
+    specimen : str or int, optional
+        The specimen's name, or its id.
+    orientation : {"antisense", "sense"}, optional
+        Of the probe.
+    treatment : str, optional
+        Such as ``"ISH"``, ``"NISSL"``.
+    space : int or str, optional
+        Reference space: its id, such as 9, or its name.
+    graph : int, optional
+        Of structures: the ontology; 1 is the adult mouse's.
+    min_sections, max_sections : int, optional
+        How many section images a data set must have, and may have.
+    resolution : float, optional
+        The data set's finest pixels are at most so large, in µm.
+    failed : bool
+        Show also what failed the Allen Institute's quality control.
+    rma : str, optional
+        Further criteria in the service's own language, such as ``"[weight$gt5000]"``. Only the
+        service can answer them.
+    live : bool
+        Ask the service even if there is a catalogue.
+    refresh : bool
+        Ask the service even if the answer is in the cache. Implies `live`.
+    session : Session, optional
+        Where to ask; for the environment's settings by default.
+
+    Returns
+    -------
+    Search
+
+    Raises
+    ------
+    InvalidInputError
+        A filter that this kind of search does not have, or a value that makes no sense.
+
+    Examples
+    --------
+    >>> found = atldld.search(gene="Pdyn", plane="coronal")  # doctest: +SKIP
+    >>> len(found), found.ids  # doctest: +SKIP
+    (1, [71717084])
+    >>> atldld.search("gene", name="prodynorphin").first().acronym  # doctest: +SKIP
+    'Pdyn'
+    """
+    given = {
+        "id": id,
+        "dataset": dataset,
+        "name": name,
+        "gene": gene,
+        "organism": organism,
+        "plane": plane,
+        "product": product,
+        "age": age,
+        "sex": sex,
+        "strain": strain,
+        "specimen": specimen,
+        "orientation": orientation,
+        "treatment": treatment,
+        "space": space,
+        "graph": graph,
+        "min_sections": min_sections,
+        "max_sections": max_sections,
+        "resolution": resolution,
+        "failed": failed,
+        "rma": rma,
+    }
+    filters = Filters.of(kind, given)
+    live = live or refresh or rma is not None
+    return Search(kind, filters, session=session, live=live, refresh=refresh)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    rows: list[Any]
+    source: Source
+    remarks: tuple[str, ...]
+    hidden: int
+    explanation: str | None
+
+
+class Search:
+    """A search that asks when its result is used, and once.
+
+    Iterate over it, index it, take its ``len``; it is true when it finds something. Its rows are
+    `FoundDataSet`, `FoundImage`, `FoundGene`, `FoundSpecimen` or `FoundStructure`.
+
+    Parameters
+    ----------
+    kind : str
+        What is searched for.
+    filters : Filters
+        What it must be like.
+    session : Session, optional
+        Where to ask; for the environment's settings by default.
+    live : bool
+        Ask the service even if there is a catalogue.
+    refresh : bool
+        Ask the service even if the answer is in the cache.
+
+    Raises
+    ------
+    NotFoundError
+        When the result is used: there is no such gene. The error says what it may have been.
+    OfflineError, ServiceError, CacheError
+        When the result is used: neither catalogue nor service can answer.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        filters: Filters,
+        *,
+        session: Session | None = None,
+        live: bool = False,
+        refresh: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.filters = filters
+        self._session = session
+        self._live = live
+        self._refresh = refresh
+
+    def live(self, *, refresh: bool = False) -> Search:
+        """Return the same search, answered by the service.
+
+        Parameters
+        ----------
+        refresh : bool
+            Ask even if the answer is in the cache.
+        """
+        return Search(self.kind, self.filters, session=self._session, live=True, refresh=refresh)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._answer.rows)
+
+    def __len__(self) -> int:
+        return len(self._answer.rows)
+
+    def __getitem__(self, place: int) -> Any:
+        return self._answer.rows[place]
+
+    def first(self) -> Any | None:
+        """Return the first row, or `None` where there is none."""
+        return next(iter(self), None)
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of what was found."""
+        return [row.id for row in self]
+
+    @property
+    def source(self) -> Source:
+        """What answered, and how old its knowledge is."""
+        return self._answer.source
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences about how the filters were understood, such as what a synonym stands for."""
+        return self._answer.remarks
+
+    @property
+    def hidden(self) -> int:
+        """How many more there are that failed the quality control."""
+        return self._answer.hidden
+
+    @property
+    def explanation(self) -> str | None:
+        """Why nothing was found: which filter left nothing. `None` where something was."""
+        return self._answer.explanation
+
+    def to_records(self) -> list[Row]:
+        """Return the rows as dictionaries of plain values."""
+        return [msgspec.to_builtins(row) for row in self]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a data frame, indexed by id.
+
+        Raises
+        ------
+        AtldldError
+            pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise AtldldError(
+                "Data frames need pandas, which is not installed.",
+                hint="Install it with `pip install 'atldld[tables]'`.",
+            ) from error
+        from atldld.find.conditions import KINDS
+
+        frame = pd.DataFrame(self.to_records(), columns=KINDS[self.kind].__struct_fields__)
+        return frame.set_index("id")
+
+    def __repr__(self) -> str:
+        known = ", ".join(f"{name}={_short(value)}" for name, value in self.filters.given.items())
+        answer = self.__dict__.get("_answer")
+        state = "not asked yet" if answer is None else f"{len(answer.rows)} found"
+        if answer is not None and not answer.rows:
+            state = answer.explanation or state
+        return f"<Search for {plural(self.kind)}: {known or 'all'}; {state}>"
+
+    @cached_property
+    def _answer(self) -> _Answer:
+        session = self._session or default_session()
+        service = Service(session, refresh=self._refresh)
+        with self._database(session, service) as (db, source):
+            genes = self._resolved(db, service, in_service=source is None)
+            named = [(_called(db, gene), gene.ids) for gene in genes]
+            wanted = conditions(self.kind, self.filters, db, named)
+            self._know_images(db, service, wanted, in_service=source is None)
+            ranked = [
+                owner
+                for name in self.filters.name
+                if self.kind in ("gene", "structure")
+                for owner in matching(db, self.kind, name)
+            ]
+            rows = select(db, self.kind, wanted, ranked=ranked)
+            passed = [one for one in wanted if one.words != PASSED]
+            hidden = counts(db, self.kind, passed) - len(rows) if passed != wanted else 0
+            return _Answer(
+                rows=[msgspec.structs.replace(row, data_sets=None) for row in rows]
+                if source is None and self.kind in ("gene", "specimen")
+                else rows,
+                source=source or service.source,
+                remarks=tuple(gene.remark for gene in genes if gene.remark),
+                hidden=hidden,
+                explanation=None if rows else self._explain(db, wanted),
+            )
+
+    @contextmanager
+    def _database(
+        self, session: Session, service: Service
+    ) -> Iterator[tuple[sqlite3.Connection, Source | None]]:
+        """Give the catalogue, or one in memory of what the service answers (no source then)."""
+        if not self._live:
+            with catalogue.opened(session.cache.root) as db:
+                if db is not None:
+                    yield db, catalogue.source_of(db)
+                    return
+        with closing(service.catalogue(self.kind, self.filters)) as db:
+            yield db, None
+
+    def _resolved(
+        self, db: sqlite3.Connection, service: Service, *, in_service: bool
+    ) -> list[ResolvedGene]:
+        """Find the genes that are named, or say what they may have been."""
+        found = []
+        for name in self.filters.gene:
+            gene = resolve(db, name, organism=self.filters.organism, exact=in_service)
+            if not gene.ids and in_service:
+                gene = self._ask_near(db, service, name)
+            found.append(gene)
+        unknown = [gene.text for gene in found if not gene.ids]
+        if unknown:
+            near = {name: suggestions(db, "gene", name) for name in unknown}
+            hints = [
+                f"Did you mean {_or(list(map(str, some)))}"
+                + (f" instead of {name}?" if len(unknown) > 1 else "?")
+                for name, some in near.items()
+                if some
+            ]
+            of = self.filters.organism
+            organism = f"{organism_name(of)} " if of is not None else ""
+            exactly = (
+                "; the service compares acronyms exactly, capitals included" if in_service else ""
+            )
+            raise NotFoundError(
+                f"There is no {organism}gene called {_or(unknown)}{exactly}.",
+                hint=" ".join(hints) or None,
+            )
+        return found
+
+    def _ask_near(self, db: sqlite3.Connection, service: Service, name: str) -> ResolvedGene:
+        """Ask for genes of nearly that name: one may be it and have no data set."""
+        try:
+            service.near_genes(catalogue.Loader(db), name)
+        except ServiceError:
+            pass  # there are no suggestions then
+        else:
+            catalogue.finish(db)
+        return resolve(db, name, organism=self.filters.organism, exact=True)
+
+    def _know_images(
+        self,
+        db: sqlite3.Connection,
+        service: Service,
+        wanted: Sequence[Condition],
+        *,
+        in_service: bool,
+    ) -> None:
+        """Ask for the images of the data sets in question, where nothing is known of them."""
+        needed = self.filters.needs_images or (self.kind == "image" and not self.filters.id)
+        if not needed:
+            return
+        of_datasets = [one for one in wanted if "m." not in one.sql and "i." not in one.sql]
+        if self.kind == "image" and self.filters.dataset:
+            ids = list(self.filters.dataset)
+        else:
+            ids = ids_of(db, "dataset", of_datasets)
+        known = {number for (number,) in db.execute("SELECT data_set_id FROM imaged")}
+        missing = [number for number in ids if number not in known]
+        if in_service:
+            loaded = {n for (n,) in db.execute("SELECT DISTINCT data_set_id FROM image")}
+            missing = [number for number in missing if number not in loaded]
+        if not missing:
+            return
+        if len(missing) > MOST_IMAGED:
+            raise InvalidInputError(
+                f"This search needs the images of {len(missing)} data sets, which the catalogue "
+                "does not hold.",
+                hint="Add them with `atldld catalogue update --images`, or narrow the search.",
+            )
+        try:
+            rows = service.images(missing)
+        except OfflineError as error:
+            raise OfflineError(
+                f"The section images of {len(missing)} data sets in question are neither in the "
+                "catalogue nor in the cache.",
+                hint="Ask once without --offline, or add all of them with `atldld catalogue "
+                "update --images`.",
+            ) from error
+        if not in_service:
+            catalogue.shadow_images(db, ids)
+        loader = catalogue.Loader(db)
+        loader.load("SectionImage", rows)
+        loader.images_are_known(missing)
+
+    def _explain(self, db: sqlite3.Connection, wanted: Sequence[Condition]) -> str:
+        """Tell which filter left nothing, and what it would have had to be."""
+        what, raw = plural(self.kind), self.filters.rma
+        meeting = f" that meet {raw}" if raw else ""
+        parts: list[str] = []
+        for number, condition in enumerate(wanted):
+            left = counts(db, self.kind, wanted[: number + 1])
+            if left:
+                one = f"{left} of them" if parts else f"{left} {plural(self.kind, left)}{meeting}"
+                parts.append(f"{one} {condition.words}")
+                continue
+            if not parts:
+                near = [
+                    str(one)
+                    for name in self.filters.name
+                    if self.kind in ("gene", "structure")
+                    for one in suggestions(db, self.kind, name)
+                ]
+                meant = f" Did you mean {_or(near)}?" if near else ""
+                return f"There are no {what} {condition.words}{meeting}.{meant}"
+            there = self._values(db, wanted[:number], condition.field)
+            return f"{', '.join(parts)}, none of those {condition.words}{there}."
+        return f"There are no {what}{meeting} here."
+
+    def _values(
+        self, db: sqlite3.Connection, wanted: Sequence[Condition], field: str | None
+    ) -> str:
+        """List the values of a column, where they are few."""
+        if self.kind != "dataset" or field is None or counts(db, "dataset", wanted) > MOST_IMAGED:
+            return ""
+        values: Counter[str] = Counter()
+        for row in select(db, "dataset", wanted):
+            value = getattr(row, field)
+            values.update(map(str, value if isinstance(value, tuple) else [value]))
+        shown = [f"{value} {number}" for value, number in values.most_common(6)]
+        return f" (there are: {', '.join(shown)})" if shown else ""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A data set of a specimen, and which of the specimen's sections it has.
+
+    Attributes
+    ----------
+    data_set : FoundDataSet
+        The data set.
+    numbers : tuple of int or None
+        Its section numbers, sorted; `None` where its images are not known.
+    """
+
+    data_set: FoundDataSet
+    numbers: tuple[int, ...] | None
+
+    @property
+    def step(self) -> int | None:
+        """The commonest distance from one section to the next, in section numbers."""
+        steps = [b - a for a, b in pairwise(self.numbers or ())]
+        return Counter(steps).most_common(1)[0][0] if steps else None
+
+    def to_record(self) -> Row:
+        """Return the data set's fields and the section numbers as plain values."""
+        numbers = None if self.numbers is None else list(self.numbers)
+        return {**msgspec.to_builtins(self.data_set), "section_numbers": numbers}
+
+    def offset(self, other: Neighbour) -> int | None:
+        """Return by how many section numbers most sections lie behind the other set's nearest.
+
+        Negative where they lie before; `None` where the images of either are not known.
+        Times the section thickness it is the distance, in µm.
+        """
+        if not self.numbers or not other.numbers:
+            return None
+        nearest = [
+            min((number - one for one in other.numbers), key=lambda d: (abs(d), d))
+            for number in self.numbers
+        ]
+        return Counter(nearest).most_common(1)[0][0]
+
+
+def neighbours(
+    dataset_id: int | str,
+    *,
+    failed: bool = False,
+    images: bool = True,
+    live: bool = False,
+    refresh: bool = False,
+    session: Session | None = None,
+) -> tuple[Neighbour, list[Neighbour], Source]:
+    """Find the other data sets of the same specimen: interleaved genes, Nissl stains.
+
+    Parameters
+    ----------
+    dataset_id : int
+        The id of a section data set.
+    failed : bool
+        Show also those that failed the quality control.
+    images : bool
+        Look up the section numbers too. Those that are neither in the catalogue nor in the cache
+        are asked for; working offline they stay unknown.
+    live, refresh, session : optional
+        See `search`.
+
+    Returns
+    -------
+    own : Neighbour
+        The data set itself.
+    others : list of Neighbour
+        The other ones, by their first section and id.
+    source : Source
+        What answered.
+
+    Raises
+    ------
+    DatasetNotFoundError
+        There is no such data set.
+    NotFoundError
+        Its specimen is not known.
+    """
+    number = check_id(dataset_id, "section data set")
+    session = session or default_session()
+    asked: dict[str, Any] = {"session": session, "live": live, "refresh": refresh}
+    found = search(id=number, failed=True, **asked)
+    own = found.first()
+    if own is None:
+        raise DatasetNotFoundError(
+            f"There is no section data set {number}.",
+            dataset_id=number,
+            hint="If it is newer than the catalogue, add --live or update the catalogue.",
+        )
+    if own.specimen_id is None:
+        raise NotFoundError(
+            f"The specimen of section data set {number} is not known.", dataset_id=number
+        )
+    same = search(specimen=own.specimen_id, failed=failed, **asked)
+    sets = [own, *(one for one in same if one.id != number)]
+    numbers: dict[int, list[int]] = {}
+    if images:
+        try:
+            pictures = search("image", dataset=[one.id for one in sets], failed=True, **asked)
+            for image in pictures:
+                numbers.setdefault(image.data_set_id, []).append(image.section_number)
+        except OfflineError:
+            numbers = _kept_numbers(session, [one.id for one in sets])
+    first, *others = (
+        Neighbour(one, tuple(sorted(set(numbers[one.id]))) if one.id in numbers else None)
+        for one in sets
+    )
+    others.sort(key=lambda one: (one.numbers or (1 << 62,), one.data_set.id))
+    return first, others, same.source
+
+
+def _kept_numbers(session: Session, ids: Sequence[int]) -> dict[int, list[int]]:
+    """Return the section numbers of the data sets whose metadata are in the cache."""
+    found = {}
+    for number in ids:
+        document = session.cache.read_document("datasets", str(number)) or {}
+        images = document.get("section_images")
+        if isinstance(images, list):
+            found[number] = [image["section_number"] for image in images if image]
+    return found
+
+
+def _called(db: sqlite3.Connection, gene: ResolvedGene) -> str:
+    """Return how to speak of a gene: by its acronym."""
+    if len(gene.ids) != 1:
+        return gene.text
+    (acronym,) = db.execute("SELECT acronym FROM gene WHERE id = ?", gene.ids).fetchone()
+    return str(acronym or gene.text)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value[:4])) + (",…" if len(value) > 4 else "")
+    return str(value)
+
+
+def _or(values: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
+
+
+def search_datasets(
+    session: Session,
+    *,
+    dataset_id: int | str | None = None,
+    gene: str | None = None,
+    specimen: str | int | None = None,
+    plane: str | int | None = None,
+    refresh: bool = False,
+) -> list[Row]:
+    """Return the records of the section data sets that meet all conditions.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask.
+    dataset_id : int, optional
+        The id of a section data set.
+    gene : str, optional
+        The acronym, exactly (mouse genes are written like ``Prox1``).
+    specimen : str or int, optional
+        The specimen's name, or its id.
+    plane : str or int, optional
+        The plane of section's name, such as ``"coronal"``, or its id.
+    refresh : bool
+        Ask the service even if the answer is in the cache.
+
+    Returns
+    -------
+    list of dict
+        Records with ``genes``, ``plane_of_section`` and ``specimen``; failed ones too.
+
+    Raises
+    ------
+    InvalidInputError
+        No condition at all: there are tens of thousands of data sets.
+    """
+    criteria: dict[str, Any] = {}
+    if dataset_id is not None:
+        criteria["id"] = check_id(dataset_id, "section data set")
+    if gene is not None:
+        criteria["genes"] = {"acronym": gene}
+    if specimen is not None:
+        criteria |= _specimen(specimen)
+    if plane is not None:
+        criteria["plane_of_section"] = _by_id_or_name(plane)
+    _check(criteria)
+    return session.query(
+        "SectionDataSet",
+        criteria,
+        ("genes", "plane_of_section", "specimen"),
+        order="data_sets.id",
+        refresh=refresh,
+    )
+
+
+def search_images(
+    session: Session,
+    *,
+    image_id: int | str | None = None,
+    dataset_id: int | str | None = None,
+    gene: str | None = None,
+    specimen: str | int | None = None,
+    refresh: bool = False,
+) -> list[Row]:
+    """Return the records of the section images that meet all conditions.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask.
+    image_id, dataset_id : int, optional
+        The id of a section image, and of the section data set that it belongs to.
+    gene, specimen : optional
+        Of the data set; see `search_datasets`.
+    refresh : bool
+        Ask the service even if the answer is in the cache.
+
+    Raises
+    ------
+    InvalidInputError
+        No condition at all.
+    """
+    criteria: dict[str, Any] = {}
+    of_dataset: dict[str, Any] = {}
+    if image_id is not None:
+        criteria["id"] = check_id(image_id, "section image")
+    if dataset_id is not None:
+        criteria["data_set_id"] = check_id(dataset_id, "section data set")
+    if gene is not None:
+        of_dataset["genes"] = {"acronym": gene}
+    if specimen is not None:
+        of_dataset |= _specimen(specimen)
+    if of_dataset:
+        criteria["section_data_set"] = of_dataset
+    _check(criteria)
+    rows = session.query("SectionImage", criteria, order="sub_images.id", refresh=refresh)
+    return sorted(rows, key=lambda row: (row.get("data_set_id"), row.get("section_number")))
+
+
+def _specimen(specimen: str | int) -> Criteria:
+    return {"specimen": _by_id_or_name(specimen)}
+
+
+def _by_id_or_name(value: str | int) -> Criteria:
+    text = str(value)
+    return {"id": int(text)} if text.isdigit() else {"name": text}
+
+
+def _check(criteria: Criteria) -> None:
+    if not criteria:
+        raise InvalidInputError(
+            "A search without any condition would return everything there is.",
+            hint="Give an id, a gene, a specimen or a plane.",
+        )

@@ -1,0 +1,543 @@
+"""Fetching the catalogue: complete, resumable, incremental, and never half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
+from atldld.fetch.cache import replacing
+from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.fetch.session import Session
+from atldld.find import catalogue
+from atldld.find.found import Source
+from atldld.find.genes import MOUSE
+from atldld.find.service import DATASET_INCLUDES, Query, among, batched_ids, term
+
+__all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
+
+STAGED_FOR = timedelta(days=2)
+"""Pages of an interrupted update are used again so long; the service has changed after that."""
+
+PAGE = 1000
+
+Record = Mapping[str, Any]
+Progress = Callable[[int, int, str], None]
+
+# What images are searched and listed by; a whole record is four times as long.
+_IMAGE_COLUMNS = (
+    "id",
+    "data_set_id",
+    "section_number",
+    "width",
+    "height",
+    "tier_count",
+    "resolution",
+    "failed",
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A table of the service that is fetched whole, or from an id on."""
+
+    model: str
+    table: str  # the service's name of it, which columns are qualified with
+    own: str  # the catalogue's
+    criteria: str = ""
+    include: tuple[str, ...] = ()
+    required: bool = False
+
+    def query(self, after: int = 0) -> Query:
+        newer = f"[id$gt{after}]" if after else ""
+        return Query(
+            self.model,
+            include=self.include,
+            order=f"{self.table}.id",
+            num_rows=PAGE,
+            terms=newer + self.criteria,
+        )
+
+    def counting(self) -> Query:
+        return Query(self.model, num_rows=1, order=f"{self.table}.id", terms=self.criteria)
+
+
+# Genes of other species come with their data sets; all of the mouse's are known, so that one
+# without data sets can be told from a name that does not exist.
+_PARTS = (
+    _Part("SectionDataSet", "data_sets", "data_set", "", DATASET_INCLUDES, required=True),
+    _Part("Gene", "genes", "gene", term({"organism_id": MOUSE})),
+    _Part("Structure", "structures", "structure", "[graph_id$in1,17]"),
+)
+
+
+@dataclass(frozen=True)
+class CatalogueInfo:
+    """What a catalogue is.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    source : Source
+        Of which service, and when it was updated last.
+    built : datetime.datetime
+        When all of it was fetched; what changed since then in records that were there already is
+        not known.
+    bytes : int
+        Size of the file.
+    rows : dict
+        How many rows there are, by table.
+    imaged : int
+        Of how many data sets the images are known.
+    added : dict
+        How many rows the last update brought, by table.
+    remarks : tuple of str
+        What the service did not send.
+    """
+
+    path: Path
+    source: Source
+    built: datetime
+    bytes: int
+    rows: dict[str, int]
+    imaged: int
+    added: dict[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def catalogue_info(session: Session) -> CatalogueInfo:
+    """Describe the catalogue of a session's service.
+
+    Raises
+    ------
+    CacheError
+        There is none, or it cannot be read.
+    """
+    path = catalogue.catalogue_path(session.cache.root)
+    with catalogue.opened(session.cache.root) as db:
+        if db is None:
+            raise CacheError(
+                f"There is no catalogue at {path}.",
+                hint="Make it with `atldld catalogue update`.",
+            )
+        return _describe(db, path)
+
+
+def _describe(db: sqlite3.Connection, path: Path) -> CatalogueInfo:
+    facts = catalogue.read_facts(db)
+    source = catalogue.source_of(db)
+    return CatalogueInfo(
+        path=path,
+        source=source,
+        built=datetime.fromisoformat(facts["built"]) if "built" in facts else source.when,
+        bytes=path.stat().st_size,
+        rows={table: catalogue.count(db, table) for table in catalogue.TABLES},
+        imaged=db.execute("SELECT count(*) FROM imaged").fetchone()[0],
+        added=json.loads(facts.get("added", "{}")),
+        remarks=tuple(json.loads(facts.get("remarks", "[]"))),
+    )
+
+
+def build(
+    path: Path,
+    tables: Iterable[tuple[str, Iterable[Record | None]]],
+    *,
+    service: str,
+    images_of: Iterable[int] = (),
+) -> None:
+    """Make a catalogue out of records that are at hand.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; replaced once the new one is whole.
+    tables : iterable of (str, iterable of dict)
+        Models, such as ``"SectionDataSet"``, and their records in the shape of RMA answers.
+    service : str
+        The address of the service that they are from.
+    images_of : iterable of int
+        Ids of the data sets of which all images are among the records.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, closing(catalogue.new_database(temporary)) as db:
+        loader = catalogue.Loader(db)
+        for model, records in tables:
+            loader.load(model, records)
+        loader.images_are_known(images_of)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        _seal(db, {"service": service, "built": now, "updated": now})
+
+
+def _seal(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
+    """Index, describe and check a new catalogue."""
+    catalogue.finish(db)
+    catalogue.write_facts(db, {"schema": str(catalogue.SCHEMA), **facts})
+    db.execute("ANALYZE")
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise CacheError(
+            f"The new catalogue is damaged ({verdict}), so the old one was kept.",
+            hint="Look whether the disk is sound and has space, and try again.",
+        )
+
+
+def update(
+    session: Session,
+    *,
+    images: bool = False,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> CatalogueInfo:
+    """Make the catalogue of a session's service, or add what is new.
+
+    The service does not say what has changed, so an update asks for the records with higher ids
+    than those that are known, and compares the numbers of records: where they differ, because
+    records have vanished or have been put in between, that table is fetched whole. Changes in
+    records that were there already are only seen by a full update.
+
+    Every page is kept until the new catalogue is in place; an update that was stopped goes on
+    where it was. The old catalogue stays until the new one is whole and has been checked.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask, and where to keep.
+    images : bool
+        Fetch also the numbers of all section images: id, section number, size, tiers, resolution.
+        An update of a catalogue that has them does so anyway.
+    full : bool
+        Fetch everything anew.
+    progress : callable, optional
+        Takes how many rows have arrived of a table, how many there are, and the model.
+
+    Returns
+    -------
+    CatalogueInfo
+
+    Raises
+    ------
+    OfflineError, ServiceError, CacheError
+        Something could not be fetched or written. What was there is untouched, and what has
+        arrived is used by the next update.
+    """
+    root = session.cache.root
+    path = catalogue.catalogue_path(root)
+    with _only_one(session), closing(_Staging(root, session, progress)) as staging:
+        known = _base(path)
+        base = None if full else known
+        fetched = [part for part in _PARTS if staging.fetch(part, base)]
+        with _errors(path), replacing(path) as temporary:
+            images = images or (known is not None and known.images)
+            with closing(_started(temporary, path, staging, base)) as db:
+                loader = catalogue.Loader(db)
+                before = {t: catalogue.count(db, t) for t in catalogue.TABLES}
+                for part in fetched:
+                    staging.load(part, loader)
+                if "data_set" in staging.anew:
+                    for table in ("image", "imaged"):
+                        db.execute(
+                            f"DELETE FROM {table} WHERE data_set_id NOT IN "
+                            "(SELECT id FROM data_set)"
+                        )
+                if images:
+                    _add_images(db, loader, staging)
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                after = {t: catalogue.count(db, t) for t in catalogue.TABLES}
+                whole = base is None or not staging.incremental
+                _seal(
+                    db,
+                    {
+                        "service": session.settings.api_url,
+                        "updated": now,
+                        **({"built": now} if whole else {}),
+                        "images": str(int(images)),
+                        "added": json.dumps({t: after[t] - before[t] for t in after}),
+                        "remarks": json.dumps(staging.remarks),
+                    },
+                )
+        staging.remove()
+    return catalogue_info(session)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the catalogue that is there knows, by table: the highest id, and how many."""
+
+    highest: dict[str, int]
+    counts: dict[str, int]
+    images: bool
+
+
+def _base(path: Path) -> _Base | None:
+    """Return what there is to add to; nothing where there is no catalogue, or an unusable one."""
+    try:
+        with catalogue.opened(path.parent) as db:
+            if db is None:
+                return None
+            highest, counts = {}, {}
+            for part in _PARTS:
+                where = f"WHERE organism_id = {MOUSE}" if part.own == "gene" else "WHERE id > 0"
+                highest[part.own], counts[part.own] = db.execute(
+                    f"SELECT coalesce(max(id), 0), count(*) FROM {part.own} {where}"
+                ).fetchone()
+            images = catalogue.read_facts(db).get("images") == "1"
+            return _Base(highest, counts, images)
+    except CacheError:
+        return None
+
+
+def _started(
+    temporary: Path, path: Path, staging: _Staging, base: _Base | None
+) -> sqlite3.Connection:
+    """Return the database to load into: a copy of the catalogue that is there, or an empty one."""
+    if base is None:
+        return catalogue.new_database(temporary)
+    shutil.copyfile(path, temporary)
+    db = sqlite3.connect(temporary, isolation_level=None)
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    for own in staging.anew:
+        db.execute(f"DELETE FROM {own}")
+        if own == "gene":
+            db.execute("DELETE FROM alias")
+        if own == "data_set":
+            for linked in ("gene", "probe", "product", "treatment"):
+                db.execute(f"DELETE FROM data_set_{linked}")
+    return db
+
+
+def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Staging) -> None:
+    """Fetch the images of the data sets of which none are known, a hundred data sets at a time."""
+    missing = [
+        number
+        for (number,) in db.execute(
+            "SELECT id FROM data_set WHERE id NOT IN (SELECT data_set_id FROM imaged) ORDER BY id"
+        )
+    ]
+    only = ",".join(f"sub_images.{column}" for column in _IMAGE_COLUMNS)
+    for done, some in enumerate(batched_ids(missing)):
+        part = Query(
+            "SectionImage",
+            order="sub_images.id",
+            terms=among("data_set_id", some),
+            only=only,
+        )
+        whole = staging.fetch_query(part, distinct=True, tell=False)
+        loader.load("SectionImage", staging.rows(part))
+        if whole:
+            loader.images_are_known(some)
+        staging.tell(min((done + 1) * len(some), len(missing)), len(missing), "SectionImage")
+
+
+class _Staging:
+    """The pages that have arrived, in a file beside the catalogue until that is in place.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        The cache's folder of the service.
+    session : Session
+        Where to ask.
+    progress : callable, optional
+        See `update`.
+    """
+
+    def __init__(self, root: Path, session: Session, progress: Progress | None) -> None:
+        self.remarks: list[str] = []
+        self.anew: list[str] = []
+        self.incremental = False
+        self._queries: dict[str, Query] = {}
+        self._session = session
+        self._progress = progress
+        self._asked: set[str] = set()
+        self._path = root / "catalogue-update.sqlite"
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = self._connected()
+        except sqlite3.DatabaseError:
+            self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
+            self._db = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None)
+        # one page is lost by a power cut, and asked for again
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS page (query TEXT, page TEXT PRIMARY KEY, fetched TEXT, "
+            "envelope TEXT, rows BLOB)"
+        )
+        old = (datetime.now(UTC) - STAGED_FOR).isoformat()
+        db.execute("DELETE FROM page WHERE fetched < ?", (old,))
+        return db
+
+    def close(self) -> None:
+        """Close the file; what it holds stays for the next update."""
+        self._db.close()
+
+    def remove(self) -> None:
+        """Remove the file, now that the catalogue is in place."""
+        self._db.close()
+        for name in ("", "-journal", "-wal", "-shm"):
+            self._path.with_name(self._path.name + name).unlink(missing_ok=True)
+
+    def tell(self, done: int, total: int, what: str) -> None:
+        """Tell how far it is."""
+        if self._progress is not None:
+            self._progress(done, total, what)
+
+    def fetch(self, part: _Part, base: _Base | None) -> bool:
+        """Fetch a table, or what is new in it; return whether there is anything to load."""
+        try:
+            after = self._after(part, base)
+            self._queries[part.model] = query = part.query(after)
+            self.fetch_query(query)
+        except RMAError as error:
+            if part.required:
+                raise
+            self.remarks.append(
+                f"The service refused to list {part.own}s ({error.message}); those that come "
+                "with data sets are known."
+                if part.own == "gene"
+                else f"The service refused to list {part.own}s ({error.message})."
+            )
+            return False
+        if base is not None:
+            if after:
+                self.incremental = True
+            else:
+                self.anew.append(part.own)
+        return True
+
+    def _after(self, part: _Part, base: _Base | None) -> int:
+        """Return the highest id that is known, where the service only has added records to it."""
+        highest = base.highest[part.own] if base is not None else 0
+        if base is None or not highest:
+            return 0
+        total, newer = (
+            _total(self._session.rma(query))
+            for query in (
+                part.counting(),
+                Query(part.model, num_rows=1, terms=f"[id$gt{highest}]{part.criteria}"),
+            )
+        )
+        return highest if total - newer == base.counts[part.own] else 0
+
+    def fetch_query(self, query: Query, *, distinct: bool = False, tell: bool = True) -> bool:
+        """Fetch all pages of a query; return whether nothing is missing."""
+        defects: list[ServiceWarning] = []
+
+        def ask(page: RMAParameters) -> Mapping[str, Any]:
+            envelope = self._page(query, page)
+            if tell:
+                done = (page.start_row or 0) + int(envelope["num_rows"])
+                self.tell(done, int(envelope["total_rows"]), query.model)
+            return envelope
+
+        fetch_all(ask, query, defects.append, distinct=distinct)
+        short = [str(one) for one in defects if isinstance(one, RowShortfallWarning)]
+        self.remarks += short
+        for defect in defects:
+            self._session.report(defect)
+        return not short
+
+    def _page(self, query: Query, page: RMAParameters) -> dict[str, Any]:
+        """Return a page's envelope with the rows' ids alone; the rows are kept in the file.
+
+        A page that an interrupted update has brought is used, but only once: who asks for it
+        again does so because something is missing.
+        """
+        known = None
+        if page.text not in self._asked:
+            known = self._db.execute(
+                "SELECT envelope FROM page WHERE page = ?", (page.text,)
+            ).fetchone()
+        self._asked.add(page.text)
+        if known is not None:
+            return dict(json.loads(known[0]))
+        answer = self._session.rma(page)
+        rows = answer.get("msg")
+        if not isinstance(rows, list):
+            raise RMAError(f"The service answered {rows!r:.200} instead of rows to {page.text}.")
+        if not all(isinstance(answer.get(name), int) for name in ("num_rows", "total_rows")):
+            raise AnswerError(f"The service's answer does not count its rows: {page.text}.")
+        slim = {
+            **{name: answer[name] for name in ("num_rows", "total_rows")},
+            "msg": [{"id": row.get("id")} for row in rows if isinstance(row, Mapping)],
+        }
+        self._db.execute(
+            "INSERT OR REPLACE INTO page VALUES (?, ?, ?, ?, ?)",
+            (
+                query.text,
+                page.text,
+                datetime.now(UTC).isoformat(),
+                json.dumps(slim),
+                zlib.compress(json.dumps(rows).encode(), 1),
+            ),
+        )
+        return slim
+
+    def rows(self, query: Query) -> Iterator[Record | None]:
+        """Give the rows of a query that has been fetched, a page in memory at a time."""
+        for (content,) in self._db.execute(
+            "SELECT rows FROM page WHERE query = ? ORDER BY rowid", (query.text,)
+        ):
+            yield from json.loads(zlib.decompress(content))
+
+    def load(self, part: _Part, loader: catalogue.Loader) -> None:
+        """Load a table that has been fetched."""
+        loader.load(part.model, self.rows(self._queries[part.model]))
+
+
+def _total(envelope: Mapping[str, Any]) -> int:
+    total = envelope.get("total_rows")
+    return total if isinstance(total, int) else -1
+
+
+@contextmanager
+def _only_one(session: Session) -> Iterator[None]:
+    """Keep a second update of the same catalogue from running at once."""
+    import filelock
+
+    session.cache.check_version()
+    path = session.cache.root / "locks" / "catalogue.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, timeout=0)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise CacheError(
+            "Another update of this catalogue is running.", hint="Wait for it to end."
+        ) from error
+    except OSError as error:
+        raise CacheError(
+            f"The cache at {session.cache.root} cannot be written: {error.strerror or error}.",
+            hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR.",
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        if isinstance(error, ConnectionError | TimeoutError | CacheError):
+            raise
+        raise CacheError(
+            f"The catalogue at {path} cannot be written: {error}.",
+            hint="Free some space, or choose another folder with --cache-dir. The old catalogue, "
+            "if there was one, is untouched, and what has arrived is used by the next update.",
+        ) from error

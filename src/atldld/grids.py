@@ -1,0 +1,597 @@
+"""Allen's own expression grids: energy, density and intensity in voxels of 200 µm.
+
+The service's ``grid_data/download`` answers a ZIP of MetaImages for each data set that it has
+placed. Their file order is x fastest, and x, y, z are the reference axes p, i, r; −1 stands for no
+data, which is NaN here.
+
+**Where the voxels are.** A MetaImage's offset is the centre of its first voxel, and that is (0, 0,
+0): voxel k of an axis is centred at k · 200 µm. That is half a voxel before where volumes of this
+package begin ((k + ½) · R), and is why the grid has one voxel more than the box has steps: 67 × 41
+× 58 for 66 × 40 × 57. The genuine structure grid confirms it: it is its own mirror image about
+voxel 28½, which is the midline at 5700 µm only so, and it agrees with the 25 µm annotation best so
+along every axis. Files written here carry their own origin, so that they lie right over volumes.
+
+Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaImage format (ITK).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
+from atldld.fetch.session import Session, check_id, default_session
+from atldld.spaces import BOX
+
+if TYPE_CHECKING:
+    from atldld.atlas.structures import StructureGraph
+    from atldld.regions import RegionTable
+
+__all__ = [
+    "GRID_KINDS",
+    "GRID_SHAPE",
+    "GRID_STEP",
+    "ExpressionGrid",
+    "fetch_grid",
+    "fetch_grid_annotation",
+    "grid_region_means",
+    "labels_on_grid",
+    "open_labels",
+    "read_grid",
+    "read_mhd",
+]
+
+GRID_KINDS = ("energy", "density", "intensity")
+"""What a grid can hold; energy = density × intensity."""
+
+GRID_SHAPE = (67, 41, 58)
+"""Voxels of an adult grid along (p, i, r)."""
+
+GRID_STEP = 200.0
+"""Side of an adult grid's voxels, in µm."""
+
+_NO_DATA = -1
+_LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
+_TYPES = {
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+    "MET_UCHAR": "u1",
+    "MET_USHORT": "u2",
+    "MET_SHORT": "i2",
+    "MET_UINT": "u4",
+    "MET_INT": "i4",
+}
+_ANNOTATION = "informatics-archive/current-release/mouse_annotation/P56_Mouse_gridAnnotation.zip"
+
+
+@dataclass(frozen=True, eq=False)
+class ExpressionGrid:
+    """Expression of one data set in voxels, as the service has summed it up.
+
+    Attributes
+    ----------
+    data : dict of str to numpy.ndarray, shape (P, I, R), float32
+        By kind. ``"density"``: expressing pixels / all pixels; ``"intensity"``: mean intensity
+        of the expressing ones; ``"energy"``: density × intensity. NaN where there are no data.
+    resolution : float
+        Side R of a voxel, in µm. Voxel k of an axis is centred at k · R of the reference space.
+    dataset_id : int or None
+        The section data set.
+    source : str
+        The address or file that it comes from.
+    synthetic : bool
+        Whether it says that it is made up.
+    """
+
+    data: dict[str, NDArray[np.float32]]
+    resolution: float
+    dataset_id: int | None
+    source: str
+    synthetic: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (p, i, r)."""
+        p, i, r = next(iter(self.data.values())).shape
+        return p, i, r
+
+    @property
+    def energy(self) -> NDArray[np.float32]:
+        """Density × intensity, shape (P, I, R), NaN where there are no data."""
+        return self["energy"]
+
+    @property
+    def density(self) -> NDArray[np.float32]:
+        """Fraction of expressing pixels, shape (P, I, R), NaN where there are no data."""
+        return self["density"]
+
+    @property
+    def intensity(self) -> NDArray[np.float32]:
+        """Mean intensity of expressing pixels, shape (P, I, R), NaN where there are no data."""
+        return self["intensity"]
+
+    def __getitem__(self, kind: str) -> NDArray[np.float32]:
+        if kind not in self.data:
+            raise InvalidInputError(
+                f"This grid holds {', '.join(self.data)}, but not {kind!r}.",
+                dataset_id=self.dataset_id,
+            )
+        return self.data[kind]
+
+    @property
+    def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Where the voxels' centres are along p, i and r, in µm of the reference space."""
+        p, i, r = (np.arange(side, dtype=np.float64) * self.resolution for side in self.shape)
+        return p, i, r
+
+    def save(self, path: str | Path, kind: str = "energy") -> Path:
+        """Write one kind to a file; see `atldld.export.write_grid`."""
+        from atldld.export import write_grid
+
+        return write_grid(self, path, kind)
+
+    def __repr__(self) -> str:
+        sizes = " × ".join(map(str, self.shape))
+        return (
+            f"<ExpressionGrid of data set {self.dataset_id}: {', '.join(self.data)}, "
+            f"{sizes} voxels of {self.resolution:g} µm>"
+        )
+
+
+def fetch_grid(
+    dataset_id: int | str,
+    *,
+    session: Session | None = None,
+    kinds: Sequence[str] = GRID_KINDS,
+    refresh: bool = False,
+) -> ExpressionGrid:
+    """Return the expression grids of a data set, from the cache or the service.
+
+    Parameters
+    ----------
+    dataset_id : int
+        The id of the section data set.
+    session : Session, optional
+        Where to ask; by default what the environment says.
+    kinds : sequence of {"energy", "density", "intensity"}
+        What is read. All three are fetched and kept, in one file.
+    refresh : bool
+        Ask the service even if they are in the cache.
+
+    Raises
+    ------
+    InvalidInputError
+        The id or a kind is none. Nothing is asked.
+    GridNotFoundError
+        The service has no grid of this data set, or sent a ZIP that lacks one of the kinds.
+    OfflineError, ServiceError
+        It is not in the cache, and cannot be fetched; or what was sent cannot be used.
+    """
+    dataset_id = check_id(dataset_id, "section data set")
+    _check_kinds(kinds)
+    session = session or default_session()
+    try:
+        file = session.file(
+            f"grid_data/download/{dataset_id}",
+            check=_check_zip,
+            what=f"The expression grid of section data set {dataset_id}",
+            remedy=f"Fetch it once with `atldld grid {dataset_id} -o energy.nii.gz`.",
+            params={"include": ",".join(GRID_KINDS)},
+            name=f"grid_data/download/{dataset_id}.zip",
+            largest=_LARGEST,
+            refresh=refresh,
+        )
+    except HTTPStatusError as error:
+        if error.status_code != 404:
+            raise
+        raise GridNotFoundError(
+            f"The service has no expression grid of section data set {dataset_id}.",
+            dataset_id=dataset_id,
+            url=error.url,
+            hint="It has none of data sets without an alignment.",
+        ) from None
+    data, steps, synthetic = {}, set(), False
+    with _opened(file.path) as archive:
+        for kind in kinds:
+            missing = {f"{kind}.mhd", f"{kind}.raw"} - set(archive.namelist())
+            if missing:
+                raise GridNotFoundError(
+                    f"The service's grid of section data set {dataset_id} has no "
+                    f"{' and no '.join(sorted(missing))}.",
+                    dataset_id=dataset_id,
+                    url=file.url,
+                    hint="Ask it anew with --refresh, or for another kind with --kind.",
+                )
+            header = _header(archive.read(f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
+            found, step = _array(header, archive.read(f"{kind}.raw"), f"{kind}.raw of {file.url}")
+            data[kind] = _without_marks(found)
+            steps.add(step)
+            synthetic |= "SYNTHETIC" in header.get("Comment", "")
+    if len({array.shape for array in data.values()}) > 1 or len(steps) > 1:
+        raise AnswerError("The grids of one answer have different sizes.", url=file.url)
+    return ExpressionGrid(data, steps.pop(), dataset_id, file.url, synthetic)
+
+
+def read_grid(paths: Mapping[str, str | Path], dataset_id: int | None = None) -> ExpressionGrid:
+    """Return a grid out of local MetaImage files.
+
+    Parameters
+    ----------
+    paths : mapping of str to path
+        By kind, such as ``{"energy": "69289763_energy.mhd"}``.
+    dataset_id : int, optional
+        The section data set that it is of.
+
+    Raises
+    ------
+    InvalidInputError
+        A kind is none, or a file cannot be used.
+    """
+    _check_kinds(list(paths))
+    read = {kind: read_mhd(path) for kind, path in paths.items()}
+    if len({(array.shape, step) for array, step in read.values()}) > 1:
+        raise InvalidInputError("These grids have different sizes, so they are not of one answer.")
+    data = {kind: _without_marks(array) for kind, (array, _) in read.items()}
+    step = next(iter(read.values()))[1]
+    return ExpressionGrid(data, step, dataset_id, ", ".join(map(str, paths.values())))
+
+
+def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
+    """Read a MetaImage of the service: a header ``.mhd`` with its ``.raw`` beside it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The header.
+
+    Returns
+    -------
+    data : numpy.ndarray, shape (P, I, R)
+        As stored: −1 is still −1.
+    resolution : float
+        Side of a voxel, in µm. Voxel k is centred at k · resolution.
+
+    Raises
+    ------
+    InvalidInputError
+        The files cannot be read, or are no such image.
+    """
+    path = Path(path)
+    try:
+        header = _header(path.read_bytes(), str(path))
+        raw = path.with_name(Path(header.get("ElementDataFile", "")).name).read_bytes()
+        return _array(header, raw, str(path))
+    except (OSError, AnswerError) as error:
+        raise InvalidInputError(f"{path} cannot be used: {error}") from None
+
+
+def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
+    """Return the structures of the grid's voxels, as the service itself had them.
+
+    They are those of an older annotation than that of 2017.
+
+    Returns
+    -------
+    numpy.ndarray, shape (67, 41, 58), uint32
+        Ids along (p, i, r); 0 outside the brain.
+
+    Raises
+    ------
+    OfflineError, ServiceError
+        It is not in the cache, and cannot be fetched; or what was sent cannot be used.
+    """
+    session = session or default_session()
+    file = session.file(
+        _ANNOTATION,
+        check=_check_zip,
+        what="The structure grid",
+        remedy="Fetch it once without --offline.",
+        host="download",
+        largest=_LARGEST,
+    )
+    with _opened(file.path) as archive:
+        names = {Path(name).name: name for name in archive.namelist()}
+        try:
+            header = _header(archive.read(names["gridAnnotation.mhd"]), file.url)
+            raw = archive.read(names["gridAnnotation.raw"])
+        except KeyError as error:
+            raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
+    return _array(header, raw, file.url)[0].astype(np.uint32)
+
+
+def labels_on_grid(
+    annotation: NDArray[np.integer[Any]],
+    resolution: float,
+    shape: tuple[int, int, int] = GRID_SHAPE,
+    step: float = GRID_STEP,
+) -> NDArray[np.uint32]:
+    """Return the structure that fills most of each voxel of the grid.
+
+    Voxel k spans [(k − ½) · step, (k + ½) · step) µm; of structures that fill the same part of it,
+    the one with the smallest id is taken. What lies beyond the annotation counts as outside, 0.
+
+    Parameters
+    ----------
+    annotation : numpy.ndarray, shape (P, I, R)
+        Ids in voxels that span [k · resolution, (k + 1) · resolution).
+    resolution : float
+        Side of its voxels, in µm; a step must be an even multiple of it.
+    shape : tuple of 3 int
+        Voxels of the grid.
+    step : float
+        Side of them, in µm.
+
+    Returns
+    -------
+    numpy.ndarray, shape `shape`, uint32
+
+    Raises
+    ------
+    InvalidInputError
+        The grid's voxels are not whole numbers of voxels of the annotation.
+    """
+    side = round(step / resolution)
+    if side % 2 or abs(side * resolution - step) > 1e-6:
+        raise InvalidInputError(
+            f"Voxels of {step:g} µm around multiples of {step:g} µm are not made of whole voxels "
+            f"of {resolution:g} µm.",
+            hint="Use an atlas of 10, 25, 50 or 100 µm.",
+        )
+    from atldld.regions import compact_labels
+
+    ids, places = compact_labels(annotation)
+    p, i, r = shape
+    half = side // 2
+    columns = [
+        min(size, count * side - half)
+        for size, count in zip(places.shape[1:], shape[1:], strict=True)
+    ]
+    # for each column of the annotation, which voxel of the layer it is in
+    inner, outer = ((np.arange(size) + half) // side for size in columns)
+    voxel = (inner[:, None] * r + outer) * len(ids)
+    out = np.zeros(shape, dtype=np.uint32)
+    for k in range(p):  # one layer of the grid at a time
+        layer = places[
+            max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
+        ]
+        votes = np.bincount((layer + voxel).ravel(), minlength=i * r * len(ids))
+        # what is beyond the annotation is outside
+        by_voxel = votes.reshape(i * r, len(ids))
+        by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
+        out[k] = ids[by_voxel.argmax(axis=1)].reshape(i, r)
+    return out
+
+
+def open_labels(
+    session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
+) -> tuple[NDArray[np.uint32], StructureGraph]:
+    """Return the structures of an adult grid's voxels, and what lies in what.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask.
+    source : {"atlas", "service"}
+        The atlas of 2017 (`labels_on_grid`), or what the service itself had on this grid
+        (`fetch_grid_annotation`).
+    resolution : float, optional
+        Side of the atlas's voxels, in µm; 25 by default.
+
+    Returns
+    -------
+    labels : numpy.ndarray, shape (67, 41, 58), uint32
+    graph : StructureGraph
+
+    Raises
+    ------
+    OfflineError, ServiceError
+        Something is not in the cache, and cannot be fetched.
+    """
+    from atldld.atlas.atlas import fetch_graph, open_atlas
+
+    if source == "service":
+        return fetch_grid_annotation(session), fetch_graph(session)
+    atlas = open_atlas(resolution, session=session)
+    return labels_on_grid(atlas.annotation, atlas.resolution), atlas.graph
+
+
+def grid_region_means(
+    grid: ExpressionGrid, labels: NDArray[np.integer[Any]], graph: StructureGraph
+) -> RegionTable:
+    """Return the means of a grid over structures and hemispheres, rolled up the hierarchy.
+
+    Energy and density are means over the voxels that hold data, all of which count the same.
+    Intensity is mean energy / mean density where the grid has both, which is what the expressing
+    pixels of the whole structure have on average, and else the mean over voxels.
+
+    Parameters
+    ----------
+    grid : ExpressionGrid
+        The numbers.
+    labels : numpy.ndarray, shape (P, I, R)
+        Structure ids of the same voxels: `fetch_grid_annotation`, or an atlas's annotation by
+        `labels_on_grid`.
+    graph : StructureGraph
+        What lies in what. Ids that it lacks get rows of the kind ``"unknown"``.
+
+    Returns
+    -------
+    RegionTable
+        With the columns ``voxels``, ``voxels_with_data``, ``data_fraction`` and the kinds.
+
+    Raises
+    ------
+    InvalidInputError
+        The labels have another shape than the grid.
+    """
+    from atldld.regions import Regions
+
+    if labels.shape != grid.shape:
+        raise InvalidInputError(
+            f"The grid has {grid.shape} voxels and the labels have {labels.shape}: they must be "
+            "the same.",
+            dataset_id=grid.dataset_id,
+            hint="Adult grids go with adult annotations only.",
+        )
+    ids, place = np.unique(labels, return_inverse=True)
+    regions = Regions(ids.tolist(), graph)
+    right = (grid.centres[2] >= BOX[2] / 2).astype(np.intp)
+    key = (place.reshape(labels.shape) * 2 + right).ravel()
+
+    def total(weights: NDArray[Any]) -> NDArray[np.float64]:
+        own = np.bincount(key, weights.ravel().astype(float), 2 * len(ids)).reshape(-1, 2)
+        halves = regions.add_up(own)
+        return np.column_stack((halves, halves.sum(axis=1)))
+
+    voxels = total(np.ones(labels.shape))
+    known = np.all([np.isfinite(one) for one in grid.data.values()], axis=0)
+    with_data = total(known)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values: dict[str, NDArray[Any]] = {
+            "voxels": voxels.astype(np.int64),
+            "voxels_with_data": with_data.astype(np.int64),
+            "data_fraction": with_data / voxels,
+        }
+        for kind, array in grid.data.items():
+            values[kind] = total(np.where(known, array, 0)) / with_data
+        if {"energy", "density", "intensity"} <= set(grid.data):
+            values["intensity"] = values["energy"] / values["density"]
+    about = {
+        "voxels": f"voxels of {grid.resolution:g} um of the structure",
+        "voxels_with_data": "those of them that hold data",
+        "data_fraction": "voxels_with_data / voxels",
+        "density": "mean fraction of expressing pixels, 0 to 1",
+        "intensity": "mean intensity of expressing pixels, the service's own scale",
+        "energy": "mean of density x intensity",
+    }
+    return regions.table(
+        values,
+        {name: about[name] for name in values},
+        _describe(grid) | {"unknown_ids": regions.unknown},
+    )
+
+
+def _describe(grid: ExpressionGrid) -> dict[str, Any]:
+    from atldld import __version__
+    from atldld.output import CITATION
+
+    return {
+        "atldld_version": __version__,
+        "synthetic": grid.synthetic,
+        "dataset_id": grid.dataset_id,
+        "source": grid.source,
+        "resolution_um": grid.resolution,
+        "voxel_centre": "k * resolution_um along each axis",
+        "citation": CITATION.format(dataset_id=grid.dataset_id),
+    }
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    if not kinds or isinstance(kinds, str):
+        raise InvalidInputError(f"The kinds must be some of {', '.join(GRID_KINDS)}.")
+    for kind in kinds:
+        if kind not in GRID_KINDS:
+            raise InvalidInputError(
+                f"The kind of grid is {kind!r}, but must be one of {', '.join(GRID_KINDS)}."
+            )
+
+
+def _without_marks(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Return float32 with NaN where the service has put its mark for no data."""
+    out = array.astype(np.float32)
+    out[array == _NO_DATA] = np.nan
+    return out
+
+
+def _check_zip(path: Path) -> None:
+    """Say whether a file is a whole ZIP: every file in it is read."""
+    with _opened(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+            raise AnswerError("The service sent a ZIP whose files are too large.")
+        try:
+            broken = archive.testzip()
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            raise AnswerError(f"The service sent a ZIP that cannot be read: {error}.") from None
+    if broken is not None:
+        raise AnswerError(f"The service sent a ZIP in which {broken} is broken.")
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        with open(path, "rb") as file:
+            begin = file.read(40)
+        raise AnswerError(
+            f"The service sent {path.stat().st_size} bytes that are no ZIP: {begin!r}…",
+            hint="It may be down for maintenance; try again later.",
+        ) from None
+
+
+def _header(text: bytes, what: str) -> dict[str, str]:
+    """Return the fields of a MetaImage's header; see `_array` for what is read of them."""
+    fields: dict[str, str] = {}
+    for line in text[:10_000].decode("latin-1").splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            fields[name.strip()] = value.strip()
+    if "DimSize" not in fields or "ElementType" not in fields:
+        raise AnswerError(f"{what} is no header of a MetaImage: it has no DimSize or ElementType.")
+    return fields
+
+
+def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[Any], float]:
+    """Return the voxels, shape (P, I, R), and their side in µm; refuse what is not understood."""
+
+    def numbers(name: str, default: str) -> list[float]:
+        try:
+            return [float(one) for one in fields.get(name, default).split()]
+        except ValueError:
+            raise AnswerError(f"{what}: its {name} is {fields[name]!r}.") from None
+
+    sizes, steps = numbers("DimSize", ""), numbers("ElementSpacing", "")
+    kind = fields["ElementType"]
+    if (
+        len(sizes) != 3
+        or min(sizes) < 1
+        or len(steps) != 3
+        or len(set(steps)) != 1
+        or not 0 < steps[0] < float("inf")
+    ):
+        raise AnswerError(
+            f"{what} has DimSize = {fields.get('DimSize')} and ElementSpacing = "
+            f"{fields.get('ElementSpacing')}, but must have three sizes and cubic voxels."
+        )
+    usual = (
+        ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),
+        ("Offset", "0 0 0"),
+    )
+    for name, value in usual:
+        if numbers(name, value) != [float(one) for one in value.split()]:
+            raise AnswerError(
+                f"{what} has {name} = {fields[name]}, but the service's grids have {value}."
+            )
+    if kind not in _TYPES or fields.get("CompressedData", "False").lower() == "true":
+        raise AnswerError(f"{what} holds {kind}, compressed or of a type that is not read.")
+    if int(fields.get("ElementNumberOfChannels", "1") or 1) != 1:
+        raise AnswerError(f"{what} has several numbers to a voxel.")
+    big = "true" in (
+        fields.get("BinaryDataByteOrderMSB", "").lower(),
+        fields.get("ElementByteOrderMSB", "").lower(),
+    )
+    dtype = np.dtype((">" if big else "<") + _TYPES[kind])
+    x, y, z = (int(size) for size in sizes)
+    if len(raw) != x * y * z * dtype.itemsize:
+        raise AnswerError(
+            f"{what} has {len(raw)} bytes, but {x} × {y} × {z} voxels of {kind} have "
+            f"{x * y * z * dtype.itemsize}."
+        )
+    # x is the fastest in the file and runs from anterior to posterior
+    array = np.frombuffer(raw, dtype).reshape(z, y, x).transpose(2, 1, 0)
+    return np.ascontiguousarray(array, dtype.newbyteorder("=")), steps[0]

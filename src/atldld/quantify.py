@@ -1,0 +1,567 @@
+"""How much is expressed in which structure: a table out of a data set's expression masks.
+
+Everything is counted in the image. Each pixel of a mask is asked where it lies, which is one
+affine map, and which structure the annotation has there; no picture is warped, so a pixel counts
+once and with its own value. What a pixel stands for is the same all over a section, so a section
+is one histogram: structure, hemisphere, position on the heat scale.
+
+With a = the pixel's area in the reference space, and over the pixels of a structure in all
+sections::
+
+    density   = Σ a of expressing pixels / Σ a of all pixels
+    intensity = Σ a · intensity of expressing pixels / Σ a of expressing pixels
+    energy    = density · intensity
+
+A pixel of a mask expresses when its brightest channel exceeds the threshold; its intensity is its
+colour's position on the heat scale, 1 to 255 (`atldld.volumes.heat_position`). ``docs/quantify.md``
+says what may be compared with what.
+
+Source of the definitions: the Allen Institute's columns of StructureUnionize.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas.planes import on_image
+from atldld.errors import (
+    AtldldError,
+    InvalidInputError,
+    RecordError,
+    ServiceWarning,
+    SkippedImageWarning,
+)
+from atldld.fetch.images import decode
+from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
+from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
+from atldld.spaces import BOX, Grid
+from atldld.volumes import EXPRESSING, darkness, heat_position
+from atldld.warp.background import background_of
+from atldld.warp.planes import OutputPlane, choose_downsample
+
+if TYPE_CHECKING:
+    from atldld.atlas import Atlas
+    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.session import Session
+    from atldld.sections import DataSet, Section
+
+__all__ = ["RegionTable", "check_thresholds", "quantify", "structure_unionizes"]
+
+Progress = Callable[[int, int, str], None]
+
+# Pixels of a picture that are counted at once: their numbers stay in the processor's cache.
+_AT_ONCE = 1 << 18
+
+_ABOUT = {
+    "pixels": "pixels of the tier that was read",
+    "area_mm2": "area of the pixels in the reference space, mm2, over all sections",
+    "volume_mm3": "volume of the reference space that the sections stand for, mm3: area times the "
+    "way halfway to the next sections, but no more than half of the usual spacing on each side",
+    "density": "area of expressing pixels / area of all pixels, 0 to 1",
+    "intensity": "mean position of expressing pixels on the heat scale, 1 (blue) to 255 (red)",
+    "energy": "density x intensity",
+    "stained_fraction": "area of pixels darker than the threshold / area of all pixels, 0 to 1; "
+    "NOT a density of expression",
+    "stained_darkness": "mean absorptance of those pixels, 0 to 1",
+    "sections": "sections with a pixel in the structure",
+    "coverage": "volume_mm3 / atlas_volume_mm3; small structures may exceed 1 by chance",
+    "atlas_volume_mm3": "volume of the structure in the atlas, mm3",
+    "unionize_density": "expression_density of the service's StructureUnionize",
+    "unionize_intensity": "sum_expressing_pixel_intensity / sum_expressing_pixels, the same",
+    "unionize_energy": "expression_energy of the service's StructureUnionize",
+    "grid_density": "mean of the service's 200 um density grid over the structure",
+    "grid_intensity": "mean energy / mean density of the service's 200 um grids",
+    "grid_energy": "mean of the service's 200 um energy grid over the structure",
+    "grid_data_fraction": "fraction of the structure's voxels of 200 um that hold data",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One section, and the tier that is read of it."""
+
+    section: Section
+    downsample: int
+
+
+def quantify(
+    dataset: DataSet,
+    atlas: Atlas,
+    resolution: float = 8,
+    *,
+    hemispheres: bool = True,
+    threshold: int = EXPRESSING,
+    stain_threshold: float | None = None,
+    grid: bool = True,
+    unionize: bool = True,
+    sections: Sequence[Section] | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> RegionTable:
+    """Return how much is expressed in each structure and hemisphere, rolled up the hierarchy.
+
+    Parameters
+    ----------
+    dataset : DataSet
+        What is counted.
+    atlas : Atlas
+        Which structure is where.
+    resolution : float
+        In µm: of each section the coarsest tier is read whose pixels are no larger than this.
+    hemispheres : bool
+        Give rows for left and right too.
+    threshold : int
+        0 to 254: a pixel of a mask expresses when its brightest channel exceeds this.
+    stain_threshold : float, optional
+        Read the section images instead of the masks, and give another quantity: the
+        ``stained_fraction``, of pixels that take away more than this of the background's light (0
+        to 1; see `atldld.volumes.darkness`).
+    grid, unionize : bool
+        Put beside it what the service itself has: means of its 200 µm grids, and its
+        StructureUnionize. Where it has none, or cannot be asked, the columns hold NaN and a
+        warning says why. Not done for stained fractions.
+    sections : sequence of Section, optional
+        Count only these.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    progress : callable, optional
+        Called with how many sections are done, how many there are, and what the last one was.
+
+    Returns
+    -------
+    RegionTable
+        Rows for all structures of the annotation and what they lie in, for ids that the graph
+        lacks, and for what lies outside (in ``"both"`` alone). Its roots, unknown ids and outside
+        hold every pixel once.
+
+    Raises
+    ------
+    InvalidInputError
+        A threshold or a resolution that makes no sense. Nothing is asked.
+    UnsupportedPlaneError
+        The data set is of another brain than the atlas: a developing one.
+    RecordError
+        The data set has no expression masks.
+    AtldldError
+        Not one section can be had; the first one's error.
+
+    Warns
+    -----
+    SkippedImageWarning
+        A section cannot be had and is left out.
+    ServiceWarning
+        The service's own numbers cannot be had.
+    """
+    check_thresholds(threshold, stain_threshold)
+    atlas.check_dataset(dataset.record)
+    masks = stain_threshold is None
+    chosen = dataset.sections if sections is None else tuple(sections)
+    tasks, without_mask = _plan(chosen, resolution, masks=masks)
+    if not tasks:
+        raise _nothing_to_count(dataset, masks and bool(without_mask))
+
+    ids, places = compact_labels(atlas.annotation)
+    keys = _in_halves(places)
+    regions = Regions(ids.tolist(), atlas.graph)
+    voxels = _voxels_of(keys, len(ids))
+    counts, used, failed = _count_all(
+        tasks, keys, len(ids), threshold, stain_threshold, jobs or default_jobs(), progress
+    )
+    if not used:
+        raise failed[0][1]
+    for task, error in failed:
+        dataset.session.report(
+            SkippedImageWarning(
+                f"Section {task.section.number} of data set {dataset.id} is left out: {error}"
+            )
+        )
+    area, volume = _worth(dataset, used)
+    measured = _measure(regions.add_up(counts), area, volume)
+    atlas_volume = _with_both(regions.add_up(voxels)) * (atlas.resolution / 1000) ** 3
+    atlas_volume[-1] = np.nan  # the outside has no end
+    fraction, mean = measured.pop("fraction"), measured.pop("mean")
+    if masks:
+        shown = {"density": fraction, "intensity": mean, "energy": fraction * mean}
+    else:
+        shown = {"stained_fraction": fraction, "stained_darkness": mean / 255}
+    values = {name: measured[name] for name in ("pixels", "area_mm2", "volume_mm3")} | shown
+    values["sections"] = measured["sections"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values["coverage"] = measured["volume_mm3"] / atlas_volume
+    values["atlas_volume_mm3"] = atlas_volume
+    compared: dict[str, Any] = {}
+    if masks and unionize:
+        values |= _beside_unionizes(dataset, regions, compared)
+    if masks and grid:
+        values |= _beside_grid(dataset, atlas, ids, places, regions, compared)
+    if not hemispheres:
+        values = {name: array[:, 2:] for name, array in values.items()}
+    metadata = _describe(
+        dataset, atlas, resolution, threshold, stain_threshold, used, failed, without_mask
+    )
+    metadata |= {"unknown_ids": regions.unknown, "compared_with": compared}
+    return regions.table(values, {name: _ABOUT[name] for name in values}, metadata)
+
+
+def check_thresholds(threshold: int, stain_threshold: float | None = None) -> None:
+    """Say which threshold makes no sense, if one does not; see `quantify`.
+
+    Raises
+    ------
+    InvalidInputError
+        One does not.
+    """
+    if isinstance(threshold, bool) or threshold != int(threshold) or not 0 <= threshold <= 254:
+        raise InvalidInputError(
+            f"The threshold is {threshold!r}, but must be a whole number from 0 to 254."
+        )
+    if stain_threshold is not None and not 0 < stain_threshold < 1:
+        raise InvalidInputError(
+            f"The threshold of stain is {stain_threshold!r}, but must lie between 0 and 1: the "
+            "part of the background's light that is taken away."
+        )
+
+
+def structure_unionizes(session: Session, dataset_id: int) -> dict[int, dict[str, Any]]:
+    """Return the service's own summary of a data set, by structure id.
+
+    Parameters
+    ----------
+    session : Session
+        Where to ask; the answer is kept.
+    dataset_id : int
+        The section data set.
+
+    Returns
+    -------
+    dict
+        The rows of the model StructureUnionize; empty where there are none.
+
+    Raises
+    ------
+    OfflineError, ServiceError
+        They are not in the cache, and cannot be fetched.
+    """
+    rows = session.query(
+        "StructureUnionize", {"section_data_set_id": dataset_id}, order="structure_unionizes.id"
+    )
+    return {row["structure_id"]: row for row in rows if isinstance(row.get("structure_id"), int)}
+
+
+def _plan(
+    sections: Sequence[Section], resolution: float, *, masks: bool
+) -> tuple[list[_Task], list[Section]]:
+    """Return what is to be read, and which sections have no mask."""
+    tasks: list[_Task] = []
+    without: list[Section] = []
+    for section in sections:
+        if masks and not section.image.has_expression_mask:
+            without.append(section)
+            continue
+        plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
+        tier = choose_downsample(plane.to_image, section.image.highest_downsample)
+        tasks.append(_Task(section, tier))
+    return tasks, without
+
+
+def _nothing_to_count(dataset: DataSet, lacks_masks: bool) -> AtldldError:
+    if not lacks_masks:
+        return InvalidInputError(
+            f"Data set {dataset.id} has no placed section to count in.", dataset_id=dataset.id
+        )
+    return RecordError(
+        f"Data set {dataset.id} has no expression masks, so no expression can be counted.",
+        dataset_id=dataset.id,
+        hint="Another quantity can be had: with a threshold of stain (`--stain-threshold 0.3`), "
+        "the fraction of each structure that is darker than that in the section images.",
+    )
+
+
+def _count_all(
+    tasks: Sequence[_Task],
+    keys: NDArray[np.unsignedinteger[Any]],
+    labels: int,
+    threshold: int,
+    stain_threshold: float | None,
+    jobs: int,
+    progress: Progress | None,
+) -> tuple[NDArray[np.int64], list[_Task], list[tuple[_Task, AtldldError]]]:
+    """Count all sections.
+
+    Returns
+    -------
+    counts : numpy.ndarray, shape (labels, sections, 2, 3), int64
+        In the left and the right half: pixels, those above the threshold, the sum of their values.
+    used : list
+        The sections that were counted.
+    failed : list
+        Those that cannot be had, and why.
+    """
+    session = tasks[0].section.session
+
+    def fetch(task: _Task) -> CachedImage | AtldldError:
+        try:
+            return session.image(
+                task.section.image, task.downsample, expression=stain_threshold is None
+            )
+        except AtldldError as error:
+            return error
+
+    def work(task: _Task, file: CachedImage | AtldldError) -> NDArray[np.int64] | AtldldError:
+        if isinstance(file, AtldldError):
+            return file
+        try:
+            pixels = decode(file.path)
+        except AtldldError as error:
+            return error
+        if stain_threshold is None:
+            value, least = heat_position(pixels, threshold), 1
+        else:
+            value = darkness(pixels, background_of(pixels))
+            least = int(np.floor(255 * stain_threshold)) + 1
+        del pixels
+        image = task.section.image
+        where = on_image(keys, task.section.placement, image.width, image.height, task.downsample)
+        return _count(where, value, labels, least)
+
+    used: list[_Task] = []
+    failed: list[tuple[_Task, AtldldError]] = []
+    counts: list[NDArray[np.int64]] = []
+    results = fetch_then_work(
+        tasks, fetch, work, fetchers=session.client.limits.in_flight, workers=jobs
+    )
+    for task, result in zip(tasks, results, strict=True):
+        if isinstance(result, AtldldError):
+            failed.append((task, result))
+        else:
+            counts.append(result)
+            used.append(task)
+        if progress:
+            progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
+    empty = np.zeros((labels, 0, 2, 3), dtype=np.int64)
+    return (np.stack(counts, axis=1) if counts else empty), used, failed
+
+
+def _count(
+    where: NDArray[np.unsignedinteger[Any]], value: NDArray[np.uint8], labels: int, least: int
+) -> NDArray[np.int64]:
+    """Return pixels, those of at least a value and the sum of these, shape (labels, 2, 3)."""
+    # Many structures are in no section; a histogram of those that are stays small.
+    histogram = np.zeros(2 * labels * 256, dtype=np.int64)
+    step = max(_AT_ONCE // where.shape[1], 1)
+    for start in range(0, where.shape[0], step):
+        joint = where[start : start + step].astype(np.intp)
+        low, high = int(joint.min()), int(joint.max()) + 1
+        joint -= low
+        joint *= 256
+        joint += value[start : start + step]
+        found = np.bincount(joint.ravel(), minlength=(high - low) * 256)
+        histogram[low * 256 : high * 256] += found
+    by_value = histogram.reshape(labels, 2, 256)
+    above = by_value[..., least:]
+    return np.stack(
+        (by_value.sum(axis=-1), above.sum(axis=-1), above @ np.arange(least, 256)), axis=-1
+    )
+
+
+def _in_halves(
+    places: NDArray[np.unsignedinteger[Any]],
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Return 2 · place + (0 in the left half, 1 in the right one), of the same shape.
+
+    A voxel belongs to the half in which its centre lies; one in the midline counts as right.
+    """
+    count = places.shape[2]
+    right = np.arange(count) + 0.5 >= count / 2
+    if 2 * (int(places.max()) + 1) > np.iinfo(places.dtype).max:
+        places = places.astype(np.uint32)
+    keys: NDArray[np.unsignedinteger[Any]] = places * places.dtype.type(2)
+    keys += right.astype(places.dtype)
+    return keys
+
+
+def _voxels_of(keys: NDArray[np.unsignedinteger[Any]], labels: int) -> NDArray[np.int64]:
+    """Count the atlas's voxels, shape (labels, 2)."""
+    total = np.zeros(2 * labels, dtype=np.int64)
+    for layer in keys:
+        total += np.bincount(layer.ravel(), minlength=2 * labels)
+    return total.reshape(labels, 2)
+
+
+def _worth(
+    dataset: DataSet, used: Sequence[_Task]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a tier's pixel of each section is worth: its area in mm² and volume in mm³."""
+    alignment, thickness = dataset.record.check_alignment()
+    across = alignment.to_reference[:, 2]
+    all_planes = np.unique([section.number for section in dataset.sections])
+    # one plane alone stands for nothing but itself
+    usual = float(np.median(np.diff(all_planes))) if len(all_planes) > 1 else 1.0
+    planes, place, images = np.unique(
+        [task.section.number for task in used], return_inverse=True, return_counts=True
+    )
+    # What is missing between two planes is not made up: no more than the usual is bridged.
+    gaps = np.minimum(np.concatenate(([usual], np.diff(planes), [usual])), usual)
+    depth = ((gaps[:-1] + gaps[1:]) / 2 / images)[place] * thickness
+    area, volume = np.empty(len(used)), np.empty(len(used))
+    for k, task in enumerate(used):
+        along_x, along_y = task.section.placement.forward[:, :2].T * (1 << task.downsample)
+        area[k] = np.linalg.norm(np.cross(along_x, along_y)) * 1e-6
+        volume[k] = abs(np.linalg.det(np.stack((along_x, along_y, across)))) * depth[k] * 1e-9
+    return area, volume
+
+
+def _with_both(halves: NDArray[Any]) -> NDArray[Any]:
+    """Return left, right and both, of left and right along the second axis."""
+    return np.concatenate((halves, halves.sum(axis=1, keepdims=True)), axis=1)
+
+
+def _measure(
+    counted: NDArray[np.int64], area: NDArray[np.float64], volume: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """Turn what was counted, shape (rows, sections, 2, 3), into quantities, shape (rows, 3)."""
+    counted = _with_both(counted.transpose(0, 2, 1, 3))  # rows, halves, sections, 3
+    pixels, above, total = np.moveaxis(counted, -1, 0)
+    all_area, above_area, total_area = pixels @ area, above @ area, total @ area
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "pixels": pixels.sum(axis=-1),
+            "area_mm2": all_area,
+            "volume_mm3": pixels @ volume,
+            "fraction": above_area / all_area,
+            # of nothing there is no mean, but what nothing expresses has no energy
+            "mean": np.where(
+                all_area > 0, total_area / np.where(above_area, above_area, 1), np.nan
+            ),
+            "sections": (pixels > 0).sum(axis=-1),
+        }
+
+
+def _beside_unionizes(
+    dataset: DataSet, regions: Regions, compared: dict[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of the service's StructureUnionize; it knows no hemispheres."""
+    names = ("unionize_density", "unionize_intensity", "unionize_energy")
+    columns = {name: np.full((len(regions.ids), 3), np.nan) for name in names}
+    try:
+        rows = structure_unionizes(dataset.session, dataset.id)
+    except AtldldError as error:
+        rows = {}
+        _lacking(dataset, "StructureUnionize", str(error))
+    compared["structure_unionize_rows"] = len(rows)
+    for place, one in enumerate(regions.ids):
+        row = rows.get(one, {})
+        expressing, total = (
+            _number(row.get(name))
+            for name in ("sum_expressing_pixels", "sum_expressing_pixel_intensity")
+        )
+        values = (
+            _number(row.get("expression_density")),
+            total / expressing if expressing else np.nan,
+            _number(row.get("expression_energy")),
+        )
+        for name, value in zip(names, values, strict=True):
+            columns[name][place, 2] = value
+    return columns
+
+
+def _beside_grid(
+    dataset: DataSet,
+    atlas: Atlas,
+    ids: NDArray[np.int64],
+    places: NDArray[np.unsignedinteger[Any]],
+    regions: Regions,
+    compared: dict[str, Any],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of the service's grids, by the atlas's annotation on the same voxels."""
+    names = ("density", "intensity", "energy")
+    columns = {f"grid_{name}": np.full((len(regions.ids), 3), np.nan) for name in names}
+    columns["grid_data_fraction"] = np.full((len(regions.ids), 3), np.nan)
+    compared["grid"] = None
+    try:
+        found = fetch_grid(dataset.id, session=dataset.session)
+        on_grid = labels_on_grid(places, atlas.resolution, found.shape, found.resolution)
+        means = grid_region_means(found, ids[on_grid], atlas.graph)
+    except AtldldError as error:
+        _lacking(dataset, "expression grid", str(error))
+        return columns
+    compared["grid"] = found.source
+    place = {one: k for k, one in enumerate(regions.ids)}
+    for row in means.rows():
+        where = place[row["structure_id"]], HEMISPHERES.index(row["hemisphere"])
+        for name in (*names, "data_fraction"):
+            columns[f"grid_{name}"][where] = row[name]
+    return columns
+
+
+def _lacking(dataset: DataSet, what: str, reason: str) -> None:
+    dataset.session.report(
+        ServiceWarning(f"The columns of the service's {what} are empty: {reason}")
+    )
+
+
+def _number(value: object) -> float:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known else np.nan  # type: ignore[arg-type]
+
+
+def _describe(
+    dataset: DataSet,
+    atlas: Atlas,
+    resolution: float,
+    threshold: int,
+    stain_threshold: float | None,
+    used: Sequence[_Task],
+    failed: Sequence[tuple[_Task, AtldldError]],
+    without_mask: Sequence[Section],
+) -> dict[str, Any]:
+    from atldld import __version__
+    from atldld.output import CITATION
+
+    record = dataset.record
+    left_out = {str(one.image_id): one.reason for one in dataset.skipped}
+    left_out |= {str(section.id): "it has no expression mask" for section in without_mask}
+    counts = (
+        {"counted": "expression masks", "threshold_of_brightest_channel": threshold}
+        if stain_threshold is None
+        else {"counted": "section images", "stain_threshold": stain_threshold}
+    )
+    return {
+        "atldld_version": __version__,
+        "synthetic": record.synthetic or atlas.synthetic,
+        "dataset_id": dataset.id,
+        "genes": [gene.acronym for gene in record.genes],
+        "specimen": record.specimen_name,
+        "plane_of_section": dataset.plane.value,
+        "reference_space_id": record.reference_space_id,
+        "service": dataset.session.settings.api_url,
+        "citation": CITATION.format(dataset_id=dataset.id),
+        "alignment": dataset.alignment.describe() if dataset.alignment else None,
+        "section_thickness_um": record.section_thickness,
+        "atlas": {
+            "name": atlas.name,
+            "resolution_um": atlas.resolution,
+            "source": atlas.source,
+            "citation": atlas.citation,
+            "synthetic": atlas.synthetic,
+        },
+        "resolution_um": float(resolution),
+        **counts,
+        "midline_um": BOX[2] / 2,
+        "sections": [
+            {
+                "image_id": task.section.id,
+                "section_number": task.section.number,
+                "downsample": task.downsample,
+            }
+            for task in used
+        ],
+        "skipped": left_out,
+        "failed": {str(task.section.id): str(error) for task, error in failed},
+    }

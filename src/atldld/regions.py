@@ -1,0 +1,453 @@
+"""Tables with a row for each structure and hemisphere, rolled up the hierarchy.
+
+What is counted has one label: the structure that the annotation names there. A structure's row
+holds all that lies in it, so what is counted of each label is added to the structure itself and to
+everything that it lies in. Two kinds of rows lie in no structure and are kept all the same: ids
+that the structure graph lacks (``"unknown"``), and what lies outside the annotation
+(``"outside"``, id 0). The roots, the unknown ids and the outside together are all that was counted.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError, NotFoundError
+from atldld.export.common import as_json, check_new, ending_of, need, whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atldld.atlas.structures import StructureGraph
+
+__all__ = [
+    "ABOUT_STRUCTURES",
+    "HEMISPHERES",
+    "RegionTable",
+    "Regions",
+    "check_output",
+    "compact_labels",
+    "ids_within",
+]
+
+HEMISPHERES = ("left", "right", "both")
+
+ABOUT_STRUCTURES = {
+    "structure_id": "id of the structure in the atlas's graph; 0 is outside the annotation",
+    "acronym": "short name",
+    "name": "long name",
+    "parent_id": "id of the structure that it lies in; 0 for none",
+    "depth": "how many structures it lies in; -1 outside the hierarchy",
+    "kind": "structure, unknown (an id that the graph lacks) or outside (the annotation)",
+    "hemisphere": "left, right or both",
+}
+"""The columns that every table begins with, and what they are."""
+
+_ENDINGS = (".csv", ".parquet")
+
+_HEADLINE = (
+    "area_mm2",
+    "stained_fraction",
+    "stained_darkness",
+    "voxels_with_data",
+    "density",
+    "intensity",
+    "energy",
+    "sections",
+    "coverage",
+    "unionize_energy",
+    "grid_energy",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionTable:
+    """A row for each structure and hemisphere, in graph order; ``both`` after left and right.
+
+    Of the outside, which has no halves, there is one row only.
+
+    Attributes
+    ----------
+    columns : dict of str to numpy.ndarray
+        All of one length. They begin with `ABOUT_STRUCTURES`; numbers are float64 with NaN where
+        there is none, or int64.
+    about : dict of str to str
+        What each column is, with its unit.
+    metadata : dict
+        Where it comes from: versions, parameters, citations, whether pixels are synthetic. Plain
+        values that JSON can hold.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    about: dict[str, str]
+    metadata: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.columns["structure_id"])
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise InvalidInputError(
+                f"The table has no column {name!r}; it has {', '.join(self.columns)}."
+            ) from None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dictionary of plain values."""
+        lists = [column.tolist() for column in self.columns.values()]
+        for values in zip(*lists, strict=True):
+            yield dict(zip(self.columns, values, strict=True))
+
+    def row(self, structure: int | str, hemisphere: str = "both") -> dict[str, Any]:
+        """Return one row.
+
+        Parameters
+        ----------
+        structure : int or str
+            Id or acronym.
+        hemisphere : {"left", "right", "both"}
+            Which half.
+
+        Raises
+        ------
+        NotFoundError
+            The table has no such row.
+        """
+        name = "structure_id" if isinstance(structure, int) else "acronym"
+        found = np.flatnonzero(
+            (self.columns[name] == structure) & (self.columns["hemisphere"] == hemisphere)
+        )
+        if not found.size:
+            raise NotFoundError(f"The table has no row for {structure!r}, hemisphere {hemisphere}.")
+        return {key: column[found[0]].item() for key, column in self.columns.items()}
+
+    def select(
+        self,
+        ids: Iterable[int] | None = None,
+        *,
+        depth: int | None = None,
+        hemispheres: Iterable[str] | None = None,
+        kinds: Iterable[str] | None = None,
+    ) -> RegionTable:
+        """Return the rows that meet all conditions.
+
+        Parameters
+        ----------
+        ids : iterable of int, optional
+            Ids of structures.
+        depth : int, optional
+            Structures that lie in so many others.
+        hemispheres : iterable of {"left", "right", "both"}, optional
+            Which halves.
+        kinds : iterable of {"structure", "unknown", "outside"}, optional
+            Which kinds of rows.
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such hemisphere.
+        """
+        chosen = np.ones(len(self), dtype=bool)
+        if hemispheres is not None:
+            wanted = list(hemispheres)
+            unknown = set(wanted) - set(HEMISPHERES)
+            if unknown:
+                raise InvalidInputError(
+                    f"The hemisphere is {min(unknown)!r}, but must be one of "
+                    f"{', '.join(HEMISPHERES)}."
+                )
+            chosen &= np.isin(self.columns["hemisphere"], wanted)
+        if ids is not None:
+            chosen &= np.isin(self.columns["structure_id"], list(ids))
+        if depth is not None:
+            chosen &= self.columns["depth"] == depth
+        if kinds is not None:
+            chosen &= np.isin(self.columns["kind"], list(kinds))
+        return RegionTable(
+            {name: column[chosen] for name, column in self.columns.items()},
+            self.about,
+            self.metadata,
+        )
+
+    def top(self, by: str, count: int, **least: float) -> RegionTable:
+        """Return the rows of structures with the largest values of a column, the largest first.
+
+        Parameters
+        ----------
+        by : str
+            The column.
+        count : int
+            How many rows at most.
+        **least : float
+            Columns, and the smallest value of each with which a row is taken.
+        """
+        chosen = (self["kind"] == "structure") & np.isfinite(self[by])
+        for name, value in least.items():
+            chosen &= self[name] >= value
+        order = np.flatnonzero(chosen)
+        order = order[np.argsort(-self[by][order], kind="stable")][:count]
+        return RegionTable(
+            {name: column[order] for name, column in self.columns.items()},
+            self.about,
+            self.metadata,
+        )
+
+    @property
+    def headline(self) -> list[str]:
+        """The columns that say most, of those that hold anything: for a table on a screen."""
+        return [
+            name
+            for name in _HEADLINE
+            if name in self.columns and np.isfinite(self.columns[name]).any()
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a `pandas.DataFrame`; ``.attrs`` holds the metadata. Needs pandas."""
+        pandas = need("pandas", "tables", "Data frames")
+        frame: pd.DataFrame = pandas.DataFrame(
+            {
+                # one dictionary entry for each different text: thousands of rows share few
+                name: pandas.Categorical(column) if name in {"kind", "hemisphere"} else column
+                for name, column in self.columns.items()
+            }
+        )
+        frame.attrs.update(self.metadata)
+        return frame
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the table; the ending says the format. Whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            ``.csv``, with a ``.json`` of the same name beside it that holds what the columns are
+            and the metadata; or ``.parquet``, which holds them itself, as JSON under the key
+            ``atldld`` of its schema (needs pyarrow).
+
+        Returns
+        -------
+        list of pathlib.Path
+            What was written.
+
+        Raises
+        ------
+        InvalidInputError
+            Another ending.
+        OutputError
+            It cannot be written.
+        """
+        path = Path(path)
+        ending = ending_of(path, _ENDINGS, "tables")
+        described = {"columns": self.about, **self.metadata}
+        if ending == ".parquet":
+            pyarrow = need("pyarrow", "tables", "Parquet files")
+            parquet = need("pyarrow.parquet", "tables", "Parquet files")
+            table = pyarrow.table(dict(self.columns))
+            table = table.replace_schema_metadata({"atldld": as_json(described)})
+            with whole_file(path) as temporary:
+                parquet.write_table(table, temporary)
+            return [path]
+        sidecar = _beside(path)
+        with whole_file(path) as temporary, whole_file(sidecar) as about:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(self.columns)
+                for row in self.rows():
+                    writer.writerow([_text(value) for value in row.values()])
+            about.write_text(as_json(described, indent=1) + "\n", "utf-8")
+        return [path, sidecar]
+
+    def __repr__(self) -> str:
+        count = len(np.unique(self.columns["structure_id"]))
+        return f"<RegionTable of {count} structures, {len(self)} rows>"
+
+
+def check_output(path: str | Path, *, force: bool = False) -> None:
+    """Say what speaks against writing a table to a file, before it is made.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending is none of a table.
+    OutputError
+        A file is there already and may not be replaced, or its folder cannot be written.
+    """
+    path = Path(path)
+    csv_too = ending_of(path, _ENDINGS, "tables") == ".csv"
+    check_new([path, _beside(path)] if csv_too else [path], force=force)
+
+
+def compact_labels(
+    annotation: NDArray[np.integer[Any]],
+) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger[Any]]]:
+    """Give an annotation's structures small numbers, which can be counted with.
+
+    Ids have nine digits. An atlas of 25 µm takes a second.
+
+    Parameters
+    ----------
+    annotation : numpy.ndarray, shape (P, I, R)
+        Ids; 0 is the outside.
+
+    Returns
+    -------
+    ids : numpy.ndarray, shape (N,), int64
+        The different ids, sorted; the first is 0.
+    places : numpy.ndarray, shape (P, I, R), uint16 (or uint32), in C order
+        Where in `ids` each voxel's is.
+    """
+    # Along the axis that is fastest in memory, voxels come in runs of one id.
+    volume = annotation if annotation.flags.c_contiguous else annotation.T
+    slabs = []
+    for start in range(0, len(volume), 16):
+        flat = np.ascontiguousarray(volume[start : start + 16]).reshape(-1)
+        begins = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+        slabs.append((flat[begins], np.diff(begins, append=flat.size)))
+    ids = np.unique(np.concatenate([[0], *(np.unique(values) for values, _ in slabs)]))
+    dtype = np.uint16 if len(ids) <= 1 << 16 else np.uint32
+    places = np.empty(volume.shape, dtype)
+    for start, (values, lengths) in zip(range(0, len(volume), 16), slabs, strict=True):
+        slab = places[start : start + 16]
+        numbers = np.searchsorted(ids, values).astype(dtype)
+        slab[...] = np.repeat(numbers, lengths).reshape(slab.shape)
+    return ids.astype(np.int64), np.ascontiguousarray(places if volume is annotation else places.T)
+
+
+def ids_within(graph: StructureGraph, names: Iterable[str | int]) -> list[int]:
+    """Return the ids of some structures and of all that lies in them.
+
+    Parameters
+    ----------
+    graph : StructureGraph
+        What lies in what.
+    names : iterable of str or int
+        Acronyms, names or ids.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such structure.
+    """
+    return [one for name in names for one in graph.descendants(graph.find(name).id)]
+
+
+def _beside(path: Path) -> Path:
+    """Return where the description of a CSV file stands."""
+    return path.with_suffix(".json")
+
+
+def _text(value: object) -> object:
+    if isinstance(value, float):
+        # as short as the number allows; an empty field where there is none
+        return "" if value != value else f"{value:.10g}"
+    return value
+
+
+class Regions:
+    """The rows of a table, and how what is counted of each label adds up to them.
+
+    Parameters
+    ----------
+    labels : sequence of int
+        The different ids of an annotation, in the order in which counts will come. 0 is the
+        outside.
+    graph : StructureGraph
+        What lies in what.
+
+    Attributes
+    ----------
+    ids : list of int
+        The structures of the rows: those of the labels and all that they lie in, in graph order;
+        then unknown ids; then 0.
+    unknown : list of int
+        Ids that the graph lacks.
+    """
+
+    def __init__(self, labels: Sequence[int], graph: StructureGraph) -> None:
+        self._graph = graph
+        labels = [int(one) for one in labels]
+        known = {above for one in labels if one in graph for above in graph[one].path}
+        self.unknown = sorted({one for one in labels if one and one not in graph})
+        self.ids = [one.id for one in graph if one.id in known]
+        self.ids += [*self.unknown, 0]
+        place = {one: k for k, one in enumerate(self.ids)}
+        pairs = [
+            (k, place[above])
+            for k, one in enumerate(labels)
+            for above in (graph[one].path if one in graph else (one,))
+        ]
+        self._from = np.array([pair[0] for pair in pairs], dtype=np.intp)
+        self._to = np.array([pair[1] for pair in pairs], dtype=np.intp)
+
+    def add_up(self, counted: NDArray[Any]) -> NDArray[Any]:
+        """Return what is counted of each row's structure and of all that lies in it.
+
+        Parameters
+        ----------
+        counted : numpy.ndarray, shape (labels, ...)
+            Of each label alone; integers stay integers.
+
+        Returns
+        -------
+        numpy.ndarray, shape (len(ids), ...)
+        """
+        out = np.zeros((len(self.ids), *counted.shape[1:]), dtype=counted.dtype)
+        np.add.at(out, self._to, counted[self._from])
+        return out
+
+    def table(
+        self,
+        values: Mapping[str, NDArray[Any]],
+        about: Mapping[str, str],
+        metadata: dict[str, Any],
+    ) -> RegionTable:
+        """Return the table of some values.
+
+        Parameters
+        ----------
+        values : mapping of str to numpy.ndarray, shape (len(ids), 3) or (len(ids), 1)
+            Of the left half, the right one and both; or of both alone.
+        about : mapping of str to str
+            What the values are.
+        metadata : dict
+            Where they come from.
+        """
+        halves = next(iter(values.values())).shape[1]
+        named = [self._about(one) for one in self.ids]
+        columns: dict[str, NDArray[Any]] = {
+            name: np.repeat(np.array([row[name] for row in named]), halves)
+            for name in ABOUT_STRUCTURES
+            if name != "hemisphere"
+        }
+        columns["hemisphere"] = np.tile(np.array(HEMISPHERES[-halves:]), len(self.ids))
+        columns |= {name: np.ascontiguousarray(v).reshape(-1) for name, v in values.items()}
+        kept = (columns["kind"] != "outside") | (columns["hemisphere"] == "both")
+        columns = {name: column[kept] for name, column in columns.items()}
+        return RegionTable(columns, {**ABOUT_STRUCTURES, **about}, metadata)
+
+    def _about(self, one: int) -> dict[str, Any]:
+        if one in self._graph:
+            known = self._graph[one]
+            return {
+                "structure_id": known.id,
+                "acronym": known.acronym,
+                "name": known.name,
+                "parent_id": known.parent_id or 0,
+                "depth": known.depth,
+                "kind": "structure",
+            }
+        return {
+            "structure_id": one,
+            "acronym": f"unknown {one}" if one else "outside",
+            "name": "an id that the structure graph lacks" if one else "outside the annotation",
+            "parent_id": 0,
+            "depth": -1,
+            "kind": "unknown" if one else "outside",
+        }

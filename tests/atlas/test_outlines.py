@@ -1,0 +1,272 @@
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from atldld.atlas import StructureGraph, section_annotation
+from atldld.atlas.outlines import outlines, section_outlines
+from atldld.atlas.planes import hemispheres_on_reference, on_reference, tier_to_image
+from atldld.errors import InvalidInputError, NotFoundError
+from atldld.sections import open_dataset
+from atldld.spaces import Grid, Plane
+from atldld.warp.planes import OutputPlane
+
+SAME = tier_to_image(0)
+
+GRAPH = StructureGraph.from_answer(
+    [
+        {"id": 1, "acronym": "root", "name": "root", "color_hex_triplet": "FFFFFF"},
+        {
+            "id": 2,
+            "acronym": "a",
+            "name": "A",
+            "color_hex_triplet": "019399",
+            "parent_structure_id": 1,
+        },
+        {
+            "id": 3,
+            "acronym": "b",
+            "name": "B",
+            "color_hex_triplet": "FF0000",
+            "parent_structure_id": 2,
+        },
+        {
+            "id": 4,
+            "acronym": "c",
+            "name": "C",
+            "color_hex_triplet": "00FF00",
+            "parent_structure_id": 2,
+        },
+    ]
+)
+
+
+def picture(*rows):
+    return np.array([[int(cell) for cell in row] for row in rows], dtype=np.uint32)
+
+
+def rings(outline):
+    return sum(len(polygon) for polygon in outline.polygons)
+
+
+def filled(outline, shape):
+    """What is within the outline, with an independent program (OpenCV)."""
+    out = np.zeros(shape, dtype=np.uint8)
+    points = [
+        np.rint(ring * 16).astype(np.int32) for polygon in outline.polygons for ring in polygon
+    ]
+    cv2.fillPoly(out, points, 1, shift=4)
+    return out
+
+
+def test_a_square():
+    (one,) = outlines(picture("0000", "0330", "0330", "0000"), SAME, GRAPH)
+    assert (one.id, one.acronym, one.name, one.color, one.hemisphere) == (
+        3,
+        "b",
+        "B",
+        "FF0000",
+        "both",
+    )
+    assert one.rgb == (255, 0, 0)
+    ((ring,),) = one.polygons
+    np.testing.assert_array_equal(ring[0], ring[-1])
+    # half-way between pixel centres, an eighth of a pixel less at each corner
+    assert ring.min() == 0.5
+    assert ring.max() == 2.5
+    assert one.area == pytest.approx(4 - 0.5)
+
+
+def test_what_touches_the_edge_of_the_picture_is_closed():
+    (one,) = outlines(picture("33", "33"), SAME, GRAPH)
+    assert one.polygons[0][0].min() == -0.5
+    assert one.area == pytest.approx(3.5)
+
+
+def test_holes_and_islands():
+    labels = picture("33333", "30003", "30403", "30003", "33333")
+    b, c = outlines(labels, SAME, GRAPH)
+    assert [len(polygon) for polygon in b.polygons] == [2]
+    assert b.area == pytest.approx(16)
+    assert [len(polygon) for polygon in c.polygons] == [1]
+    two = picture("3030", "0000", "3000")
+    (b,) = outlines(two, SAME, GRAPH)
+    assert len(b.polygons) == 3
+    (big,) = outlines(picture("33300", "33303", "33300"), SAME, GRAPH, smallest=2)
+    assert len(big.polygons) == 1
+
+
+def test_neighbours_share_their_border():
+    left, right = outlines(picture("3344", "3344", "3344"), SAME, GRAPH)
+    shared = {tuple(p) for p in left.polygons[0][0]} & {tuple(p) for p in right.polygons[0][0]}
+    assert {x for x, _ in shared} == {1.5}
+    assert len(shared) == 3
+
+
+def test_ids_that_the_graph_lacks_are_kept_and_named():
+    known, unknown = outlines(picture("39", "39"), SAME, GRAPH)
+    assert known.known
+    assert (unknown.id, unknown.acronym, unknown.known) == (9, "9", False)
+    assert "not in the graph" in unknown.name
+
+
+def test_the_hierarchy():
+    labels = picture("003344", "003344", "999999")
+    assert [one.id for one in outlines(labels, SAME, GRAPH, depth=1)] == [2, 9]
+    (a,) = outlines(labels, SAME, GRAPH, structures=["a"])
+    assert a.area == pytest.approx(7.5)
+    # one within the other: both whole
+    a, b = outlines(labels, SAME, GRAPH, structures=["b", 2])
+    assert (a.id, b.id) == (2, 3)
+    assert a.area == pytest.approx(7.5)
+    assert b.area == pytest.approx(3.5)
+    assert outlines(labels, SAME, GRAPH, structures=[]) == ()
+    with pytest.raises(NotFoundError, match="no structure 'nix'"):
+        outlines(labels, SAME, GRAPH, structures=["nix"])
+
+
+def test_the_hemispheres():
+    labels = picture("0333", "0334")
+    sides = picture("1122", "1122").astype(np.uint8)
+    kept = {"sides": sides}
+    assert [(o.id, o.hemisphere) for o in outlines(labels, SAME, GRAPH, **kept)] == [
+        (3, "both"),
+        (4, "right"),
+    ]
+    each = outlines(labels, SAME, GRAPH, hemisphere="each", **kept)
+    assert [(o.id, o.hemisphere) for o in each] == [(3, "left"), (3, "right"), (4, "right")]
+    assert sum(o.area + rings(o) / 2 for o in each) == 6
+    (left,) = outlines(labels, SAME, GRAPH, hemisphere="left", **kept)
+    assert left.polygons[0][0][:, 0].max() == 1.5
+    with pytest.raises(InvalidInputError, match="sides"):
+        outlines(labels, SAME, GRAPH, hemisphere="left")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"structures": [3], "depth": 1}, "not both"),
+        ({"hemisphere": "up"}, "up"),
+        ({"tolerance": -1}, "tolerance"),
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"sides": np.ones((1, 1), np.uint8)}, "shape"),
+    ],
+)
+def test_bad_arguments(more, said):
+    with pytest.raises(InvalidInputError, match=said):
+        outlines(picture("33"), SAME, GRAPH, **more)
+    with pytest.raises(InvalidInputError, match="whole numbers"):
+        outlines(np.zeros((3, 3)), SAME, GRAPH)
+
+
+def test_nothing_has_no_outline():
+    assert outlines(np.zeros((4, 4), np.uint32), SAME, GRAPH) == ()
+
+
+# ---- the genuine annotation in the genuine section's own plane
+
+
+@pytest.fixture(scope="module")
+def plane(prox1):
+    return OutputPlane.oblique(prox1[1], Grid(Plane.SAGITTAL, 25))
+
+
+@pytest.fixture(scope="module")
+def labels(real_atlas, plane):
+    return on_reference(real_atlas.annotation, plane)
+
+
+def test_areas_are_the_pixel_counts(labels, graph):
+    found = outlines(labels, SAME, graph)
+    assert len(found) == len(np.unique(labels)) - 1 == 171
+    for one in found:
+        count = np.count_nonzero(labels == one.id)
+        # the corners that are cut: half a pixel for each ring, where rings do not touch
+        assert abs(one.area - count) <= 0.5 * rings(one) + 1e-9
+        assert count < 100 or abs(one.area / count - 1) < 0.05
+
+
+def test_outlines_enclose_the_very_pixels(labels, graph):
+    for one in outlines(labels, SAME, graph, structures=["DG", "TH", "Isocortex", "CB"]):
+        inside = np.isin(labels, graph.descendants(one.id))
+        wrong = filled(one, labels.shape).astype(bool) != inside
+        # OpenCV fills the pixels on the line too
+        rim = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3))).astype(bool)
+        assert not (wrong & ~rim).any()
+        assert not (~filled(one, labels.shape).astype(bool) & inside).any()
+
+
+def test_simplified_outlines_stay_within_the_tolerance(labels, graph):
+    whole, simple = (outlines(labels, SAME, graph, tolerance=t) for t in (0, 0.5))
+    points = [sum(len(r) for o in all_ for p in o.polygons for r in p) for all_ in (whole, simple)]
+    assert points[1] < 0.4 * points[0]
+    assert len(whole) == len(simple)
+    for before, after in zip(whole, simple, strict=True):
+        assert before.id == after.id
+        for old, new in zip(before.polygons, after.polygons, strict=True):
+            line = new[0].astype(np.float32).reshape(-1, 1, 2)
+            off = [abs(cv2.pointPolygonTest(line, tuple(map(float, p)), True)) for p in old[0]]
+            assert max(off) <= 0.5 * 4 / 3
+
+
+def test_the_frames_agree(real_atlas, prox1, plane, labels, graph):
+    """µm → image by the placement is what the outlines in image pixels are."""
+    sides = hemispheres_on_reference(plane)
+    on_picture = outlines(labels, plane.pixel_to_image, graph, sides=sides, structures=["DG"])[0]
+    pixels = outlines(labels, SAME, graph, sides=sides, structures=["DG"])[0]
+    assert on_picture.hemisphere == pixels.hemisphere == "left"
+    for (a, *_), (b, *_) in zip(on_picture.polygons, pixels.polygons, strict=True):
+        pir = prox1[1].to_reference(a)
+        np.testing.assert_allclose(pir[:, [0, 1]], (b + 0.5) * 25, atol=1e-6)
+    # the service puts the granule layer at (6384, 2744)
+    box = np.vstack([polygon[0] for polygon in on_picture.polygons])
+    assert box.min(axis=0)[0] < 6384 < box.max(axis=0)[0]
+    assert box.min(axis=0)[1] < 2744 < box.max(axis=0)[1]
+
+
+def test_they_take_no_time(labels, plane, graph, real_atlas):
+    outlines(labels, plane.pixel_to_image, graph)
+    best = 1.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        outlines(on_reference(real_atlas.annotation, plane), plane.pixel_to_image, graph)
+        best = min(best, time.perf_counter() - begun)
+    print(f"outlines of one section at 25 µm: {1000 * best:.0f} ms")
+    assert best < 0.15
+
+
+# ---- sections of the demo
+
+
+@pytest.fixture(scope="module")
+def section(demo_session):
+    return open_dataset(69289763, session=demo_session).section(69177654)
+
+
+def test_the_two_grids_lead_to_the_same_places(section, demo_atlas):
+    """Sampled on the reference grid or over the picture, in either frame: the same place."""
+    areas = {}
+    for frame in ("image", "reference"):
+        for downsample in (None, 4):
+            (found,) = section_outlines(
+                section, demo_atlas, 50, downsample=downsample, frame=frame, structures=["HPF"]
+            )
+            assert found.frame == frame
+            points = np.vstack([polygon[0] for polygon in found.polygons])
+            areas[frame, downsample] = found.area
+            centre = (points.min(axis=0) + points.max(axis=0)) / 2
+            if frame == "image":
+                centre = section.to_reference(centre)[[0, 1]]
+            np.testing.assert_allclose(centre, areas.setdefault("centre", centre), atol=80)
+    assert areas["image", None] == pytest.approx(areas["image", 4], rel=0.01)
+    assert areas["reference", None] == pytest.approx(areas["reference", 4], rel=0.01)
+    with pytest.raises(InvalidInputError, match="frame"):
+        section_outlines(section, demo_atlas, frame="slide")
+
+
+def test_every_label_of_the_section_is_outlined(section, demo_atlas):
+    labels = section_annotation(section, demo_atlas, 100)
+    found = section_outlines(section, demo_atlas, 100)
+    assert {one.id for one in found} == set(np.unique(labels).tolist()) - {0}
+    assert all(one.hemisphere == "left" for one in found)
