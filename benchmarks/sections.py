@@ -12,7 +12,6 @@ computed for them, rendered from the demo brain once and kept. There are two arc
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 

@@ -199,7 +199,7 @@ def warp(job: Job, files: Files) -> RegisteredSection:
     matrix = tier_matrix(job.plane.to_image, job.downsample)
     shape = job.plane.grid.shape
     # What would be averaged all the same is averaged by the decoder, before there are pixels.
-    reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix))
+    reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix, shape))
     matrix = shrink_source(matrix, reduction)
     pixels = decode(files.image.path, reduction)
     background = background_of(pixels)

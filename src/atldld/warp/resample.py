@@ -22,6 +22,9 @@ Linear interpolation reaches one pixel to either side, so that at this spacing e
 counts nearly alike.
 """
 
+LARGE = 1 << 20
+"""Pixels of a picture from which dense samples cost too much."""
+
 STRIP = 64
 """Rows of the result that are made at a time."""
 
@@ -35,8 +38,8 @@ def resample(
     """Show an image on another grid of pixels.
 
     Where output pixels are larger than the image's, each is the average over its own area, so
-    nothing aliases: blocks of whole image pixels, up to half an output pixel wide, are averaged
-    first, then the warp samples several times as densely as asked and its samples are averaged.
+    nothing aliases: blocks of whole image pixels are averaged first (see `largest_block`), then
+    the warp samples as densely as the rest needs and its samples are averaged.
     Where output pixels are smaller, cubic interpolation keeps what detail there is.
 
     Parameters
@@ -57,7 +60,7 @@ def resample(
     """
     if 0 in image.shape[:2]:
         raise _too_small(image)
-    block = largest_block(matrix)
+    block = largest_block(matrix, shape)
     while max(image.shape[:2]) // block > LARGEST_SIDE:
         block += 1
     if block > 1:
@@ -65,7 +68,7 @@ def resample(
         matrix = shrink_source(matrix, block)
     rows, columns = shape
     coarsest = np.linalg.svd(matrix[:, :2], compute_uv=False)[0]
-    samples = 1 if coarsest <= 1.001 else max(math.ceil(coarsest / SPACING), 2)
+    samples = math.ceil(coarsest / SPACING - 1e-9)
     if max(rows, columns) * samples > LARGEST_SIDE:
         samples = max(LARGEST_SIDE // max(rows, columns), 1)
     flags = (cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
@@ -92,21 +95,27 @@ def resample(
     return out
 
 
-def largest_block(matrix: NDArray[np.float64]) -> int:
+def largest_block(matrix: NDArray[np.float64], shape: tuple[int, int]) -> int:
     """Return how wide blocks of image pixels may be that are averaged before a warp.
+
+    Blocks of half an output pixel leave room to sample densely, which keeps most detail near the
+    size of an output pixel. In a picture of millions of pixels that would take most of the time,
+    and what is to be seen there is larger than they are; so then blocks are of up to a whole one.
 
     Parameters
     ----------
     matrix : numpy.ndarray, shape (2, 3)
         Output pixel → pixel of the image.
+    shape : tuple of 2 int
+        Rows and columns of the output.
 
     Returns
     -------
     int
-        The whole pixels in half an output pixel along its shortest direction, at least 1.
+        Whole pixels, at least 1.
     """
-    finest = np.linalg.svd(matrix[:, :2], compute_uv=False)[-1]
-    return int(max(np.floor(finest / 2 + 1e-9), 1))
+    finest = np.linalg.svd(matrix[:, :2], compute_uv=False)[-1] + 1e-9
+    return int(max(np.floor(finest if shape[0] * shape[1] > LARGE else finest / 2), 1))
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:

@@ -1,0 +1,170 @@
+"""What makes the package fast, counted and never timed: requests, decoded pixels, memory."""
+
+import subprocess
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+import simplejpeg
+
+import atldld
+import atldld.fetch.images
+import atldld.output
+from atldld.archive.app import Application
+from atldld.archive.demo import DemoArchive
+from atldld.fetch.session import Session
+from atldld.register import Recipe
+from atldld.settings import Settings
+from atldld.testing.faults import FaultServer
+
+DATASET = 909  # 14 sections
+
+
+class Counting(FaultServer):
+    """Counts connections too."""
+
+    def __init__(self, application):
+        self.connections = 0
+        super().__init__(application)
+
+    def _begin(self, connection):
+        self.connections += 1
+        super()._begin(connection)
+
+
+@pytest.fixture(scope="module")
+def archive():
+    return DemoArchive([DATASET])
+
+
+@pytest.fixture
+def service(archive):
+    with Counting(Application(archive)) as server:
+        yield server
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many pixels the decoder has made, call by call."""
+    pixels = []
+    lock = threading.Lock()
+    original = simplejpeg.decode_jpeg
+
+    def counting(*arguments, **options):
+        out = original(*arguments, **options)
+        with lock:
+            pixels.append(out.shape[0] * out.shape[1])
+        return out
+
+    monkeypatch.setattr(atldld.fetch.images.simplejpeg, "decode_jpeg", counting)
+    return pixels
+
+
+def run(session, folder, recipe):
+    return atldld.output.download_dataset(
+        DATASET, folder, recipe, session=session, command_line="test"
+    )
+
+
+def test_a_cold_run_asks_once_for_each_thing_over_six_connections(service, tmp_path):
+    settings = Settings(api_url=service.url, cache_dir=tmp_path / "cache")
+    with Session(settings) as session:
+        run(session, tmp_path / "out", Recipe())
+        assert session.client.requests_sent == len(service.log) == 2 + 14
+    assert service.connections <= 6
+    # nothing finer than the result needs: the coarsest tier that is at least as fine as 25 µm
+    tiers = {entry.request.query.get("downsample") for entry in service.log[2:]}
+    assert tiers == {"2"}
+
+
+def test_a_second_run_asks_for_nothing(service, tmp_path):
+    settings = Settings(api_url=service.url, cache_dir=tmp_path / "cache")
+    with Session(settings) as session:
+        run(session, tmp_path / "out", Recipe())
+        service.forget()
+        run(session, tmp_path / "again", Recipe())
+    assert service.log == ()
+
+
+@pytest.mark.parametrize(("resolution", "reduction"), [(100, 8), (25, 2), (10, 1)])
+def test_finer_images_are_decoded_at_the_size_that_is_needed(
+    tmp_path, decoded, resolution, reduction
+):
+    from atldld.archive.local import in_process_session
+
+    with in_process_session(tmp_path / "cache") as session:
+        dataset = atldld.open_dataset(DATASET, session=session)
+        section = dataset.sections[0]
+        full = section.image.width * section.image.height
+        section.register(resolution, downsample=0)
+        verifying, working = decoded
+    assert verifying <= full / 64 * 1.01
+    assert working <= full / reduction**2 * 1.01
+
+
+def test_metadata_is_written_at_the_beginning_and_at_the_end(archive, tmp_path, monkeypatch):
+    """Not after each section: it tells of all, so the time would grow with their square."""
+    from atldld.archive.local import in_process_session
+
+    written = []
+    original = atldld.output._write_metadata
+    monkeypatch.setattr(atldld.output, "BETWEEN_WRITES", 1e9)
+    monkeypatch.setattr(
+        atldld.output, "_write_metadata", lambda *a: (written.append(1), original(*a))
+    )
+    with in_process_session(tmp_path / "cache") as session:
+        run(session, tmp_path / "out", Recipe(resolution=200))
+    assert len(written) == 2
+
+
+def peak_of(call):
+    """The result of a call, and the most memory that it took while it ran, in bytes."""
+    tracemalloc.start()
+    try:
+        result = call()
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_points_take_their_result_and_nothing_else():
+    from atldld.sync import pir_to_xy, xy_to_pir
+
+    points = np.random.default_rng(0).uniform(0, 8000, (3, 1_000_000))
+    for function in (xy_to_pir, pir_to_xy):
+        affine_2d, affine_3d = np.eye(3)[:2], np.eye(4)[:3]
+        result, peak = peak_of(lambda: function(points, affine_2d, affine_3d))  # noqa: B023
+        assert result.dtype == np.float64
+        assert peak <= 1.1 * result.nbytes
+
+
+def test_a_displacement_field_takes_its_two_sides_and_nothing_else():
+    from atldld.sync import get_parallel_transform
+
+    field, peak = peak_of(
+        lambda: get_parallel_transform(6000.0, np.eye(3)[:2], np.eye(4)[:3], downsample_ref=8)
+    )
+    assert field.shape == (1000, 1425)
+    assert peak <= 1.1 * (field.delta_x.nbytes + field.delta_y.nbytes)
+
+
+def test_a_warp_takes_little_beside_its_picture():
+    from atldld.warp.resample import resample
+
+    image = np.zeros((3000, 4000, 3), np.uint8)
+    matrix = np.array([[1.9, 0.01, 3], [-0.01, 1.9, 2]])
+    result, peak = peak_of(lambda: resample(image, matrix, (1500, 2000), (0, 0, 0)))
+    assert peak <= 1.2 * result.nbytes  # all samples at once would be four times as much
+
+
+def test_the_roots_help_imports_no_library():
+    check = (
+        "import sys; from atldld.cli import main; sys.argv[1:] = ['--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('typer', 'numpy', 'rich', 'importlib.metadata') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "  download " in done.stdout
