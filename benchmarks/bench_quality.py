@@ -19,21 +19,29 @@ threshold, and what is marked where nothing is disturbed. At the end, the one re
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Sequence
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.archive.local import in_process_session
+from atldld.atlas import Atlas, open_atlas
 from atldld.place import Placement
-from atldld.quality import SectionView, view_of
-from atldld.sections import DataSet, Section
+from atldld.quality import DatasetQuality, SectionView, assess, assess_pictures, view_of
+from atldld.sections import DataSet, Section, open_dataset
 
 if TYPE_CHECKING:
     from atldld.register import RegisteredSection
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 DATASETS = (71717084, 69289763)
 KINDS = ("shift", "turn", "other", "depth", "torn")
 RESOLUTION = 50.0
@@ -243,8 +251,6 @@ def measure(sound: Sound, atlas: Atlas, seeds: int, jobs: int | None) -> Iterato
 
 def real_section(cache: Path) -> str:
     """Return the figures of the one real section against the real annotation."""
-    import json
-
     from atldld.records import SectionDataSet
     from atldld.register import Files, RegisteredSection, Recipe
     from atldld.warp.background import background_of
@@ -303,7 +309,13 @@ def real_section(cache: Path) -> str:
                         background_of(pixels),
                     )
                     registered = RegisteredSection(
-                        moved, job.plane, 2, image, None, background_of(pixels), Files(None)  # type: ignore[arg-type]
+                        moved,
+                        job.plane,
+                        2,
+                        image,
+                        None,
+                        background_of(pixels),
+                        Files(None),  # type: ignore[arg-type]
                     )
                     worst.append(_figures(view_of(registered), atlas))
             lines.append(
@@ -322,7 +334,9 @@ def _figures(view: SectionView, atlas: Atlas) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, help="folder that keeps the demo's images")
-    parser.add_argument("--seeds", type=int, default=20, help="three times as many for the small set")
+    parser.add_argument(
+        "--seeds", type=int, default=20, help="three times as many for the small set"
+    )
     parser.add_argument("--jobs", type=int)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,13 @@ def test_environment_and_arguments():
     assert chosen == Settings("http://h", "http://d", Path("c"), False)
 
 
+def test_another_service_is_asked_for_the_archive_too():
+    assert Settings.from_environment({"ATLDLD_API_URL": "http://s"}).download_url == "http://s"
+    assert Settings.from_environment({}, api_url="http://s").download_url == "http://s"
+    own = Settings.from_environment({"ATLDLD_API_URL": "https://api.brain-map.org/"})
+    assert own.download_url == "https://download.alleninstitute.org"
+
+
 def test_xdg(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "atldld"

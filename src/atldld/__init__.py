@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         reference_to_image,
         structure_to_image,
     )
+    from atldld.quality import DatasetQuality, SectionQuality, assess
     from atldld.records import SectionDataSet, SectionImage
     from atldld.regions import RegionTable
     from atldld.register import RegisteredSection
@@ -49,6 +50,7 @@ __all__ = [
     "AtldldError",
     "Cache",
     "DataSet",
+    "DatasetQuality",
     "DisplacementField",
     "ExpressionGrid",
     "Grid",
@@ -66,12 +68,14 @@ __all__ = [
     "SectionDataSet",
     "SectionGeometry",
     "SectionImage",
+    "SectionQuality",
     "Session",
     "Settings",
     "StructureCenter",
     "StructureGraph",
     "Volume",
     "__version__",
+    "assess",
     "build_volume",
     "fetch_grid",
     "image_to_atlas",
@@ -93,6 +97,7 @@ _HOMES = {
     "AtldldError": "errors",
     "Cache": "fetch",
     "DataSet": "sections",
+    "DatasetQuality": "quality",
     "DisplacementField": "warp",
     "ExpressionGrid": "grids",
     "Grid": "spaces",
@@ -110,11 +115,13 @@ _HOMES = {
     "SectionDataSet": "records",
     "SectionGeometry": "place",
     "SectionImage": "records",
+    "SectionQuality": "quality",
     "Session": "fetch",
     "Settings": "settings",
     "StructureCenter": "place",
     "StructureGraph": "atlas",
     "Volume": "volumes",
+    "assess": "quality",
     "build_volume": "volumes",
     "fetch_grid": "grids",
     "image_to_atlas": "place",

@@ -86,6 +86,10 @@ class Settings:
     ) -> Settings:
         """Read the settings from the environment; arguments that are given go first.
 
+        Where only the API's address is another than the Allen Institute's, as that of `atldld
+        serve`, the informatics archive is looked for there too: made-up sections and genuine
+        atlases do not belong together.
+
         Parameters
         ----------
         environ : mapping, optional
@@ -95,9 +99,11 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         chosen_cache = cache_dir or env.get("ATLDLD_CACHE_DIR") or default_cache_dir()
+        api = api_url or env.get("ATLDLD_API_URL") or API_URL
+        archive = DOWNLOAD_URL if api.rstrip("/") == API_URL else api
         return cls(
-            api_url=api_url or env.get("ATLDLD_API_URL") or API_URL,
-            download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or DOWNLOAD_URL,
+            api_url=api,
+            download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or archive,
             cache_dir=Path(chosen_cache),
             offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
             strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,

@@ -9,8 +9,11 @@ from atldld.errors import (
     NotFoundError,
     OfflineError,
 )
-from atldld.find import neighbours, search
+from atldld.fetch.session import Session
+from atldld.find import build, neighbours, search
+from atldld.find.catalogue import catalogue_path
 from atldld.find.service import Query, among, term
+from atldld.settings import Settings
 
 PROX1, PDYN, PAGE = 69289763, 71717084, 909
 BOTH = pytest.mark.parametrize("source", ["service", "catalogue"])
@@ -122,6 +125,29 @@ class TestGenes:
         found = search(gene="PDYN", session=catalogued)
         assert found.ids == [PDYN]
         assert found.remarks == ("PDYN is written as in humans; the mouse gene Pdyn is meant.",)
+
+    @pytest.mark.parametrize(
+        ("name", "organism", "id", "told"),
+        [
+            ("PDYN", None, 1, "; the human gene is PDYN."),
+            ("prodynorphin", None, 1, "; the human gene is PDYN."),
+            ("Pdyn", None, 1, "Pdyn is the mouse gene; the human gene is PDYN."),
+            ("pdyn", "human", 2, "pdyn is taken for PDYN."),
+            ("OnlyHuman", None, 2, "OnlyHuman is an alias of PDYN."),
+        ],
+    )
+    def test_mouse_before_human(self, tmp_path, name, organism, id, told):
+        genes = [
+            {"id": k, "acronym": acronym, "name": "prodynorphin", "organism_id": organism_id}
+            for k, acronym, organism_id in ((10, "Pdyn", 2), (20, "PDYN", 1))
+        ]
+        genes[1]["alias_tags"] = "OnlyHuman"
+        rows = [{"id": k, "genes": [gene]} for k, gene in enumerate(genes, 1)]
+        session = Session(Settings(cache_dir=tmp_path, offline=True))
+        build(catalogue_path(session.cache.root), [("SectionDataSet", rows)], service="x")
+        found = search(gene=name, organism=organism, session=session)
+        assert found.ids == [id]
+        assert found.remarks[0].endswith(told)
 
     def test_a_name_is_explained(self, catalogued):
         assert search(gene="prodynorphin", session=catalogued).remarks == (

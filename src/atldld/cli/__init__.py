@@ -35,6 +35,7 @@ COMMANDS = {
         "atlas": "Which structure is where: atlases, outlines on sections, plates.",
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
+        "quality": "Mark the sections that lie, or look, unlike those around them.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",
     },
     "This program": {
@@ -65,7 +66,10 @@ def main() -> None:
     Ctrl-C, and 1 for everything else.
     """
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
-        print(help_text())  # noqa: T201
+        try:
+            print(help_text(), flush=True)  # noqa: T201
+        except BrokenPipeError:  # such as `atldld --help | head`
+            sys.stderr.close()
         sys.exit(0 if sys.argv[1:] else 2)
     from atldld.cli.root import run
 

@@ -73,7 +73,7 @@ Failed = Annotated[
 Rma = Annotated[
     str | None,
     typer.Option(
-        "--rma", help="More criteria in the service's language, as '[weight$gt5000]'. Asks it."
+        "--rma", help="More criteria in the service's language, as '\\[weight$gt5000]'. Asks it."
     ),
 ]
 Live = Annotated[bool, typer.Option("--live", help="Ask the service even if there is a catalogue.")]
@@ -459,7 +459,8 @@ def _search(
     else:
         columns = TABLES[kind]
         if kind == "dataset" and filters["failed"]:
-            columns = columns | FAILED
+            # in place of the widest one, so that it fits
+            columns = {name: one for name, one in columns.items() if name != "product"} | FAILED
         table(
             {heading: justify for heading, (justify, _) in columns.items()},
             [[_text(getattr(row, field)) for _, field in columns.values()] for row in shown],

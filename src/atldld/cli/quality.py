@@ -1,0 +1,119 @@
+"""`atldld quality`: which sections of a data set may not be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atldld.cli.atlas import AtlasName
+from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+    from atldld.quality import DatasetQuality
+
+
+@asks_service
+def quality(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="A .csv or .json file beside the table."
+        ),
+    ] = None,
+    resolution: Annotated[
+        float, typer.Option(help="Side of a pixel, in µm, at which sections are looked at.")
+    ] = 50,
+    atlas: AtlasName = "ccf_2017",
+    atlas_resolution: Annotated[
+        float, typer.Option(help="Side of the atlas's voxels, in µm: 10, 25, 50 or 100.")
+    ] = 50,
+    no_atlas: Annotated[
+        bool, typer.Option("--no-atlas", help="Compare sections with each other only.")
+    ] = False,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Mark the sections that lie, or look, unlike those around them.
+
+    Each section is compared with its neighbours and with the atlas in its own plane.
+    """
+    from atldld.atlas import open_atlas
+    from atldld.quality import assess, check_output
+    from atldld.sections import open_dataset
+
+    if output is not None:
+        check_output(output, force=force)
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    opened = None
+    if not no_atlas:
+        named = None if atlas.startswith("brainglobe:") else atlas_resolution
+        opened = open_atlas(named, name=atlas, session=session)
+    try:
+        with progress_bar("Sections") as progress:
+            found = assess(dataset, opened, resolution=resolution, jobs=jobs, progress=progress)
+    except KeyboardInterrupt:
+        session.close()
+        say("Stopped. What was fetched is kept, so the same command takes less time.")
+        raise typer.Exit(130) from None
+    if output is None:
+        show(found)
+    else:
+        typer.echo(found.save(output))
+    say(found.rule)
+    say(
+        f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "
+        f"suspicious, compared with each other{' and the atlas' if found.with_atlas else ''}."
+    )
+    left_out = len(dataset) - len(found.sections)
+    if left_out:
+        say(f"{left_out} could not be had; the same command tries them again.")
+        raise typer.Exit(1)
+
+
+def show(found: "DatasetQuality") -> None:
+    """Print a line for each section, the suspicious ones marked with their reasons."""
+    table(
+        {
+            "section": "right",
+            "image": "right",
+            "overlap": "right",
+            "information": "right",
+            "continuity": "right",
+            "off (µm)": "right",
+            "sharpness": "right",
+            "torn": "right",
+            "outside": "right",
+            "score": "right",
+            "suspicious": "left",
+        },
+        [
+            [
+                str(one.section_number),
+                str(one.image_id),
+                _number(one.overlap, ".2f"),
+                _number(one.mutual_information, ".2f"),
+                _number(one.continuity, ".2f"),
+                _number(one.misplacement, ".0f"),
+                _number(one.sharpness, ".2f"),
+                _number(one.tear, ".1%"),
+                _number(one.outside, ".1%"),
+                _number(one.score, ".1f"),
+                "* " + "; ".join(one.reasons) if one.suspicious else "",
+            ]
+            for one in found.sections
+        ],
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or value != value else format(value, form)

@@ -1,0 +1,320 @@
+"""Everything that a report says, gathered: sections, quality, regions, volume, how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atldld.errors import AtldldError, InvalidInputError, RecordError
+from atldld.pipeline import default_jobs
+from atldld.register import RegisteredSection
+from atldld.report.pictures import Slices, Views, cut, views_of
+from atldld.sections import Section
+
+if TYPE_CHECKING:
+    from atldld.atlas import Atlas
+    from atldld.fetch.session import Session
+    from atldld.quality import DatasetQuality, SectionView
+    from atldld.regions import RegionTable
+    from atldld.report.source import Source
+    from atldld.warp.planes import OutputPlane
+
+__all__ = ["Entry", "Report", "gather", "try_atlas"]
+
+STAIN_THRESHOLD = 0.3
+"""Of the ``stained_fraction`` that is shown where there are no masks."""
+
+QUALITY_RESOLUTION = 50.0
+
+VOLUME_RESOLUTION = 25.0
+"""In µm; finer volumes take much memory and show no more on a page."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One section in the report."""
+
+    section: Section
+    plane: OutputPlane
+    downsample: int
+    views: Views
+
+    @property
+    def coordinate(self) -> float:
+        """The third reference coordinate in the middle of the picture, in µm."""
+        rows, columns = self.plane.grid.shape
+        return float(self.plane.depth_at((rows - 1) / 2, (columns - 1) / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a report says.
+
+    Attributes
+    ----------
+    source : Source
+        What it was made of.
+    entries : tuple of Entry
+        The sections by their third coordinate.
+    atlas : Atlas or None
+        What they are compared with.
+    quality : DatasetQuality or None
+        Figures for each section.
+    regions : RegionTable or None
+        Expression, or the stained fraction, of each structure.
+    slices : tuple of Slices
+        The volume in three planes; empty if there is none.
+    missing : dict
+        What is not there (``"atlas"``, ``"regions"``, ...), and why.
+    failed : dict
+        Sections that could not be had, by image id: the reason.
+    warnings : tuple of str
+        What was met on the way.
+    absent : tuple of int
+        Section numbers that the usual spacing would have, but the data set has not.
+    created : str
+        When, in UTC (ISO 8601).
+    versions : dict
+        Of the programs that made it.
+    command_line : str or None
+        How it was called.
+    """
+
+    source: Source
+    entries: tuple[Entry, ...]
+    atlas: Atlas | None
+    quality: DatasetQuality | None
+    regions: RegionTable | None
+    slices: tuple[Slices, ...]
+    missing: Mapping[str, str]
+    failed: Mapping[str, str]
+    warnings: tuple[str, ...]
+    absent: tuple[int, ...]
+    created: str
+    versions: Mapping[str, str]
+    command_line: str | None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether anything in it is made up."""
+        return self.source.dataset.record.synthetic or bool(self.atlas and self.atlas.synthetic)
+
+
+def try_atlas(
+    session: Session, resolution: float | None = None, name: str = "ccf_2017"
+) -> tuple[Atlas | None, str | None]:
+    """Open an atlas with its template, or say why there is none.
+
+    A report is worth having without an atlas, so only an option that makes no sense is an error.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such atlas or resolution.
+    """
+    from atldld.atlas import open_atlas
+
+    try:
+        return open_atlas(resolution, name=name, session=session), None
+    except InvalidInputError:
+        raise
+    except AtldldError as error:
+        return None, str(error)
+
+
+def gather(
+    source: Source,
+    atlas: Atlas | None = None,
+    *,
+    without_atlas: str | None = None,
+    volume: bool = True,
+    jobs: int | None = None,
+    command_line: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make everything that a report shows.
+
+    Each section is warped once; its pictures are encoded in the worker's thread and let go, so
+    that memory holds a few sections at a time. What cannot be had is left out, and the report
+    says so.
+
+    Parameters
+    ----------
+    source : Source
+        What it is made of.
+    atlas : Atlas, optional
+        Which structure is where.
+    without_atlas : str, optional
+        Why there is none.
+    volume : bool
+        Lay the sections into a volume too.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    command_line : str, optional
+        To be told in the report.
+    progress : callable, optional
+        Called with how many sections are done, how many there are, and what the last one was.
+
+    Raises
+    ------
+    InvalidInputError
+        The data set has no placed section.
+    AtldldError
+        Not one section can be had; the first one's error.
+    """
+    dataset = source.dataset
+    missing: dict[str, str] = {}
+    if atlas is not None:
+        try:
+            atlas.check_dataset(dataset.record)
+        except RecordError as error:
+            atlas, without_atlas = None, str(error)
+    if atlas is None:
+        missing["atlas"] = without_atlas or "No atlas was given."
+    entries, seen, failed = _sections(source, atlas, jobs, progress)
+    quality = _quality(seen, atlas, jobs, missing)
+    del seen
+    regions = _regions(source, atlas, jobs, missing)
+    slices: tuple[Slices, ...] = ()
+    if not volume:
+        missing["volume"] = "It was not asked for."
+    else:
+        slices = _volume(source, atlas, jobs, missing)
+    return Report(
+        source=source,
+        entries=tuple(sorted(entries, key=lambda one: (one.coordinate, one.section.id))),
+        atlas=atlas,
+        quality=quality,
+        regions=regions,
+        slices=slices,
+        missing=missing,
+        failed={**source.failed, **failed},
+        warnings=tuple(dict.fromkeys(str(one) for one in dataset.session.defects)),
+        absent=_absent([section.number for section in dataset.sections]),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(),
+        command_line=command_line,
+    )
+
+
+def _sections(
+    source: Source, atlas: Atlas | None, jobs: int | None, progress: Progress | None
+) -> tuple[list[Entry], list[SectionView], dict[str, str]]:
+    from atldld.quality import view_of
+
+    resolution = max(source.resolution, QUALITY_RESOLUTION)
+
+    def finish(registered: RegisteredSection) -> tuple[Entry, SectionView]:
+        entry = Entry(
+            registered.section,
+            registered.plane,
+            registered.downsample,
+            views_of(registered, atlas),
+        )
+        return entry, view_of(registered, resolution)
+
+    entries, seen = [], []
+    failed: dict[str, str] = {}
+    first: AtldldError | None = None
+    total = len(source.dataset)
+    for section, result in source.registered(finish, jobs):
+        if isinstance(result, AtldldError):
+            failed[str(section.id)] = str(result)
+            first = first or result
+        else:
+            entries.append(result[0])
+            seen.append(result[1])
+        if progress:
+            progress(len(entries) + len(failed), total, f"section {section.number}")
+    if not entries:
+        raise first or InvalidInputError(
+            f"Section data set {source.dataset.id} has no placed section, so there is nothing to "
+            "report on.",
+            dataset_id=source.dataset.id,
+        )
+    return entries, seen, failed
+
+
+def _quality(
+    seen: Sequence[SectionView], atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
+) -> DatasetQuality | None:
+    from atldld.quality import assess_pictures
+
+    try:
+        # the template may be what cannot be had, but the annotation is there
+        return assess_pictures(
+            seen, atlas, resolution=seen[0].plane.grid.resolution, jobs=jobs
+        )
+    except AtldldError as error:
+        missing["quality"] = str(error)
+        return None
+
+
+def _regions(
+    source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
+) -> RegionTable | None:
+    from atldld.quantify import quantify
+
+    if atlas is None:
+        missing["regions"] = "Without an atlas there are no structures to count in."
+        return None
+    masks = any(section.image.has_expression_mask for section in source.dataset)
+    try:
+        return quantify(
+            source.dataset,
+            atlas,
+            source.table_resolution,
+            stain_threshold=None if masks else STAIN_THRESHOLD,
+            jobs=jobs,
+        )
+    except AtldldError as error:
+        missing["regions"] = str(error)
+        return None
+
+
+def _volume(
+    source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
+) -> tuple[Slices, ...]:
+    from atldld.volumes import build_volume
+
+    try:
+        built = build_volume(
+            source.dataset, max(source.resolution, VOLUME_RESOLUTION), fill="linear", jobs=jobs
+        )
+    except AtldldError as error:
+        missing["volume"] = str(error)
+        return ()
+    return cut(built, atlas, jobs or default_jobs())
+
+
+def _absent(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return the section numbers that the usual spacing would have between the first and last."""
+    planes = np.unique(numbers)
+    if len(planes) < 3:
+        return ()
+    usual = int(np.median(np.diff(planes)))
+    out: list[int] = []
+    for before, after in zip(planes[:-1].tolist(), planes[1:].tolist(), strict=True):
+        count = round((after - before) / usual)
+        out += [round(before + (after - before) * k / count) for k in range(1, count)]
+    return tuple(out)
+
+
+def _versions() -> dict[str, str]:
+    import cv2
+
+    from atldld import __version__
+
+    return {
+        "atldld": __version__,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "OpenCV": cv2.__version__,
+    }

@@ -1,0 +1,431 @@
+"""The pictures of a report: small files in memory, outlines as short paths, slices of the volume."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas.outlines import Outline, outlines
+from atldld.atlas.planes import on_reference
+from atldld.errors import AtldldError
+from atldld.fetch.images import decode
+from atldld.place import Affine
+from atldld.spaces import AXES, BOX
+
+if TYPE_CHECKING:
+    from atldld.atlas import Atlas
+    from atldld.register import RegisteredSection
+    from atldld.volumes import Volume
+    from atldld.warp.planes import OutputPlane
+
+__all__ = [
+    "Picture",
+    "Shape",
+    "Slices",
+    "Views",
+    "cut",
+    "encode",
+    "matrix_to_raw",
+    "shapes_of",
+    "silhouette",
+    "views_of",
+]
+
+QUALITY = 74
+"""Of the pictures, as WebP counts it."""
+
+RAW_SIDE = 640
+"""The longest side of a raw picture, in pixels."""
+
+THUMB_SIDE = 168
+
+STEPS = 4
+"""Outlines are kept in whole numbers of a quarter of a pixel."""
+
+SLICE_EVERY = 100.0
+"""From one slice of the volume to the next, in µm."""
+
+Pixels = NDArray[np.uint8]
+
+_TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded picture.
+
+    Attributes
+    ----------
+    kind : str
+        Its media type.
+    data : bytes
+        The file.
+    width, height : int
+        In pixels.
+    """
+
+    kind: str
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def uri(self) -> str:
+        """The picture as an address that holds it."""
+        return f"data:{self.kind};base64,{base64.b64encode(self.data).decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A structure on a section.
+
+    Attributes
+    ----------
+    id : int
+        Of the structure.
+    area : float
+        In mm² of the section's picture.
+    path : str
+        Its outline as SVG's path data, in quarters of a pixel from the corner of the first one.
+    """
+
+    id: int
+    area: float
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """All that is shown of one section.
+
+    Attributes
+    ----------
+    registered, thumb : Picture
+        On the reference grid.
+    raw, template, mask : Picture or None
+        As scanned; the atlas's template in the same plane; the expression mask, transparent where
+        nothing is expressed.
+    problems : dict
+        Why one of them is missing.
+    shapes : tuple of Shape
+        The atlas's structures, the largest first.
+    names : dict
+        Acronym, name and colour of each, by id.
+    """
+
+    registered: Picture
+    thumb: Picture
+    raw: Picture | None
+    template: Picture | None
+    mask: Picture | None
+    problems: dict[str, str]
+    shapes: tuple[Shape, ...]
+    names: dict[int, tuple[str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """A volume cut across one axis.
+
+    Attributes
+    ----------
+    axis : str
+        p, i or r: what it is cut across.
+    title : str
+        The plane's name.
+    ends : tuple of 4 str
+        What lies left, right, up and down.
+    step : float
+        From one slice to the next, in µm; slice k is at (k + ½) · step.
+    pictures, lines : tuple of Picture
+        The slices, and the borders of the structures in them, transparent between.
+    """
+
+    axis: str
+    title: str
+    ends: tuple[str, str, str, str]
+    step: float
+    pictures: tuple[Picture, ...]
+    lines: tuple[Picture, ...]
+
+
+def encode(pixels: Pixels, quality: int = QUALITY) -> Picture:
+    """Return pixels as WebP.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (height, width), (height, width, 3) or (height, width, 4), uint8
+        Grey, RGB, or RGB and opacity.
+    quality : int
+        1 to 100.
+    """
+    turned = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, _TO_OPENCV[pixels.shape[2]])
+    done, data = cv2.imencode(".webp", turned, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not done:
+        raise AtldldError("A picture of the report cannot be encoded as WebP.")
+    return Picture("image/webp", data.tobytes(), pixels.shape[1], pixels.shape[0])
+
+
+def views_of(registered: RegisteredSection, atlas: Atlas | None) -> Views:
+    """Return all that is shown of a section: its pictures, and the structures on it.
+
+    Parameters
+    ----------
+    registered : RegisteredSection
+        On the reference grid.
+    atlas : Atlas, optional
+        Without it there is no template and there are no outlines.
+    """
+    problems: dict[str, str] = {}
+    plane = registered.plane
+    raw = None
+    try:
+        raw = encode(_shrunk(_raw(registered), RAW_SIDE))
+    except (AtldldError, OSError) as error:
+        problems["raw"] = (
+            error.message
+            if isinstance(error, AtldldError)
+            else "The picture as scanned is not in the cache."
+        )
+    mask = None
+    if registered.mask is not None:
+        mask = encode(_transparent(registered.mask))
+    elif registered.files.mask_problem:
+        problems["mask"] = registered.files.mask_problem
+    template = None
+    shapes: tuple[Shape, ...] = ()
+    names: dict[int, tuple[str, str, str]] = {}
+    if atlas is not None:
+        drawn = _outlines(plane, atlas)
+        shapes = shapes_of(drawn, plane.grid.resolution)
+        names = {one.id: (one.acronym, one.name, one.color) for one in drawn}
+        template = _template(plane, atlas, problems)
+    return Views(
+        registered=encode(registered.image),
+        thumb=encode(_shrunk(registered.image, THUMB_SIDE), 68),
+        raw=raw,
+        template=template,
+        mask=mask,
+        problems=problems,
+        shapes=shapes,
+        names=names,
+    )
+
+
+def matrix_to_raw(plane: OutputPlane) -> tuple[float, ...]:
+    """Return the way from quarters of a pixel on the grid to the raw picture, as SVG writes it.
+
+    Both are counted from the corner of the first pixel, the raw picture in full-resolution pixels;
+    `OutputPlane.to_image` counts from centres.
+    """
+    linear = plane.to_image[:, :2]
+    shift = plane.to_image[:, 2] - linear @ (0.5, 0.5) + 0.5
+    a, b, c, d = (linear / STEPS).T.ravel()
+    return float(a), float(b), float(c), float(d), float(shift[0]), float(shift[1])
+
+
+def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
+    """Return outlines as shapes, the largest first.
+
+    Parameters
+    ----------
+    drawn : sequence of Outline
+        In pixels from the corner of the first one.
+    resolution : float
+        Side of a pixel, in µm.
+    """
+    found = [
+        Shape(
+            one.id,
+            one.area * (resolution / 1000) ** 2,
+            "".join(_path(ring) for polygon in one.polygons for ring in polygon),
+        )
+        for one in drawn
+    ]
+    return tuple(sorted(found, key=lambda one: -one.area))
+
+
+def cut(volume: Volume, atlas: Atlas | None, jobs: int) -> tuple[Slices, ...]:
+    """Cut a volume in three planes, a slice every 100 µm.
+
+    Parameters
+    ----------
+    volume : Volume
+        RGB.
+    atlas : Atlas, optional
+        Its structures' borders are drawn in pictures of their own.
+    jobs : int
+        Threads.
+    """
+    # voxels are averaged to about 50 µm: the page shows no more
+    block = max(round(50 / volume.resolution), 1)
+    small, filled = _averaged(volume.data, block)
+    side = volume.resolution * block
+    labels = None if atlas is None else _labels(atlas, small.shape[:3], side)
+    # white, not black, where nothing is known
+    small[~filled] = 255
+    every = max(round(SLICE_EVERY / side), 1)
+    views = (
+        (0, "Coronal", (1, 2), ("left", "right", "dorsal", "ventral")),
+        (2, "Sagittal", (1, 0), ("anterior", "posterior", "dorsal", "ventral")),
+        (1, "Horizontal", (0, 2), ("left", "right", "anterior", "posterior")),
+    )
+    made = []
+    with ThreadPoolExecutor(jobs, thread_name_prefix="slices") as pool:
+        for axis, title, (rows, columns), ends in views:
+            places = range(every // 2, small.shape[axis], every)
+
+            def one(place: int, array: NDArray[Any], axis: int = axis, rows: int = rows,
+                    columns: int = columns) -> NDArray[Any]:
+                plane = array.take(place, axis=axis)
+                return plane if rows < columns else plane.swapaxes(0, 1)
+
+            pictures = tuple(pool.map(lambda k: encode(one(k, small), 66), places))  # noqa: B023
+            lines: tuple[Picture, ...] = ()
+            if labels is not None:
+                lines = tuple(pool.map(lambda k: _borders(one(k, labels)), places))  # noqa: B023
+            made.append(Slices(AXES[axis], title, ends, every * side, pictures, lines))
+    return tuple(made)
+
+
+def _raw(registered: RegisteredSection) -> Pixels:
+    section = registered.section
+    # finer tiers would be made smaller right away
+    longest = max(section.image.size(registered.downsample))
+    reduction = next(size for size in (8, 4, 2, 1) if longest // size >= RAW_SIDE or size == 1)
+    return decode(registered.files.image.path, reduction)
+
+
+def _shrunk(pixels: Pixels, longest: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _transparent(mask: Pixels) -> Pixels:
+    """Return an expression mask with its black as transparency, its colours at full brightness."""
+    brightest = mask.max(axis=2)
+    scale = 255 / np.maximum(brightest, 1).astype(np.float32)
+    bright = np.rint(mask * scale[..., None]).astype(np.uint8)
+    bright[brightest == 0] = 0
+    # what is noise on black does not count as expressing elsewhere either
+    # (opacity is kept without loss, so few levels of it save much)
+    opacity = np.where(brightest > 20, brightest | 63, 0).astype(np.uint8)
+    return np.dstack((bright, opacity))
+
+
+def _template(plane: OutputPlane, atlas: Atlas, problems: dict[str, str]) -> Picture | None:
+    try:
+        volume = atlas.template
+    except AtldldError as error:
+        problems["template"] = str(error)
+        return None
+    if volume is None:
+        problems["template"] = f"The atlas {atlas.name} has no template."
+        return None
+    grey = on_reference(volume, plane, order=1)
+    return encode(np.clip(grey * (255 / _white(volume)), 0, 255).astype(np.uint8), 68)
+
+
+def _white(volume: NDArray[Any]) -> float:
+    """Return the grey value that is shown as white: the same for all sections."""
+    if volume.dtype == np.uint8:
+        return 255.0
+    step = max(min(volume.shape) // 64, 1)
+    seen = volume[::step, ::step, ::step]
+    inside = seen[seen > 0]
+    return float(np.percentile(inside, 99.8)) if inside.size else 1.0
+
+
+def _outlines(plane: OutputPlane, atlas: Atlas) -> tuple[Outline, ...]:
+    labels = on_reference(atlas.annotation, plane)
+    # to pixels from the corner of the first one, whose centre is at ½
+    to_corner = Affine([[1, 0, 0.5], [0, 1, 0.5]], "output pixel", "page")
+    return outlines(labels, to_corner, atlas.graph, tolerance=0.6, smallest=3)
+
+
+def _path(ring: NDArray[np.float64]) -> str:
+    """Return a ring as short path data: whole numbers, each point from the one before."""
+    points = np.rint(ring[:-1] * STEPS).astype(int)
+    steps = np.diff(points, axis=0)
+    steps = steps[steps.any(axis=1)].tolist()
+    moves = " ".join(f"{x} {y}" for x, y in steps)
+    x, y = points[0].tolist()
+    return f"M{x} {y}l{moves}z".replace(" -", "-") if steps else ""
+
+
+def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
+    """Return the mean of blocks of voxels, of those that hold something, and which do."""
+    p, i, r = (side // block for side in data.shape[:3])
+    # sums of strided views, in whatever order the volume lies in memory
+    total: NDArray[Any] = np.zeros_like(data[:p, :i, :r], dtype=np.uint32)
+    count: NDArray[Any] = np.zeros_like(total[..., 0], dtype=np.uint32)
+    for place in np.ndindex(block, block, block):
+        a, b, c = place
+        part = data[a : p * block : block, b : i * block : block, c : r * block : block]
+        total += part
+        count += part.any(axis=-1)
+    total += count[..., None] // 2
+    total //= np.maximum(count, 1)[..., None]
+    return total.astype(np.uint8), count > 0
+
+
+def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.uint32]:
+    """Return the annotation at the centres of voxels."""
+    places = [
+        np.minimum(((np.arange(count) + 0.5) * side / atlas.resolution).astype(int), have - 1)
+        for count, have in zip(shape, atlas.annotation.shape, strict=True)
+    ]
+    return np.asarray(atlas.annotation[np.ix_(*places)])
+
+
+def _borders(labels: NDArray[Any]) -> Picture:
+    """Return where structures meet, at twice the size, dark on nothing."""
+    large = labels.repeat(2, axis=0).repeat(2, axis=1)
+    border = np.zeros(large.shape, dtype=bool)
+    border[1:] |= large[1:] != large[:-1]
+    border[:, 1:] |= large[:, 1:] != large[:, :-1]
+    # one bit of opacity: two colours, the first of which is transparent
+    pixels = np.zeros((*large.shape, 4), dtype=np.uint8)
+    pixels[border] = (20, 40, 70, 255)
+    parameters = [cv2.IMWRITE_WEBP_QUALITY, 101]  # above 100 is lossless
+    done, data = cv2.imencode(".webp", pixels, parameters)
+    if not done:
+        raise AtldldError("A picture of the report cannot be encoded as WebP.")
+    return Picture("image/webp", data.tobytes(), large.shape[1], large.shape[0])
+
+
+def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
+    """Return the brain's outline seen along an axis, as SVG's path data in µm.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Its annotation says where the brain is.
+    rows, columns : int
+        Reference axes that run down and across.
+    """
+    across = 3 - rows - columns
+    step = max(round(100 / atlas.resolution), 1)
+    side = step * atlas.resolution
+    seen = (np.asarray(atlas.annotation[::step, ::step, ::step]) > 0).any(axis=across)
+    if rows > columns:
+        seen = seen.T
+    to_um = Affine([[side, 0, side / 2], [0, side, side / 2]], "output pixel", "page")
+    drawn = outlines(seen.astype(np.uint8), to_um, atlas.graph, tolerance=0.4, smallest=30)
+    return "".join(
+        "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"
+        for one in drawn
+        for polygon in one.polygons
+        for ring in polygon[:1]
+    )

@@ -1,0 +1,373 @@
+"""Where a report's sections come from: the service (or the cache), or an output folder.
+
+A folder that `atldld.output.download_dataset` has made says in its ``metadata.json`` how every
+section lies, so nothing is asked of the service for it. What is not in the folder (the raw
+pictures, which also make the volume and the table) is taken from the cache, or is missing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.export.quicknii import Alignment
+from atldld.fetch.cache import CachedImage
+from atldld.fetch.session import Session
+from atldld.output import METADATA
+from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.place import Placement
+from atldld.records import (
+    Alignment2d,
+    Alignment3d,
+    Gene,
+    SectionDataSet,
+    SectionImage,
+    SkippedImage,
+)
+from atldld.register import Files, Recipe, RegisteredSection, run
+from atldld.sections import DataSet, Section, open_dataset
+from atldld.spaces import Grid, Layout
+from atldld.warp.planes import OutputPlane
+
+__all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
+
+Result = TypeVar("Result")
+
+TABLE_RESOLUTION = 8.0
+"""In µm, as in `atldld.quantify.quantify`: coarser masks exaggerate how much expresses."""
+
+
+class Source(Protocol):
+    """What a report is made of.
+
+    Attributes
+    ----------
+    dataset : DataSet
+        Its sections, placed; the session of which gives raw pictures.
+    resolution : float
+        Side of a pixel of the registered pictures, in µm.
+    table_resolution : float
+        At which the masks are counted, in µm.
+    plane : str
+        ``"oblique"`` or ``"parallel"``; see `atldld.warp.planes`.
+    origin : str
+        In words, for the page.
+    failed : dict
+        What an earlier run could not have, by image id: the reason.
+    """
+
+    @property
+    def dataset(self) -> DataSet: ...
+    @property
+    def resolution(self) -> float: ...
+    @property
+    def table_resolution(self) -> float: ...
+    @property
+    def plane(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def failed(self) -> Mapping[str, str]: ...
+
+    def registered(
+        self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
+    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+        """Yield each section with what `finish`, called in a worker's thread, makes of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServiceSource:
+    """A data set of the service; pictures are fetched where they are not in the cache."""
+
+    dataset: DataSet
+    resolution: float = 25
+    table_resolution: float = TABLE_RESOLUTION
+    plane: str = "oblique"
+    origin: str = "the service and the cache"
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def registered(
+        self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
+    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+        """See `Source`."""
+        recipe = Recipe(self.resolution, expression=True)
+        plans = [recipe.plan(section) for section in self.dataset.sections]
+        for job, result in run(plans, finish, jobs=jobs):
+            yield job.section, result
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """An output folder. Its pictures are taken as they are; nothing is asked of the service."""
+
+    dataset: DataSet
+    folder: Path
+    metadata: Mapping[str, Any]
+
+    @property
+    def resolution(self) -> float:
+        """Side of a pixel, in µm."""
+        return float(self.metadata["output"]["resolution_um"])
+
+    @property
+    def table_resolution(self) -> float:
+        """The folder's own, as these masks are in the cache if any are."""
+        return self.resolution
+
+    @property
+    def plane(self) -> str:
+        """How the pictures lie."""
+        return str(self.metadata["output"]["plane_kind"])
+
+    @property
+    def origin(self) -> str:
+        """In words."""
+        made = self.metadata.get("created", "at an unknown time")
+        return f"an output folder made by atldld {self.metadata.get('atldld_version')}, {made}"
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """What could not be had when the folder was made."""
+        return dict(self.metadata.get("failed") or {})
+
+    def registered(
+        self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
+    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+        """See `Source`."""
+        grid = _grid(self.dataset, self.metadata)
+
+        def work(section: Section, _: None) -> Result | AtldldError:
+            try:
+                return finish(self._read(section, grid))
+            except AtldldError as error:
+                return error
+
+        sections = self.dataset.sections
+        results = fetch_then_work(
+            sections, lambda _: None, work, fetchers=1, workers=jobs or default_jobs()
+        )
+        yield from zip(sections, results, strict=True)
+
+    def _read(self, section: Section, grid: Grid) -> RegisteredSection:
+        entry = self.metadata["per_image"][str(section.id)]
+        depth = entry["third_coordinate"]
+        names = grid.axis_names
+        plane = OutputPlane(
+            "parallel" if self.plane == "parallel" else "oblique",
+            grid,
+            np.array(entry["image_from_output"], dtype=np.float64),
+            np.array([depth[names[0]], depth[names[1]], depth["constant"]], dtype=np.float64),
+        )
+        image = self._picture(entry, "image", grid)
+        listed = entry["files"]
+        mask = self._picture(entry, "expression", grid) if "expression" in listed else None
+        return RegisteredSection(
+            section,
+            plane,
+            int(entry["downsample_img"]),
+            image,
+            mask,
+            tuple(entry["background"]),
+            Files(self._source_file(section, entry), mask_problem=entry.get("note")),
+        )
+
+    def _picture(self, entry: Mapping[str, Any], kind: str, grid: Grid) -> NDArray[np.uint8]:
+        # the name stands in a file that anyone may have edited: it must not lead elsewhere
+        path = self.folder / Path(str(entry["files"][kind]["name"])).name
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if pixels is None or pixels.shape[:2] != grid.shape:
+            raise OutputError(
+                f"{path} cannot be read as a picture of {grid.shape[1]} × {grid.shape[0]} pixels.",
+                hint="Run the download again: it writes what is missing.",
+            )
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+    def _source_file(self, section: Section, entry: Mapping[str, Any]) -> CachedImage:
+        tier = int(entry["downsample_img"])
+        known = entry["source"]
+        return CachedImage(
+            path=section.session.cache.image_path(section.id, tier),
+            width=known["width"],
+            height=known["height"],
+            bytes=known["bytes"],
+            sha256=known["sha256"],
+            url=known["url"],
+            fetched=known["fetched"],
+        )
+
+
+def open_source(
+    what: int | str | Path,
+    *,
+    session: Session,
+    resolution: float = 25,
+    table_resolution: float = TABLE_RESOLUTION,
+    alignment: str | Path | None = None,
+) -> Source:
+    """Open what a report is to be made of.
+
+    Parameters
+    ----------
+    what : int, str or pathlib.Path
+        The id of a section data set (digits alone), or an output folder.
+    session : Session
+        Where to ask. For a folder nothing is asked; its cache is looked into.
+    resolution, table_resolution : float
+        In µm; a folder has its own.
+    alignment : str or pathlib.Path, optional
+        A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment;
+        not for a folder, which says itself what it was made with.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither, or an alignment is given for a folder.
+    OutputError
+        The folder holds no readable result.
+    AtldldError
+        The data set cannot be had or placed.
+    """
+    name = str(what).strip()
+    if name.isdigit():
+        dataset = open_dataset(name, session=session, alignment=alignment)
+        return ServiceSource(dataset, resolution, table_resolution)
+    folder = Path(what)
+    if not folder.is_dir():
+        raise InvalidInputError(
+            f"{what} is neither the id of a section data set nor a folder.",
+            hint="Give an id such as 69289763, or a folder that `atldld download dataset` made.",
+        )
+    if alignment is not None:
+        raise InvalidInputError(
+            f"{folder} holds sections that are placed already, so no alignment can be given.",
+            hint="Give the id of the data set, or make the folder anew with --alignment.",
+        )
+    return _open_folder(folder, session)
+
+
+def _open_folder(folder: Path, session: Session) -> FolderSource:
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text("utf-8"))
+        if not metadata["per_image"]:
+            raise OutputError(
+                f"{folder} holds no section.", hint="Run `atldld download dataset` again."
+            )
+        record, planes = _record(metadata)
+        stored = _stored_planes(metadata, planes)
+        # the same cache and the same list of defects, but no request
+        quiet = copy.copy(session)
+        quiet.settings = replace(session.settings, offline=True)
+        dataset = DataSet(record, quiet, stored)
+        _grid(dataset, metadata)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            hint="Give a folder that `atldld download dataset` made.",
+        ) from None
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        if isinstance(error, AtldldError):
+            raise
+        raise OutputError(
+            f"{path} is no result of atldld's that a report can be made of: {error!r}.",
+            hint="Give a folder that `atldld download dataset` made.",
+        ) from None
+    dataset.skipped = tuple(
+        SkippedImage(int(one), None, str(reason)) for one, reason in metadata["skipped"].items()
+    )
+    return FolderSource(dataset, folder, metadata)
+
+
+def _record(metadata: Mapping[str, Any]) -> tuple[SectionDataSet, dict[int, Placement]]:
+    """Return the records that a folder speaks of, and planes that an alignment file gave."""
+    tvr, trv = (tuple(map(float, metadata[name])) for name in ("tvr", "trv"))
+    alignment3d = Alignment3d(tvr, trv)
+    thickness = float(metadata["section_thickness"])
+    across = alignment3d.to_volume[2] / thickness
+    dataset_id = int(metadata["dataset_id"])
+    images, planes = [], {}
+    for name, entry in metadata["per_image"].items():
+        stored = None
+        if "tsv" in entry:
+            stored = Alignment2d(tuple(entry["tsv"]), tuple(entry["tvs"]))
+        else:
+            backward = np.vstack((np.array(entry["reference_to_image"], dtype=float), across))
+            forward = np.array(entry["image_to_reference"], dtype=float)
+            planes[int(name)] = Placement(forward, backward)
+        masked = "expression" in entry["files"] or "expression_source" in entry
+        images.append(
+            SectionImage(
+                id=int(name),
+                section_number=int(entry["section_number"]),
+                width=int(entry["width"]),
+                height=int(entry["height"]),
+                data_set_id=dataset_id,
+                expression_path="in the folder" if masked else None,
+                alignment2d=stored,
+            )
+        )
+    record = SectionDataSet(
+        id=dataset_id,
+        plane_of_section_id=metadata["plane_of_section"],
+        reference_space_id=metadata["reference_space_id"],
+        section_thickness=thickness,
+        failed=bool(metadata.get("failed_data_set")),
+        genes=tuple(Gene(acronym=name) for name in metadata.get("genes") or ()),
+        specimen_name=metadata.get("specimen"),
+        alignment3d=alignment3d,
+        images=tuple(sorted(images, key=lambda one: (one.section_number, one.id))),
+        synthetic=bool(metadata["synthetic"]),
+    )
+    return record, planes
+
+
+@dataclass(frozen=True)
+class _StoredPlanes(Alignment):
+    """The planes that an alignment file gave when the folder was made."""
+
+    planes: Mapping[int, Placement] = field(default_factory=dict)
+    described: Mapping[str, Any] = field(default_factory=dict)
+
+    def placements(self, record: SectionDataSet) -> dict[int, Placement]:
+        return dict(self.planes)
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self.described)
+
+
+def _stored_planes(
+    metadata: Mapping[str, Any], planes: Mapping[int, Placement]
+) -> _StoredPlanes | None:
+    known = metadata.get("alignment")
+    if not known:
+        return None
+    return _StoredPlanes(
+        name=str(known["file"]),
+        sha256=str(known["sha256"]),
+        target=str(known["target"]),
+        aligner=known.get("aligner"),
+        images={},
+        planes=planes,
+        described=known,
+    )
+
+
+def _grid(dataset: DataSet, metadata: Mapping[str, Any]) -> Grid:
+    output = metadata["output"]
+    axes = output["axis_of_rows"], output["axis_of_columns"]
+    layouts: tuple[Layout, ...] = ("anatomical", "0.3")
+    for layout in layouts:
+        grid = Grid(dataset.plane, float(output["resolution_um"]), layout)
+        if grid.axis_names == axes:
+            return grid
+    raise ValueError(f"pictures with the axes {axes} of a {dataset.plane.value} data set")
