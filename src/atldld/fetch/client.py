@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from atldld.errors import (
     AnswerError,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import httpx
     import tenacity
 
-__all__ = ["Client", "Limits"]
+__all__ = ["Client", "Limits", "Slots"]
 
 T = TypeVar("T")
 
@@ -68,6 +68,9 @@ class Limits:
         ``Retry-After`` of the service is followed.
     in_flight : int
         Requests at once, over all threads.
+    per_second : float, optional
+        Requests each second on average, over all threads, in bursts of no more than `in_flight`.
+        By default only `in_flight` bounds them.
     largest_json, largest_image : int
         Bytes after which an answer is refused.
     """
@@ -81,8 +84,19 @@ class Limits:
     first_wait: float = 0.5
     longest_wait: float = 30.0
     in_flight: int = 6
+    per_second: float | None = None
     largest_json: int = 256 << 20
     largest_image: int = 1 << 30
+
+
+class Slots(Protocol):
+    """As many of these as requests may be in flight, such as a semaphore."""
+
+    def acquire(self) -> object:
+        """Wait for a free slot and take it."""
+
+    def release(self) -> object:
+        """Give a slot back; any thread may."""
 
 
 class Client:
@@ -97,6 +111,9 @@ class Client:
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network: ``httpx.WSGITransport`` for a local service in
         the same process, ``httpx.MockTransport`` in tests.
+    slots : Slots, optional
+        ``limits.in_flight`` slots that other clients take from too, such as those of other
+        processes; its own by default.
     """
 
     def __init__(
@@ -105,6 +122,7 @@ class Client:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.base_url = base_url
         self.limits = limits or Limits()
@@ -113,7 +131,7 @@ class Client:
         self._transport = transport
         self._lines: list[_Line] = []  # those that no request uses, the last used at the end
         self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(self.limits.in_flight)
+        self._slots = slots or threading.BoundedSemaphore(self.limits.in_flight)
         self._closed = threading.Event()
 
     def url(self, path: str, params: Mapping[str, Any] | None = None) -> str:
@@ -287,7 +305,7 @@ class Client:
         connection, where the first may be a late copy of the answer before. What `accept` refuses
         costs the connection too: nobody knows what is still to come on it.
         """
-        with self._slots, self._line() as line:
+        with self._slot(), self._line() as line:
             response, digest = self._ask_on(line, url, largest, read, progress)
             if line.has_seen(url, digest):
                 line.drop()
@@ -333,6 +351,27 @@ class Client:
             ) from None
         finally:
             guard.cancel()
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Hold a slot for one request, and as long after it as the rate demands.
+
+        A slot that serves one request in ``in_flight / per_second`` seconds bounds the rate of all
+        slots together, whoever shares them: no other clock is needed.
+        """
+        self._slots.acquire()
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            rate = self.limits.per_second
+            rest = 0.0 if rate is None else begun + self.limits.in_flight / rate - time.monotonic()
+            if rest > 0 and not self._closed.is_set():
+                later = threading.Timer(rest, self._slots.release)
+                later.daemon = True
+                later.start()
+            else:
+                self._slots.release()
 
     @contextmanager
     def _line(self) -> Iterator[_Line]:

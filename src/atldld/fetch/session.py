@@ -8,6 +8,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,7 @@ from atldld.errors import (
     SkippedImageWarning,
 )
 from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client, Limits, Slots
 from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
 from atldld.records import SectionDataSet, SectionImage
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
@@ -55,6 +56,8 @@ class Session:
         Time limits, retries and bounds of the client.
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network.
+    slots : Slots, optional
+        Slots for requests that other sessions take from too; see `~atldld.fetch.client.Client`.
     """
 
     def __init__(
@@ -63,12 +66,15 @@ class Session:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings))
         self.archive_cache = Cache(cache_root(self.settings, "download"))
         self.defects: list[ServiceWarning] = []
-        self.client = Client(self.settings.api_url, limits=limits, transport=transport)
+        self.client = Client(
+            self.settings.api_url, limits=limits, transport=transport, slots=slots
+        )
 
     def __enter__(self) -> Session:
         return self
@@ -97,10 +103,15 @@ class Session:
 
     def strictly(self) -> Session:
         """Return a session with the same cache and connections that is strict."""
-        strict = copy.copy(self)
+        strict = self.apart()
         strict.settings = dataclasses.replace(self.settings, strict=True)
-        strict.defects = []
         return strict
+
+    def apart(self) -> Session:
+        """Return a session with the same cache and connections that remembers its own defects."""
+        apart = copy.copy(self)
+        apart.defects = []
+        return apart
 
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
@@ -224,12 +235,21 @@ class Session:
                     dataset_id=dataset_id,
                     hint=f"Fetch it once with `atldld download dataset {dataset_id} OUT`.",
                 )
-            defects: list[ServiceWarning] = []
-            rows = fetch_all(
-                self.rma,
-                RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES),
-                defects.append,
+            query = RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES)
+            query_of_images = RMAParameters(
+                "SectionImage",
+                {"data_set_id": dataset_id},
+                ("alignment2d",),
+                order="sub_images.id",
             )
+            defects: list[ServiceWarning] = []
+            defects_of_images: list[ServiceWarning] = []
+            # Both at once: neither needs the other's answer, and each takes several round trips.
+            with ThreadPoolExecutor(1, thread_name_prefix="metadata") as pool:
+                arriving = pool.submit(
+                    fetch_all, self.rma, query_of_images, defects_of_images.append, distinct=True
+                )
+                rows = fetch_all(self.rma, query, defects.append)
             if not rows and defects:
                 raise AnswerError(
                     f"The service says that there is a section data set {dataset_id}, but does "
@@ -243,17 +263,8 @@ class Session:
                     dataset_id=dataset_id,
                     hint="Search for one with `atldld search dataset --gene ACRONYM`.",
                 )
-            images = fetch_all(
-                self.rma,
-                RMAParameters(
-                    "SectionImage",
-                    {"data_set_id": dataset_id},
-                    ("alignment2d",),
-                    order="sub_images.id",
-                ),
-                defects.append,
-                distinct=True,
-            )
+            images = arriving.result()
+            defects += defects_of_images
             if rows[0].get("id") != dataset_id or any(
                 image.get("data_set_id", dataset_id) != dataset_id for image in images
             ):

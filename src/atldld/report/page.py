@@ -1,2 +1,291 @@
-def render(r): ...
-def write_report(r,p): p.write_text('x')
+"""The page: a report's figures put into its template, in one file that fetches nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from atldld.export.common import need, whole_file
+from atldld.output import CITATION
+from atldld.report.charts import FIGURES, number, positions, quality_chart
+from atldld.report.contents import Entry, Report
+from atldld.report.pictures import STEPS, Slices, matrix_to_raw
+from atldld.report.words import lead, methods, summary
+from atldld.spaces import AXES
+
+__all__ = ["figures", "render", "write_report"]
+
+FORMAT, VERSION = "atldld report", 1
+
+SHOWN_COLUMNS = (
+    ("acronym", "Structure"),
+    ("name", "Name"),
+    ("energy", "Energy"),
+    ("density", "Density"),
+    ("intensity", "Intensity"),
+    ("stained_fraction", "Stained fraction"),
+    ("stained_darkness", "Stained darkness"),
+    ("area_mm2", "Area, mm²"),
+    ("volume_mm3", "Volume, mm³"),
+    ("sections", "Sections"),
+    ("coverage", "Coverage"),
+    ("unionize_energy", "Allen’s energy"),
+    ("grid_energy", "200 µm grid’s energy"),
+)
+"""Columns of the region table that the page shows; the others are in its JSON and its CSV."""
+
+
+def write_report(report: Report, path: str | Path) -> Path:
+    """Write a report; whole or not at all.
+
+    Parameters
+    ----------
+    report : Report
+        What it says.
+    path : str or pathlib.Path
+        The page, ``.html``; replaced if it is there.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    AtldldError
+        Jinja2 is not installed.
+    """
+    path = Path(path)
+    text = render(report)
+    with whole_file(path) as temporary:
+        temporary.write_text(text, "utf-8")
+    return path
+
+
+def render(report: Report) -> str:
+    """Return the page as HTML.
+
+    Raises
+    ------
+    AtldldError
+        Jinja2 is not installed.
+    """
+    jinja2 = need("jinja2", "report", "Reports")
+    markup = need("markupsafe", "report", "Reports").Markup
+    here = files("atldld.report")
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    dataset, quality = report.source.dataset, report.quality
+    odd = {one.image_id for one in quality.suspicious} if quality else set()
+    judged = {one.image_id: one for one in quality.sections} if quality else {}
+    grid = report.entries[0].plane.grid
+    rows, columns = grid.shape
+    page: str = environment.from_string((here / "report.html").read_text("utf-8")).render(
+        report=report,
+        dataset=dataset,
+        record=dataset.record,
+        title=_title(report),
+        lead=lead(report),
+        summary=summary(report),
+        methods=methods(report),
+        citations=_citations(report),
+        entries=report.entries,
+        judged=judged,
+        odd=odd,
+        axis=AXES[dataset.plane.depth_axis],
+        rows=rows,
+        columns=columns,
+        positions=markup(positions(report.entries, dataset.plane, report.atlas, odd)),
+        chart=markup(quality_chart(report.entries, quality)) if quality else None,
+        quality=quality,
+        figure_names=FIGURES,
+        number=number,
+        slices=report.slices,
+        masks=any(entry.views.mask for entry in report.entries),
+        shown_columns=_columns(report),
+        css=markup((here / "report.css").read_text("utf-8")),
+        js=markup((here / "report.js").read_text("utf-8")),
+        figures=markup(_json(figures(report))),
+        section_data=[
+            (entry.section.id, markup(_json(_pictures(entry)))) for entry in report.entries
+        ],
+        volume_data=markup(_json([_slices(one) for one in report.slices])),
+        command=report.command_line,
+    )
+    return page
+
+
+def figures(report: Report) -> dict[str, Any]:
+    """Return every number of a report as plain values that JSON can hold; without pictures."""
+    dataset, record = report.source.dataset, report.source.dataset.record
+    quality, regions, atlas = report.quality, report.regions, report.atlas
+    judged = {row["image_id"]: row for row in quality.to_rows()} if quality else {}
+    reasons = {one.image_id: list(one.reasons) for one in quality.sections} if quality else {}
+    names: dict[int, tuple[str, str, str]] = {}
+    for entry in report.entries:
+        names |= entry.views.names
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "synthetic": report.synthetic,
+        "created": report.created,
+        "versions": dict(report.versions),
+        "command_line": report.command_line,
+        "origin": report.source.origin,
+        "service": dataset.session.settings.api_url,
+        "dataset": {
+            "id": dataset.id,
+            "genes": [{"acronym": gene.acronym, "name": gene.name} for gene in record.genes],
+            "specimen": record.specimen_name,
+            "plane_of_section": dataset.plane.value,
+            "reference_space_id": record.reference_space_id,
+            "section_thickness_um": record.section_thickness,
+            "failed": record.failed,
+            "tvr": list(record.alignment3d.tvr) if record.alignment3d else None,
+            "alignment": dataset.alignment.describe() if dataset.alignment else None,
+            "absent_section_numbers": list(report.absent),
+        },
+        "picture": {
+            "plane": report.source.plane,
+            "resolution_um": report.source.resolution,
+            "axes": list(report.entries[0].plane.grid.axis_names),
+            "outline_units_per_pixel": STEPS,
+        },
+        "atlas": None
+        if atlas is None
+        else {
+            "name": atlas.name,
+            "resolution_um": atlas.resolution,
+            "source": atlas.source,
+            "citation": atlas.citation,
+            "synthetic": atlas.synthetic,
+        },
+        "structures": {
+            str(one): {"acronym": acronym, "name": name, "color": color}
+            for one, (acronym, name, color) in names.items()
+        },
+        "sections": [
+            {
+                "image_id": entry.section.id,
+                "section_number": entry.section.number,
+                "coordinate_um": round(entry.coordinate, 1),
+                "tilt_degrees": round(entry.section.geometry.tilt, 3),
+                "downsample": entry.downsample,
+                "width": entry.section.image.width,
+                "height": entry.section.image.height,
+                "alignment_file": entry.section.alignment,
+                "image_from_output": entry.plane.to_image.tolist(),
+                "third_coordinate": entry.plane.describe_depth(),
+                "structures_mm2": {
+                    str(shape.id): _short(shape.area) for shape in entry.views.shapes
+                },
+                "quality": judged.get(entry.section.id),
+                "reasons": reasons.get(entry.section.id, []),
+                "problems": entry.views.problems,
+            }
+            for entry in report.entries
+        ],
+        "quality": None
+        if quality is None
+        else {
+            "rule": quality.rule,
+            "threshold": quality.threshold,
+            "with_atlas": quality.with_atlas,
+            "resolution_um": quality.resolution,
+        },
+        "regions": None
+        if regions is None
+        else {
+            "columns": list(regions.columns),
+            "about": regions.about,
+            "rows": [[_short(value) for value in row.values()] for row in regions.rows()],
+            "metadata": {
+                name: value for name, value in regions.metadata.items() if name != "sections"
+            },
+        },
+        "missing": dict(report.missing),
+        "skipped": {str(one.image_id): one.reason for one in dataset.skipped},
+        "could_not_be_had": dict(report.failed),
+        "warnings": list(report.warnings),
+        "citations": _citations(report),
+        "methods": methods(report),
+    }
+
+
+def _pictures(entry: Entry) -> dict[str, Any]:
+    views, image = entry.views, entry.section.image
+
+    def uri(name: str) -> str | None:
+        picture = getattr(views, name)
+        return picture.uri if picture else None
+
+    return {
+        "registered": uri("registered"),
+        "raw": uri("raw"),
+        "template": uri("template"),
+        "mask": uri("mask"),
+        "raw_size": [image.width, image.height],
+        "to_raw": [float(f"{one:.6g}") for one in matrix_to_raw(entry.plane)],
+        "shapes": [[shape.id, shape.path] for shape in views.shapes],
+    }
+
+
+def _slices(one: Slices) -> dict[str, Any]:
+    return {
+        "axis": one.axis,
+        "step": one.step,
+        "pictures": [picture.uri for picture in one.pictures],
+        "lines": [picture.uri for picture in one.lines],
+    }
+
+
+def _columns(report: Report) -> list[tuple[str, str, str]]:
+    """Return the name, the title and the meaning of the columns that are shown."""
+    table = report.regions
+    if table is None:
+        return []
+    about = {
+        **table.about,
+        "unionize_energy": f"{table.about.get('unionize_energy', '')} (both hemispheres only)",
+    }
+    return [
+        (name, title, about[name])
+        for name, title in SHOWN_COLUMNS
+        if name in table.columns and (name in ("acronym", "name") or _holds(table.columns[name]))
+    ]
+
+
+def _holds(column: Any) -> bool:
+    return any(isinstance(value, (int, float)) and math.isfinite(value) for value in column.tolist())
+
+
+def _title(report: Report) -> str:
+    record = report.source.dataset.record
+    genes = ", ".join(gene.acronym for gene in record.genes if gene.acronym)
+    what = genes or "Section data set"
+    return f"{what} · {report.source.dataset.plane.value} sections · {record.id}"
+
+
+def _citations(report: Report) -> list[str]:
+    made = [CITATION.format(dataset_id=report.source.dataset.id)]
+    if report.atlas is not None:
+        made.append(report.atlas.citation)
+    return made
+
+
+def _short(value: object) -> object:
+    """Return a number with as many digits as make sense; `None` where there is none."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def _json(document: Mapping[str, Any] | list[Any]) -> str:
+    """Return JSON that may stand in a script element: nothing in it can end the element."""
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

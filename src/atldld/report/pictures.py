@@ -38,10 +38,10 @@ __all__ = [
     "views_of",
 ]
 
-QUALITY = 74
+QUALITY = 78
 """Of the pictures, as WebP counts it."""
 
-RAW_SIDE = 640
+RAW_SIDE = 800
 """The longest side of a raw picture, in pixels."""
 
 THUMB_SIDE = 168

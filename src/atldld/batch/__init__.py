@@ -1,0 +1,21 @@
+"""Many data sets in one go: a list, a journal, several at once, on one machine or on Dask."""
+
+from atldld.batch.estimate import Estimate, estimate
+from atldld.batch.journal import Entry
+from atldld.batch.lists import IdList, read_ids
+from atldld.batch.run import BatchSummary, Progress, run_batch
+from atldld.batch.work import Download, Volumes, Work
+
+__all__ = [
+    "BatchSummary",
+    "Download",
+    "Entry",
+    "Estimate",
+    "IdList",
+    "Progress",
+    "Volumes",
+    "Work",
+    "estimate",
+    "read_ids",
+    "run_batch",
+]

@@ -1,0 +1,99 @@
+"""Lists of data sets, as people and other commands write them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from atldld.errors import InvalidInputError
+from atldld.fetch.session import check_id
+
+__all__ = ["IdList", "read_ids"]
+
+STANDARD_INPUT = "-"
+SHOWN = 40  # characters of a line that is no id
+
+
+@dataclass(frozen=True, slots=True)
+class IdList:
+    """What a list says.
+
+    Attributes
+    ----------
+    ids : tuple of int
+        The data sets, each once, in the order in which they were first named.
+    rubbish : tuple of str
+        A sentence for each line that is no id, with the file and the line's number.
+    repeated : int
+        How many ids were named again.
+    """
+
+    ids: tuple[int, ...]
+    rubbish: tuple[str, ...] = ()
+    repeated: int = 0
+
+
+def read_ids(sources: Iterable[str], standard_input: BinaryIO | None = None) -> IdList:
+    """Read the ids of data sets.
+
+    Parameters
+    ----------
+    sources : iterable of str
+        Ids, names of text files with one id a line, and ``"-"`` for standard input. In files,
+        what follows a ``#`` is a comment, and empty lines count for nothing.
+    standard_input : binary file, optional
+        What ``"-"`` stands for; that of the process by default.
+
+    Raises
+    ------
+    InvalidInputError
+        A source is neither an id nor a file, or there is no id in any of them.
+    """
+    named: list[int] = []
+    rubbish: list[str] = []
+    for source in sources:
+        if source == STANDARD_INPUT:
+            stream = standard_input or sys.stdin.buffer
+            _read_lines("standard input", stream, named, rubbish)
+        elif source.isdigit():
+            named.append(check_id(source, "section data set"))
+        else:
+            try:
+                with open(source, "rb") as file:
+                    _read_lines(Path(source).name, file, named, rubbish)
+            except FileNotFoundError:
+                raise InvalidInputError(
+                    f"{source!r} is neither the id of a section data set nor a file of ids."
+                ) from None
+            except OSError as error:
+                raise InvalidInputError(
+                    f"The list {source} cannot be read: {error.strerror or error}."
+                ) from error
+    ids = tuple(dict.fromkeys(named))
+    if not ids:
+        raise InvalidInputError(
+            "The list of data sets holds no id"
+            + (f", only {len(rubbish)} lines that are none: {rubbish[0]}" if rubbish else "."),
+            hint="Give ids, a file with one id a line, or - to read them from another command.",
+        )
+    return IdList(ids, tuple(rubbish), len(named) - len(ids))
+
+
+def _read_lines(name: str, lines: Iterable[bytes], named: list[int], rubbish: list[str]) -> None:
+    for number, text in _meaningful(lines):
+        try:
+            named.append(check_id(text, "section data set"))
+        except InvalidInputError:
+            shown = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+            rubbish.append(f"{name}, line {number}: {shown!r} is not the id of a data set.")
+
+
+def _meaningful(lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines, 1):
+        # editors on Windows begin a file with a mark
+        text = line.decode("utf-8-sig", errors="replace").partition("#")[0].strip()
+        if text:
+            yield number, text

@@ -1,0 +1,219 @@
+"""Where a batch's results go: a folder, or a store behind an address such as s3://bucket/prefix."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from atldld.batch.journal import JOURNAL
+from atldld.batch.work import Work
+from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.output import METADATA
+
+__all__ = ["Folder", "Place", "Store", "open_place"]
+
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>.+)", re.IGNORECASE)
+
+
+class Place(Protocol):
+    """Where results go. A small value that a worker on another machine can be sent."""
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is kept on this machine."""
+
+    def making(self, dataset_id: int) -> Any:
+        """Give, as a context, the folder to make a data set's result in; deliver it after."""
+
+    def is_whole(self, dataset_id: int, work: Work) -> bool:
+        """Whether a data set's result is there, at a glance."""
+
+    def fetch_journal(self) -> None:
+        """Bring the journal here, if the place has a longer one."""
+
+    def keep_journal(self) -> None:
+        """Bring the journal to the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder; each data set's result is made in its own folder below, file by whole file.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        The folder, absolute.
+    """
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @property
+    def journal(self) -> Path:
+        """Where the journal is kept."""
+        return self.root / JOURNAL
+
+    @contextmanager
+    def making(self, dataset_id: int) -> Iterator[Path]:
+        """Give the folder of a data set's result."""
+        yield self.root / str(dataset_id)
+
+    def is_whole(self, dataset_id: int, work: Work) -> bool:
+        """Whether a data set's result is there, at a glance."""
+        return work.is_whole(self.root / str(dataset_id))
+
+    def fetch_journal(self) -> None:
+        """Nothing: it is there."""
+
+    def keep_journal(self) -> None:
+        """Nothing: it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An address that fsspec understands: S3 and its like.
+
+    Results are made in a temporary folder and uploaded as whole files, ``metadata.json`` last: a
+    data set without it does not count.
+
+    Attributes
+    ----------
+    url : str
+        Such as ``s3://bucket/prefix``.
+    journal : pathlib.Path
+        Where the journal is kept on this machine; the store gets copies.
+    """
+
+    url: str
+    journal: Path
+
+    def __str__(self) -> str:
+        return self.url
+
+    @contextmanager
+    def making(self, dataset_id: int) -> Iterator[Path]:
+        """Give a temporary folder, and upload what is in it afterwards."""
+        with TemporaryDirectory(prefix="atldld-") as temporary:
+            folder = Path(temporary) / str(dataset_id)
+            yield folder
+            files = sorted(
+                (path for path in folder.rglob("*") if path.is_file()),
+                key=lambda path: path == folder / METADATA,
+            )
+            with self._store() as (store, root):
+                vouching = f"{root}/{dataset_id}/{METADATA}"
+                if store.exists(vouching):
+                    # what is replaced must not count while it is
+                    store.rm_file(vouching)
+                for path in files:
+                    name = path.relative_to(folder).as_posix()
+                    store.put_file(str(path), f"{root}/{dataset_id}/{name}")
+
+    def is_whole(self, dataset_id: int, work: Work) -> bool:
+        """Whether a data set's last file is there."""
+        with self._store() as (store, root):
+            return bool(store.exists(f"{root}/{dataset_id}/{METADATA}"))
+
+    def fetch_journal(self) -> None:
+        """Bring the journal here, if the store has a longer one, of another machine."""
+        with self._store() as (store, root):
+            try:
+                there = store.size(f"{root}/{JOURNAL}")
+            except FileNotFoundError:
+                return
+            here = self.journal.stat().st_size if self.journal.exists() else 0
+            if there > here:
+                self.journal.parent.mkdir(parents=True, exist_ok=True)
+                store.get_file(f"{root}/{JOURNAL}", str(self.journal))
+
+    def keep_journal(self) -> None:
+        """Copy the journal to the store."""
+        with self._store() as (store, root):
+            store.put_file(str(self.journal), f"{root}/{JOURNAL}")
+
+    @contextmanager
+    def _store(self) -> Iterator[tuple[Any, str]]:
+        """Give the store and the path in it; whatever a store raises becomes one kind of error."""
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError:
+            raise _lacking("fsspec", self.url) from None
+        try:
+            store, root = url_to_fs(self.url, use_listings_cache=False)
+            # what others have done meanwhile counts
+            store.invalidate_cache()
+            yield store, root.rstrip("/")
+        except AtldldError:
+            raise
+        except ImportError as error:
+            raise _lacking(error.name or str(error), self.url) from error
+        except Exception as error:  # each store has errors of its own
+            raise OutputError(
+                f"{self.url} cannot be used: {type(error).__name__}: {error}.",
+                hint="Check the address, the credentials and the endpoint; `docs/batches.md` says "
+                "where they are set.",
+            ) from error
+
+
+def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
+    """Return the place that a folder's name or an address stands for.
+
+    Parameters
+    ----------
+    out : str or path
+        A folder, or an address such as ``s3://bucket/prefix``.
+    journals : pathlib.Path
+        Folder on this machine for the journals of batches whose place cannot be added to.
+
+    Raises
+    ------
+    InvalidInputError
+        It cannot be one.
+    OutputError
+        It is a file, or cannot be written.
+    """
+    found = _URL.fullmatch(os.fspath(out))
+    if found and found["scheme"].lower() not in {"file", "local"}:
+        url = os.fspath(out).rstrip("/")
+        _check_scheme(found["scheme"].lower(), url)
+        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        return Store(url, journals.absolute() / f"{name}.jsonl")
+    root = Path(found["rest"] if found else out).expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise OutputError(f"{root} is a file, but must be a folder.", hint="Choose another name.")
+    nearest = root
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{root} cannot be written: {nearest} is read-only or no folder.",
+            hint="Choose another folder.",
+        )
+    return Folder(root)
+
+
+def _check_scheme(scheme: str, url: str) -> None:
+    with suppress(ImportError):
+        from fsspec.registry import known_implementations
+
+        if scheme not in known_implementations:
+            raise InvalidInputError(
+                f"{url} cannot be written to: nothing is known of addresses with {scheme}://.",
+                hint="Use a folder, or an address such as s3://bucket/prefix.",
+            )
+
+
+def _lacking(module: str, url: str) -> AtldldError:
+    return AtldldError(
+        f"Writing to {url} needs {module}, which is not installed.",
+        hint="Install it with `pip install 'atldld[dask]'`.",
+    )

@@ -1,0 +1,334 @@
+"""What a batch makes of each data set: registered sections, or a volume.
+
+Small frozen values, which a worker on another machine can be sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from atldld.errors import InvalidInputError, OutputError
+from atldld.fetch.cache import replacing
+from atldld.fetch.session import Session
+from atldld.output import METADATA, PictureFormat, download_dataset
+from atldld.register import Recipe
+from atldld.sections import open_dataset
+from atldld.spaces import Grid, Plane
+
+__all__ = ["Download", "Made", "Volumes", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What has been made of a data set.
+
+    Attributes
+    ----------
+    sections : int
+        Sections that it shows.
+    image_bytes : int
+        Bytes of the service's images that it was made from, fetched or in the cache.
+    bytes : int
+        Bytes of what was made.
+    missing : dict
+        What could not be had, by image id: the reason.
+    """
+
+    sections: int
+    image_bytes: int
+    bytes: int
+    missing: Mapping[str, str]
+
+
+class Work(Protocol):
+    """What is to be made of each data set, in a folder whose ``metadata.json`` vouches for it."""
+
+    @property
+    def resolution(self) -> float:
+        """Side of an output pixel or voxel, in µm."""
+
+    @property
+    def tier(self) -> int | None:
+        """The tier of the images; `None` for the one that fits the resolution."""
+
+    @property
+    def views(self) -> int:
+        """How many pictures of each section are fetched: the image, its expression mask."""
+
+    def check(self) -> None:
+        """Say what makes no sense, if anything does, before anything is asked."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the result: batches with equal ones may share a folder."""
+
+    def make(
+        self,
+        dataset_id: int,
+        folder: Path,
+        session: Session,
+        *,
+        threads: int | None,
+        force: bool,
+        command_line: str | None,
+    ) -> Made:
+        """Make it of one data set, or what an earlier run has left to do."""
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether all of it is there; a look at the folder, not into the pictures."""
+
+    def output_bytes(self, plane: Plane, images: int) -> int | None:
+        """Return about how many bytes it will take, if anybody knows."""
+
+
+PNG_BYTES_PER_PIXEL = 1.4
+"""Of a registered picture. The one genuine image at hand (section image 69177654), laid out on its
+whole sagittal grid of 25 µm: 236,092 bytes for 528 × 320 pixels."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Registered sections: what `atldld.output.download_dataset` writes.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        How the sections are shown.
+    fields : bool
+        Write the displacement fields too.
+    picture_format : {"png", "tiff"}
+        Of pictures and masks.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    fields: bool = False
+    picture_format: PictureFormat = "png"
+
+    @property
+    def resolution(self) -> float:
+        """Side of an output pixel, in µm."""
+        return self.recipe.resolution
+
+    @property
+    def tier(self) -> int | None:
+        """The tier of the images; `None` for the one that fits the resolution."""
+        return None if self.recipe.downsample == "auto" else self.recipe.downsample
+
+    @property
+    def views(self) -> int:
+        """How many pictures of each section are fetched."""
+        return 2 if self.recipe.expression else 1
+
+    def check(self) -> None:
+        """Say what makes no sense, if anything does."""
+        Grid(Plane.CORONAL, self.recipe.resolution, self.recipe.layout)
+        if self.recipe.plane not in ("oblique", "parallel"):
+            raise InvalidInputError(
+                f"The plane is {self.recipe.plane!r}, but must be 'oblique' or 'parallel'."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return {"makes": "sections", **asdict(self.recipe), **_version()} | {
+            "fields": self.fields,
+            "format": self.picture_format,
+        }
+
+    def make(
+        self,
+        dataset_id: int,
+        folder: Path,
+        session: Session,
+        *,
+        threads: int | None,
+        force: bool,
+        command_line: str | None,
+    ) -> Made:
+        """Write the sections; see `download_dataset`."""
+        summary = download_dataset(
+            dataset_id,
+            folder,
+            self.recipe,
+            session=session,
+            fields=self.fields,
+            picture_format=self.picture_format,
+            jobs=threads,
+            force=force,
+            command_line=command_line,
+        )
+        metadata = _metadata_in(folder)
+        sources = (
+            entry[name]["bytes"]
+            for entry in metadata["per_image"].values()
+            for name in ("source", "expression_source")
+            if name in entry
+        )
+        return Made(
+            summary.written + summary.kept,
+            sum(sources),
+            _size_of([folder / METADATA, *self._files(folder, metadata)]),
+            summary.failed,
+        )
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether all of it is there."""
+        metadata = _metadata_in(folder)
+        return metadata.get("complete") is True and all(
+            path.exists() for path in self._files(folder, metadata)
+        )
+
+    def output_bytes(self, plane: Plane, images: int) -> int | None:
+        """Return about how many bytes the pictures will take: PNG, without fields."""
+        if self.picture_format != "png" or self.fields:
+            return None
+        rows, columns = Grid(plane, self.recipe.resolution, self.recipe.layout).shape
+        return round(images * self.views * rows * columns * PNG_BYTES_PER_PIXEL)
+
+    def _files(self, folder: Path, metadata: Mapping[str, Any]) -> Iterator[Path]:
+        for entry in metadata["per_image"].values():
+            for file in entry["files"].values():
+                yield folder / file["name"]
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """A volume of each data set, with its coverage: ``<id>.nii.gz`` and ``<id>_coverage.nii.gz``.
+
+    The arguments are those of `atldld.volumes.build_volume`.
+
+    Attributes
+    ----------
+    resolution : float
+        Side of a voxel, in µm.
+    channel, fill : str
+        What voxels show, and what is put between sections.
+    thickness : float, optional
+        How thick sections are taken to be, in µm.
+    ending : str
+        Says the format; see `atldld.export.write_volume`.
+    """
+
+    resolution: float = 25
+    channel: str = "image"
+    fill: str = "none"
+    thickness: float | None = None
+    ending: str = ".nii.gz"
+
+    @property
+    def tier(self) -> int | None:
+        """`None`: the tier that fits the resolution."""
+        return None
+
+    @property
+    def views(self) -> int:
+        """1: the image or the mask."""
+        return 1
+
+    def check(self) -> None:
+        """Say what makes no sense, if anything does."""
+        from atldld.export import beside
+        from atldld.volumes import check_options
+
+        check_options(self.resolution, self.channel, self.fill, self.thickness)
+        beside(f"volume{self.ending}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the result."""
+        return {"makes": "volumes", **asdict(self), **_version()}
+
+    def make(
+        self,
+        dataset_id: int,
+        folder: Path,
+        session: Session,
+        *,
+        threads: int | None,
+        force: bool,
+        command_line: str | None,
+    ) -> Made:
+        """Build the volume and write it, its coverage and what they were made from."""
+        from atldld.export import write_volume
+        from atldld.volumes import build_volume
+
+        dataset = open_dataset(dataset_id, session=session)
+        built = build_volume(
+            dataset, self.resolution, self.channel, self.fill, self.thickness, threads
+        )
+        (described,) = built.metadata["datasets"]
+        _unvouch(folder)
+        paths = write_volume(built, folder / f"{dataset_id}{self.ending}", coverage=True)
+        document = {
+            "dataset_id": str(dataset_id),
+            "complete": not described["failed"],
+            "command_line": command_line,
+            "request": self.describe(),
+            "files": [path.name for path in paths],
+            **built.metadata,
+        }
+        try:
+            with replacing(folder / METADATA) as temporary:
+                temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        except OSError as error:
+            raise OutputError(
+                f"{folder / METADATA} cannot be written: {error.strerror or error}."
+            ) from error
+        used = [
+            session.cache.find_image(
+                one["image_id"], one["downsample"], expression=self.channel == "expression"
+            )
+            for one in described["sections"]
+        ]
+        return Made(
+            len(described["sections"]),
+            sum(image.bytes for image in used if image),
+            _size_of([folder / METADATA, *paths]),
+            described["failed"],
+        )
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether all of it is there."""
+        metadata = _metadata_in(folder)
+        return metadata.get("complete") is True and all(
+            (folder / name).exists() for name in metadata.get("files", ())
+        )
+
+    def output_bytes(self, plane: Plane, images: int) -> int | None:
+        """Nobody knows: what is empty compresses to nothing."""
+        return None
+
+
+def _version() -> dict[str, str]:
+    from atldld import __version__
+
+    return {"version": __version__}
+
+
+def _metadata_in(folder: Path) -> dict[str, Any]:
+    """Return what vouches for a folder, or nothing."""
+    try:
+        found = msgspec.json.decode((folder / METADATA).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _unvouch(folder: Path) -> None:
+    """Remove what vouches for a folder whose files are about to be replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / METADATA).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _size_of(paths: list[Path]) -> int:
+    """Return the bytes of files, and of all files in folders."""
+    files = (
+        file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))
+    )
+    return sum(file.stat().st_size for file in files if file.is_file())

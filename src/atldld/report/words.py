@@ -1,0 +1,222 @@
+"""What a report says in sentences: what it shows, what to mind, and how it was made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atldld.spaces import AXES, ReferenceSpace
+
+if TYPE_CHECKING:
+    from atldld.report.contents import Report
+
+__all__ = ["lead", "methods", "summary"]
+
+_DIRECTIONS = ("posterior", "inferior", "right")
+
+
+def lead(report: Report) -> list[str]:
+    """Return what somebody who knows nothing of it should read first, as paragraphs."""
+    dataset, record = report.source.dataset, report.source.dataset.record
+    count = len(report.entries)
+    genes = [gene.acronym for gene in record.genes if gene.acronym]
+    if genes:
+        stain = f"stained for the gene{'s' if len(genes) > 1 else ''} {' and '.join(genes)}"
+        stain += " by in situ hybridisation"
+    else:
+        stain = "whose record names no gene (such as Nissl-stained sections)"
+    first = (
+        f"{count} {dataset.plane.value} section{'s' if count != 1 else ''} of one mouse brain, "
+        f"{stain}, from the Allen Institute’s section data set {record.id}. Each section was laid, "
+        "in its own tilted plane, into the reference coordinates that mouse brains are compared in"
+        + (
+            ", so that every pixel has a place in the brain and a structure of the atlas."
+            if report.atlas
+            else ", so that every pixel has a place in the brain."
+        )
+    )
+    second = []
+    if report.quality is not None:
+        odd = len(report.quality.suspicious)
+        second.append(
+            "No section looks out of place."
+            if odd == 0
+            else f"{odd} of {count} sections look suspicious (▲): look at them before you trust "
+            "what they show."
+        )
+    table = report.regions
+    if table is not None:
+        by = "energy" if "energy" in table.columns else "stained_fraction"
+        top = table.select(hemispheres=["both"]).top(by, 40, sections=min(3, count))
+        # a structure and what it lies in say the same thing twice: only those without parts
+        parents = set(table["parent_id"].tolist())
+        names = [
+            f"{row['name']} ({row['acronym']})"
+            for row in top.rows()
+            if row["structure_id"] not in parents and row[by] > 0
+        ][:3]
+        what = "Expression is strongest" if by == "energy" else "Stain is densest"
+        if names:
+            second.append(f"{what} in {_list(names)}.")
+    return [first, " ".join(second)] if second else [first]
+
+
+def summary(report: Report) -> list[tuple[str, str]]:
+    """Return the data set's properties as names and values."""
+    dataset, record = report.source.dataset, report.source.dataset.record
+    axis = dataset.plane.depth_axis
+    name = AXES[axis]
+    tilts = [entry.section.geometry.tilt for entry in report.entries]
+    places = [entry.coordinate for entry in report.entries]
+    numbers = sorted({entry.section.number for entry in report.entries})
+    space = record.reference_space_id
+    genes = ", ".join(
+        gene.acronym + (f" ({gene.name})" if gene.name else "")
+        for gene in record.genes
+        if gene.acronym
+    )
+    out = [
+        ("Gene", genes or "none named"),
+        ("Specimen", record.specimen_name or "not named"),
+        ("Age", ReferenceSpace.of(space).age + " (of the reference space)" if space else "?"),
+        ("Plane", f"{dataset.plane.value}, sections shown in {_plane(report)}"),
+        ("Reference space", f"{space}, {ReferenceSpace.name_of(space)}"),
+        ("Sections", f"{len(report.entries)}, numbers {numbers[0]} to {numbers[-1]}"),
+        (
+            "Extent",
+            f"{name} = {places[0]:.0f} to {places[-1]:.0f} µm ({name}: µm towards "
+            f"{_DIRECTIONS[axis]})",
+        ),
+        ("Tilt", _range(min(tilts), max(tilts), "°", 1)),
+        ("Thickness, spacing", _spacing(report, numbers)),
+        ("Missing sections", _absent(report)),
+        ("Left out", _left_out(report)),
+    ]
+    if record.failed:
+        out.append(("Laboratory’s verdict", "the data set is marked as failed"))
+    return out
+
+
+def methods(report: Report) -> str:
+    """Return a paragraph for a paper: what was done, with which parameters, by what."""
+    dataset, record = report.source.dataset, report.source.dataset.record
+    versions = report.versions
+    genes = " and ".join(gene.acronym for gene in record.genes if gene.acronym)
+    made_up = (
+        "[SYNTHETIC DEMONSTRATION DATA: NOT TO BE PUBLISHED AS A MEASUREMENT.] "
+        if report.synthetic
+        else ""
+    )
+    text = [
+        f"{made_up}{dataset.plane.value.capitalize()} "
+        + (f"in situ hybridisation sections for {genes}" if genes else "sections")
+        + f" (section data set {record.id}"
+        + (f", specimen {record.specimen_name}" if record.specimen_name else "")
+        + f"; {len(report.entries)} sections) were obtained from the Allen Mouse Brain Atlas "
+        f"(Lein et al., 2007) and placed in the P56 reference space with {_alignment(report)} "
+        f"using atldld {versions['atldld']}."
+    ]
+    resolution = report.source.resolution
+    if report.source.plane == "oblique":
+        text.append(
+            f"Each section was resampled in its own oblique plane at {resolution:g} µm per pixel "
+            "by a single affine transformation, from the coarsest image tier at least as fine."
+        )
+    else:
+        text.append(
+            f"Each section was resampled onto a plane of constant third coordinate at "
+            f"{resolution:g} µm per pixel."
+        )
+    atlas = report.atlas
+    if atlas is not None:
+        name = "the Allen CCFv3 annotation of 2017" if atlas.name == "ccf_2017" else atlas.name
+        text.append(
+            f"Structures were taken from {name} at {atlas.resolution:g} µm (Wang et al., 2020), "
+            "sampled in the plane of each section."
+            if atlas.name == "ccf_2017"
+            else f"Structures were taken from {name} at {atlas.resolution:g} µm, sampled in the "
+            "plane of each section."
+        )
+    if report.regions is not None:
+        text.append(_counted(report.regions.metadata))
+    if report.quality is not None:
+        quality = report.quality
+        text.append(
+            f"The placement of each section was judged at {quality.resolution:g} µm by comparison "
+            f"with its neighbours{' and the atlas' if quality.with_atlas else ''}; "
+            f"{len(quality.suspicious)} of {len(quality.sections)} sections exceeded the "
+            f"threshold ({quality.threshold:g}) and are marked as suspicious."
+        )
+    if report.slices:
+        text.append(
+            "The volume shown averages the sections as slabs in their own planes, with linear "
+            "interpolation between neighbouring sections."
+        )
+    return " ".join(text)
+
+
+def _counted(about: dict[str, Any]) -> str:
+    if about["counted"] == "expression masks":
+        return (
+            "Expression was counted in the service’s expression masks in image space at up to "
+            f"{about['resolution_um']:g} µm per pixel: a pixel counts as expressing if its "
+            f"brightest channel exceeds {about['threshold_of_brightest_channel']} of 255, its "
+            "intensity is the position of its colour on the heat scale (1 to 255), and energy is "
+            "density × intensity, area-weighted over all sections."
+        )
+    return (
+        "As there are no expression masks, the stained fraction was measured in the section "
+        f"images at up to {about['resolution_um']:g} µm per pixel: the area that absorbs more "
+        f"than {about['stain_threshold']:g} of the background’s light. It is not a density of "
+        "expression."
+    )
+
+
+def _alignment(report: Report) -> str:
+    known = report.source.dataset.alignment
+    if known is None:
+        return "the Allen Institute’s own 2-D and 3-D affine alignments"
+    described = known.describe()
+    maker = f" by {described['aligner']}" if described.get("aligner") else ""
+    return (
+        f"planes from the alignment file {described['file']}{maker} "
+        f"(SHA-256 {str(described['sha256'])[:12]}…)"
+    )
+
+
+def _plane(report: Report) -> str:
+    if report.source.plane == "oblique":
+        return "their own oblique planes"
+    return f"planes of constant {AXES[report.source.dataset.plane.depth_axis]}"
+
+
+def _spacing(report: Report, numbers: list[int]) -> str:
+    thickness = report.source.dataset.record.section_thickness or 0
+    steps = sorted(after - before for before, after in zip(numbers, numbers[1:], strict=False))
+    if not steps:
+        return f"{thickness:g} µm"
+    usual = steps[len(steps) // 2] * thickness
+    largest = steps[-1] * thickness
+    wider = f" (largest gap {largest:g} µm)" if largest > usual else ""
+    return f"{thickness:g} µm, every {usual:g} µm{wider}"
+
+
+def _absent(report: Report) -> str:
+    if not report.absent:
+        return "none"
+    return f"{len(report.absent)} of the usual spacing: {', '.join(map(str, report.absent))}"
+
+
+def _left_out(report: Report) -> str:
+    skipped = report.source.dataset.skipped
+    count = len(skipped) + len(report.failed)
+    return f"{count}, see below" if count else "none"
+
+
+def _range(low: float, high: float, unit: str, digits: int) -> str:
+    if f"{low:.{digits}f}" == f"{high:.{digits}f}":
+        return f"{low:.{digits}f}{unit}"
+    return f"{low:.{digits}f} to {high:.{digits}f}{unit}"
+
+
+def _list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
