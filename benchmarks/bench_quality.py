@@ -292,7 +292,7 @@ def real_section() -> Iterator[str]:
         return
     with (
         tempfile.TemporaryDirectory() as folder,
-        in_process_session(Path(folder), RealSection()) as session,  # type: ignore[arg-type]
+        in_process_session(Path(folder), RealSection()) as session,
     ):
         atlas = open_atlas(
             annotation=SHARED / "atlas" / "annotation_25.nrrd",
@@ -332,7 +332,7 @@ def main() -> None:
         "--seeds", type=int, default=20, help="how many; three times as many for the small set"
     )
     parser.add_argument(
-        "--first-seed", type=int, default=100, help="the rule was chosen with 0 to 17"
+        "--first-seed", type=int, default=100, help="the rule was chosen with 0 to 23"
     )
     parser.add_argument("--jobs", type=int)
     options = parser.parse_args()

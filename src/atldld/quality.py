@@ -460,7 +460,7 @@ def _measure(views: Sequence[SectionView], atlas: Atlas | None, jobs: int | None
     places = range(len(views))
     unknown = np.full(len(views), np.nan)
     with ThreadPoolExecutor(jobs or default_jobs(), thread_name_prefix="quality") as pool:
-        pairs = [(k, k + d) for d in range(1, REACH + 1) for k in places[: len(views) - d]]
+        pairs = [(k, k + d) for d in range(1, REACH + 1) for k in range(len(views) - d)]
         found = pool.map(lambda pair: _compare(views[pair[0]], views[pair[1]]), pairs)
         continuity, fit, moves = _with_neighbours(views, dict(zip(pairs, found, strict=True)))
         tear = np.array(list(pool.map(lambda k: _torn(views, k, moves[k]), places)))
@@ -766,7 +766,7 @@ def _sentence(figures: _Figures, name: str, k: int) -> str:
         "sharpness": f"it may be blurred: its detail is {compared('.2f')}",
         "tear": "tissue is missing, folded or out of place: "
         f"{compared('.1f', ' %', 100)} of what is expected",
-        "outside": f"of the brain, {percent} lie outside its image",
+        "outside": f"part of the brain lies outside its image: {percent}",
     }[name]
 
 

@@ -1,0 +1,106 @@
+"""Many data sets for a local service: copies of the demo's data set 909 under other ids.
+
+    python benchmarks/copies.py --data-sets 40 [--delay 0.1]
+
+Serves them until its input ends, and prints the address first. Every request waits for the delay
+before it is answered, as on a line of that latency; the pictures are rendered before that, once,
+at the tier that is served.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from atldld.archive.app import Application
+from atldld.archive.demo import DemoArchive
+
+MODEL = 909
+FIRST = 1000
+"""Copy k has the id FIRST + k, and its images the model's ids plus (k + 1) · STEP."""
+STEP = 10**9
+TIER = 4
+
+Record = dict[str, Any]
+
+
+class Copies:
+    """A source that offers the model under as many ids as wanted.
+
+    Parameters
+    ----------
+    number : int
+        How many copies.
+    """
+
+    synthetic = True
+
+    def __init__(self, number: int) -> None:
+        self._model = DemoArchive([MODEL])
+        tables = dict(self._model.tables())
+        (dataset,) = tables["SectionDataSet"]
+        copies = [_copy(dataset, k) for k in range(number)]
+        self._tables = tables | {
+            "SectionDataSet": copies,
+            "SectionImage": [image for copy in copies for image in copy["section_images"]],
+        }
+        for image in dataset["section_images"]:
+            self._model.image(image["id"], TIER, "image", quality=100, region=None)
+
+    def tables(self) -> Mapping[str, Sequence[Record]]:
+        """Return the records by model."""
+        return self._tables
+
+    def image(self, image_id: int, downsample: int, view: Any, **options: Any) -> bytes | None:
+        """Return the model's picture."""
+        return self._model.image(image_id % STEP, downsample, view, **options)
+
+
+def _copy(dataset: Record, k: int) -> Record:
+    own = [
+        {**image, "id": image["id"] + (k + 1) * STEP, "data_set_id": FIRST + k}
+        for image in dataset["section_images"]
+    ]
+    return {**dataset, "id": FIRST + k, "section_images": own}
+
+
+@contextmanager
+def served(number: int, delay: float = 0.0) -> Iterator[tuple[str, Callable[[], int]]]:
+    """Serve copies behind a socket; give the address, and what counts the requests."""
+    from waitress.server import create_server
+
+    application = Application(Copies(number))
+    counted: list[float] = []
+
+    def delaying(environ: Any, start_response: Any) -> Iterable[bytes]:
+        counted.append(time.monotonic())
+        time.sleep(delay)
+        return application(environ, start_response)
+
+    # as many threads as requests may wait: the delay is the line's, not a queue's
+    server = create_server(delaying, host="127.0.0.1", port=0, threads=32)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}", counted.__len__
+    finally:
+        server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-sets", type=int, default=40)
+    parser.add_argument("--delay", type=float, default=0.1)
+    options = parser.parse_args()
+    with served(options.data_sets, options.delay) as (address, _):
+        print(address, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
