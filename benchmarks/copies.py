@@ -13,7 +13,7 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,25 +69,53 @@ def _copy(dataset: Record, k: int) -> Record:
     return {**dataset, "id": FIRST + k, "section_images": own}
 
 
+class Served:
+    """A service that counts.
+
+    Attributes
+    ----------
+    address : str
+        Where it is.
+    begun : list of float
+        When each request arrived, in seconds of `time.monotonic`.
+    most : int
+        How many there were at once at most.
+    """
+
+    def __init__(self, application: Any, delay: float) -> None:
+        self.address = ""
+        self.begun: list[float] = []
+        self.most = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        self._application, self._delay = application, delay
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        """Answer a request after the delay."""
+        with self._lock:
+            self.begun.append(time.monotonic())
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            time.sleep(self._delay)
+            return self._application(environ, start_response)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
 @contextmanager
-def served(number: int, delay: float = 0.0) -> Iterator[tuple[str, Callable[[], int]]]:
-    """Serve copies behind a socket; give the address, and what counts the requests."""
+def served(source: Copies, delay: float = 0.0) -> Iterator[Served]:
+    """Serve copies behind a socket of this machine."""
     from waitress.server import create_server
 
-    application = Application(Copies(number))
-    counted: list[float] = []
-
-    def delaying(environ: Any, start_response: Any) -> Iterable[bytes]:
-        counted.append(time.monotonic())
-        time.sleep(delay)
-        return application(environ, start_response)
-
+    service = Served(Application(source), delay)
     # as many threads as requests may wait: the delay is the line's, not a queue's
-    server = create_server(delaying, host="127.0.0.1", port=0, threads=32)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    server = create_server(service, host="127.0.0.1", port=0, threads=32)
+    service.address = f"http://127.0.0.1:{server.effective_port}"
+    threading.Thread(target=server.run, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.effective_port}", counted.__len__
+        yield service
     finally:
         server.close()
 
@@ -97,8 +125,8 @@ def main() -> None:
     parser.add_argument("--data-sets", type=int, default=40)
     parser.add_argument("--delay", type=float, default=0.1)
     options = parser.parse_args()
-    with served(options.data_sets, options.delay) as (address, _):
-        print(address, flush=True)
+    with served(Copies(options.data_sets), options.delay) as service:
+        print(service.address, flush=True)
         sys.stdin.read()
 
 

@@ -209,8 +209,10 @@ def test_settings_are_options_of_the_command(atldld, at_demo_server, tmp_path):
 def test_demo(atldld, tmp_path):
     told = atldld("demo", tmp_path / "demo", ATLDLD_API_URL="http://127.0.0.1:9")
     folder = tmp_path / "demo" / "69289763"
-    assert told.stdout.strip() == str(folder)
+    page = tmp_path / "demo" / "report.html"
+    assert told.stdout.split() == [str(folder), str(page)]
     assert "SYNTHETIC" in told.stderr
+    assert "SYNTHETIC" in page.read_text("utf-8")
     assert len(list(folder.glob("*_expr.png"))) == 18
     assert json.loads((folder / "metadata.json").read_text())["complete"]
     assert not (tmp_path / "cache").exists()

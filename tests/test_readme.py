@@ -21,7 +21,7 @@ def test_commands_exist():
 
     from atldld.cli import app
 
-    lines = re.findall(r"^atldld ([^#\n]*)", README, re.MULTILINE)
+    lines = re.findall(r"(?:^|\| )atldld ([^#\n|]*)", README, re.MULTILINE)
     assert len(lines) >= 7
     root = get_command(app)
     for line in lines:

@@ -224,6 +224,9 @@ def write_geojson(
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
     document = {
         "type": "FeatureCollection",
+        # a "foreign member" (RFC 7946, 6.1): full-resolution pixels of the section image, or µm of
+        # the reference grid, for one pixel of the picture that the coordinates count
+        "atldld": {"frame": canvas.frame, "pixel": canvas.scale},
         "features": [_feature(outline, canvas) for outline in outlines],
     }
     with whole_file(Path(path)) as temporary:

@@ -2,7 +2,7 @@
 
 from atldld.batch.estimate import Estimate, estimate
 from atldld.batch.journal import Entry
-from atldld.batch.lists import IdList, read_ids
+from atldld.batch.lists import IdList, find_ids, read_ids
 from atldld.batch.run import BatchSummary, Progress, run_batch
 from atldld.batch.work import Download, Volumes, Work
 
@@ -16,6 +16,7 @@ __all__ = [
     "Volumes",
     "Work",
     "estimate",
+    "find_ids",
     "read_ids",
     "run_batch",
 ]

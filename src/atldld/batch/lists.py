@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from atldld.errors import InvalidInputError
-from atldld.fetch.session import check_id
+from atldld.errors import InvalidInputError, NotFoundError
+from atldld.fetch.session import Session, check_id
 
-__all__ = ["IdList", "read_ids"]
+__all__ = ["IdList", "find_ids", "read_ids"]
 
 STANDARD_INPUT = "-"
 SHOWN = 40  # characters of a line that is no id
@@ -80,6 +80,29 @@ def read_ids(sources: Iterable[str], standard_input: BinaryIO | None = None) -> 
             hint="Give ids, a file with one id a line, or - to read them from another command.",
         )
     return IdList(ids, tuple(rubbish), len(named) - len(ids))
+
+
+def find_ids(session: Session, **filters: Any) -> IdList:
+    """Return the data sets that a search finds, in the catalogue or at the service.
+
+    Parameters
+    ----------
+    session : Session
+        Where to look.
+    **filters
+        Those of `atldld.search`, such as ``gene="Gad1"``, ``plane="coronal"``.
+
+    Raises
+    ------
+    NotFoundError
+        There is none; the sentence says which filter has left nothing.
+    """
+    from atldld.find import search
+
+    found = search(session=session, **filters)
+    if not found:
+        raise NotFoundError(found.explanation or "The search finds no data set.")
+    return IdList(tuple(found.ids))
 
 
 def _read_lines(name: str, lines: Iterable[bytes], named: list[int], rubbish: list[str]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from atldld.batch.journal import JOURNAL
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.export.common import need
 from atldld.output import METADATA
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
@@ -143,10 +144,7 @@ class Store:
     @contextmanager
     def _store(self) -> Iterator[tuple[Any, str]]:
         """Give the store and the path in it; whatever a store raises becomes one kind of error."""
-        try:
-            from fsspec.core import url_to_fs
-        except ImportError:
-            raise _lacking("fsspec", self.url) from None
+        url_to_fs = need("fsspec", "dask", f"Results in {self.url}").url_to_fs
         try:
             store, root = url_to_fs(self.url, use_listings_cache=False)
             # what others have done meanwhile counts
@@ -155,7 +153,10 @@ class Store:
         except AtldldError:
             raise
         except ImportError as error:
-            raise _lacking(error.name or str(error), self.url) from error
+            raise AtldldError(
+                f"{self.url} cannot be written to: {error}",
+                hint="Install `atldld[dask]` for s3://, or what fsspec needs for other addresses.",
+            ) from error
         except Exception as error:  # each store has errors of its own
             raise OutputError(
                 f"{self.url} cannot be used: {type(error).__name__}: {error}.",
@@ -202,18 +203,9 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
 
 
 def _check_scheme(scheme: str, url: str) -> None:
-    with suppress(ImportError):
-        from fsspec.registry import known_implementations
-
-        if scheme not in known_implementations:
-            raise InvalidInputError(
-                f"{url} cannot be written to: nothing is known of addresses with {scheme}://.",
-                hint="Use a folder, or an address such as s3://bucket/prefix.",
-            )
-
-
-def _lacking(module: str, url: str) -> AtldldError:
-    return AtldldError(
-        f"Writing to {url} needs {module}, which is not installed.",
-        hint="Install it with `pip install 'atldld[dask]'`.",
-    )
+    fsspec = need("fsspec", "dask", f"Results in {url}")
+    if scheme not in fsspec.available_protocols():
+        raise InvalidInputError(
+            f"{url} cannot be written to: nothing is known of addresses with {scheme}://.",
+            hint="Use a folder, or an address such as s3://bucket/prefix.",
+        )

@@ -6,14 +6,15 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import islice
+from typing import Any, Literal
 
 from atldld.batch.journal import Entry, Journal
-from atldld.batch.places import Place, Store, open_place
+from atldld.batch.places import Place, open_place
 from atldld.batch.work import Work
 from atldld.errors import (
     AtldldError,
@@ -28,7 +29,7 @@ from atldld.errors import (
 from atldld.fetch.session import Session
 from atldld.pipeline import default_jobs
 
-__all__ = ["PATIENCE", "BatchSummary", "Progress", "make_one", "run_batch"]
+__all__ = ["PATIENCE", "BatchSummary", "Progress", "Task", "run_batch"]
 
 PATIENCE = 5
 """So many data sets in a row that fail for a reason that others would meet too end a batch: a
@@ -159,26 +160,215 @@ def run_batch(
     work.check()
     begun = time.monotonic()
     place = open_place(out, session.cache.root / "batches")
-    task = Task(work, place, session, jobs, threads, force, command_line)
-    with _alone(place), _quietly(), _running(task, dask) as run:
+    if threads is None:
+        threads = max(default_jobs() // jobs, 1) if dask is None else 1
+    task = Task(work, place, threads, force, command_line)
+    with _quietly(), _workers(task, session, jobs, dask) as make, _alone(place):
         place.fetch_journal()
-        journal = Journal(
-            place.journal, work.describe(), force=force, command_line=command_line
-        )
+        journal = Journal(place.journal, work.describe(), force=force, command_line=command_line)
         try:
             place.keep_journal()
             kept = {one for one in chosen if _is_done(journal, place, work, one)}
             to_do = [one for one in chosen if one not in kept]
-            given_up = _follow(run(to_do), journal, place, len(kept), len(to_do), progress)
+            ended, given_up = _follow(make(to_do), journal, place, len(kept), len(to_do), progress)
+        except BaseException:
+            with suppress(OutputError):
+                place.keep_journal()
+            raise
+        else:
+            place.keep_journal()
         finally:
             journal.close()
-            place.keep_journal()
-    ended = {entry.data_set for entry in journal.ended} | kept
+    known = {**{one: journal.known[one] for one in kept}, **ended}
     return BatchSummary(
         out=str(place),
-        entries=tuple(journal.known[one] for one in chosen if one in ended),
+        entries=tuple(known[one] for one in chosen if one in known),
         kept=len(kept),
-        left=tuple(one for one in chosen if one not in ended),
+        left=tuple(one for one in chosen if one not in known),
         given_up=given_up,
         seconds=time.monotonic() - begun,
     )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done for each data set, whichever machine does it.
+
+    Attributes
+    ----------
+    work : Work
+        What is made.
+    place : Place
+        Where it goes.
+    threads : int
+        Threads that decode and warp.
+    force : bool
+        Replace what is there.
+    command_line : str or None
+        For ``metadata.json``.
+    """
+
+    work: Work
+    place: Place
+    threads: int
+    force: bool
+    command_line: str | None
+
+    def make(self, dataset_id: int, session: Session) -> Entry:
+        """Do it for one data set; whatever goes wrong is told in the entry."""
+        begun = time.monotonic()
+        session = session.apart()
+
+        def ended(state: Literal["done", "failed"], **facts: Any) -> Entry:
+            return Entry(
+                data_set=dataset_id,
+                state=state,
+                seconds=round(time.monotonic() - begun, 3),
+                defects=len(session.defects),
+                when=datetime.now(UTC).isoformat(timespec="seconds"),
+                **facts,
+            )
+
+        try:
+            with self.place.making(dataset_id) as folder:
+                made = self.work.make(
+                    dataset_id,
+                    folder,
+                    session,
+                    threads=self.threads,
+                    force=self.force,
+                    command_line=self.command_line,
+                )
+        except AtldldError as error:
+            return ended("failed", why=str(error), passing=_will_meet_others(error))
+        except Exception as error:  # one strange record must not end a night's work
+            return ended("failed", why=f"{type(error).__name__}: {error}")
+        facts = {
+            "sections": made.sections,
+            "image_bytes": made.image_bytes,
+            "bytes": made.bytes,
+        }
+        if not made.missing:
+            return ended("done", **facts)
+        first = next(iter(made.missing.values()))
+        why = f"{len(made.missing)} images could not be had, the first because: {first}"
+        return ended("failed", why=why, passing=not made.sections, **facts)
+
+
+Make = Callable[[Sequence[int]], Iterator[Entry]]
+
+
+@contextmanager
+def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Iterator[Make]:
+    """Give what makes data sets and yields how each ended, in the order in which they do."""
+    if dask is not None:
+        from atldld.batch.cluster import workers
+
+        with workers(dask, task, session) as make:
+            yield make
+        return
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="batch")
+
+    def make_here(ids: Sequence[int]) -> Iterator[Entry]:
+        # No more than are made at once, so that giving up comes before the next ones.
+        left = iter(ids)
+        running = {pool.submit(task.make, one, session) for one in islice(left, jobs)}
+        while running:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield future.result()
+                running |= {pool.submit(task.make, one, session) for one in islice(left, 1)}
+
+    try:
+        yield make_here
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    else:
+        pool.shutdown(cancel_futures=True)
+
+
+def _follow(
+    entries: Iterator[Entry],
+    journal: Journal,
+    place: Place,
+    kept: int,
+    to_do: int,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[dict[int, Entry], str | None]:
+    """Note how data sets end; return that, and why the rest was given up if it was."""
+    begun = copied = time.monotonic()
+    ended: dict[int, Entry] = {}
+    failed = size = in_a_row = 0
+
+    def show() -> None:
+        if progress:
+            left = to_do - len(ended)
+            pace = (time.monotonic() - begun) / len(ended) if ended else None
+            seconds = None if pace is None else pace * left
+            progress(Progress(kept + len(ended) - failed, failed, left, size, seconds))
+
+    show()
+    for entry in entries:
+        journal.note(entry)
+        ended[entry.data_set] = entry
+        failed += entry.state == "failed"
+        size += entry.bytes
+        in_a_row = in_a_row + 1 if entry.passing else 0
+        show()
+        if time.monotonic() - copied > BETWEEN_COPIES:
+            place.keep_journal()
+            copied = time.monotonic()
+        if in_a_row >= PATIENCE and len(ended) < to_do:
+            return ended, f"{in_a_row} data sets in a row failed, the last because: {entry.why}"
+    return ended, None
+
+
+def _is_done(journal: Journal, place: Place, work: Work, dataset_id: int) -> bool:
+    known = journal.known.get(dataset_id)
+    return known is not None and known.state == "done" and place.is_whole(dataset_id, work)
+
+
+def _will_meet_others(error: AtldldError) -> bool:
+    """Whether other data sets are likely to fail for the same reason."""
+    if isinstance(error, HTTPStatusError):
+        return error.status_code not in {403, 404}
+    # the bare class says that a library is missing
+    return type(error) is AtldldError or isinstance(
+        error, NetworkError | ServiceTimeoutError | CacheError | OutputError
+    )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ServiceWarning)
+        yield
+
+
+@contextmanager
+def _alone(place: Place) -> Iterator[None]:
+    """Keep other processes of this machine from working on the same batch."""
+    import filelock
+
+    path = place.journal.with_name(f".{place.journal.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise OutputError(
+            f"Another process is working on a batch in {place}.",
+            hint="Wait for it, stop it, or choose another folder.",
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        yield
+        return
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

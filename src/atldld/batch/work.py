@@ -328,7 +328,5 @@ def _unvouch(folder: Path) -> None:
 
 def _size_of(paths: list[Path]) -> int:
     """Return the bytes of files, and of all files in folders."""
-    files = (
-        file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))
-    )
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)))
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from atldld.cli.batches import PANEL as BATCH
+from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.options import DatasetId, asks_service, progress_bar, say
 from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.register import Recipe
 
 app = typer.Typer(
     help="Download registered data sets, and images as they are.", no_args_is_help=True
@@ -20,6 +23,22 @@ app = typer.Typer(
 Expression = Annotated[
     bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
 ]
+PlaneKind = Annotated[
+    Literal["oblique", "parallel"],
+    typer.Option(help="The section's own plane, or one of constant third coordinate (as in 0.3)."),
+]
+Resolution = Annotated[
+    float, typer.Option("--resolution", "--downsample-ref", help="Side of an output pixel, in µm.")
+]
+Tier = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|0|1|…",
+        help="Tier of the images; auto takes the coarsest that is as fine as the output.",
+    ),
+]
+Fields = Annotated[bool, typer.Option("--fields", help="Write each displacement field too (.npy).")]
+PictureFormat = Annotated[Literal["png", "tiff"], typer.Option("--format", help="Of the pictures.")]
 
 
 @app.command("dataset")
@@ -28,30 +47,12 @@ def download_dataset(
     session: "Session",
     dataset_id: DatasetId,
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
-    plane: Annotated[
-        Literal["oblique", "parallel"],
-        typer.Option(
-            help="The section's own plane, or one of constant third coordinate (as in 0.3)."
-        ),
-    ] = "oblique",
-    resolution: Annotated[
-        float,
-        typer.Option("--resolution", "--downsample-ref", help="Side of an output pixel, in µm."),
-    ] = 25,
-    downsample_img: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|0|1|…",
-            help="Tier of the images; auto takes the coarsest that is as fine as the output.",
-        ),
-    ] = "auto",
+    plane: PlaneKind = "oblique",
+    resolution: Resolution = 25,
+    downsample_img: Tier = "auto",
     include_expression: Expression = False,
-    fields: Annotated[
-        bool, typer.Option("--fields", help="Write each displacement field too (.npy).")
-    ] = False,
-    picture_format: Annotated[
-        Literal["png", "tiff"], typer.Option("--format", help="Of the pictures.")
-    ] = "png",
+    fields: Fields = False,
+    picture_format: PictureFormat = "png",
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask for the metadata again, cached or not.")
     ] = False,
@@ -71,16 +72,8 @@ def download_dataset(
 ) -> None:
     """Write every section of a data set in the brain's reference coordinates."""
     from atldld.output import download_dataset as write
-    from atldld.register import Recipe
 
-    layout = "0.3" if plane == "parallel" else "anatomical"
-    recipe = Recipe(
-        resolution=resolution,
-        plane=plane,
-        downsample=_downsample(downsample_img),
-        expression=include_expression,
-        layout=cast(Literal["anatomical", "0.3"], layout),
-    )
+    recipe = _recipe(plane, resolution, downsample_img, include_expression)
     try:
         with progress_bar(f"Data set {dataset_id}") as progress:
             summary = write(
@@ -110,6 +103,53 @@ def download_dataset(
     if not summary.complete:
         say(f"{len(summary.failed)} could not be had; the same command tries them again.")
         raise typer.Exit(1)
+
+
+@app.command("datasets")
+@asks_service
+def download_datasets(
+    session: "Session",
+    ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID|FILE|-...",
+            help="Ids, files with one id a line (# begins a comment), or - for standard input.",
+        ),
+    ],
+    output_folder: Annotated[
+        str, typer.Argument(metavar="OUT", help="A folder, or an address such as s3://bucket/it.")
+    ],
+    plane: PlaneKind = "oblique",
+    resolution: Resolution = 25,
+    downsample_img: Tier = "auto",
+    include_expression: Expression = False,
+    fields: Fields = False,
+    picture_format: PictureFormat = "png",
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew, and replace what is there.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Data sets at once.", rich_help_panel=BATCH)] = 2,
+    in_flight: InFlight = 6,
+    rate: Rate = None,
+    dask: Dask = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped."""
+    from atldld.batch import Download, read_ids
+
+    recipe = _recipe(plane, resolution, downsample_img, include_expression)
+    work_on(
+        session,
+        read_ids(ids),
+        output_folder,
+        Download(recipe, fields, picture_format),
+        jobs=jobs,
+        dask=dask,
+        rate=rate,
+        in_flight=in_flight,
+        force=force,
+        dry_run=dry_run,
+    )
 
 
 @app.command("image")
@@ -156,6 +196,24 @@ def _say_failed(failed: dict[str, str]) -> None:
         say(f"Image {image_id} could not be had: {failed[image_id]}")
         if others:
             say(f"The same happened to {len(others)} more: {', '.join(others)}")
+
+
+def _recipe(
+    plane: Literal["oblique", "parallel"],
+    resolution: float,
+    downsample_img: str,
+    include_expression: bool,
+) -> "Recipe":
+    from atldld.register import Recipe
+
+    layout = "0.3" if plane == "parallel" else "anatomical"
+    return Recipe(
+        resolution=resolution,
+        plane=plane,
+        downsample=_downsample(downsample_img),
+        expression=include_expression,
+        layout=cast(Literal["anatomical", "0.3"], layout),
+    )
 
 
 def _downsample(text: str) -> int | Literal["auto"]:

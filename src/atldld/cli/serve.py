@@ -65,25 +65,39 @@ def demo(
     from atldld.archive.local import in_process_session
     from atldld.output import download_dataset, overview
     from atldld.register import Recipe
+    from atldld.report import gather, open_source, try_atlas, write_report
 
     dataset_id = 69289763
     folder = output_folder / str(dataset_id)
+    page = output_folder / "report.html"
     with (
         tempfile.TemporaryDirectory() as cache,
         in_process_session(Path(cache)) as session,
-        progress_bar(f"Demo of data set {dataset_id}") as progress,
     ):
-        download_dataset(
-            dataset_id,
-            folder,
-            Recipe(expression=True),
-            session=session,
-            command_line="atldld demo",
-            progress=progress,
-            force=True,
-        )
-    sheet = overview(folder, output_folder / "overview.png")
+        with progress_bar(f"Demo of data set {dataset_id}") as progress:
+            download_dataset(
+                dataset_id,
+                folder,
+                Recipe(expression=True),
+                session=session,
+                command_line="atldld demo",
+                progress=progress,
+                force=True,
+            )
+        sheet = overview(folder, output_folder / "overview.png")
+        atlas, reason = try_atlas(session)
+        with progress_bar("Report") as progress:
+            made = gather(
+                open_source(dataset_id, session=session),
+                atlas,
+                without_atlas=reason,
+                command_line="atldld demo",
+                progress=progress,
+            )
+        write_report(made, page)
     say("Sections of a SYNTHETIC brain, placed by the genuine numbers of data set 69289763.")
     say(f"All of them on one sheet: {sheet.resolve()}")
     say("Pictures at 25 µm, expression masks and metadata.json:")
     typer.echo(folder.resolve())
+    say("A report that shows and explains everything; open it in a browser:")
+    typer.echo(page.resolve())

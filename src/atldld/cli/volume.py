@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from atldld.cli.batches import PANEL as BATCH
+from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.options import asks_service, progress_bar, say
+from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -14,20 +17,21 @@ if TYPE_CHECKING:
 @asks_service
 def volume(
     session: "Session",
-    dataset_ids: Annotated[
-        list[str],
-        typer.Argument(metavar="ID...", help="Ids of section data sets; several are averaged."),
-    ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE",
+            metavar="FILE|OUT",
             help="The volume; its ending says the format. The coverage goes beside it, to "
-            "FILE_coverage.",
+            "FILE_coverage. With --datasets or --gene: the folder, or an address such as "
+            "s3://bucket/it.",
         ),
     ],
+    dataset_ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Ids of section data sets; several are averaged."),
+    ] = None,
     resolution: Annotated[float, typer.Option(help="Side of a voxel, in µm.")] = 25,
     channel: Annotated[
         Literal["image", "expression", "intensity"],
@@ -53,8 +57,96 @@ def volume(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    listed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--datasets",
+            metavar="ID|FILE|-",
+            help="One volume for each data set: an id, a file with one id a line, or - for "
+            "standard input.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    gene: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-g", "--gene", help="One volume for each data set of a gene.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    plane: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--plane", help="With --gene: the plane of section.", rich_help_panel=BATCH
+        ),
+    ] = None,
+    ending: Annotated[
+        str,
+        typer.Option("--format", help="Ending of the volumes' files.", rich_help_panel=BATCH),
+    ] = "nii.gz",
+    in_flight: InFlight = 6,
+    rate: Rate = None,
+    dask: Dask = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Lay every section, in its own plane, into one grid of voxels."""
+    """Lay every section, in its own plane, into one grid of voxels.
+
+    Data sets that are named by their ids become one volume. With --datasets or --gene, each
+    becomes one of its own, OUT/ID/ID.nii.gz, and the same command goes on where it has stopped.
+    """
+    if listed or gene:
+        from atldld.batch import Volumes, find_ids, read_ids
+
+        if dataset_ids or alignment or (listed and gene):
+            raise InvalidInputError(
+                "Ids, --datasets and --gene each name data sets; use one of them, and --alignment "
+                "only with an id."
+            )
+        work_on(
+            session,
+            read_ids(listed) if listed else find_ids(session, gene=gene, plane=plane),
+            output,
+            Volumes(resolution, channel, fill, thickness, "." + ending.lstrip(".")),
+            threads=jobs,
+            dask=dask,
+            rate=rate,
+            in_flight=in_flight,
+            force=force,
+            dry_run=dry_run,
+        )
+        return
+    if not dataset_ids:
+        raise InvalidInputError("No data set is named; give ids, --datasets or --gene.")
+    if plane or rate or dask or dry_run:
+        raise InvalidInputError(
+            "--plane, --rate, --dask and --dry-run are for many volumes, with --datasets or --gene."
+        )
+    _one_volume(
+        session,
+        dataset_ids,
+        Path(output),
+        resolution,
+        channel,
+        fill,
+        thickness,
+        alignment=alignment,
+        jobs=jobs,
+        force=force,
+    )
+
+
+def _one_volume(
+    session: "Session",
+    dataset_ids: list[str],
+    output: Path,
+    resolution: float,
+    channel: str,
+    fill: str,
+    thickness: float | None,
+    *,
+    alignment: Path | None,
+    jobs: int | None,
+    force: bool,
+) -> None:
     from atldld.export import beside, write_volume
     from atldld.export.common import check_new
     from atldld.sections import open_dataset

@@ -307,9 +307,13 @@ class Client:
         """
         with self._slot(), self._line() as line:
             response, digest = self._ask_on(line, url, largest, read, progress)
-            if line.has_seen(url, digest):
-                line.drop()
-                response, digest = self._ask_on(line, url, largest, read, progress)
+            if not line.has_seen(url, digest):
+                line.remember(url, digest)
+                return accept(response)
+            line.drop()
+        with self._slot(), self._line() as line:
+            line.drop()
+            response, digest = self._ask_on(line, url, largest, read, progress)
             line.remember(url, digest)
             return accept(response)
 

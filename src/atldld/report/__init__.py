@@ -1,16 +1,20 @@
 """The report of a data set: one page that holds everything and fetches nothing."""
 
-from atldld.report.contents import Report, gather
-from atldld.report.page import render, write_report
+from atldld.report.contents import Entry, Report, gather, try_atlas
+from atldld.report.page import check_page, figures, render, write_report
 from atldld.report.source import FolderSource, ServiceSource, Source, open_source
 
 __all__ = [
+    "Entry",
     "FolderSource",
     "Report",
     "ServiceSource",
     "Source",
+    "check_page",
+    "figures",
     "gather",
     "open_source",
     "render",
+    "try_atlas",
     "write_report",
 ]

@@ -15,13 +15,13 @@ from atldld.spaces import AXES, BOX, Plane
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.report.contents import Entry
     from atldld.quality import DatasetQuality
+    from atldld.report.contents import Entry
 
 __all__ = ["FIGURES", "number", "positions", "quality_chart"]
 
 FIGURES = (
-    ("score", "Score", "the rule’s sum; higher is more suspicious"),
+    ("score", "Score", "higher is more suspicious"),
     ("overlap", "Overlap", "of tissue and annotation (IoU)"),
     ("mutual_information", "Mutual information", "with the template’s plane"),
     ("continuity", "Continuity", "correlation with the neighbours"),
@@ -39,7 +39,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return a number as it is read on the page; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value and abs(value) < 10 ** -digits:
+    if value and abs(value) < 10**-digits:
         return f"{value:.1e}"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
@@ -101,10 +101,10 @@ def positions(entries: Sequence[Entry], plane: Plane, atlas: Atlas | None, odd: 
         )
     left, right = _ENDS[across]
     top, bottom = _ENDS[down]
-    size = f'font-size="{24 * unit:.0f}"'
+    size, below = f'font-size="{0.042 * height:.0f}"', f"{1.055 * height:.0f}"
     parts += [
-        f'<text {size} x="0" y="{height + 40 * unit:.0f}">{left}</text>',
-        f'<text {size} x="{width}" y="{height + 40 * unit:.0f}" text-anchor="end">{right}</text>',
+        f'<text {size} x="0" y="{below}">{left}</text>',
+        f'<text {size} x="{width}" y="{below}" text-anchor="end">{right}</text>',
         f'<text {size} x="{-12 * unit:.0f}" y="0" text-anchor="end" '
         f'transform="rotate(-90 {-12 * unit:.0f} 0)">{top}</text>',
         f'<text {size} x="{-12 * unit:.0f}" y="{height}" '
@@ -159,17 +159,18 @@ def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> str:
         least, most = min(known), max(known)
         if name == "score":
             least, most = min(least, 0.0), max(most, quality.threshold * 1.1)
-        if most - least < 1e-9:
-            least, most = least - 0.5, most + 0.5
+        if flat := most - least < 1e-9:
+            most = least + 1
 
         def y_of(value: float, y0: float = y0, least: float = least, most: float = most) -> float:
             return y0 + row - (value - least) / (most - least) * row
 
+        upper = "" if flat else number(most, 2)
         out.append(
             f'<text class="name" x="0" y="{y0 + 14}">{escape(title)}</text>'
             f'<text class="about" x="0" y="{y0 + 30}">{escape(about)}</text>'
             f'<line class="axis" x1="{left}" y1="{y0 + row}" x2="{right}" y2="{y0 + row}"/>'
-            f'<text class="tick" x="{left - 8}" y="{y0 + 8}">{number(most, 2)}</text>'
+            f'<text class="tick" x="{left - 8}" y="{y0 + 8}">{upper}</text>'
             f'<text class="tick" x="{left - 8}" y="{y0 + row + 3}">{number(least, 2)}</text>'
         )
         if name == "score":
@@ -205,10 +206,10 @@ def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> str:
             f'<rect class="hit" x="{x - wide / 2:.1f}" y="{top - 6}" width="{wide:.1f}" '
             f'height="{bottom - top + 10}"/></a>'
         )
-    for value in _ticks(low, high):
-        out.append(
-            f'<text class="tick middle" x="{x_of(value):.1f}" y="{bottom + 16}">{value}</text>'
-        )
+    out += [
+        f'<text class="tick middle" x="{x_of(value):.1f}" y="{bottom + 16}">{value}</text>'
+        for value in _ticks(low, high)
+    ]
     out.append(f'<text class="about" x="0" y="{bottom + 16}">section number</text></svg>')
     return "".join(out)
 

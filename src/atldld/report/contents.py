@@ -6,11 +6,12 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, RecordError
+from atldld.export.common import need
 from atldld.pipeline import default_jobs
 from atldld.register import RegisteredSection
 from atldld.report.pictures import Slices, Views, cut, views_of
@@ -122,6 +123,7 @@ def try_atlas(
     from atldld.atlas import open_atlas
 
     try:
+        need("contourpy", "atlas", "Outlines of structures")
         return open_atlas(resolution, name=name, session=session), None
     except InvalidInputError:
         raise
@@ -249,9 +251,7 @@ def _quality(
 
     try:
         # the template may be what cannot be had, but the annotation is there
-        return assess_pictures(
-            seen, atlas, resolution=seen[0].plane.grid.resolution, jobs=jobs
-        )
+        return assess_pictures(seen, atlas, resolution=seen[0].plane.grid.resolution, jobs=jobs)
     except AtldldError as error:
         missing["quality"] = str(error)
         return None

@@ -9,15 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from atldld.export.common import need, whole_file
+from atldld.export.common import check_new, ending_of, need, whole_file
 from atldld.output import CITATION
 from atldld.report.charts import FIGURES, number, positions, quality_chart
 from atldld.report.contents import Entry, Report
 from atldld.report.pictures import STEPS, Slices, matrix_to_raw
-from atldld.report.words import lead, methods, summary
+from atldld.report.words import DIRECTIONS, lead, methods, summary
 from atldld.spaces import AXES
 
-__all__ = ["figures", "render", "write_report"]
+__all__ = ["check_page", "figures", "render", "write_report"]
 
 FORMAT, VERSION = "atldld report", 1
 
@@ -37,6 +37,23 @@ SHOWN_COLUMNS = (
     ("grid_energy", "200 µm grid’s energy"),
 )
 """Columns of the region table that the page shows; the others are in its JSON and its CSV."""
+
+
+def check_page(path: str | Path, *, force: bool = False) -> None:
+    """Say what speaks against writing a page to a file, before it is made.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending is not ``.html``.
+    OutputError
+        A file is there already and may not be replaced, or its folder cannot be written.
+    AtldldError
+        Jinja2 is not installed.
+    """
+    need("jinja2", "report", "Reports")
+    ending_of(Path(path), (".html", ".htm"), "reports")
+    check_new([Path(path)], force=force)
 
 
 def write_report(report: Report, path: str | Path) -> Path:
@@ -98,6 +115,7 @@ def render(report: Report) -> str:
         judged=judged,
         odd=odd,
         axis=AXES[dataset.plane.depth_axis],
+        direction=DIRECTIONS[dataset.plane.depth_axis],
         rows=rows,
         columns=columns,
         positions=markup(positions(report.entries, dataset.plane, report.atlas, odd)),
@@ -153,6 +171,8 @@ def figures(report: Report) -> dict[str, Any]:
         "picture": {
             "plane": report.source.plane,
             "resolution_um": report.source.resolution,
+            "rows": report.entries[0].plane.grid.shape[0],
+            "columns": report.entries[0].plane.grid.shape[1],
             "axes": list(report.entries[0].plane.grid.axis_names),
             "outline_units_per_pixel": STEPS,
         },
@@ -261,7 +281,9 @@ def _columns(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _holds(column: Any) -> bool:
-    return any(isinstance(value, (int, float)) and math.isfinite(value) for value in column.tolist())
+    return any(
+        isinstance(value, (int, float)) and math.isfinite(value) for value in column.tolist()
+    )
 
 
 def _title(report: Report) -> str:

@@ -1,9 +1,9 @@
-"""The pictures of a report: small files in memory, outlines as short paths, slices of the volume."""
+"""The pictures of a report: small files, outlines as short paths, slices of the volume."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from atldld.atlas.planes import on_reference
 from atldld.errors import AtldldError
 from atldld.fetch.images import decode
 from atldld.place import Affine
-from atldld.spaces import AXES, BOX
+from atldld.spaces import AXES
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -144,6 +144,8 @@ class Slices:
         What lies left, right, up and down.
     step : float
         From one slice to the next, in µm; slice k is at (k + ½) · step.
+    start : int
+        The slice to begin with: in the middle of what is known.
     pictures, lines : tuple of Picture
         The slices, and the borders of the structures in them, transparent between.
     """
@@ -152,6 +154,7 @@ class Slices:
     title: str
     ends: tuple[str, str, str, str]
     step: float
+    start: int
     pictures: tuple[Picture, ...]
     lines: tuple[Picture, ...]
 
@@ -268,31 +271,40 @@ def cut(volume: Volume, atlas: Atlas | None, jobs: int) -> tuple[Slices, ...]:
     block = max(round(50 / volume.resolution), 1)
     small, filled = _averaged(volume.data, block)
     side = volume.resolution * block
-    labels = None if atlas is None else _labels(atlas, small.shape[:3], side)
+    labels = None if atlas is None else _labels(atlas, filled.shape, side)
     # white, not black, where nothing is known
     small[~filled] = 255
     every = max(round(SLICE_EVERY / side), 1)
     views = (
         (0, "Coronal", (1, 2), ("left", "right", "dorsal", "ventral")),
         (2, "Sagittal", (1, 0), ("anterior", "posterior", "dorsal", "ventral")),
-        (1, "Horizontal", (0, 2), ("left", "right", "anterior", "posterior")),
+        (1, "Horizontal", (2, 0), ("anterior", "posterior", "left", "right")),
     )
     made = []
     with ThreadPoolExecutor(jobs, thread_name_prefix="slices") as pool:
         for axis, title, (rows, columns), ends in views:
             places = range(every // 2, small.shape[axis], every)
-
-            def one(place: int, array: NDArray[Any], axis: int = axis, rows: int = rows,
-                    columns: int = columns) -> NDArray[Any]:
-                plane = array.take(place, axis=axis)
-                return plane if rows < columns else plane.swapaxes(0, 1)
-
-            pictures = tuple(pool.map(lambda k: encode(one(k, small), 66), places))  # noqa: B023
+            planes = [_plane(small, axis, k, rows > columns) for k in places]
             lines: tuple[Picture, ...] = ()
             if labels is not None:
-                lines = tuple(pool.map(lambda k: _borders(one(k, labels)), places))  # noqa: B023
-            made.append(Slices(AXES[axis], title, ends, every * side, pictures, lines))
+                cuts = [_plane(labels, axis, k, rows > columns) for k in places]
+                lines = tuple(pool.map(_borders, cuts))
+            pictures = tuple(pool.map(_encode_slice, planes))
+            # the slice in which half of what is known lies before, half behind
+            known = np.cumsum(filled.sum(axis=tuple({0, 1, 2} - {axis})))
+            middle = int(np.searchsorted(known, known[-1] / 2)) // every
+            start = min(middle, len(pictures) - 1)
+            made.append(Slices(AXES[axis], title, ends, every * side, start, pictures, lines))
     return tuple(made)
+
+
+def _plane(array: NDArray[Any], axis: int, place: int, turned: bool) -> NDArray[Any]:
+    plane = array[(slice(None),) * axis + (place,)]
+    return np.ascontiguousarray(plane.swapaxes(0, 1) if turned else plane)
+
+
+def _encode_slice(pixels: Pixels) -> Picture:
+    return encode(pixels, 66)
 
 
 def _raw(registered: RegisteredSection) -> Pixels:
@@ -350,7 +362,7 @@ def _white(volume: NDArray[Any]) -> float:
 def _outlines(plane: OutputPlane, atlas: Atlas) -> tuple[Outline, ...]:
     labels = on_reference(atlas.annotation, plane)
     # to pixels from the corner of the first one, whose centre is at ½
-    to_corner = Affine([[1, 0, 0.5], [0, 1, 0.5]], "output pixel", "page")
+    to_corner = Affine(np.array([[1, 0, 0.5], [0, 1, 0.5]]), "output pixel", "page")
     return outlines(labels, to_corner, atlas.graph, tolerance=0.6, smallest=3)
 
 
@@ -377,7 +389,7 @@ def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
         count += part.any(axis=-1)
     total += count[..., None] // 2
     total //= np.maximum(count, 1)[..., None]
-    return total.astype(np.uint8), count > 0
+    return np.ascontiguousarray(total.astype(np.uint8)), np.ascontiguousarray(count > 0)
 
 
 def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.uint32]:
@@ -397,7 +409,7 @@ def _borders(labels: NDArray[Any]) -> Picture:
     border[:, 1:] |= large[:, 1:] != large[:, :-1]
     # one bit of opacity: two colours, the first of which is transparent
     pixels = np.zeros((*large.shape, 4), dtype=np.uint8)
-    pixels[border] = (20, 40, 70, 255)
+    pixels[border] = (70, 40, 20, 255)  # blue, green, red, opacity
     parameters = [cv2.IMWRITE_WEBP_QUALITY, 101]  # above 100 is lossless
     done, data = cv2.imencode(".webp", pixels, parameters)
     if not done:
@@ -418,10 +430,10 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     across = 3 - rows - columns
     step = max(round(100 / atlas.resolution), 1)
     side = step * atlas.resolution
-    seen = (np.asarray(atlas.annotation[::step, ::step, ::step]) > 0).any(axis=across)
+    seen: NDArray[np.bool_] = np.any(atlas.annotation[::step, ::step, ::step] > 0, axis=across)
     if rows > columns:
         seen = seen.T
-    to_um = Affine([[side, 0, side / 2], [0, side, side / 2]], "output pixel", "page")
+    to_um = Affine(np.array([[side, 0, side / 2], [0, side, side / 2]]), "output pixel", "page")
     drawn = outlines(seen.astype(np.uint8), to_um, atlas.graph, tolerance=0.4, smallest=30)
     return "".join(
         "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"

@@ -66,17 +66,28 @@ class Source(Protocol):
     """
 
     @property
-    def dataset(self) -> DataSet: ...
+    def dataset(self) -> DataSet:
+        """See the class."""
+
     @property
-    def resolution(self) -> float: ...
+    def resolution(self) -> float:
+        """See the class."""
+
     @property
-    def table_resolution(self) -> float: ...
+    def table_resolution(self) -> float:
+        """See the class."""
+
     @property
-    def plane(self) -> str: ...
+    def plane(self) -> str:
+        """See the class."""
+
     @property
-    def origin(self) -> str: ...
+    def origin(self) -> str:
+        """See the class."""
+
     @property
-    def failed(self) -> Mapping[str, str]: ...
+    def failed(self) -> Mapping[str, str]:
+        """See the class."""
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
@@ -241,7 +252,7 @@ def open_source(
     if name.isdigit():
         dataset = open_dataset(name, session=session, alignment=alignment)
         return ServiceSource(dataset, resolution, table_resolution)
-    folder = Path(what)
+    folder = Path(name)
     if not folder.is_dir():
         raise InvalidInputError(
             f"{what} is neither the id of a section data set nor a folder.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from atldld.spaces import AXES, ReferenceSpace
@@ -9,9 +10,9 @@ from atldld.spaces import AXES, ReferenceSpace
 if TYPE_CHECKING:
     from atldld.report.contents import Report
 
-__all__ = ["lead", "methods", "summary"]
+__all__ = ["DIRECTIONS", "lead", "methods", "summary"]
 
-_DIRECTIONS = ("posterior", "inferior", "right")
+DIRECTIONS = ("posterior", "inferior", "right")
 
 
 def lead(report: Report) -> list[str]:
@@ -24,9 +25,10 @@ def lead(report: Report) -> list[str]:
         stain += " by in situ hybridisation"
     else:
         stain = "whose record names no gene (such as Nissl-stained sections)"
+    source = "made up in the place of" if record.synthetic else "from"
     first = (
         f"{count} {dataset.plane.value} section{'s' if count != 1 else ''} of one mouse brain, "
-        f"{stain}, from the Allen Institute’s section data set {record.id}. Each section was laid, "
+        f"{stain}, {source} the Allen Institute’s section data set {record.id}. Each was laid, "
         "in its own tilted plane, into the reference coordinates that mouse brains are compared in"
         + (
             ", so that every pixel has a place in the brain and a structure of the atlas."
@@ -84,7 +86,7 @@ def summary(report: Report) -> list[tuple[str, str]]:
         (
             "Extent",
             f"{name} = {places[0]:.0f} to {places[-1]:.0f} µm ({name}: µm towards "
-            f"{_DIRECTIONS[axis]})",
+            f"{DIRECTIONS[axis]})",
         ),
         ("Tilt", _range(min(tilts), max(tilts), "°", 1)),
         ("Thickness, spacing", _spacing(report, numbers)),
@@ -128,13 +130,15 @@ def methods(report: Report) -> str:
         )
     atlas = report.atlas
     if atlas is not None:
-        name = "the Allen CCFv3 annotation of 2017" if atlas.name == "ccf_2017" else atlas.name
+        if atlas.synthetic:
+            name = "the made-up annotation of the demo brain"
+        elif atlas.name == "ccf_2017":
+            name = "the Allen CCFv3 annotation of 2017 (Wang et al., 2020)"
+        else:
+            name = f"the atlas {atlas.name}"
         text.append(
-            f"Structures were taken from {name} at {atlas.resolution:g} µm (Wang et al., 2020), "
-            "sampled in the plane of each section."
-            if atlas.name == "ccf_2017"
-            else f"Structures were taken from {name} at {atlas.resolution:g} µm, sampled in the "
-            "plane of each section."
+            f"Structures were taken from {name} at {atlas.resolution:g} µm per voxel, sampled in "
+            "the plane of each section."
         )
     if report.regions is not None:
         text.append(_counted(report.regions.metadata))
@@ -191,7 +195,7 @@ def _plane(report: Report) -> str:
 
 def _spacing(report: Report, numbers: list[int]) -> str:
     thickness = report.source.dataset.record.section_thickness or 0
-    steps = sorted(after - before for before, after in zip(numbers, numbers[1:], strict=False))
+    steps = sorted(after - before for before, after in pairwise(numbers))
     if not steps:
         return f"{thickness:g} µm"
     usual = steps[len(steps) // 2] * thickness

@@ -1,0 +1,110 @@
+"""How long a whole report takes, and how large it is: 112 cached sections of the demo brain.
+
+    python benchmarks/bench_report.py [--cache DIR] [--dataset 71717084] [--jobs N] [-o FILE.html]
+                                      [--annotation FILE.nrrd --graph FILE.json [--template FILE]]
+
+Pictures and masks are rendered into the cache first, which takes minutes and is not counted; with
+--cache they stay for the next time. The atlas is the demo brain's, or the one that is given (the
+structures of a genuine one are many more). The run that is timed makes no request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+
+def warm(cache: Path, dataset_id: int) -> None:
+    """Put everything that the run needs into the cache."""
+    from atldld.archive.demo import DemoArchive
+    from atldld.archive.local import in_process_session
+    from atldld.grids import fetch_grid
+    from atldld.quantify import structure_unionizes
+    from atldld.register import Recipe, fetch
+    from atldld.report import try_atlas
+    from atldld.sections import open_dataset
+    from atldld.spaces import Grid
+    from atldld.warp.planes import OutputPlane, choose_downsample
+
+    with in_process_session(cache, DemoArchive([dataset_id])) as session:
+        dataset = open_dataset(dataset_id, session=session)
+        atlas, _ = try_atlas(session)
+        if atlas is not None:
+            print(f"{atlas!r}, template {atlas.template is not None}")
+        fetch_grid(dataset_id, session=session)
+        structure_unionizes(session, dataset_id)
+        pictures = Recipe(25, expression=True)
+        for done, section in enumerate(dataset, 1):
+            fetch(pictures.plan(section))
+            plane = OutputPlane.oblique(section.placement, Grid(section.plane, 8))
+            tier = choose_downsample(plane.to_image, section.image.highest_downsample)
+            session.image(section.image, tier, expression=True)
+            print(f"\rsections in the cache: {done} of {len(dataset)}", end="", flush=True)
+        print()
+        # the volume may read a finer tier of some sections
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset.volume(25)
+
+
+def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
+    from atldld.archive.local import IN_PROCESS_URL
+    from atldld.atlas import open_atlas
+    from atldld.fetch.session import Session
+    from atldld.report import gather, open_source, try_atlas, write_report
+    from atldld.settings import Settings
+
+    settings = Settings(
+        api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache, offline=True
+    )
+    with Session(settings) as session:
+        begun = time.perf_counter()
+        source = open_source(options.dataset, session=session)
+        if options.annotation is None:
+            atlas, reason = try_atlas(session)
+        else:
+            reason = None
+            template = {} if options.template is None else {"template": options.template}
+            atlas = open_atlas(
+                annotation=options.annotation, graph=options.graph, session=session, **template
+            )
+        opened = time.perf_counter() - begun
+        report = gather(source, atlas, without_atlas=reason, jobs=options.jobs)
+        gathered = time.perf_counter() - begun
+        write_report(report, page)
+        seconds = time.perf_counter() - begun
+    shapes = sum(len(entry.views.shapes) for entry in report.entries)
+    print(f"{len(report.entries)} sections, {shapes} outlines, {atlas!r}")
+    print(
+        f"report: {seconds:.1f} s (opened after {opened:.1f} s, gathered after {gathered:.1f} s), "
+        f"{page.stat().st_size / 1e6:.1f} MB"
+    )
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    for what, why in report.missing.items():
+        print(f"missing: {what}: {why}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cache", type=Path, help="folder that keeps pictures and masks")
+    parser.add_argument("--dataset", type=int, default=71717084)
+    parser.add_argument("--annotation", type=Path, help="an NRRD file instead of the demo's")
+    parser.add_argument("--graph", type=Path, help="its structure graph")
+    parser.add_argument("--template", type=Path, help="its template")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("-o", "--output", type=Path, help="keep the page")
+    parser.add_argument("--no-warm", action="store_true", help="the cache is known to be warm")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = options.cache or Path(folder)
+        if not options.no_warm:
+            warm(cache, options.dataset)
+        run(options, cache, options.output or Path(folder) / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""A batch on the workers of Dask.
+
+Each data set is one task. It is what counts or does not (its ``metadata.json``), it takes seconds
+to minutes, beside which a task's milliseconds are nothing, and no pixels travel between machines;
+a section would be many more tasks that all wait for the same folder. A task that a worker was
+killed with is run again elsewhere by Dask, and goes on from the whole files that it finds.
+
+All workers take their requests from one `distributed.Semaphore`, so that no more are in flight,
+and no more a second, than the session of the batch allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from atldld.batch.journal import Entry
+from atldld.errors import AtldldError, InvalidInputError, ServiceWarning
+from atldld.export.common import need
+from atldld.fetch.client import Limits
+from atldld.fetch.session import Session
+from atldld.settings import Settings
+
+if TYPE_CHECKING:
+    from atldld.batch.run import Task
+
+__all__ = ["workers"]
+
+CONNECT = 5.0
+"""Seconds in which a scheduler must answer."""
+
+_LOCAL = re.compile(r"local:(?P<workers>\d+)")
+_ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}/?")
+
+
+@contextmanager
+def workers(
+    address: str, task: Task, session: Session
+) -> Iterator[Callable[[Sequence[int]], Iterator[Entry]]]:
+    """Give what makes data sets on the workers of a scheduler.
+
+    Parameters
+    ----------
+    address : str
+        Of the scheduler, such as ``tcp://host:8786``, or ``"local:4"`` for four processes here.
+    task : Task
+        What is done for each.
+    session : Session
+        Its settings and limits are those of the workers; its cache's folder is on their machines.
+
+    Raises
+    ------
+    InvalidInputError
+        The address cannot be one.
+    AtldldError
+        Nobody answers there, or Dask is not installed.
+    """
+    number = _LOCAL.fullmatch(address)
+    if number and not int(number["workers"]):
+        raise InvalidInputError("local:0 is no worker at all; at least local:1 is needed.")
+    if not number and not _ADDRESS.fullmatch(address):
+        raise InvalidInputError(
+            f"{address!r} is not the address of a Dask scheduler.",
+            hint="Use one such as tcp://host:8786, or local:4 for four processes here.",
+        )
+    distributed = need("distributed", "dask", "Batches on Dask")
+    settings = dataclasses.replace(
+        session.settings, cache_dir=session.settings.cache_dir.absolute()
+    )
+    with ExitStack() as stack:
+        target: Any = address.rstrip("/")
+        if number:
+            target = stack.enter_context(
+                distributed.LocalCluster(
+                    n_workers=int(number["workers"]),
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        client = stack.enter_context(_connected(distributed, target, address))
+        name = f"atldld-{secrets.token_hex(8)}"
+
+        def make(ids: Sequence[int]) -> Iterator[Entry]:
+            if not ids:
+                return
+            futures = {
+                client.submit(
+                    _make_there,
+                    task,
+                    one,
+                    settings,
+                    session.client.limits,
+                    name,
+                    key=f"{name}-{one}",
+                    pure=False,
+                ): one
+                for one in ids
+            }
+            try:
+                for future in distributed.as_completed(futures, loop=client.loop):
+                    yield _ended(future, futures.pop(future), task)
+                    future.release()
+            finally:
+                client.cancel(list(futures))
+
+        yield make
+
+
+@contextmanager
+def _connected(distributed: Any, target: Any, address: str) -> Iterator[Any]:
+    try:
+        if isinstance(target, str):
+            # First a plain connection: a client of something else than a scheduler would take
+            # long to give up.
+            asyncio.run(asyncio.wait_for(_knock(distributed, target), CONNECT))
+        client = distributed.Client(target, timeout=CONNECT, set_as_default=False)
+    except Exception as error:  # whatever answers there may answer anything
+        raise AtldldError(
+            f"No Dask scheduler answers at {address}: {error or type(error).__name__}.",
+            hint="Check the address and that it runs (`dask scheduler`), or use local:N.",
+        ) from error
+    with client:
+        yield client
+
+
+async def _knock(distributed: Any, address: str) -> None:
+    secured = distributed.Security().get_connection_args("client")
+    comm = await distributed.comm.connect(address, timeout=CONNECT, **secured)
+    await comm.close()
+
+
+def _ended(future: Any, dataset_id: int, task: Task) -> Entry:
+    """Return how a task ended."""
+    if future.status == "cancelled" or future.status == "lost":
+        raise AtldldError(
+            "The connection to the Dask scheduler was lost.",
+            hint="The same command goes on from here.",
+        )
+    error = future.exception()
+    if error is not None:
+        # such as a worker that was killed with this task again and again
+        why = f"{type(error).__name__}: {error}"
+        return Entry(data_set=dataset_id, state="failed", why=why, passing=True)
+    entry: Entry = future.result()
+    if entry.state == "done" and not task.place.is_whole(dataset_id, task.work):
+        why = (
+            f"A worker has made it, but it is not to be seen in {task.place} from here: the "
+            "folder must be on a file system that all machines share, or an address such as "
+            "s3://bucket/prefix."
+        )
+        return Entry(data_set=dataset_id, state="failed", why=why, passing=True)
+    return entry
+
+
+def _make_there(
+    task: Task, dataset_id: int, settings: Settings, limits: Limits, semaphore: str
+) -> Entry:
+    """Do the task; called on a worker."""
+    return task.make(dataset_id, _session(settings, limits, semaphore))
+
+
+@lru_cache(maxsize=2)
+def _session(settings: Settings, limits: Limits, semaphore: str) -> Session:
+    """Return the session of this worker process, which keeps its connections between tasks."""
+    warnings.simplefilter("ignore", ServiceWarning)
+    distributed = need("distributed", "dask", "Batches on Dask")
+    slots = distributed.Semaphore(limits.in_flight, semaphore)
+    # Here, in the task's own thread: threads that fetch cannot tell which worker they belong to.
+    slots.register()
+    return Session(settings, limits=limits, slots=slots)

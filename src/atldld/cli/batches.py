@@ -1,0 +1,247 @@
+"""What commands that work on many data sets share: options, progress, the table at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atldld.cli.options import say, table
+
+if TYPE_CHECKING:
+    from atldld.batch import BatchSummary, Entry, Estimate, IdList, Progress, Work
+    from atldld.fetch.session import Session
+
+__all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
+
+PANEL = "Many at once"
+ROWS = 40  # of data sets that the table at the end shows one by one
+NAMED = 10  # lines of rubbish, and unknown data sets
+
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|local:N",
+        help="Work on a Dask cluster: its scheduler's address, or N processes here.",
+        rich_help_panel=PANEL,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        metavar="PER_SECOND",
+        help="Requests each second at most, of all workers together.",
+        rich_help_panel=PANEL,
+    ),
+]
+InFlight = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Requests at once at most, of all workers together.",
+        rich_help_panel=PANEL,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say how much it will be, from what is known here, and do nothing.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def work_on(
+    session: Session,
+    listed: IdList,
+    out: str,
+    work: Work,
+    *,
+    jobs: int = 1,
+    threads: int | None = None,
+    dask: str | None = None,
+    rate: float | None = None,
+    in_flight: int = 6,
+    force: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Work on a list, tell how it goes, and end with the status that fits."""
+    from atldld.batch import estimate, run_batch
+    from atldld.fetch.client import Limits
+    from atldld.fetch.session import Session
+
+    for sentence in listed.rubbish[:NAMED]:
+        say(sentence)
+    if len(listed.rubbish) > NAMED:
+        say(f"… and {len(listed.rubbish) - NAMED} more lines that are no ids.")
+    if listed.repeated:
+        say(f"{_count(listed.repeated, 'id')} named again; each data set is made once.")
+    if dry_run:
+        _show_estimate(estimate(listed.ids, work, session), rate)
+        raise typer.Exit(1 if listed.rubbish else 0)
+    limits = Limits(in_flight=in_flight, per_second=rate)
+    with Session(session.settings, limits=limits) as limited, _progress() as show:
+        try:
+            summary = run_batch(
+                listed.ids,
+                out,
+                work,
+                session=limited,
+                jobs=jobs,
+                threads=threads,
+                dask=dask,
+                force=force,
+                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            limited.close()
+            again = "without --force " if force else ""
+            say(f"Stopped. The same command {again}goes on from here.")
+            raise typer.Exit(130) from None
+    _show_summary(summary)
+    if listed.rubbish:
+        say(f"{_count(len(listed.rubbish), 'line')} of the list without an id.")
+    if not summary.complete or listed.rubbish:
+        raise typer.Exit(1)
+
+
+def _show_summary(summary: BatchSummary) -> None:
+    one_by_one = len(summary.entries) <= ROWS
+    shown = summary.entries if one_by_one else summary.failed[:ROWS]
+    rows = [_row(str(entry.data_set), entry.state, [entry], entry.why) for entry in shown]
+    done = [entry for entry in summary.entries if entry.state == "done"]
+    for state, entries in (("done", done), ("failed", list(summary.failed))):
+        if entries:
+            rows.append(_row(f"{len(entries)} {state}", "", entries))
+    if summary.left:
+        rows.append([f"{len(summary.left)} left", *[""] * 6])
+    table(
+        {
+            "data set": "right",
+            "state": "left",
+            "sections": "right",
+            "images, MB": "right",
+            "written, MB": "right",
+            "seconds": "right",
+            "why": "left",
+        },
+        rows,
+    )
+    if len(summary.failed) > ROWS and not one_by_one:
+        say(f"The other {len(summary.failed) - ROWS} that failed are in the journal, batch.jsonl.")
+    if summary.kept:
+        say(f"{summary.kept} of these were there already.")
+    if defects := sum(entry.defects for entry in summary.entries):
+        named = "each metadata.json names its own"
+        say(f"Met {_count(defects, 'defect')} of the service's data; {named}.")
+    typer.echo(summary.out)
+    if summary.given_up:
+        say(f"Given up: {summary.given_up}")
+    if not summary.complete:
+        say("The same command tries what failed again, and goes on with what is left.")
+
+
+def _row(name: str, state: str, entries: list[Entry], why: str | None = None) -> list[str]:
+    return [
+        name,
+        state,
+        str(sum(entry.sections for entry in entries)),
+        f"{sum(entry.image_bytes for entry in entries) / 1e6:,.1f}",
+        f"{sum(entry.bytes for entry in entries) / 1e6:,.1f}",
+        f"{sum(entry.seconds for entry in entries):,.1f}",
+        why or "",
+    ]
+
+
+def _show_estimate(found: Estimate, rate: float | None) -> None:
+    from atldld.batch.estimate import BYTES_PER_PIXEL
+
+    known = found.data_sets - len(found.unknown)
+    tiers = ", ".join(map(str, found.tiers)) or "–"
+    rows = [
+        ["data sets", f"{found.data_sets:,}"],
+        ["of them known here", f"{known:,}"],
+        [f"images at tier {tiers}", f"{found.images:,}"],
+        ["of them in the cache", f"{found.cached:,}"],
+        ["requests", f"{found.requests:,}"],
+        ["to fetch, about", _size(found.fetched_bytes)],
+        ["to write, about", _size(found.written_bytes)],
+    ]
+    if rate:
+        rows.append([f"at {rate:g} requests a second", f"{found.requests / rate / 3600:.1f} h"])
+    table({"": "left", "about": "right"}, rows)
+    say(f"A JPEG is taken to have {BYTES_PER_PIXEL} bytes a pixel, as the one measured at tier 2.")
+    if found.unknown:
+        named = ", ".join(map(str, found.unknown[:NAMED]))
+        more = ", …" if len(found.unknown) > NAMED else ""
+        say(
+            f"Nothing is known here of the images of {_count(len(found.unknown), 'data set')}, not "
+            f"in these numbers: {named}{more}. `atldld catalogue update --images` learns of all."
+        )
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "unknown"
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Show done, failed, left, bytes and time left on standard error."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    text = "{task.fields[text]}"
+    with Bar(
+        BarColumn(), TextColumn(text), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("", total=None, text="")
+
+        def show(now: Progress) -> None:
+            ended = now.done + now.failed
+            bar.update(task, completed=ended, total=ended + now.left, text=_in_words(now))
+
+        yield show
+
+
+def _lines() -> Callable[[Progress], None]:
+    last = -1
+
+    def show(now: Progress) -> None:
+        nonlocal last
+        ended = now.done + now.failed
+        tenth = 10 * ended // max(ended + now.left, 1)
+        if tenth != last:
+            last = tenth
+            say(_in_words(now))
+
+    return show
+
+
+def _in_words(now: Progress) -> str:
+    left = f"{now.left} left"
+    if now.seconds_left and now.left:
+        left += f", {_duration(now.seconds_left)}"
+    return f"{now.done} done, {now.failed} failed, {left}; {now.bytes / 1e6:,.1f} MB written"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

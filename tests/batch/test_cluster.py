@@ -1,0 +1,175 @@
+"""Batches on Dask: the same results, one limit for all, and nothing lost with a worker."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from atldld.batch import cluster, run_batch
+from atldld.batch.journal import Entry
+from atldld.batch.places import Folder
+from atldld.batch.run import Task
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.fetch.client import Limits
+from atldld.fetch.session import Session
+from atldld.settings import Settings
+
+distributed = pytest.importorskip(
+    "distributed", reason="distributed, of the extra dask, is not installed"
+)
+
+DELAY = 0.03
+
+
+@pytest.fixture(scope="module")
+def service(copies, archive):
+    with copies.served(archive, DELAY) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def dask_cluster(s3_server):
+    """Two workers, which know where S3 is."""
+    import dask
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.items():
+            patch.setenv(name, value)
+        # what a killed worker held is free again sooner than in half a minute
+        times = {"lease-timeout": "2s", "lease-validation-interval": "500ms"}
+        with (
+            dask.config.set({"distributed.scheduler.locks": times}),
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+            ) as running,
+        ):
+            yield running
+
+
+@pytest.fixture
+def far(service, tmp_path):
+    """A session whose service other processes can ask too."""
+    settings = Settings(api_url=service.address, cache_dir=tmp_path / "cache")
+    with Session(settings, limits=Limits(in_flight=4, per_second=400)) as session:
+        yield session
+
+
+def pictures(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")
+    }
+
+
+def test_results_are_those_without_it(dask_cluster, far, service, session, ids, work, tmp_path):
+    service.most = 0
+    address = dask_cluster.scheduler_address
+    summary = run_batch([*ids[:5], 12345], tmp_path / "a", work, session=far, dask=address)
+    assert [entry.state for entry in summary.entries] == ["done"] * 5 + ["failed"]
+    assert "12345" in summary.failed[0].why
+    run_batch(ids[:5], tmp_path / "b", work, session=session)
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b") != {}
+    # both workers together, each of which may fetch four images at once
+    assert 2 <= service.most <= 4
+    again = run_batch(ids[:5], tmp_path / "a", work, session=far, dask=address)
+    assert again.kept == 5
+
+
+def test_a_killed_worker_loses_nothing(dask_cluster, far, session, ids, work, tmp_path):
+    client = distributed.Client(dask_cluster, set_as_default=False)
+    with client:
+        victim = min(client.run(os.getpid).values())
+
+    killed = []
+
+    def kill(now):
+        if now.done == 1 and not killed:
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
+
+    summary = run_batch(
+        ids,
+        tmp_path / "a",
+        work,
+        session=far,
+        dask=dask_cluster.scheduler_address,
+        progress=kill,
+    )
+    assert killed
+    assert summary.complete, summary.failed
+    run_batch(ids, tmp_path / "b", work, session=session)
+    assert pictures(tmp_path / "a") == pictures(tmp_path / "b")
+    for one in ids:
+        folder = tmp_path / "a" / str(one)
+        assert json.loads((folder / "metadata.json").read_text())["complete"] is True
+        assert not [path for path in folder.iterdir() if ".part" in path.name]
+
+
+def test_results_in_s3(dask_cluster, s3, far, ids, work):
+    import fsspec
+
+    address = dask_cluster.scheduler_address
+    summary = run_batch(ids[:3], "s3://bucket/dask", work, session=far, dask=address)
+    assert summary.complete, summary.failed
+    store = fsspec.filesystem("s3")
+    store.invalidate_cache()
+    found = store.find("bucket/dask")
+    assert sum(name.endswith("/metadata.json") for name in found) == 3
+    assert "bucket/dask/batch.jsonl" in found
+
+
+def test_local_workers(far, ids, work, tmp_path):
+    assert run_batch(ids[:2], tmp_path / "out", work, session=far, dask="local:1").complete
+
+
+@pytest.mark.parametrize("address", ["foo", "local:0", "local:x", "tcp://", "tcp://host", "1:2:3"])
+def test_what_is_no_address_is_refused(session, ids, work, tmp_path, address):
+    with pytest.raises(InvalidInputError):
+        run_batch(ids, tmp_path / "out", work, session=session, dask=address)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_that_does_not_answer(session, ids, work, tmp_path, monkeypatch):
+    assert cluster.CONNECT < 10
+    monkeypatch.setattr(cluster, "CONNECT", 1.0)
+    begun = time.monotonic()
+    with pytest.raises(AtldldError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9"):
+        run_batch(ids, tmp_path / "out", work, session=session, dask="tcp://127.0.0.1:9")
+    assert time.monotonic() - begun < 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_something_else_answers(service, session, ids, work, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT", 1.0)
+    address = service.address.removeprefix("http://")
+    begun = time.monotonic()
+    with pytest.raises(AtldldError, match="No Dask scheduler"):
+        run_batch(ids, tmp_path / "out", work, session=session, dask=address)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_folder_that_is_not_shared_is_told(work, tmp_path):
+    """The worker says that it has made it, and nothing is to be seen here."""
+
+    class Future:
+        status = "finished"
+
+        def exception(self):
+            return None
+
+        def result(self):
+            return Entry(data_set=7, state="done")
+
+    task = Task(work, Folder(tmp_path), 1, False, None)
+    entry = cluster._ended(Future(), 7, task)
+    assert entry.state == "failed"
+    assert "all machines share" in entry.why
+
+
+def test_a_lost_scheduler_is_an_error(work, tmp_path):
+    class Future:
+        status = "cancelled"
+
+    with pytest.raises(AtldldError, match="lost"):
+        cluster._ended(Future(), 7, Task(work, Folder(tmp_path), 1, False, None))

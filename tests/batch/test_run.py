@@ -1,0 +1,274 @@
+"""Batches on this machine: going on, giving up, limits."""
+
+import json
+import shutil
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from atldld.archive.local import in_process_session
+from atldld.batch import Download, Volumes, run_batch
+from atldld.errors import InvalidInputError, NetworkError, OutputError
+from atldld.fetch.client import Client, Limits
+from atldld.output import download_dataset
+from atldld.register import Recipe
+
+
+def files(folder):
+    """Every file below a folder with its bytes, but for what differs from run to run."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix == ".png"
+    }
+
+
+def test_each_data_set_is_made_as_by_itself(session, ids, work, tmp_path):
+    alone = tmp_path / "alone"
+    download_dataset(ids[0], alone / str(ids[0]), work.recipe, session=session)
+    summary = run_batch(ids[:1], tmp_path / "batch", work, session=session)
+    assert summary.complete
+    assert files(tmp_path / "batch") == files(alone)
+    (entry,) = summary.entries
+    metadata = json.loads((alone / str(ids[0]) / "metadata.json").read_text())
+    assert entry.sections == len(metadata["per_image"]) == 14
+    assert entry.image_bytes == sum(
+        one["source"]["bytes"] for one in metadata["per_image"].values()
+    )
+    made = (tmp_path / "batch" / str(ids[0])).iterdir()
+    assert entry.bytes == sum(path.stat().st_size for path in made)
+
+
+def test_how_many_at_once_makes_no_difference(session, ids, work, tmp_path):
+    for jobs in (1, 4):
+        summary = run_batch(ids[:4], tmp_path / str(jobs), work, session=session, jobs=jobs)
+        assert [entry.data_set for entry in summary.entries] == ids[:4]
+    assert files(tmp_path / "1") == files(tmp_path / "4") != {}
+
+
+def test_the_same_again_asks_nothing_and_makes_nothing(session, ids, work, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run_batch(ids[:2], out, work, session=session)
+    sent = session.client.requests_sent
+    monkeypatch.setattr(Download, "make", None)
+    again = run_batch(ids[:2], out, work, session=session)
+    assert again.complete
+    assert again.kept == 2
+    assert again.entries[0].sections == 14
+    assert session.client.requests_sent == sent
+
+
+@pytest.mark.parametrize("harm", ["folder", "picture", "metadata"])
+def test_what_is_done_but_not_there_is_made_again(session, ids, work, tmp_path, harm):
+    out = tmp_path / "out"
+    run_batch(ids[:2], out, work, session=session)
+    before = files(out)
+    folder = out / str(ids[0])
+    if harm == "folder":
+        shutil.rmtree(folder)
+    elif harm == "picture":
+        next(folder.glob("*.png")).unlink()
+    else:
+        (folder / "metadata.json").unlink()
+    again = run_batch(ids[:2], out, work, session=session)
+    assert again.complete
+    assert again.kept == 1
+    assert files(out) == before
+
+
+def test_a_longer_list_goes_on(session, ids, work, tmp_path):
+    run_batch(ids[:1], tmp_path, work, session=session)
+    assert run_batch(ids[:3], tmp_path, work, session=session).kept == 1
+
+
+def test_one_that_fails_does_not_stop_the_others(session, ids, work, tmp_path):
+    summary = run_batch([ids[0], 12345, ids[0], ids[1]], tmp_path, work, session=session)
+    assert [entry.state for entry in summary.entries] == ["done", "failed", "done"]
+    assert "no section data set 12345" in summary.failed[0].why
+    assert not summary.complete
+    assert summary.given_up is None
+    journal = (tmp_path / "batch.jsonl").read_text().splitlines()
+    assert sum('"data_set"' in line for line in journal) == 3
+
+
+def test_an_error_that_nobody_thought_of_does_not_either(session, ids, work, tmp_path, monkeypatch):
+    make = Download.make
+
+    def strange(self, dataset_id, *arguments, **options):
+        if dataset_id == ids[0]:
+            raise ZeroDivisionError("by nothing")
+        return make(self, dataset_id, *arguments, **options)
+
+    monkeypatch.setattr(Download, "make", strange)
+    summary = run_batch(ids[:2], tmp_path, work, session=session)
+    assert [entry.state for entry in summary.entries] == ["failed", "done"]
+    assert summary.failed[0].why == "ZeroDivisionError: by nothing"
+
+
+def test_a_service_that_is_down_ends_it(session, ids, work, tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(self, url):
+        asked.append(url)
+        raise NetworkError("There is no line.", url=url)
+
+    with monkeypatch.context() as without:
+        without.setattr(Client, "get_json", refuse)
+        summary = run_batch(ids, tmp_path, work, session=session)
+    assert len(summary.failed) == 5
+    assert summary.left == tuple(ids[5:])
+    assert "There is no line." in summary.given_up
+    assert len({url for url in asked if "SectionDataSet" in url}) == 5
+    assert run_batch(ids[:6], tmp_path, work, session=session).complete
+
+
+def test_failures_that_are_a_data_sets_own_do_not(session, work, tmp_path):
+    summary = run_batch(range(1, 9), tmp_path, work, session=session)
+    assert len(summary.failed) == 8
+    assert summary.given_up is None
+
+
+def test_other_options_are_refused(session, ids, work, tmp_path):
+    run_batch(ids[:1], tmp_path, work, session=session)
+    other = Download(Recipe(resolution=250, downsample=4))
+    with pytest.raises(OutputError, match="resolution 200 there, 250 now"):
+        run_batch(ids[:1], tmp_path, other, session=session)
+    again = run_batch(ids[:1], tmp_path, other, session=session, force=True)
+    assert again.complete
+    assert again.kept == 0
+
+
+def test_two_at_once_are_refused(session, ids, work, tmp_path):
+    import filelock
+
+    with (
+        filelock.FileLock(tmp_path / ".batch.jsonl.lock"),
+        pytest.raises(OutputError, match="Another process"),
+    ):
+        run_batch(ids[:1], tmp_path, work, session=session)
+
+
+def test_ctrl_c_leaves_a_journal_to_go_on_from(session, ids, work, tmp_path):
+    def stop(now):
+        if now.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(ids[:4], tmp_path, work, session=session, progress=stop)
+    assert run_batch(ids[:4], tmp_path, work, session=session).kept >= 2
+
+
+def test_progress_tells_what_is_left(session, ids, work, tmp_path):
+    seen = []
+    run_batch(ids[:1], tmp_path, work, session=session)
+    run_batch([*ids[:3], 12345], tmp_path, work, session=session, progress=seen.append)
+    assert [(now.done, now.failed, now.left) for now in seen] == [
+        (1, 0, 3),
+        (2, 0, 2),
+        (3, 0, 1),
+        (3, 1, 0),
+    ]
+    assert seen[0].seconds_left is None
+    assert seen[1].seconds_left > 0
+    assert seen[-1].seconds_left == 0
+    assert seen[1].bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "work", "options"),
+    [
+        ([], Download(), {}),
+        ([1], Download(), {"jobs": 0}),
+        ([1], Download(Recipe(resolution=-1)), {}),
+        ([1], Download(Recipe(plane="sideways")), {}),
+        ([1], Volumes(channel="colour"), {}),
+        ([1], Volumes(ending=".jpg"), {}),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_done(session, tmp_path, ids, work, options):
+    with pytest.raises(InvalidInputError):
+        run_batch(ids, tmp_path / "out", work, session=session, **options)
+    assert not (tmp_path / "out").exists()
+    assert session.client.requests_sent == 0
+
+
+def test_a_file_in_the_place_of_the_folder(session, ids, work, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="is a file"):
+        run_batch(ids, tmp_path / "out", work, session=session)
+
+
+def test_volumes_are_the_same_as_one_by_one(session, ids, tmp_path):
+    from atldld.sections import open_dataset
+
+    work = Volumes(resolution=400, channel="intensity", ending=".npy")
+    summary = run_batch(ids[:2], tmp_path, work, session=session)
+    assert summary.complete
+    alone = open_dataset(ids[1], session=session).volume(400, channel="intensity")
+    path = tmp_path / str(ids[1]) / f"{ids[1]}.npy"
+    np.testing.assert_array_equal(np.load(path), alone.data)
+    metadata = json.loads(path.with_name("metadata.json").read_text())
+    assert metadata["complete"] is True
+    assert metadata["synthetic"] is True
+    assert f"{ids[1]}_coverage.npy" in metadata["files"]
+    assert summary.entries[0].sections == 14
+    assert summary.entries[0].image_bytes > 1000
+    assert run_batch(ids[:2], tmp_path, work, session=session).kept == 2
+    path.unlink()
+    assert run_batch(ids[:2], tmp_path, work, session=session).kept == 1
+
+
+def test_defects_are_counted_for_each_and_do_not_warn(session, ids, work, tmp_path):
+    records = session.dataset_records(ids[0])
+    images = [dict(image) for image in records["section_images"]]
+    images[0]["alignment2d"] = None
+    session.cache.write_document("datasets", str(ids[0]), {**records, "section_images": images})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        summary = run_batch(ids[:2], tmp_path, work, session=session, jobs=2)
+    assert [entry.defects for entry in summary.entries] == [1, 0]
+    assert [entry.sections for entry in summary.entries] == [13, 14]
+    metadata = json.loads((tmp_path / str(ids[1]) / "metadata.json").read_text())
+    assert metadata["warnings"] == []
+
+
+def test_requests_at_once_and_a_second_are_bounded_for_all(archive, ids, work, tmp_path):
+    """However many data sets are made at once."""
+    from atldld.archive.app import Application
+
+    application, lock = Application(archive), threading.Lock()
+    begun, now, most = [], 0, 0
+
+    def counting(environ, start_response):
+        nonlocal now, most
+        with lock:
+            begun.append(time.monotonic())
+            now += 1
+            most = max(most, now)
+        try:
+            time.sleep(0.01)
+            return application(environ, start_response)
+        finally:
+            with lock:
+                now -= 1
+
+    import httpx
+
+    with in_process_session(tmp_path / "cache", archive) as session:
+        session.client = Client(
+            session.client.base_url,
+            limits=Limits(in_flight=3, per_second=60),
+            transport=httpx.WSGITransport(app=counting),
+        )
+        assert run_batch(ids[:4], tmp_path / "out", work, session=session, jobs=4).complete
+    assert most == 3
+    # a few more, as copies of one picture look like answers that came twice
+    assert len(begun) >= 4 * (2 + 14)
+    # a burst of three, then 60 a second
+    assert begun[-1] - begun[0] >= (len(begun) - 3) / 60 - 0.02
+    begun.sort()
+    spans = [later - earlier for earlier, later in zip(begun, begun[30:], strict=False)]
+    assert min(spans) >= (30 - 3) / 60 - 0.02

@@ -1,0 +1,278 @@
+"""What a report holds, by its numbers; no browser is needed."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from atldld.errors import InvalidInputError, OutputError
+from atldld.output import download_dataset
+from atldld.quantify import quantify
+from atldld.register import Recipe
+from atldld.report import (
+    check_page,
+    figures,
+    gather,
+    open_source,
+    render,
+    try_atlas,
+    write_report,
+)
+from atldld.report.contents import _absent
+from atldld.report.pictures import STEPS, matrix_to_raw
+from atldld.report.words import methods, summary
+
+
+@pytest.fixture(scope="module")
+def folder(demo_session, tmp_path_factory):
+    """An output folder of the same data set at the same resolution."""
+    out = tmp_path_factory.mktemp("out") / "909"
+    download_dataset(909, out, Recipe(50, expression=True), session=demo_session)
+    return out
+
+
+@pytest.fixture(scope="module")
+def text(report):
+    return render(report)
+
+
+def test_the_json_in_the_page_holds_every_figure(text, report, source, atlas):
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text)
+    told = json.loads(found[1])
+    assert told["dataset"]["id"] == 909
+    assert told["synthetic"] is True
+    assert [one["image_id"] for one in told["sections"]] == [
+        entry.section.id for entry in report.entries
+    ]
+    table = quantify(source.dataset, atlas, 50)
+    regions = told["regions"]
+    assert len(regions["rows"]) == len(table)
+    place = regions["columns"].index("energy")
+    for row, known in zip(regions["rows"], table["energy"].tolist(), strict=True):
+        assert row[place] == (pytest.approx(known, rel=1e-5) if known == known else None)
+    assert told["sections"][0]["quality"]["continuity"] is None
+    assert told["sections"][2]["reasons"] == ["it would fit <b>better</b> elsewhere"]
+
+
+def test_sections_stand_in_the_order_in_which_they_lie(report):
+    places = [entry.coordinate for entry in report.entries]
+    assert places == sorted(places)
+    for entry in report.entries:
+        low, high = entry.section.geometry.depth_range
+        assert low <= entry.coordinate <= high
+
+
+def test_outlines_lie_on_the_raw_picture_where_the_placement_says(report):
+    entry = report.entries[6]
+    a, b, c, d, e, f = matrix_to_raw(entry.plane)
+    # a place on the grid in quarters of a pixel from the corner of the first one
+    u, v = 90.0 * STEPS, 41.0 * STEPS
+    x, y = a * u + c * v + e, b * u + d * v + f
+    step = entry.plane.grid.resolution
+    row_um, column_um = v / STEPS * step, u / STEPS * step
+    reference = np.empty(3)
+    reference[entry.plane.grid.row_axis] = row_um
+    reference[entry.plane.grid.column_axis] = column_um
+    reference[entry.plane.grid.depth_axis] = entry.plane.depth @ (row_um, column_um, 1)
+    # pixel centres of the image are at whole numbers, the drawing counts from corners
+    assert (x - 0.5, y - 0.5) == pytest.approx(entry.section.to_image(reference), abs=0.2)
+
+
+def test_outlines_have_the_areas_of_their_structures(report):
+    entry = report.entries[6]
+
+    def area(path):
+        total = 0.0
+        for ring in path.split("z")[:-1]:
+            numbers = [int(one) for one in re.findall(r"-?\d+", ring)]
+            points = np.cumsum(np.reshape(numbers, (-1, 2)), axis=0) / STEPS
+            x, y = points.T
+            total += (x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+        return abs(total)
+
+    for shape in entry.views.shapes[:5]:
+        mm2 = area(shape.path) * (entry.plane.grid.resolution / 1000) ** 2
+        assert mm2 == pytest.approx(shape.area, rel=0.05)
+
+
+def test_the_volume_has_slices_of_all_three_planes(report):
+    assert [one.axis for one in report.slices] == ["p", "r", "i"]
+    for one, side in zip(report.slices, (13200, 11400, 8000), strict=True):
+        assert len(one.pictures) == len(one.lines) == side // one.step
+        assert 0 < one.start < len(one.pictures)
+    coronal, sagittal, horizontal = (one.pictures[0] for one in report.slices)
+    assert (coronal.width, coronal.height) == (228, 160)
+    assert (sagittal.width, sagittal.height) == (264, 160)
+    assert (horizontal.width, horizontal.height) == (264, 228)
+
+
+class _Addresses(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.loaded = []
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name in ("src", "srcset", "href", "xlink:href", "data", "poster", "action"):
+                self.loaded.append((tag, value))
+
+
+def test_no_address_of_anything_outside_is_in_the_markup(text):
+    parser = _Addresses()
+    parser.feed(text)
+    assert parser.loaded
+    for tag, value in parser.loaded:
+        assert value.startswith(("data:", "#")), (tag, value[:60])
+    assert "url(" not in text.split("</style>")[0]
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_a_folder_says_all_that_the_service_would(folder, demo_session, atlas, gathered):
+    source = open_source(folder, session=demo_session)
+    # so whatever is not in the cache is an error, and no request
+    assert source.dataset.session.settings.offline
+    assert not demo_session.settings.offline
+    made = gather(source, atlas)
+    assert [one.section.id for one in made.entries] == [one.section.id for one in gathered.entries]
+    for one, other in zip(made.entries, gathered.entries, strict=True):
+        assert one.views.registered.data == other.views.registered.data
+        assert one.views.raw is not None
+        assert one.views.shapes == other.views.shapes
+        assert one.coordinate == pytest.approx(other.coordinate)
+    assert made.regions["energy"] == pytest.approx(gathered.regions["energy"], nan_ok=True)
+    assert made.slices
+    assert "output folder" in render(made)
+
+
+def test_a_folder_away_from_its_cache_is_whole_but_for_what_it_lacks(folder, tmp_path):
+    from atldld.archive.local import in_process_session
+
+    with in_process_session(tmp_path / "empty") as session:
+        made = gather(open_source(folder, session=session), None, without_atlas="No atlas.")
+        assert not (tmp_path / "empty").exists()
+    assert len(made.entries) == 14
+    assert all(one.views.raw is None for one in made.entries)
+    assert all("not in the cache" in one.views.problems["raw"] for one in made.entries)
+    assert "not in the cache" in made.missing["volume"]
+    assert made.quality is not None
+    page = render(made)
+    assert "There is no volume" in page
+    assert "There is no table" in page
+
+
+def test_a_folder_with_an_alignment_file_keeps_its_planes(demo_session, tmp_path):
+    from atldld.export.quicknii import write_quicknii
+    from atldld.sections import open_dataset
+
+    dataset = open_dataset(909, session=demo_session)
+    path = write_quicknii(dataset, tmp_path / "planes.json")
+    download_dataset(909, tmp_path / "out", Recipe(100), session=demo_session, alignment=path)
+    source = open_source(tmp_path / "out", session=demo_session)
+    assert source.dataset.alignment.name == path.name
+    known = {one.id: one for one in dataset}
+    for section in source.dataset:
+        assert section.alignment == path.name
+        assert np.allclose(
+            section.placement.forward, known[section.id].placement.forward, atol=0.05
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"per_image": {}}', '{"per_image": {"1": {}}, "dataset_id": "1"}'],
+)
+def test_folders_that_hold_no_result(demo_session, tmp_path, content):
+    (tmp_path / "metadata.json").write_text(content)
+    with pytest.raises(OutputError) as error:
+        open_source(tmp_path, session=demo_session)
+    assert error.value.hint
+
+
+def test_a_folder_cannot_lead_elsewhere(folder, demo_session, tmp_path):
+    import shutil
+
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied)
+    metadata = json.loads((copied / "metadata.json").read_text())
+    first = next(iter(metadata["per_image"]))
+    metadata["per_image"][first]["files"]["image"]["name"] = f"../../{first}.png"
+    (copied / f"{first}.png").rename(tmp_path / f"{first}.png")
+    (copied / "metadata.json").write_text(json.dumps(metadata))
+    source = open_source(copied, session=demo_session)
+    made = gather(source, None, volume=False)
+    assert list(made.failed) == [first]
+
+
+def test_what_is_neither(demo_session, tmp_path):
+    with pytest.raises(InvalidInputError, match="neither"):
+        open_source(tmp_path / "nothing", session=demo_session)
+    with pytest.raises(OutputError, match="cannot be read"):
+        open_source(tmp_path, session=demo_session)
+
+
+def test_a_data_set_without_masks_gets_another_quantity(source, atlas):
+    import copy
+
+    import msgspec
+
+    dataset = copy.copy(source.dataset)
+    dataset.sections = tuple(
+        dataclasses.replace(one, image=msgspec.structs.replace(one.image, expression_path=None))
+        for one in dataset.sections
+    )
+    made = gather(dataclasses.replace(source, dataset=dataset), atlas, volume=False)
+    assert all(one.views.mask is None for one in made.entries)
+    assert "stained_fraction" in made.regions.columns
+    page = render(made)
+    assert "Stained fraction" in page
+    assert "not</b> a density of expression" in page
+    assert "not a density of expression" in methods(made)
+    assert "show-mask" not in page.split("<script>")[0]
+
+
+def test_no_atlas_while_offline_is_a_reason_and_no_error(tmp_path):
+    from atldld.fetch.session import Session
+    from atldld.settings import Settings
+
+    with Session(Settings(cache_dir=tmp_path, offline=True)) as session:
+        opened, reason = try_atlas(session, 25)
+        assert opened is None
+        assert "atldld atlas fetch" in reason
+        with pytest.raises(InvalidInputError):
+            try_atlas(session, 24)
+
+
+def test_absent_sections():
+    assert _absent([2, 6, 10, 18, 22, 34]) == (14, 26, 30)
+    assert _absent([1, 2, 2, 3]) == ()
+    assert _absent([5]) == ()
+
+
+def test_words(report):
+    facts = dict(summary(report))
+    assert facts["Plane"].startswith("coronal")
+    assert "14" in facts["Sections"]
+    paragraph = methods(report)
+    assert "SYNTHETIC" in paragraph
+    assert "section data set 909" in paragraph
+    assert "2 of 14 sections exceeded" in paragraph
+    assert figures(report)["methods"] == paragraph
+
+
+def test_the_page_is_written_whole_or_not_at_all(report, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    with pytest.raises(OutputError, match="there already"):
+        check_page(path)
+    check_page(path, force=True)
+    with pytest.raises(InvalidInputError, match="ending"):
+        check_page(tmp_path / "report.pdf")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+    with pytest.raises(OutputError, match="No space"):
+        write_report(report, path)
+    assert path.read_text() == "before"
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
