@@ -5,8 +5,8 @@
 A service on this machine (copies.py), which answers after 100 ms, offers 40 copies of one small
 data set of 14 sections. Each run has a process and an empty cache of its own. First data sets at
 once (--jobs), up to the limit of requests at once; then memory for 10 and for 40; then Dask, where
-the images are in the cache already, so that what is measured is Dask; then Dask with requests, which
-all take a lease from the scheduler. Takes about two minutes.
+the images are in the cache already, so that what is measured is Dask; then Dask with requests.
+Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Bench:
         dask: str | None = None,
         cache: str | None = None,
     ) -> dict[str, Any]:
+        """Make a batch and return what it took."""
         self.runs += 1
         out = self.folder / f"out-{self.runs}"
         command = [sys.executable, __file__, "--address", self.address, "--out", out]

@@ -23,7 +23,7 @@ from atldld.archive.demo import DemoArchive
 MODEL = 909
 FIRST = 1000
 """Copy k has the id FIRST + k, and its images the model's ids plus (k + 1) · STEP."""
-STEP = 10**9
+STEP = 10**9 + 7  # odd, lest all copies of an image share one lock of the cache
 TIER = 4
 
 Record = dict[str, Any]

@@ -21,6 +21,7 @@ distributed = pytest.importorskip(
 )
 
 DELAY = 0.03
+RATE = 60
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +33,12 @@ def service(copies, archive):
 @pytest.fixture(scope="module")
 def dask_cluster(s3_server):
     """Two workers, which know where S3 is."""
-    import dask
-
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.items():
             patch.setenv(name, value)
-        # what a killed worker held is free again sooner than in half a minute
-        times = {"lease-timeout": "2s", "lease-validation-interval": "500ms"}
-        with (
-            dask.config.set({"distributed.scheduler.locks": times}),
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
-            ) as running,
-        ):
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+        ) as running:
             yield running
 
 
@@ -52,7 +46,7 @@ def dask_cluster(s3_server):
 def far(service, tmp_path):
     """A session whose service other processes can ask too."""
     settings = Settings(api_url=service.address, cache_dir=tmp_path / "cache")
-    with Session(settings, limits=Limits(in_flight=4, per_second=400)) as session:
+    with Session(settings, limits=Limits(in_flight=4, per_second=RATE)) as session:
         yield session
 
 
@@ -62,16 +56,27 @@ def pictures(folder):
     }
 
 
+@pytest.mark.parametrize(
+    ("free", "tasks", "expected"),
+    [(6, 2, [3, 3]), (6, 4, [2, 2, 1, 1]), (6, 80, [1] * 6), (2, 1, [2]), (0, 3, []), (6, 0, [])],
+)
+def test_requests_are_shared_out_evenly(free, tasks, expected):
+    assert cluster.shares(free, tasks) == expected
+
+
 def test_results_are_those_without_it(dask_cluster, far, service, session, ids, work, tmp_path):
     service.most = 0
+    service.begun.clear()
     address = dask_cluster.scheduler_address
     summary = run_batch([*ids[:5], 12345], tmp_path / "a", work, session=far, dask=address)
     assert [entry.state for entry in summary.entries] == ["done"] * 5 + ["failed"]
     assert "12345" in summary.failed[0].why
     run_batch(ids[:5], tmp_path / "b", work, session=session)
     assert pictures(tmp_path / "a") == pictures(tmp_path / "b") != {}
-    # both workers together, each of which may fetch four images at once
-    assert 2 <= service.most <= 4
+    assert 2 <= service.most <= 4  # both workers together
+    begun = service.begun[: 5 * 16]
+    # a burst of what may be in flight, then the rate
+    assert begun[-1] - begun[0] >= (len(begun) - 2 * 4) / RATE
     again = run_batch(ids[:5], tmp_path / "a", work, session=far, dask=address)
     assert again.kept == 5
 

@@ -5,8 +5,9 @@ to minutes, beside which a task's milliseconds are nothing, and no pixels travel
 a section would be many more tasks that all wait for the same folder. A task that a worker was
 killed with is run again elsewhere by Dask, and goes on from the whole files that it finds.
 
-All workers take their requests from one `distributed.Semaphore`, so that no more are in flight,
-and no more a second, than the session of the batch allows.
+The limits of the batch's session are shared out to the tasks that have been handed in: each has so
+many of the requests at once, and that part of the rate, until it ends and gives them to the next.
+So they hold whatever becomes of a worker, and a request costs no message to the scheduler.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import dataclasses
 import logging
 import re
 import secrets
+import signal
+import threading
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from atldld.batch.journal import Entry
@@ -32,7 +36,7 @@ from atldld.settings import Settings
 if TYPE_CHECKING:
     from atldld.batch.run import Task
 
-__all__ = ["workers"]
+__all__ = ["shares", "workers"]
 
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
@@ -78,41 +82,85 @@ def workers(
     with ExitStack() as stack:
         target: Any = address.rstrip("/")
         if number:
-            target = stack.enter_context(
-                distributed.LocalCluster(
+            with _deaf_to_ctrl_c():
+                target = distributed.LocalCluster(
                     n_workers=int(number["workers"]),
                     threads_per_worker=1,
                     dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,
                 )
-            )
+            stack.enter_context(target)
         client = stack.enter_context(_connected(distributed, target, address))
-        name = f"atldld-{secrets.token_hex(8)}"
+        prefix = f"atldld-{secrets.token_hex(8)}"
+
+        def hand_in(dataset_id: int, share: int) -> Any:
+            limits = session.client.limits
+            own = dataclasses.replace(
+                limits,
+                in_flight=share,
+                per_second=limits.per_second and limits.per_second * share / limits.in_flight,
+            )
+            name = f"{prefix}-{dataset_id}"
+            return client.submit(_make_there, task, dataset_id, settings, own, key=name, pure=False)
 
         def make(ids: Sequence[int]) -> Iterator[Entry]:
-            if not ids:
-                return
-            futures = {
-                client.submit(
-                    _make_there,
-                    task,
-                    one,
-                    settings,
-                    session.client.limits,
-                    name,
-                    key=f"{name}-{one}",
-                    pure=False,
-                ): one
-                for one in ids
-            }
+            left = deque(ids)
+            free = session.client.limits.in_flight
+            running: dict[Any, tuple[int, int]] = {}
+            ended = distributed.as_completed(loop=client.loop)
             try:
-                for future in distributed.as_completed(futures, loop=client.loop):
-                    yield _ended(future, futures.pop(future), task)
+                while left or running:
+                    idle = max(sum(client.nthreads().values()) - len(running), not running)
+                    for share in shares(free, min(idle, len(left))):
+                        one = left.popleft()
+                        future = hand_in(one, share)
+                        running[future] = one, share
+                        free -= share
+                        ended.add(future)
+                    future = next(ended)
+                    one, share = running.pop(future)
+                    free += share
+                    yield _ended(future, one, task)
                     future.release()
             finally:
-                client.cancel(list(futures))
+                client.cancel(list(running))
 
         yield make
+
+
+def shares(free: int, tasks: int) -> list[int]:
+    """Share out requests at once to tasks, as evenly as can be; who gets none is not begun.
+
+    Parameters
+    ----------
+    free : int
+        Requests at once that no task has.
+    tasks : int
+        Tasks that could begin.
+
+    Returns
+    -------
+    list of int
+        The requests at once of each task that begins.
+    """
+    begin = min(free, tasks)
+    return [free // begin + (k < free % begin) for k in range(begin)]
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C, which is for the one that ends them.
+
+    A terminal sends it to all, and each worker would tell how it was interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -161,19 +209,14 @@ def _ended(future: Any, dataset_id: int, task: Task) -> Entry:
     return entry
 
 
-def _make_there(
-    task: Task, dataset_id: int, settings: Settings, limits: Limits, semaphore: str
-) -> Entry:
+def _make_there(task: Task, dataset_id: int, settings: Settings, limits: Limits) -> Entry:
     """Do the task; called on a worker."""
-    return task.make(dataset_id, _session(settings, limits, semaphore))
-
-
-@lru_cache(maxsize=2)
-def _session(settings: Settings, limits: Limits, semaphore: str) -> Session:
-    """Return the session of this worker process, which keeps its connections between tasks."""
     warnings.simplefilter("ignore", ServiceWarning)
-    distributed = need("distributed", "dask", "Batches on Dask")
-    slots = distributed.Semaphore(limits.in_flight, semaphore)
-    # Here, in the task's own thread: threads that fetch cannot tell which worker they belong to.
-    slots.register()
-    return Session(settings, limits=limits, slots=slots)
+    begun = time.monotonic()
+    with Session(settings, limits=limits) as session:
+        entry = task.make(dataset_id, session)
+        sent = session.client.requests_sent
+    if limits.per_second is not None:
+        # a short task must not pass on its part of the rate before it has been used up
+        time.sleep(max(begun + sent / limits.per_second - time.monotonic(), 0.0))
+    return entry

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from atldld.errors import (
     AnswerError,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import httpx
     import tenacity
 
-__all__ = ["Client", "Limits", "Slots"]
+__all__ = ["Client", "Limits"]
 
 T = TypeVar("T")
 
@@ -89,16 +89,6 @@ class Limits:
     largest_image: int = 1 << 30
 
 
-class Slots(Protocol):
-    """As many of these as requests may be in flight, such as a semaphore."""
-
-    def acquire(self) -> object:
-        """Wait for a free slot and take it."""
-
-    def release(self) -> object:
-        """Give a slot back; any thread may."""
-
-
 class Client:
     """Asks the service, politely and persistently. Safe to use from many threads.
 
@@ -111,9 +101,6 @@ class Client:
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network: ``httpx.WSGITransport`` for a local service in
         the same process, ``httpx.MockTransport`` in tests.
-    slots : Slots, optional
-        ``limits.in_flight`` slots that other clients take from too, such as those of other
-        processes; its own by default.
     """
 
     def __init__(
@@ -122,7 +109,6 @@ class Client:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
-        slots: Slots | None = None,
     ) -> None:
         self.base_url = base_url
         self.limits = limits or Limits()
@@ -131,7 +117,7 @@ class Client:
         self._transport = transport
         self._lines: list[_Line] = []  # those that no request uses, the last used at the end
         self._lock = threading.Lock()
-        self._slots = slots or threading.BoundedSemaphore(self.limits.in_flight)
+        self._slots = threading.BoundedSemaphore(self.limits.in_flight)
         self._closed = threading.Event()
 
     def url(self, path: str, params: Mapping[str, Any] | None = None) -> str:
@@ -360,8 +346,8 @@ class Client:
     def _slot(self) -> Iterator[None]:
         """Hold a slot for one request, and as long after it as the rate demands.
 
-        A slot that serves one request in ``in_flight / per_second`` seconds bounds the rate of all
-        slots together, whoever shares them: no other clock is needed.
+        Slots that each serve one request in ``in_flight / per_second`` seconds keep to the rate
+        together; no other clock is needed.
         """
         self._slots.acquire()
         begun = time.monotonic()

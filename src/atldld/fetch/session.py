@@ -30,7 +30,7 @@ from atldld.errors import (
     SkippedImageWarning,
 )
 from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
-from atldld.fetch.client import Client, Limits, Slots
+from atldld.fetch.client import Client, Limits
 from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
 from atldld.records import SectionDataSet, SectionImage
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
@@ -56,8 +56,6 @@ class Session:
         Time limits, retries and bounds of the client.
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network.
-    slots : Slots, optional
-        Slots for requests that other sessions take from too; see `~atldld.fetch.client.Client`.
     """
 
     def __init__(
@@ -66,15 +64,12 @@ class Session:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
-        slots: Slots | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings))
         self.archive_cache = Cache(cache_root(self.settings, "download"))
         self.defects: list[ServiceWarning] = []
-        self.client = Client(
-            self.settings.api_url, limits=limits, transport=transport, slots=slots
-        )
+        self.client = Client(self.settings.api_url, limits=limits, transport=transport)
 
     def __enter__(self) -> Session:
         return self
