@@ -58,6 +58,9 @@ CORE_SECONDS = {4: 0.02, 2: 0.3, 0: 5.0}
 """Of one core for a section: decoded, warped, written as PNG. --measure gave 0.012, 0.22 and 4.1 on
 one core of a shared virtual machine; the rest is for decoding once more, to verify what arrived."""
 
+DASK_SECONDS = 0.028
+"""For a data set; see bench_batch.py and docs/batches.md."""
+
 METADATA_BYTES = 1300
 """Of an image's record: 69289763.json has 24 kB for 18 images, 74272479.json 71 kB for 60."""
 
@@ -153,6 +156,12 @@ def main() -> None:
                 for time_, why in (hours(tier, rate, machines) for machines in (1, 10))
             ]
             print(f"| {tier} | {rate} | {' | '.join(told)} |")
+    print("\n| tier | cores alone, one machine | ten machines |")
+    print("|---|---|---|")
+    for tier in OUTPUTS:
+        alone = images * CORE_SECONDS[tier] / CORES / 3600
+        print(f"| {tier} | {alone:.1f} h | {alone / 10:.2g} h |")
+    print(f"\nDask: {data_sets * DASK_SECONDS / 60:.0f} minutes")
 
 
 if __name__ == "__main__":

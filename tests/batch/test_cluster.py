@@ -33,12 +33,17 @@ def service(copies, archive):
 @pytest.fixture(scope="module")
 def dask_cluster(s3_server):
     """Two workers, which know where S3 is."""
+    import dask
+
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.items():
             patch.setenv(name, value)
-        with distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as running:
+        with (
+            dask.config.set({cluster.PROFILER: False}),
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+            ) as running,
+        ):
             yield running
 
 

@@ -53,6 +53,8 @@ def test_a_torn_line_is_lost_alone(tmp_path):
     journal = open_journal(path)
     journal.close()
     assert list(journal.known) == [1, 3]
+    # what was written next stands on a line of its own
+    assert sum(line.startswith(b'{"begun"') for line in path.read_bytes().splitlines()) == 3
 
 
 def test_another_request_is_refused_and_nothing_changed(tmp_path):

@@ -1,10 +1,12 @@
 import contextlib
+import gc
 import http.server
 import io
 import itertools
 import json
 import threading
 import time
+import weakref
 
 import httpx
 import pytest
@@ -17,7 +19,7 @@ from atldld.errors import (
     RMAError,
     ServiceTimeoutError,
 )
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client, Limits, _Line
 
 QUICK = Limits(first_wait=0.001, longest_wait=0.01, read=0.5, connect=0.5)
 GOOD = {"success": True, "id": 0, "start_row": 0, "num_rows": 1, "total_rows": 1, "msg": [{}]}
@@ -295,3 +297,12 @@ def test_closing_one_line_leaves_a_given_transport_open():
     assert not closed
     asked.close()
     assert closed
+
+
+def test_connections_that_were_dropped_leave_memory():
+    """A night's batch drops thousands of them, each with a megabyte of certificates."""
+    line = _Line(Client("https://example.invalid")._connected)
+    gone = weakref.ref(line.http())
+    line.drop()
+    gc.collect()
+    assert gone() is None

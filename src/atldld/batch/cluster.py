@@ -41,6 +41,8 @@ __all__ = ["shares", "workers"]
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
 
+PROFILER = "distributed.worker.profile.enabled"
+
 _LOCAL = re.compile(r"local:(?P<workers>\d+)")
 _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[^/:\s]+|\[[0-9a-fA-F:]+\]):\d{1,5}/?")
 
@@ -82,7 +84,10 @@ def workers(
     with ExitStack() as stack:
         target: Any = address.rstrip("/")
         if number:
-            with _deaf_to_ctrl_c():
+            dask = need("dask", "dask", "Batches on Dask")
+            # Where threads come and go, as ours do, the workers' profiler now and then stops a
+            # worker for good in Python 3.11 (python/cpython#106883, dask/distributed#8616).
+            with _deaf_to_ctrl_c(), dask.config.set({PROFILER: False}):
                 target = distributed.LocalCluster(
                     n_workers=int(number["workers"]),
                     threads_per_worker=1,

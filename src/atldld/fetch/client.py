@@ -433,7 +433,8 @@ class Client:
             timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             transport=None if self._transport is None else _shared(self._transport),
-            verify=_certificates() if self.base_url.startswith("https") else True,
+            # always: files may come from another host than the API's
+            verify=_certificates(),
         )
 
 
@@ -469,6 +470,7 @@ class _Line:
         self.socket: Any = None
         self._make = make
         self._http: httpx.Client | None = None
+        self._end: Callable[[], object] | None = None
         self._last: tuple[str, bytes] | None = None
 
     def http(self) -> httpx.Client:
@@ -476,14 +478,15 @@ class _Line:
         if self._http is None:
             self._http = self._make()
             # A client that is forgotten without being closed leaves no connection open.
-            weakref.finalize(self, self._http.close)
+            self._end = weakref.finalize(self, self._http.close)
         return self._http
 
     def drop(self) -> None:
         """Close the connection; the next request opens a new one."""
-        if self._http is not None:
-            self._http.close()
-        self._http = self._last = self.socket = None
+        if self._end is not None:
+            # what is left to do at the end would keep each client that ever was in memory
+            self._end()
+        self._http = self._end = self._last = self.socket = None
 
     def has_seen(self, url: str, digest: bytes) -> bool:
         """Whether these bytes were the last answer on this connection, to another question."""
