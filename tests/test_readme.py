@@ -30,4 +30,4 @@ def test_commands_exist():
         while words and hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
         known = {name for parameter in command.params for name in parameter.opts}
-        assert {word for word in words if word.startswith("-")} <= known, line
+        assert {word for word in words if word.startswith("-") and word != "-"} <= known, line
