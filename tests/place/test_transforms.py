@@ -212,3 +212,18 @@ def test_blocks_leave_no_gap(count):
     np.testing.assert_allclose(
         apply_affine(matrix, points[::2, ::-1]), apply_affine(matrix, points[:, ::-1].copy())[::2]
     )
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", range(3))
+@pytest.mark.parametrize("matrix", [np.eye(4)[:3], np.arange(1.0, 13).reshape(3, 4)])
+def test_points_in_columns_must_be_finite(matrix, row, wrong):
+    from atldld.place.transforms import apply_affine_to_columns
+
+    points = np.ones((3, 200_000))
+    points[row, 123_456] = wrong
+    with pytest.raises(InvalidInputError, match="NaN or infinity"):
+        apply_affine_to_columns(matrix, points)
+    points[row, 123_456] = 1e308  # sums overflow, but all are finite
+    points[row, 23_456] = 1e308
+    assert apply_affine_to_columns(matrix / 1e3, points).shape == (3, 200_000)

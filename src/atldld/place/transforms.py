@@ -323,6 +323,9 @@ def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
     """
     linear, shift = np.ascontiguousarray(matrix[:, :-1]), matrix[:, -1:]
     out = np.empty((len(matrix), points.shape[1]))
+    # A row without zeros has something of every coordinate, and so tells of all of them.
+    telling = int(np.abs(linear).min(axis=1).argmax())
+    told = slice(telling, telling + 1) if linear[telling].all() else slice(None)
 
     def work(block: slice) -> None:
         part = out[:, block]
@@ -330,7 +333,7 @@ def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
         # is; one that overflows is looked at closely.
         with np.errstate(invalid="ignore", over="ignore"):
             np.add(linear @ points[:, block], shift, out=part)
-            finite = np.isfinite(part.sum())
+            finite = np.isfinite(part[told].sum())
         if not finite and not np.isfinite(points[:, block]).all():
             raise InvalidInputError("The coordinates hold NaN or infinity.")
 
