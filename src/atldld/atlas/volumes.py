@@ -138,10 +138,11 @@ class VolumeFile:
         if not path.exists():
             array = read[0] if read else self._checked(file.path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            for old in path.parent.glob(f"{self.name}.nrrd-*.npy"):
-                old.unlink(missing_ok=True)
             with replacing(path) as temporary:
                 np.save(temporary, array)
+            for old in path.parent.glob(f"{self.name}.nrrd-*.npy"):
+                if old != path:  # which another process may just have made too
+                    old.unlink(missing_ok=True)
         mapped = np.load(path, mmap_mode="r")
         return mapped, _is_synthetic(_header(file.path)), file
 
