@@ -109,6 +109,7 @@ def test_the_files_say_that_they_are_synthetic(demo_session):
     assert header["synthetic"] == "true"
     assert "SYNTHETIC" in header["content"]
     assert header["evaluated_at_um"] == "100"
+    fetch_graph(demo_session)
     tree = json.loads(
         (demo_session.cache.root / "files/api/v2/structure_graph_download/1.json").read_text()
     )
@@ -275,6 +276,7 @@ def test_each_host_has_a_cache_of_its_own(tmp_path):
 
 def test_the_demos_structures_and_the_institutes_volumes_do_not_mix(tmp_path, demo_session):
     """As when only one of the two addresses was set."""
+    fetch_graph(demo_session)
     graph = json.dumps(
         json.loads(
             (demo_session.cache.root / "files/api/v2/structure_graph_download/1.json").read_text()
