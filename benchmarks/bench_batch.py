@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from copies import FIRST
+from memory import peak_mb
 
 SECTIONS = 14
 
@@ -56,7 +56,7 @@ def one(options: argparse.Namespace) -> None:
         # from the moment when the workers are there
         "seconds": marks[-1] - marks[0],
         "sent": sent,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak": peak_mb(),
         "pictures": digest.hexdigest()[:12],
     }
     print(json.dumps(told))

@@ -12,12 +12,13 @@ that is timed makes no request. The split is measured with one thread, where tim
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from memory import peak_mb
 
 DATASET = 71717084
 
@@ -125,7 +126,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
         f"{atlas!r} opened in {opened:.2f} s"
     )
     print(f"quantify: {seconds:.1f} s, {table!r}")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    print(f"peak memory: {peak_mb():.0f} MB")
     for name, took in sorted(spent.items(), key=lambda one: -one[1]):
         print(f"  {name.lstrip('_'):20} {took:6.2f} s")
 

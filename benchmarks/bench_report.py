@@ -11,11 +11,12 @@ structures of a genuine one are many more). The run that is timed makes no reque
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 import warnings
 from pathlib import Path
+
+from memory import peak_mb
 
 
 def warm(cache: Path, dataset_id: int) -> None:
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
         f"report: {seconds:.1f} s (opened after {opened:.1f} s, gathered after {gathered:.1f} s), "
         f"{page.stat().st_size / 1e6:.1f} MB"
     )
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    print(f"peak memory: {peak_mb():.0f} MB")
     for what, why in report.missing.items():
         print(f"missing: {what}: {why}")
 

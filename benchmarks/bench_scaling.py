@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,7 @@ from pathlib import Path
 import atldld, atldld.volumes
 from atldld.fetch.session import Session
 from atldld.settings import Settings
-
-def peak_mb():
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(l.split()[1]) * 1024 / 1e6 for l in lines if l.startswith("VmHWM")), 0.0)
+from memory import peak_mb
 
 cache, url, kind, count, tier = sys.argv[1:]
 decoding = 0.0
@@ -66,6 +63,7 @@ def run(cache: Path, kind: str, count: int, tier: int) -> list[float]:
         check=True,
         capture_output=True,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
     )
     return list(json.loads(done.stdout))
 

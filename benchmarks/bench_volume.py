@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,21 +21,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mb
 from numpy.typing import NDArray
 
 DATASET = 71717084
-
-
-def peak_mb() -> float:
-    """Return the largest resident size of this process so far, in MB."""
-    try:
-        # `getrusage` counts what the parent had when it started this process, this does not
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.pipeline import default_jobs
 from atldld.place import Affine, Placement
 from atldld.spaces import BOX, Grid
 from atldld.warp.planes import OutputPlane
@@ -304,7 +304,7 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
         for block in blocks:
             fill(block)
         return
-    with ThreadPoolExecutor(min(4, cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(default_jobs()) as pool:
         list(pool.map(fill, blocks))
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+from atldld.cli.options import (
+    AtlasName,
+    AtlasResolution,
+    DatasetId,
+    asks_service,
+    progress_bar,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -16,13 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Which structure is where: atlases, outlines on sections, plates.", no_args_is_help=True
 )
-
-AtlasName = Annotated[
-    str,
-    typer.Option(
-        "--atlas", metavar="NAME", help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's."
-    ),
-]
 
 
 @app.command("list")
@@ -118,10 +119,7 @@ def outlines(
         float,
         typer.Option(help="The annotation is sampled every so many µm."),
     ] = 25,
-    atlas_resolution: Annotated[
-        float | None,
-        typer.Option(help="Side of the atlas's voxels, in µm: 10, 25, 50 or 100; 25 by default."),
-    ] = None,
+    atlas_resolution: AtlasResolution = None,
     downsample_img: Annotated[
         int,
         typer.Option(min=0, help="Tier of the raw picture that the outlines lie on."),

@@ -9,7 +9,7 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say
+from atldld.cli.options import AlignmentFile, DatasetId, Jobs, asks_service, progress_bar, say
 from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -56,16 +56,8 @@ def download_dataset(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask for the metadata again, cached or not.")
     ] = False,
-    alignment: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Threads that warp; all cores by default.")
-    ] = None,
+    alignment: AlignmentFile = None,
+    jobs: Jobs = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")
     ] = False,

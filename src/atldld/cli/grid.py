@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, say
-from atldld.cli.quantify import AtlasResolution, Force, show
+from atldld.cli.options import AtlasResolution, DatasetId, Force, asks_service, say
+from atldld.cli.quantify import show
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session

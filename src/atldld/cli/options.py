@@ -19,10 +19,42 @@ if TYPE_CHECKING:
 
     from atldld.output import Progress
 
-__all__ = ["DatasetId", "asks_service", "progress_bar", "say", "table", "warnings_once"]
+__all__ = [
+    "AlignmentFile",
+    "AtlasName",
+    "AtlasResolution",
+    "DatasetId",
+    "Force",
+    "Jobs",
+    "asks_service",
+    "progress_bar",
+    "say",
+    "table",
+    "warnings_once",
+]
 
 # Ids are texts here: the library says what is wrong with one, and names it.
 DatasetId = Annotated[str, typer.Argument(metavar="ID", help="Id of the section data set.")]
+
+AlignmentFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+    ),
+]
+AtlasName = Annotated[
+    str,
+    typer.Option(
+        "--atlas", metavar="NAME", help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's."
+    ),
+]
+AtlasResolution = Annotated[
+    float | None,
+    typer.Option(help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")]
 
 PANEL = "Where to ask and where to keep"
 

@@ -5,8 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.atlas import AtlasName
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+from atldld.cli.options import (
+    AlignmentFile,
+    AtlasName,
+    DatasetId,
+    Force,
+    Jobs,
+    asks_service,
+    progress_bar,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -33,15 +42,9 @@ def quality(
     no_atlas: Annotated[
         bool, typer.Option("--no-atlas", help="Compare sections with each other only.")
     ] = False,
-    alignment: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
-        ),
-    ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    alignment: AlignmentFile = None,
+    jobs: Jobs = None,
+    force: Force = False,
 ) -> None:
     """Mark the sections that lie, or look, unlike those around them.
 

@@ -5,18 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.atlas import AtlasName
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say, table
+from atldld.cli.options import (
+    AlignmentFile,
+    AtlasName,
+    AtlasResolution,
+    DatasetId,
+    Force,
+    Jobs,
+    asks_service,
+    progress_bar,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.regions import RegionTable
-
-AtlasResolution = Annotated[
-    float | None,
-    typer.Option(help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 SHOWN = 25
 
@@ -78,13 +82,7 @@ def quantify(
             "more than this of the background's light (0 to 1). Needs no masks.",
         ),
     ] = None,
-    alignment: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
-        ),
-    ] = None,
+    alignment: AlignmentFile = None,
     grid: Annotated[
         bool, typer.Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
     ] = True,
@@ -92,7 +90,7 @@ def quantify(
         bool,
         typer.Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
     ] = True,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    jobs: Jobs = None,
     force: Force = False,
 ) -> None:
     """Count expressing pixels of every structure and hemisphere.

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.atlas import AtlasName
-from atldld.cli.options import asks_service, progress_bar, say
-from atldld.cli.quantify import AtlasResolution, Force
+from atldld.cli.options import (
+    AlignmentFile,
+    AtlasName,
+    AtlasResolution,
+    Force,
+    Jobs,
+    asks_service,
+    progress_bar,
+    say,
+)
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -44,14 +51,8 @@ def report(
         bool, typer.Option("--no-atlas", help="No outlines, no table of regions.")
     ] = False,
     no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
-    alignment: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
-        ),
-    ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    alignment: AlignmentFile = None,
+    jobs: Jobs = None,
     force: Force = False,
 ) -> None:
     """Write one page about a data set: sections, quality, regions, volume, methods.

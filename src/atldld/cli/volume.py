@@ -7,7 +7,7 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import asks_service, progress_bar, say
+from atldld.cli.options import Force, Jobs, asks_service, progress_bar, say
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def volume(
             help="For one data set: use the planes of a QuickNII, VisuAlign or DeepSlice file.",
         ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    jobs: Jobs = None,
+    force: Force = False,
     listed: Annotated[
         list[str] | None,
         typer.Option(

@@ -238,17 +238,16 @@ class Cache:
     def new_file(self, name: str) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedFile]]]:
         """Give an open temporary file, its path, and the function that makes it count.
 
-        As `new_image`; the function takes ``url`` and optionally ``fetched``, and hashes the
-        file itself.
+        As `new_image`; the function takes ``url``, ``sha256`` and optionally ``fetched``.
         """
         final = self.file_path(name)
         with self._locked(zlib.crc32(name.encode())), self._writing(final) as (file, temporary):
 
-            def keep(*, url: str, fetched: str | None = None) -> CachedFile:
+            def keep(*, url: str, sha256: str, fetched: str | None = None) -> CachedFile:
                 file.flush()
+                size = os.fstat(file.fileno()).st_size
                 file.close()
-                size, digest = temporary.stat().st_size, sha256_of(temporary)
-                kept = CachedFile(final, size, digest, url, fetched or _now())
+                kept = CachedFile(final, size, sha256, url, fetched or _now())
                 companion_of(final).unlink(missing_ok=True)
                 os.replace(temporary, final)
                 known = {k: v for k, v in asdict(kept).items() if k != "path"}

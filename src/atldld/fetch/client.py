@@ -142,11 +142,11 @@ class Client:
         self,
         url: str,
         file: BinaryIO,
-        check: Callable[[], T],
+        check: Callable[[], object],
         *,
         largest: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
-    ) -> T:
+    ) -> str:
         """Write a body into a file and check it; try again from the start when the check fails.
 
         Parameters
@@ -156,12 +156,17 @@ class Client:
         file : binary file
             Open for reading and writing; emptied before each try.
         check : callable
-            Called when the body is written; what it returns is returned. It raises a
-            `~atldld.errors.ServiceError` when the bytes are no good.
+            Called when the body is written. It raises a `~atldld.errors.ServiceError` when the
+            bytes are no good.
         largest : int, optional
             Bytes after which the answer is refused; that of images by default.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
+
+        Returns
+        -------
+        str
+            The SHA-256 of the body, in hexadecimal.
 
         Raises
         ------
@@ -189,7 +194,7 @@ class Client:
             for chunk in chunks:
                 body.extend(chunk)
 
-        def accept(response: httpx.Response) -> dict[str, Any]:
+        def accept(response: httpx.Response, _: bytes) -> dict[str, Any]:
             # An error's body is read before its status counts: it may say more than the number.
             try:
                 envelope = json.loads(body)
@@ -217,10 +222,10 @@ class Client:
         self,
         url: str,
         file: BinaryIO,
-        check: Callable[[], T],
+        check: Callable[[], object],
         largest: int,
         progress: Callable[[int, int | None], None] | None,
-    ) -> T:
+    ) -> str:
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
             _raise_for_status(response, url)
             file.seek(0)
@@ -228,9 +233,10 @@ class Client:
             for chunk in chunks:
                 file.write(chunk)
 
-        def accept(_: httpx.Response) -> T:
+        def accept(_: httpx.Response, digest: bytes) -> str:
             file.flush()
-            return check()
+            check()
+            return digest.hex()
 
         return self._ask(url, largest, read, accept, progress)
 
@@ -282,7 +288,7 @@ class Client:
         url: str,
         largest: int,
         read: Callable[[httpx.Response, Iterator[bytes]], None],
-        accept: Callable[[httpx.Response], T],
+        accept: Callable[[httpx.Response, bytes], T],
         progress: Callable[[int, int | None], None] | None = None,
     ) -> T:
         """Send a GET in a free slot, read its answer and return what `accept` makes of it.
@@ -295,13 +301,13 @@ class Client:
             response, digest = self._ask_on(line, url, largest, read, progress)
             if not line.has_seen(url, digest):
                 line.remember(url, digest)
-                return accept(response)
+                return accept(response, digest)
             line.drop()
         with self._slot(), self._line() as line:
             line.drop()
             response, digest = self._ask_on(line, url, largest, read, progress)
             line.remember(url, digest)
-            return accept(response)
+            return accept(response, digest)
 
     def _ask_on(
         self,

@@ -475,10 +475,10 @@ class Session:
             known = None if refresh else cache.find_file(kept)
             if known is not None:
                 return known  # another process has fetched it while this one waited
-            self.client.download(
+            sha256 = self.client.download(
                 url, file, lambda: check(temporary), largest=largest, progress=progress
             )
-            return keep(url=url)
+            return keep(url=url, sha256=sha256)
 
     def _download(
         self, image: SectionImage, downsample: int, expression: bool, url: str
@@ -492,11 +492,13 @@ class Session:
             known = self.cache.find_image(image.id, downsample, expression=expression)
             if known is not None:
                 return known  # another process has fetched it while this one waited
-            self.client.download(url, file, lambda: verify(temporary, width, height, url=url))
+            sha256 = self.client.download(
+                url, file, lambda: verify(temporary, width, height, url=url)
+            )
             return keep(
                 width=width,
                 height=height,
-                sha256=sha256_of(temporary),
+                sha256=sha256,
                 url=url,
                 dataset_id=image.data_set_id,
             )

@@ -567,7 +567,11 @@ def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | No
             file.write(chunk)
         if digest.hexdigest() != facts.get("sha256"):
             raise InvalidInputError("its bytes do not match its hash")
-        keep(url=str(facts.get("url", "")), fetched=str(facts.get("fetched", "")) or None)
+        keep(
+            url=str(facts.get("url", "")),
+            sha256=digest.hexdigest(),
+            fetched=str(facts.get("fetched", "")) or None,
+        )
 
 
 def _mend(session: Session, stored: StoredImage) -> str:
