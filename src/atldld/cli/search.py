@@ -1,9 +1,10 @@
 """`atldld search`: data sets, images, genes, specimens and structures."""
 
 import csv
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -173,11 +174,44 @@ TABLES: dict[str, Columns] = {
 FAILED = _columns("", failed="failed")
 
 
-@app.command("dataset")
-@asks_service
-def search_dataset(
-    session: "Session",
-    dataset_id: Annotated[LIST, typer.Option("-i", "--id", "--dataset-id", help="Its id.")] = None,
+# What every search takes, beside its filters.
+_COMMON: dict[str, tuple[Any, Any]] = {
+    "rma": (Rma, None),
+    "live": (Live, False),
+    "refresh": (Refresh, False),
+    "as_json": (AsJson, False),
+    "as_csv": (AsCsv, False),
+    "as_ids": (AsIds, False),
+    "limit": (Limit, None),
+}
+_PRINTING = ("as_json", "as_csv", "as_ids", "limit")
+
+
+def _searches(kind: "Kind") -> Callable[[Callable[..., None]], None]:
+    """Make a command of a function whose parameters are the filters of a kind of search."""
+
+    def decorate(filters: Callable[..., None]) -> None:
+        def command(session: "Session", **arguments: Any) -> None:
+            printing = tuple(arguments.pop(name) for name in _PRINTING)
+            _search(session, kind, printing, **arguments)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        own = [inspect.Parameter("session", keyword)]
+        own += [one.replace(kind=keyword) for one in inspect.signature(filters).parameters.values()]
+        own += [
+            inspect.Parameter(name, keyword, default=default, annotation=annotation)
+            for name, (annotation, default) in _COMMON.items()
+        ]
+        command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        command.__doc__ = filters.__doc__
+        app.command(kind)(asks_service(command))
+
+    return decorate
+
+
+@_searches("dataset")
+def _dataset(
+    id: Annotated[LIST, typer.Option("-i", "--id", "--dataset-id", help="Its id.")] = None,
     gene: Gene = None,
     specimen: Specimen = None,
     plane: Plane = None,
@@ -193,47 +227,14 @@ def search_dataset(
     resolution: Resolution = None,
     organism: Organism = None,
     failed: Failed = False,
-    rma: Rma = None,
-    live: Live = False,
-    refresh: Refresh = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_ids: AsIds = False,
-    limit: Limit = None,
 ) -> None:
     """Find section data sets."""
-    _search(
-        session,
-        "dataset",
-        (as_json, as_csv, as_ids, limit),
-        id=dataset_id,
-        gene=gene,
-        specimen=specimen,
-        plane=plane,
-        product=product,
-        age=age,
-        sex=sex,
-        strain=strain,
-        orientation=orientation,
-        treatment=treatment,
-        space=space,
-        min_sections=min_sections,
-        max_sections=max_sections,
-        resolution=resolution,
-        organism=organism,
-        failed=failed,
-        rma=rma,
-        live=live,
-        refresh=refresh,
-    )
 
 
-@app.command("image")
-@asks_service
-def search_image(
-    session: "Session",
-    image_id: Annotated[LIST, typer.Option("-i", "--id", "--image-id", help="Its id.")] = None,
-    dataset_id: Annotated[LIST, typer.Option("-d", "--dataset", help="Id of its data set.")] = None,
+@_searches("image")
+def _image(
+    id: Annotated[LIST, typer.Option("-i", "--id", "--image-id", help="Its id.")] = None,
+    dataset: Annotated[LIST, typer.Option("-d", "--dataset", help="Id of its data set.")] = None,
     gene: Gene = None,
     specimen: Specimen = None,
     plane: Plane = None,
@@ -241,119 +242,28 @@ def search_image(
     age: Age = None,
     treatment: Treatment = None,
     failed: Failed = False,
-    rma: Rma = None,
-    live: Live = False,
-    refresh: Refresh = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_ids: AsIds = False,
-    limit: Limit = None,
 ) -> None:
     """Find section images."""
-    _search(
-        session,
-        "image",
-        (as_json, as_csv, as_ids, limit),
-        id=image_id,
-        dataset=dataset_id,
-        gene=gene,
-        specimen=specimen,
-        plane=plane,
-        product=product,
-        age=age,
-        treatment=treatment,
-        failed=failed,
-        rma=rma,
-        live=live,
-        refresh=refresh,
-    )
 
 
-@app.command("gene")
-@asks_service
-def search_gene(
-    session: "Session",
-    name: Name = None,
-    organism: Organism = None,
-    rma: Rma = None,
-    live: Live = False,
-    refresh: Refresh = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_ids: AsIds = False,
-    limit: Limit = None,
-) -> None:
+@_searches("gene")
+def _gene(name: Name = None, organism: Organism = None) -> None:
     """Find genes by acronym, name, synonym, Entrez or Ensembl id."""
-    _search(
-        session,
-        "gene",
-        (as_json, as_csv, as_ids, limit),
-        name=name,
-        organism=organism,
-        rma=rma,
-        live=live,
-        refresh=refresh,
-    )
 
 
-@app.command("specimen")
-@asks_service
-def search_specimen(
-    session: "Session",
-    name: Name = None,
-    age: Age = None,
-    sex: Sex = None,
-    strain: Strain = None,
-    rma: Rma = None,
-    live: Live = False,
-    refresh: Refresh = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_ids: AsIds = False,
-    limit: Limit = None,
-) -> None:
+@_searches("specimen")
+def _specimen(name: Name = None, age: Age = None, sex: Sex = None, strain: Strain = None) -> None:
     """Find specimens by name or id, and by their donors."""
-    _search(
-        session,
-        "specimen",
-        (as_json, as_csv, as_ids, limit),
-        name=name,
-        age=age,
-        sex=sex,
-        strain=strain,
-        rma=rma,
-        live=live,
-        refresh=refresh,
-    )
 
 
-@app.command("structure")
-@asks_service
-def search_structure(
-    session: "Session",
+@_searches("structure")
+def _structure(
     name: Name = None,
     graph: Annotated[
         LIST, typer.Option("--graph", help="Ontology; 1 is the adult mouse's.")
     ] = None,
-    rma: Rma = None,
-    live: Live = False,
-    refresh: Refresh = False,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-    as_ids: AsIds = False,
-    limit: Limit = None,
 ) -> None:
     """Find structures of the brain by acronym, name or id."""
-    _search(
-        session,
-        "structure",
-        (as_json, as_csv, as_ids, limit),
-        name=name,
-        graph=graph,
-        rma=rma,
-        live=live,
-        refresh=refresh,
-    )
 
 
 @app.command("neighbours")
