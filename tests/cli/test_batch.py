@@ -105,15 +105,24 @@ def test_a_dry_run_fetches_nothing(atldld, tmp_path):
     assert "catalogue update --images" in done.stderr
 
 
-def test_ctrl_c_says_how_to_go_on(at_demo_server, cache, tmp_path):
-    out = tmp_path / "out"
+def test_ctrl_c_says_how_to_go_on(cache, tmp_path):
+    from atldld.archive.app import Application
+    from atldld.archive.demo import DemoArchive
+    from atldld.testing.faults import FaultPlan, FaultServer, Late
+
+    with FaultServer(Application(DemoArchive([909]))) as server:
+        # 14 images, one at a time: it cannot be done before it is stopped
+        server.use(FaultPlan(Late(0.3)))
+        _stop_and_look(server.url, cache, tmp_path / "out")
+
+
+def _stop_and_look(url, cache, out):
     running = subprocess.Popen(
-        # fine enough to take a while
-        [*COMMAND, "download", "datasets", "71717084", "909", str(out), "--resolution", "50"],
+        [*COMMAND, "download", "datasets", "909", str(out), *QUICK, "--in-flight", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "ATLDLD_CACHE_DIR": str(cache)},
+        env={**os.environ, "ATLDLD_CACHE_DIR": str(cache), "ATLDLD_API_URL": url},
     )
     until = time.monotonic() + 20
     while not (out / "batch.jsonl").exists() and time.monotonic() < until:
