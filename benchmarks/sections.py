@@ -12,6 +12,7 @@ computed for them, rendered from the demo brain once and kept. There are two arc
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def archive(folder: Path, kind: str, sections: int | None = None) -> Cache:
         for tier in TIERS:
             if cache.find_image(image["id"], tier) is None:
                 print(
-                    f"\rrendering section {done + 1} of {len(images)} ({kind})", end="", flush=True
+                    f"rendering section {done + 1} of {len(images)} ({kind}), tier {tier}",
+                    file=sys.stderr,
                 )
                 _render(cache, dataset, image, tier, busy=kind == "busy")
     known = cache.read_document("datasets", str(DATASET)) or {}
