@@ -123,6 +123,8 @@ def _stop_and_look(url, cache, out):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "ATLDLD_CACHE_DIR": str(cache), "ATLDLD_API_URL": url},
+        # tests that run in the background of a shell are started deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 20
     while not (out / "batch.jsonl").exists() and time.monotonic() < until:
