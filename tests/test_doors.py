@@ -1,5 +1,6 @@
 """The import paths, arguments and results of atldld 0.3, on the local service."""
 
+import importlib
 import inspect
 
 import numpy as np
@@ -385,3 +386,22 @@ def test_signatures(function, arguments):
         p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters
     )
     assert found == arguments
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("sync", "AFFINE_TEMPLATES DisplacementField RMAParameters get_image rma_all"),
+        ("utils", "user_cache_dir"),
+        ("plot", "PlaneOfSection REF_DIM_1UM"),
+    ],
+)
+def test_names_that_scripts_take_from_a_neighbour(module, names):
+    """Kind: 0.3's modules imported from one another, and scripts took names from the nearest.
+
+    The comparison with the published package (``-m peer``) asks for the whole list.
+    """
+    door = importlib.import_module(f"atldld.{module}")
+    for name in names.split():
+        assert hasattr(door, name)
+        assert name in door.__all__

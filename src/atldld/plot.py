@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.constants import REF_DIM_1UM
+from atldld.dataset import PlaneOfSection
 from atldld.errors import AtldldError, UnsupportedPlaneError
 from atldld.spaces import AXES, BOX, Plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["contact_sheet", "dataset_preview", "reference_spaces", "volume_cuts"]
+__all__ = [
+    # scripts written for 0.3 also take these two from here
+    "REF_DIM_1UM",
+    "PlaneOfSection",
+    "contact_sheet",
+    "dataset_preview",
+    "reference_spaces",
+    "volume_cuts",
+]
 
 # What each axis's two ends are called, from 0 to the far side of the box.
 _ENDS = (("anterior", "posterior"), ("superior", "inferior"), ("left", "right"))

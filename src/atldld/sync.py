@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.constants import AFFINE_TEMPLATES
 from atldld.errors import (
     AtldldError,
     DatasetNotFoundError,
@@ -25,16 +26,24 @@ from atldld.pipeline import fetch_then_work
 from atldld.place import Placement
 from atldld.place.transforms import apply_affine_to_columns
 from atldld.records import SectionDataSet, SectionImage
+from atldld.requests import RMAParameters, rma_all
 from atldld.spaces import BOX, Plane
+from atldld.utils import get_image
 from atldld.warp.displacement import DisplacementField
 
 __all__ = [
+    # scripts written for 0.3 also take these from here
+    "AFFINE_TEMPLATES",
     "DatasetDownloader",
     "DatasetNotFoundError",
+    "DisplacementField",
+    "RMAParameters",
     "download_dataset",
     "download_parallel_dataset",
+    "get_image",
     "get_parallel_transform",
     "pir_to_xy",
+    "rma_all",
     "xy_to_pir",
 ]
 

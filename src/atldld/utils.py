@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.config import user_cache_dir
 from atldld.errors import BrokenImageError, InvalidInputError
 from atldld.fetch.cache import replacing
 from atldld.fetch.images import decode, verify
@@ -27,6 +28,7 @@ __all__ = [
     "get_experiment_list_from_gene",
     "get_image",
     "pir_to_xy_API_single",
+    "user_cache_dir",
     "xy_to_pir_API_single",
 ]
 

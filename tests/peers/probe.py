@@ -121,6 +121,22 @@ def signatures() -> None:
         )
 
 
+def names() -> None:
+    """Ask what each module offers: names of the package, and constants."""
+
+    def offered(module: Any) -> list[str]:
+        found = []
+        for name, value in vars(module).items():
+            home = getattr(value, "__module__", None) or type(value).__module__
+            public = not name.startswith("_") and not inspect.ismodule(value)
+            if public and (home.startswith("atldld") or name.isupper()):
+                found.append(name)
+        return sorted(found)
+
+    for where in ("sync", "utils", "base", "requests", "dataset", "constants", "config", "plot"):
+        probe(f"names.{where}", lambda where=where: offered(module(where)))
+
+
 def images() -> None:
     u = module("utils")
     for d in (0, 1, 3):
@@ -589,8 +605,8 @@ def figures() -> None:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in (
-        constants, signatures, images, matrices, points, transforms, affines, fields, queries,
-        datasets, figures,
+        constants, names, signatures, images, matrices, points, transforms, affines, fields,
+        queries, datasets, figures,
     ):  # fmt: skip
         try:
             part()

@@ -129,6 +129,12 @@ def test_reference_space_of_an_id(old, new):
     agree(old, new, "dataset.ReferenceSpace(*")
 
 
+def test_every_name_of_a_module_is_there(old, new):
+    """Scripts also take from a module what it had only imported."""
+    for question in old.names("names."):
+        assert set(old[question]) <= set(new[question]), question
+
+
 def test_signatures(old, new):
     agree(old, new, "signature.*")
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atldld.errors import InvalidInputError
 from atldld.warp.displacement import DisplacementField
 
 RNG = np.random.default_rng(0)
@@ -55,6 +56,25 @@ def test_warping_reads_where_it_says():
     np.testing.assert_array_equal(out[3:, :-2], IMAGE[:-3, 2:])
     assert (out[:3] == 7).all()
     assert (shifted.warp(IMAGE, border_mode="replicate")[:3, :-2] == IMAGE[0, 2:]).all()
+
+
+@pytest.mark.parametrize("colour", [[1, 2, 3], (1, 2, 3), np.array([1, 2, 3]), [1.0, 2, 3, 4]])
+def test_the_constant_of_a_border_is_any_sequence_of_numbers(colour):
+    """Kind: what OpenCV takes as a number for each channel, scripts pass in any container."""
+    shifted = DisplacementField(np.full((20, 30), 2.0), np.full((20, 30), -3.0))
+    assert (shifted.warp(IMAGE, c=colour)[:3] == (1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("number", [7, 7.0, np.uint8(7), np.array(7), [7], np.array([7])])
+def test_one_number_is_meant_for_every_channel(number):
+    shifted = DisplacementField(np.full((20, 30), 2.0), np.full((20, 30), -3.0))
+    assert (shifted.warp(IMAGE, c=number)[:3] == 7).all()
+
+
+@pytest.mark.parametrize("constant", [[], [1] * 5, [[1, 2]], "white", None, [1, None], object()])
+def test_a_constant_that_is_none_is_refused(constant):
+    with pytest.raises(InvalidInputError, match="constant c"):
+        field().warp(IMAGE, c=constant)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area", "lanczos"])

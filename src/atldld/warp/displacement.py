@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -138,7 +139,7 @@ class DisplacementField:
         border_mode: Literal[
             "constant", "replicate", "reflect", "wrap", "reflect_101", "transparent"
         ] = "constant",
-        c: float | tuple[float, ...] = 0,
+        c: float | Sequence[float] | NDArray[Any] = 0,
     ) -> NDArray[Any]:
         """Warp an image.
 
@@ -150,8 +151,8 @@ class DisplacementField:
             How to read between pixels.
         border_mode : {"constant", "replicate", "reflect", "wrap", "reflect_101", "transparent"}
             What to show outside the image.
-        c : float or tuple of float
-            The constant for ``"constant"``, one number for all channels or one for each.
+        c : float, or sequence of 1 to 4 float
+            The constant for ``"constant"``: one number for all channels, or one for each.
 
         Returns
         -------
@@ -161,9 +162,13 @@ class DisplacementField:
         Raises
         ------
         KeyError
-            Another interpolation or border mode.
+            If the interpolation or the border mode is another one.
+        InvalidInputError
+            If `c` is no number and no sequence of 1 to 4 numbers, or if the image or the field
+            is larger than OpenCV can warp.
         """
         flags, border = _INTERPOLATIONS[interpolation], _BORDERS[border_mode]
+        value = _border_value(c)
         if max(*self.shape, *img.shape[:2]) > LARGEST_SIDE:
             raise InvalidInputError(
                 f"Images of {img.shape[:2]} and fields of {self.shape} pixels cannot be warped: "
@@ -171,7 +176,6 @@ class DisplacementField:
                 hint="Use a coarser tier or resolution.",
             )
         f_x, f_y = self.transformation
-        value = c if isinstance(c, tuple) else (c,) * 4
         # "transparent" leaves what is there, which would be whatever memory held before
         beneath = np.zeros(self.shape + img.shape[2:], dtype=img.dtype)
         warped: NDArray[Any] = cv2.remap(
@@ -318,6 +322,21 @@ class DisplacementField:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"<DisplacementField of {rows} × {columns} pixels>"
+
+
+def _border_value(c: object) -> tuple[float, ...]:
+    """Return what OpenCV takes for the constant of a border, one number for each channel."""
+    numbers = np.atleast_1d(np.array(c, dtype=object))
+    if (
+        numbers.ndim > 1
+        or not 1 <= numbers.size <= 4
+        or not all(isinstance(number, Real) for number in numbers)
+    ):
+        raise InvalidInputError(
+            f"The border's constant c is {c!r}, but must be a number, or 1 to 4 numbers."
+        )
+    constants = tuple(float(number) for number in numbers)
+    return constants * 4 if len(constants) == 1 else constants
 
 
 def _check_ending(path: str | Path) -> None:
