@@ -89,8 +89,8 @@ NOT_OFFERED = {
     ),
     "an atlas that is not held": (
         "SynchronizationApi.get_image_to_atlas",
-        (IMAGE, 1000.0, 1000.0, 1),
-        "the archive holds no atlas 1",
+        (IMAGE, 1000.0, 1000.0, 2),
+        "the archive holds no atlas 2",
     ),
 }
 
