@@ -1,5 +1,7 @@
 # make demo   the main job on the packaged demo archive, with no network
 # make test   linters, types and tests
+# make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
+# make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
 
@@ -8,13 +10,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-oldest lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n auto
+
+# uv is the installer that can choose the oldest versions
+test-oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(VENV)-oldest $(VENV)-oldest/bin/uv pip install --quiet --resolution lowest-direct -e '.[all,dev]'
+	$(VENV)-oldest/bin/python -m pytest -n auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
