@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/atldld demo demo
+	$(BIN)/atldld demo demo --force
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n auto

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import BrokenImageError, InvalidInputError
-from atldld.fetch.cache import replacing
 from atldld.fetch.images import decode, verify
 from atldld.fetch.session import check_downsample, default_session
+from atldld.files import whole_file
 from atldld.place import Placement, reference_to_image
 from atldld.records import SectionDataSet, SectionImage
 from atldld.spaces import Plane
@@ -77,8 +77,7 @@ def get_image(
         verify(copy, *image.size(downsample))
     except (FileNotFoundError, BrokenImageError):
         cached = session.image(image, downsample, expression=expression)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(copy) as temporary:
+        with whole_file(copy, force=True, sync=False) as temporary:
             temporary.write_bytes(cached.path.read_bytes())
     return decode(copy)
 
