@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test test-oldest lint bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/atldld demo demo
+	$(BIN)/atldld demo demo --force
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -n auto

@@ -43,7 +43,8 @@ import sections
 import simplejpeg
 
 from atldld.archive import brain
-from atldld.fetch.cache import Cache, replacing
+from atldld.fetch.cache import Cache
+from atldld.files import whole_file
 from atldld.place import Placement
 from atldld.spaces import Grid, Plane
 from atldld.warp.planes import OutputPlane
@@ -634,7 +635,7 @@ def keep(table: str, about: str) -> None:
     begin, end = "<!-- table -->\n", "<!-- end of table -->"
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
-    with replacing(PAGE) as temporary:
+    with whole_file(PAGE, force=True) as temporary:
         temporary.write_text(f"{head}{begin}\n{about}\n\n{table}\n\n{end}{tail}")
 
 

@@ -281,7 +281,7 @@ def test_files_lie_right_over_volumes(session, tmp_path):
         if ending == "ome.zarr":
             pytest.importorskip("zarr")
         assert write_grid(grid, tmp_path / f"energy.{ending}").exists()
-    described = json.loads((tmp_path / "energy.json").read_text())
+    described = json.loads((tmp_path / "energy.npy.json").read_text())
     assert described["synthetic"] is True
     with pytest.raises(InvalidInputError, match="ending"):
         grid.save(tmp_path / "energy.mhd")

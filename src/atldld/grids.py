@@ -130,11 +130,11 @@ class ExpressionGrid:
         p, i, r = (np.arange(side, dtype=np.float64) * self.resolution for side in self.shape)
         return p, i, r
 
-    def save(self, path: str | Path, kind: str = "energy") -> Path:
+    def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
         """Write one kind to a file; see `atldld.export.write_grid`."""
         from atldld.export import write_grid
 
-        return write_grid(self, path, kind)
+        return write_grid(self, path, kind, force=force)
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.shape))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -19,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, CacheError, OutputError
-from atldld.fetch.cache import CachedImage, replacing, sha256_of, sweep
+from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
+from atldld.files import check_folder, check_targets, make_folder, whole_file
 from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
@@ -163,11 +163,24 @@ def download_dataset(
             dataset_id=dataset_id,
             hint="Choose another folder, or replace them with --force.",
         )
-    _make_folder(folder)
+    if before and not force and before.get("synthetic", False) != dataset.record.synthetic:
+        raise OutputError(
+            f"{folder} holds {'SYNTHETIC' if before.get('synthetic') else 'genuine'} sections of "
+            f"data set {dataset_id}, which must not be mixed with others.",
+            dataset_id=dataset_id,
+            hint="Choose another folder, or replace them with --force.",
+        )
+    if not before:
+        # nothing vouches for files of these names, so they are somebody else's
+        names = (
+            _file_names(plan.section.id, recipe.expression, fields, picture_format)
+            for plan in plans
+        )
+        check_targets([folder / name for each in names for name in each.values()], force=force)
+    make_folder(folder)
     if force and before:
         _remove(folder, before)
         before = {}
-    sweep(folder)
     kept = _still_there(folder, before)
     metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
@@ -234,6 +247,7 @@ def save_image(
     *,
     downsample: int = 0,
     expression: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Write one section image as the service keeps it, as PNG.
 
@@ -250,11 +264,13 @@ def save_image(
         The tier.
     expression : bool
         Write the expression mask too.
+    force : bool
+        Replace files that are there. Without it they may only be what would be written again.
 
     Returns
     -------
     list of pathlib.Path
-        What was written.
+        What was written, or was there.
 
     Raises
     ------
@@ -263,21 +279,39 @@ def save_image(
     """
     image_id = check_id(image_id, "section image")
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, but must be a folder.", hint="Choose another name.")
-    image = SectionImage.from_record(session.image_record(image_id))
-    stem = f"{image_id}-{downsample}"
-    files = {folder / f"{stem}.png": session.image(image, downsample)}
+    check_folder(folder)
+    files = {folder / f"{image_id}-{downsample}.png": False}
     if expression:
-        mask = session.image(image, downsample, expression=True)
-        files[folder / f"{stem}-expression.png"] = mask
-    _make_folder(folder)
-    for path, cached in files.items():
-        write_picture(path, decode(cached.path))
+        files[folder / f"{image_id}-{downsample}-expression.png"] = True
+    # Scripts for 0.3 fetch images twice: what is there already need not be written again.
+    new = {
+        path: mask
+        for path, mask in files.items()
+        if force
+        or not _holds(path, session.cache.find_image(image_id, downsample, expression=mask))
+    }
+    check_targets(new, force=force)
+    if new:
+        image = SectionImage.from_record(session.image_record(image_id))
+        cached = {
+            path: session.image(image, downsample, expression=mask) for path, mask in new.items()
+        }
+        for path, found in cached.items():
+            write_picture(path, decode(found.path), force=force)
     return list(files)
 
 
-def copy_image(session: Session, image: SectionImage, path: Path, downsample: int) -> None:
+def _holds(path: Path, image: CachedImage | None) -> bool:
+    """Whether a file is a section image as `save_image` writes it."""
+    try:
+        return image is not None and path.read_bytes() == _as_png(decode(image.path))
+    except (OSError, AtldldError):
+        return False
+
+
+def copy_image(
+    session: Session, image: SectionImage, path: Path, downsample: int, *, force: bool = False
+) -> None:
     """Write a section image as the service keeps it: its own JPEG, or decoded to PNG.
 
     Parameters
@@ -290,19 +324,25 @@ def copy_image(session: Session, image: SectionImage, path: Path, downsample: in
         Ends in ``.jpg`` or ``.png``; its folder must exist.
     downsample : int
         The tier.
+    force : bool
+        Replace a file that is there.
     """
+    check_targets([path], force=force)
     cached = session.image(image, downsample)
     if path.suffix == ".png":
-        write_picture(path, decode(cached.path))
+        write_picture(path, decode(cached.path), force=force)
         return
-    try:
-        with replacing(path) as temporary:
-            shutil.copyfile(cached.path, temporary)
-    except OSError as error:
-        raise _not_writable(path, error) from error
+    with whole_file(path, force=force, sync=False) as temporary:
+        shutil.copyfile(cached.path, temporary)
 
 
-def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | None = None) -> None:
+def write_picture(
+    path: Path,
+    pixels: NDArray[np.uint8],
+    resolution: float | None = None,
+    *,
+    force: bool = False,
+) -> None:
     """Write an RGB picture as PNG or TIFF, by the file's ending; whole or not at all.
 
     Parameters
@@ -313,28 +353,36 @@ def write_picture(path: Path, pixels: NDArray[np.uint8], resolution: float | Non
         RGB.
     resolution : float, optional
         Side of a pixel in µm, for TIFF's resolution tags.
+    force : bool
+        Replace a file that is there.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written, or is there already.
     """
-    try:
-        with replacing(path) as temporary:
-            if path.suffix == ".png":
-                done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-                if not done:
-                    raise OutputError(f"{path} cannot be encoded as PNG.")
-                temporary.write_bytes(data.data)
-            else:
-                import tifffile
+    with whole_file(path, force=force, sync=False) as temporary:
+        if path.suffix == ".png":
+            temporary.write_bytes(_as_png(pixels))
+        else:
+            import tifffile
 
-                tags: dict[str, Any] = {}
-                if resolution is not None:
-                    tags = {"resolution": (1e4 / resolution,) * 2, "resolutionunit": "CENTIMETER"}
-                tifffile.imwrite(
-                    temporary, pixels, photometric="rgb", compression="adobe_deflate", **tags
-                )
-    except OSError as error:
-        raise _not_writable(path, error) from error
+            tags: dict[str, Any] = {}
+            if resolution is not None:
+                tags = {"resolution": (1e4 / resolution,) * 2, "resolutionunit": "CENTIMETER"}
+            tifffile.imwrite(
+                temporary, pixels, photometric="rgb", compression="adobe_deflate", **tags
+            )
 
 
-def overview(folder: str | Path, path: str | Path) -> Path:
+def _as_png(pixels: NDArray[np.uint8]) -> bytes:
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OutputError("A picture cannot be encoded as PNG.")
+    return data.tobytes()
+
+
+def overview(folder: str | Path, path: str | Path, *, force: bool = False) -> Path:
     """Draw all pictures of a finished folder on one sheet.
 
     Parameters
@@ -343,6 +391,8 @@ def overview(folder: str | Path, path: str | Path) -> Path:
         What `download_dataset` has written, as PNG.
     path : str or pathlib.Path
         The sheet, ``.png``.
+    force : bool
+        Replace a file that is there.
     """
     from atldld.plot import contact_sheet
 
@@ -364,7 +414,7 @@ def overview(folder: str | Path, path: str | Path) -> Path:
     )
     if metadata["synthetic"]:
         title = f"SYNTHETIC pixels (demo brain), genuine placement - {title}"
-    write_picture(path, contact_sheet(pictures, title))
+    write_picture(path, contact_sheet(pictures, title), force=force)
     return path
 
 
@@ -372,21 +422,29 @@ def _write_section(
     folder: Path, registered: RegisteredSection, *, fields: bool, picture_format: PictureFormat
 ) -> dict[str, Any]:
     """Write the files of one section and return its entry of ``metadata.json``."""
-    ending = ".png" if picture_format == "png" else ".tif"
     step = registered.plane.grid.resolution
-    outputs: dict[str, Path] = {"image": folder / f"{registered.id}{ending}"}
-    write_picture(outputs["image"], registered.image, step)
+    names = _file_names(registered.id, registered.mask is not None, fields, picture_format)
+    outputs = {kind: folder / name for kind, name in names.items()}
+    # what is there is an earlier run's, as metadata.json says
+    write_picture(outputs["image"], registered.image, step, force=True)
     if registered.mask is not None:
-        outputs["expression"] = folder / f"{registered.id}_expr{ending}"
-        write_picture(outputs["expression"], registered.mask, step)
+        write_picture(outputs["expression"], registered.mask, step, force=True)
     if fields:
-        outputs["field"] = folder / f"{registered.id}_field.npy"
-        try:
-            with replacing(outputs["field"]) as temporary:
-                registered.displacement_field().save(temporary)
-        except OSError as error:
-            raise _not_writable(outputs["field"], error) from error
+        registered.displacement_field().save(outputs["field"], force=True)
     return _describe_section(registered, outputs)
+
+
+def _file_names(
+    image_id: int, mask: bool, field: bool, picture_format: PictureFormat
+) -> dict[str, str]:
+    """Return the names of a section's files, by what they hold."""
+    ending = ".png" if picture_format == "png" else ".tif"
+    names = {"image": f"{image_id}{ending}"}
+    if mask:
+        names["expression"] = f"{image_id}_expr{ending}"
+    if field:
+        names["field"] = f"{image_id}_field.npy"
+    return names
 
 
 def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]) -> dict[str, Any]:
@@ -532,15 +590,7 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
 
     Nothing is made yet: an id that does not exist must leave nothing behind.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, but must be a folder.", hint="Choose another name.")
-    nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{folder} cannot be written: {nearest} is read-only.", hint="Choose another folder."
-        )
+    check_folder(folder)
     path = folder / METADATA
     if not path.exists():
         return {}
@@ -559,13 +609,6 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
             hint="Choose another folder, or replace what is there with --force.",
         )
     return dict(before)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
 
 
 def _files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -601,16 +644,6 @@ def _remove(folder: Path, before: Mapping[str, Any]) -> None:
 
 
 def _write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:
-    try:
-        with replacing(folder / METADATA) as temporary:
-            # many times as fast as the standard library's, which indents in Python
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))
-    except OSError as error:
-        raise _not_writable(folder / METADATA, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path} cannot be written: {error.strerror or error}.",
-        hint="Free some space or choose another folder; running again goes on where this stopped.",
-    )
+    with whole_file(folder / METADATA, force=True) as temporary:
+        # many times as fast as the standard library's, which indents in Python
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))

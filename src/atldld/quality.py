@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from atldld.atlas.planes import on_reference
 from atldld.errors import InvalidInputError
-from atldld.export.common import as_json, check_new, ending_of, whole_file
+from atldld.export.common import as_json, ending_of
+from atldld.files import check_targets, whole_file
 from atldld.pipeline import default_jobs
 from atldld.spaces import Grid
 from atldld.volumes import darkness
@@ -165,7 +166,7 @@ class DatasetQuality:
         marked = [section for section in self.sections if section.suspicious]
         return tuple(sorted(marked, key=lambda section: -section.score))
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write the figures, whole or not at all.
 
         Parameters
@@ -173,15 +174,18 @@ class DatasetQuality:
         path : str or pathlib.Path
             ``.csv``, a line for each section; or ``.json``, which holds the rule, its threshold
             and the atlas too.
+        force : bool
+            Replace a file that is there.
 
         Raises
         ------
         InvalidInputError
             Another ending.
         OutputError
-            It cannot be written.
+            It cannot be written, or is there already.
         """
         path = Path(path)
+        check_output(path, force=force)
         rows = self.to_rows()
         if ending_of(path, _ENDINGS, "tables") == ".json":
             described = {
@@ -191,11 +195,11 @@ class DatasetQuality:
                 "resolution_um": self.resolution,
                 "sections": rows,
             }
-            with whole_file(path) as temporary:
+            with whole_file(path, force=force) as temporary:
                 temporary.write_text(as_json(described, indent=1) + "\n", "utf-8")
             return path
         with (
-            whole_file(path) as temporary,
+            whole_file(path, force=force) as temporary,
             open(temporary, "w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
@@ -350,7 +354,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     """
     path = Path(path)
     ending_of(path, _ENDINGS, "tables")
-    check_new([path], force=force)
+    check_targets([path], force=force)
 
 
 def view_of(registered: RegisteredSection, resolution: float = 50) -> SectionView:

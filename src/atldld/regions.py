@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.export.common import as_json, check_new, ending_of, need, whole_file
+from atldld.export.common import as_json, ending_of, need
+from atldld.files import check_targets, sidecar_of, whole_file, whole_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,15 +222,17 @@ class RegionTable:
         frame.attrs.update(self.metadata)
         return frame
 
-    def save(self, path: str | Path) -> list[Path]:
+    def save(self, path: str | Path, *, force: bool = False) -> list[Path]:
         """Write the table; the ending says the format. Whole or not at all.
 
         Parameters
         ----------
         path : str or pathlib.Path
-            ``.csv``, with a ``.json`` of the same name beside it that holds what the columns are
-            and the metadata; or ``.parquet``, which holds them itself, as JSON under the key
-            ``atldld`` of its schema (needs pyarrow).
+            ``.csv``, with a ``.csv.json`` beside it that holds what the columns are and the
+            metadata; or ``.parquet``, which holds them itself, as JSON under the key ``atldld``
+            of its schema (needs pyarrow).
+        force : bool
+            Replace files that are there.
 
         Returns
         -------
@@ -240,10 +243,13 @@ class RegionTable:
         ------
         InvalidInputError
             Another ending.
+        AtldldError
+            pyarrow is needed and not installed.
         OutputError
-            It cannot be written.
+            It cannot be written, or is there already.
         """
         path = Path(path)
+        check_output(path, force=force)
         ending = ending_of(path, _ENDINGS, "tables")
         described = {"columns": self.about, **self.metadata}
         if ending == ".parquet":
@@ -251,18 +257,18 @@ class RegionTable:
             parquet = need("pyarrow.parquet", "tables", "Parquet files")
             table = pyarrow.table(dict(self.columns))
             table = table.replace_schema_metadata({"atldld": as_json(described)})
-            with whole_file(path) as temporary:
+            with whole_file(path, force=force) as temporary:
                 parquet.write_table(table, temporary)
             return [path]
-        sidecar = _beside(path)
-        with whole_file(path) as temporary, whole_file(sidecar) as about:
+        files = [path, sidecar_of(path)]
+        with whole_files(files, force=force) as (temporary, about):
             with open(temporary, "w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(self.columns)
                 for row in self.rows():
                     writer.writerow([_text(value) for value in row.values()])
             about.write_text(as_json(described, indent=1) + "\n", "utf-8")
-        return [path, sidecar]
+        return files
 
     def __repr__(self) -> str:
         count = len(np.unique(self.columns["structure_id"]))
@@ -276,12 +282,17 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     ------
     InvalidInputError
         The ending is none of a table.
+    AtldldError
+        pyarrow is needed and not installed.
     OutputError
-        A file is there already and may not be replaced, or its folder cannot be written.
+        A file is there already and may not be replaced, or cannot be written.
     """
     path = Path(path)
-    csv_too = ending_of(path, _ENDINGS, "tables") == ".csv"
-    check_new([path, _beside(path)] if csv_too else [path], force=force)
+    if ending_of(path, _ENDINGS, "tables") == ".csv":
+        check_targets([path, sidecar_of(path)], force=force)
+    else:
+        need("pyarrow.parquet", "tables", "Parquet files")
+        check_targets([path], force=force)
 
 
 def compact_labels(
@@ -336,11 +347,6 @@ def ids_within(graph: StructureGraph, names: Iterable[str | int]) -> list[int]:
         There is no such structure.
     """
     return [one for name in names for one in graph.descendants(graph.find(name).id)]
-
-
-def _beside(path: Path) -> Path:
-    """Return where the description of a CSV file stands."""
-    return path.with_suffix(".json")
 
 
 def _text(value: object) -> object:

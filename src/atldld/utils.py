@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from atldld.config import user_cache_dir
 from atldld.errors import BrokenImageError, InvalidInputError
-from atldld.fetch.cache import replacing
 from atldld.fetch.images import decode, verify
 from atldld.fetch.session import check_downsample, default_session
+from atldld.files import whole_file
 from atldld.place import Placement, reference_to_image
 from atldld.records import SectionDataSet, SectionImage
 from atldld.spaces import Plane
@@ -79,8 +79,7 @@ def get_image(
         verify(copy, *image.size(downsample))
     except (FileNotFoundError, BrokenImageError):
         cached = session.image(image, downsample, expression=expression)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(copy) as temporary:
+        with whole_file(copy, force=True, sync=False) as temporary:
             temporary.write_bytes(cached.path.read_bytes())
     return decode(copy)
 

@@ -39,6 +39,8 @@ __all__ = [
     "Volume",
     "available_memory",
     "build_volume",
+    "bytes_needed",
+    "check_memory",
     "check_options",
     "darkness",
     "heat_position",
@@ -96,7 +98,7 @@ class Volume:
     fill: str
     metadata: dict[str, Any]
 
-    def save(self, path: str | Path, *, coverage: bool = False) -> None:
+    def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> None:
         """Write it to a file whose ending says the format; whole or not at all.
 
         Parameters
@@ -105,17 +107,19 @@ class Volume:
             Such as ``prox1.nii.gz``; see `atldld.export.write_volume`.
         coverage : bool
             Write the coverage too, beside it: ``prox1_coverage.nii.gz``.
+        force : bool
+            Replace files that are there.
 
         Raises
         ------
         InvalidInputError
             The ending means nothing.
         OutputError
-            The file cannot be written.
+            The file cannot be written, or is there already.
         """
         from atldld.export import write_volume
 
-        write_volume(self, path, coverage=coverage)
+        write_volume(self, path, coverage=coverage, force=force)
 
     def __repr__(self) -> str:
         sizes = " × ".join(str(side) for side in self.coverage.shape)
@@ -199,7 +203,7 @@ def build_volume(
     chosen = _check_datasets(datasets)
     check_options(resolution, channel, fill, thickness)
     shape = _shape(resolution)
-    _check_memory(resolution, channel)
+    check_memory(resolution, channel)
     jobs = jobs or default_jobs()
 
     tasks, without_mask = _plan(chosen, resolution, channel, thickness)
@@ -394,23 +398,30 @@ def _shape(resolution: float) -> tuple[int, int, int]:
     return p, i, r
 
 
-def _bytes_needed(resolution: float, channel: str) -> int:
+def bytes_needed(resolution: float, channel: str) -> int:
     """Bytes of the data and the coverage; sections in flight are small beside them."""
     return math.prod(_shape(resolution)) * ((3 if channel == "image" else 4) + 4)
 
 
-def _check_memory(resolution: float, channel: str) -> None:
+def check_memory(resolution: float, channel: str) -> None:
+    """Refuse a volume that does not fit into memory.
+
+    Raises
+    ------
+    InvalidInputError
+        It does not; the hint says which resolution would.
+    """
     available = available_memory()
-    needed = _bytes_needed(resolution, channel)
+    needed = bytes_needed(resolution, channel)
     if available is None or needed <= available:
         return
-    fits = next((r for r in _USUAL if _bytes_needed(r, channel) <= available), min(BOX))
+    fits = next((r for r in _USUAL if bytes_needed(r, channel) <= available), min(BOX))
     p, i, r = _shape(resolution)
     raise InvalidInputError(
         f"A volume of {p} × {i} × {r} voxels of {resolution:g} µm takes {needed / 1e9:.3g} GB with "
         f"its coverage, but {available / 1e9:.3g} GB of memory are free.",
         hint=f"A resolution of {fits:g} µm would fit: it takes "
-        f"{_bytes_needed(fits, channel) / 1e9:.3g} GB.",
+        f"{bytes_needed(fits, channel) / 1e9:.3g} GB.",
     )
 
 

@@ -69,13 +69,13 @@ def test_the_top_on_the_screen(quantify):
 
 def test_a_table_is_written(quantify, tmp_path):
     done = quantify("-o", "out/table.csv", "-s", "HPF", "--no-grid", "--no-unionize")
-    assert done.stdout.split() == ["out/table.csv", "out/table.json"]
+    assert done.stdout.split() == ["out/table.csv", "out/table.csv.json"]
     with open(tmp_path / "out" / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["acronym"] for row in rows} == {"HPF", "CA", "DG", "HPFn"}
     assert {row["hemisphere"] for row in rows} == {"left", "right", "both"}
     assert not any("grid" in name or "unionize" in name for name in rows[0])
-    about = json.loads((tmp_path / "out" / "table.json").read_text())
+    about = json.loads((tmp_path / "out" / "table.csv.json").read_text())
     assert about["synthetic"] is True
     assert about["resolution_um"] == 50
     assert about["atlas"]["resolution_um"] == 100
@@ -126,7 +126,7 @@ def test_a_grid_and_its_table(atldld, tmp_path):
         *("grid", DATASET, "-o", "energy.npy", "--regions", "--atlas-resolution", 100),
         *("--table", "regions.csv"),
     )
-    assert done.stdout.split()[:3] == ["energy.npy", "regions.csv", "regions.json"]
+    assert done.stdout.split()[:3] == ["energy.npy", "regions.csv", "regions.csv.json"]
     assert "voxels_with_data" in done.stdout
     energy = np.load(tmp_path / "energy.npy")
     assert energy.shape == (67, 41, 58)

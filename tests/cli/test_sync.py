@@ -175,7 +175,7 @@ def test_parquet(sync, tmp_path, demo_records):
     (row, _) = rows_of((tmp_path / "out.csv").read_text())
     assert [float(row[f"{axis}_um"]) for axis in "pir"] == expected.tolist()
     (tmp_path / "in.csv").write_text(POINTS, "utf-8-sig")
-    sync("image-to-reference", tmp_path / "in.csv", "-o", tmp_path / "out.parquet")
+    sync("image-to-reference", tmp_path / "in.csv", "-o", tmp_path / "out.parquet", "--force")
     found = pandas.read_parquet(tmp_path / "out.parquet")
     assert found["image_id"].dtype == np.int64
     np.testing.assert_array_equal(found.loc[0, ["p_um", "i_um", "r_um"]], expected)
@@ -245,10 +245,13 @@ def test_files_that_are_no_tables(sync, tmp_path):
 def test_a_file_is_replaced_only_by_a_whole_one(sync, tmp_path):
     (tmp_path / "in.csv").write_text(POINTS)
     # onto itself
-    sync("image-to-reference", tmp_path / "in.csv", "-o", tmp_path / "in.csv")
+    itself = ("image-to-reference", tmp_path / "in.csv", "-o", tmp_path / "in.csv")
+    assert "is there already" in sync(*itself, status=1)[1]
+    assert (tmp_path / "in.csv").read_text() == POINTS
+    sync(*itself, "--force")
     whole = (tmp_path / "in.csv").read_text()
     assert "p_um" in whole
-    sync("image-to-reference", tmp_path / "in.csv", "-o", tmp_path / "in.csv", status=2)
+    sync(*itself, "--force", status=2)
     assert (tmp_path / "in.csv").read_text() == whole
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["in.csv"]
 

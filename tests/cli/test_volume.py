@@ -76,7 +76,7 @@ def test_options_reach_the_volume(volume, tmp_path):
     before, after = (np.load(tmp_path / f"{name}_coverage.npy") for name in ("thin", "thick"))
     assert after.sum() == pytest.approx(2 * before.sum(), rel=0.01)
     assert np.load(thick).any(axis=-1).sum() > np.load(thin).any(axis=-1).sum()
-    described = json.loads((tmp_path / "thick.json").read_text())
+    described = json.loads((tmp_path / "thick.npy.json").read_text())
     assert described["fill"] == "linear"
 
 

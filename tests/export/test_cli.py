@@ -140,7 +140,7 @@ class TestAlignment:
         moved = after[:, :, 5:].astype(int) - before[:, :, :-5]
         assert covered.mean() > 0.1
         assert np.abs(moved[covered]).mean() < 0.5
-        told = json.loads((tmp_path / "moved.json").read_text())["metadata"]["datasets"][0]
+        told = json.loads((tmp_path / "moved.npy.json").read_text())["metadata"]["datasets"][0]
         assert told["alignment"]["file"] == "refined.json"
 
     def test_markers_are_told(self, run, refined, tmp_path):

@@ -64,7 +64,7 @@ def test_one_field_serves_all_tiers(session, tmp_path):
     section = open_dataset(909, session=session).sections[7]
     for tier in (2, 3):
         job = Recipe(resolution=50, downsample=tier).plan(section)
-        path = write_field(section, job.plane, tmp_path / "field.mha")
+        path = write_field(section, job.plane, tmp_path / "field.mha", force=True)
         transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path)))
         pixels = section.pixels(tier)
         moving = sitk.GetImageFromArray(pixels[..., 0].astype(np.float32))
@@ -101,7 +101,7 @@ def test_a_refined_field_is_written_as_it_is(dataset, tmp_path, ending):
     vectors = []
     for field in (straight, refined):
         path = write_field(
-            job.section, job.plane, tmp_path / f"f{ending}", field=field, downsample=4
+            job.section, job.plane, tmp_path / f"f{ending}", field=field, downsample=4, force=True
         )
         vectors.append(sitk.GetArrayFromImage(sitk.ReadImage(str(path), sitk.sitkVectorFloat64)))
     exact = PhysicalField.of(job.section, job.plane).vectors

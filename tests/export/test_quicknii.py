@@ -169,7 +169,7 @@ class TestWriting:
 class TestReading:
     def test_unchanged_it_is_allens_alignment(self, coronal, sagittal, tmp_path):
         for dataset in (coronal, sagittal):
-            path = write_quicknii(dataset, tmp_path / "a.json", downsample=2)
+            path = write_quicknii(dataset, tmp_path / "a.json", downsample=2, force=True)
             again = DataSet(dataset.record, None, read_alignment(path))
             for one, other in zip(again.sections, dataset.sections, strict=True):
                 assert one.alignment == "a.json"

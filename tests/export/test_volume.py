@@ -196,7 +196,7 @@ class TestZarr:
     def test_a_store_is_replaced_whole(self, grey, tmp_path):
         path = tmp_path / "volume.ome.zarr"
         write_volume(self.large(grey), path)
-        write_volume(grey, path)
+        write_volume(grey, path, force=True)
         assert sorted(zarr.open_group(path, mode="r").array_keys()) == ["0"]
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
 
@@ -205,7 +205,7 @@ class TestZarr:
         path.mkdir()
         (path / "picture.jpg").write_text("precious")
         with pytest.raises(OutputError, match="no Zarr store"):
-            write_volume(grey, path)
+            write_volume(grey, path, force=True)
         assert (path / "picture.jpg").read_text() == "precious"
 
     def test_what_was_there_stays_when_writing_fails(self, grey, tmp_path, monkeypatch):
@@ -217,7 +217,7 @@ class TestZarr:
 
         monkeypatch.setattr("atldld.export.zarr._write_level", fails)
         with pytest.raises(OutputError, match="No space left"):
-            write_volume(grey, path)
+            write_volume(grey, path, force=True)
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
 
@@ -226,16 +226,17 @@ class TestZarr:
     ):
         path = tmp_path / "volume.ome.zarr"
         write_volume(grey, path)
-        move = os.replace
+        move = os.rename
 
         def fails(source, target):
-            if ".part" in str(source) and str(source).endswith(".part.zarr"):
+            if str(source).endswith(".part.ome.zarr"):
                 raise OSError(errno.EACCES, "Permission denied")
             move(source, target)
 
-        monkeypatch.setattr("atldld.export.common.os.replace", fails)
+        monkeypatch.setattr("atldld.files.os.rename", fails)
         with pytest.raises(OutputError, match="Permission denied"):
-            write_volume(replace(grey, data=grey.data / 2), path)
+            write_volume(replace(grey, data=grey.data / 2), path, force=True)
+        assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
 
 
@@ -275,9 +276,9 @@ class TestTiff:
 
 def test_numpy_and_its_companion(colours, landmark, tmp_path):
     path = tmp_path / "volume.npy"
-    assert write_volume(colours, path) == [path, tmp_path / "volume.json"]
+    assert write_volume(colours, path) == [path, tmp_path / "volume.npy.json"]
     assert np.array_equal(np.load(path), colours.data)
-    told = json.loads((tmp_path / "volume.json").read_text("utf-8"))
+    told = json.loads((tmp_path / "volume.npy.json").read_text("utf-8"))
     index, pir = landmark
     assert told["axes"] == ["p", "i", "r"]
     assert np.array_equal((np.array(index) + 0.5) * told["resolution_um"], pir)
@@ -356,9 +357,10 @@ def test_what_was_there_stays_when_writing_fails(grey, colours, tmp_path, monkey
     def fails(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("atldld.export.common.os.replace", fails)
+    monkeypatch.setattr("atldld.files.os.replace", fails)
+    monkeypatch.setattr("atldld.files.os.rename", fails)
     with pytest.raises(OutputError, match="No space left"):
-        write_volume(colours, path)
+        write_volume(colours, path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

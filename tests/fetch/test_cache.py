@@ -4,7 +4,8 @@ import os
 import pytest
 
 from atldld.errors import CacheError, NetworkError
-from atldld.fetch.cache import MARKER, Cache, replacing
+from atldld.fetch.cache import MARKER, Cache
+from atldld.files import whole_file
 
 
 def put(cache, image_id=7, downsample=2, content=b"pixels", **which):
@@ -105,7 +106,7 @@ def test_replacing_leaves_the_old_file_when_writing_fails(tmp_path):
     path.write_text("old")
 
     def write():
-        with replacing(path) as temporary:
+        with whole_file(path, force=True) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 

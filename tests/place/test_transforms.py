@@ -66,7 +66,7 @@ def test_saving_and_loading_keeps_every_digit(tmp_path_factory, matrix):
     path = tmp_path_factory.mktemp("affine") / "a.json"
     affine = Affine(matrix, "image", "reference")
     affine.save(path)
-    affine.save(path)  # over the first
+    affine.save(path, force=True)  # over the first
     assert Affine.load(path) == affine
     assert Affine.load(path).matrix.tobytes() == affine.matrix.tobytes()
     assert [one.name for one in path.parent.iterdir()] == ["a.json"]
@@ -149,8 +149,12 @@ def test_bad_files(tmp_path, text, message):
 def test_files_that_cannot_be_read_or_written(tmp_path):
     with pytest.raises(InvalidInputError, match=r"none\.json"):
         Affine.load(tmp_path / "none.json")
+    affine = Affine(np.eye(2, 3), "a", "b")
+    affine.save(tmp_path / "new" / "a.json")
+    with pytest.raises(OutputError, match="is there already"):
+        affine.save(tmp_path / "new" / "a.json")
     with pytest.raises(OutputError, match="cannot be written"):
-        Affine(np.eye(2, 3), "a", "b").save(tmp_path / "none" / "a.json")
+        affine.save(tmp_path / "new" / "a.json" / "b.json")
 
 
 def test_a_file_says_its_frames(tmp_path):

@@ -273,6 +273,6 @@ def test_the_page_is_written_whole_or_not_at_all(report, tmp_path, monkeypatch):
         check_page(tmp_path / "report.pdf")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
     with pytest.raises(OutputError, match="No space"):
-        write_report(report, path)
+        write_report(report, path, force=True)
     assert path.read_text() == "before"
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]

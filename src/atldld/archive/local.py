@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from atldld.archive.app import Application
@@ -18,6 +17,7 @@ from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, Invalid
 from atldld.fetch.cache import Cache
 from atldld.fetch.session import cache_root
 from atldld.fetch.upkeep import import_archive
+from atldld.files import scratch_folder
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def opened_source(
                 )
             if not path.is_dir():
                 # A ZIP file is checked like any import, and served from what proved sound.
-                folder = Path(stack.enter_context(TemporaryDirectory()))
+                folder = stack.enter_context(scratch_folder())
                 import_archive(Cache(folder), path)
                 path = folder
             source = StoredArchive(path, dataset_ids)

@@ -192,17 +192,15 @@ def plate_image(plate_id: int, downsample: int, *, annotation: bool, quality: in
 @lru_cache(maxsize=4)
 def plate_svg(plate_id: int) -> bytes | None:
     """Return the SVG of a plate's structures, or `None` where there is no such plate."""
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
-
     from atldld.atlas.drawing import write_svg
+    from atldld.files import scratch_folder
 
     if plate_id not in PLATES:
         return None
     graph = StructureGraph.from_answer(json.loads(structure_graph()))
     drawn = outlines(_labels(plate_id, 0), tier_to_image(0), graph, tolerance=0.5)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "plate.svg")
+    with scratch_folder() as folder:
+        path = folder / "plate.svg"
         write_svg(
             path,
             drawn,

@@ -1,6 +1,6 @@
 """Which structure is where: atlases, and their planes and outlines on sections."""
 
-from atldld.atlas.atlas import Atlas, open_atlas
+from atldld.atlas.atlas import Atlas, check_atlas, open_atlas
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import Outline, outlines, section_outlines
 from atldld.atlas.planes import (
@@ -18,6 +18,7 @@ __all__ = [
     "Outline",
     "Structure",
     "StructureGraph",
+    "check_atlas",
     "draw_outlines",
     "hemispheres_on_image",
     "hemispheres_on_reference",

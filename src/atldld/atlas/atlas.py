@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.structures import StructureGraph
-from atldld.atlas.volumes import read_volume, volume_file
+from atldld.atlas.volumes import VolumeFile, read_volume, volume_file
 from atldld.errors import AnswerError, AtldldError, InvalidInputError, UnsupportedPlaneError
+from atldld.export.common import need
 from atldld.settings import DOWNLOAD_URL
 from atldld.spaces import PLACED_SPACES, ReferenceSpace
 
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.records import SectionDataSet
 
-__all__ = ["BRAINGLOBE", "CCF_2017", "Atlas", "check_space", "fetch_graph", "open_atlas"]
+__all__ = [
+    "BRAINGLOBE",
+    "CCF_2017",
+    "Atlas",
+    "check_atlas",
+    "check_space",
+    "fetch_graph",
+    "open_atlas",
+]
 
 CCF_2017 = "ccf_2017"
 BRAINGLOBE = "brainglobe:"
@@ -105,6 +114,52 @@ class Atlas:
         return f"<Atlas {self.name}, {self.resolution:g} µm, {len(self.graph)} structures{made_up}>"
 
 
+def check_atlas(
+    name: str = CCF_2017,
+    resolution: float | None = None,
+    *,
+    own: bool = False,
+    outlines: bool = False,
+) -> None:
+    """Say what speaks against opening an atlas, before anything is fetched.
+
+    Parameters
+    ----------
+    name, resolution : optional
+        As for `open_atlas`.
+    own : bool
+        Whether the annotation is a file of your own.
+    outlines : bool
+        Whether outlines of structures are wanted.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such atlas or resolution.
+    AtldldError
+        A library that is needed is not installed.
+    """
+    if name.startswith(BRAINGLOBE):
+        need("brainglobe_atlasapi.bg_atlas", "brainglobe", "Atlases of BrainGlobe")
+    else:
+        need("nrrd", "atlas", "Volumes of the atlas")
+        if not own:
+            _known(name, resolution)
+    if outlines:
+        need("contourpy", "atlas", "Outlines of structures")
+
+
+def _known(name: str, resolution: float | None) -> VolumeFile:
+    """Return the annotation of one of the service's atlases."""
+    if name != CCF_2017:
+        raise InvalidInputError(
+            f"There is no atlas {name!r}; there are {CCF_2017}, and {BRAINGLOBE}NAME for those of "
+            "BrainGlobe.",
+            hint="`atldld atlas list` shows them.",
+        )
+    return volume_file("annotation", 25 if resolution is None else resolution)
+
+
 def open_atlas(
     resolution: float | None = None,
     *,
@@ -160,13 +215,7 @@ def open_atlas(
         return open_brainglobe(name.removeprefix(BRAINGLOBE), resolution, session)
     if annotation is not None:
         return _from_files(Path(annotation), template, graph, resolution, session)
-    if name != CCF_2017:
-        raise InvalidInputError(
-            f"There is no atlas {name!r}; there are {CCF_2017}, and {BRAINGLOBE}NAME for those of "
-            "BrainGlobe.",
-            hint="`atldld atlas list` shows them.",
-        )
-    file = volume_file("annotation", 25 if resolution is None else resolution)
+    file = _known(name, resolution)
     volume_file(str(template), file.resolution)
     if session.settings.offline:
         file.fetch(session)  # says what the large one takes, before the small one is missed

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Frame, Outline
 from atldld.errors import InvalidInputError
-from atldld.export.common import whole_file
+from atldld.files import whole_file
 
 __all__ = ["Canvas", "canvas_of", "draw_outlines", "write_geojson", "write_svg"]
 
@@ -101,6 +101,7 @@ def write_svg(
     line_width: float = 1.0,
     title: str = "",
     description: str = "",
+    force: bool = False,
 ) -> None:
     """Write outlines as an SVG that browsers and drawing programs open.
 
@@ -110,7 +111,7 @@ def write_svg(
     Parameters
     ----------
     path : str or pathlib.Path
-        The file; replaced if it is there.
+        The file.
     outlines : sequence of Outline
         All of one frame.
     size : tuple of 2 int
@@ -125,13 +126,15 @@ def write_svg(
         In pixels of the screen, however far one zooms in.
     title, description : str
         Shown by browsers; where it comes from.
+    force : bool
+        Replace a file that is there.
 
     Raises
     ------
     InvalidInputError
         The picture has another size.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     path, (width, height) = Path(path), size
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
@@ -189,7 +192,7 @@ def write_svg(
             },
         )
         ElementTree.SubElement(drawn, "title").text = f"{outline.acronym}: {outline.name}"
-    with whole_file(path) as temporary:
+    with whole_file(path, force=force) as temporary:
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
 
 
@@ -199,6 +202,7 @@ def write_geojson(
     *,
     downsample: int = 0,
     resolution: float | None = None,
+    force: bool = False,
 ) -> None:
     """Write outlines as GeoJSON that QuPath imports as annotations.
 
@@ -210,16 +214,18 @@ def write_geojson(
     Parameters
     ----------
     path : str or pathlib.Path
-        The file; replaced if it is there.
+        The file.
     outlines : sequence of Outline
         All of one frame.
     downsample, resolution : optional
         See `canvas_of`.
+    force : bool
+        Replace a file that is there.
 
     Raises
     ------
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
     document = {
@@ -229,7 +235,7 @@ def write_geojson(
         "atldld": {"frame": canvas.frame, "pixel": canvas.scale},
         "features": [_feature(outline, canvas) for outline in outlines],
     }
-    with whole_file(Path(path)) as temporary:
+    with whole_file(path, force=force) as temporary:
         temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,14 +15,14 @@ from atldld.atlas.atlas import Atlas, check_space
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
 from atldld.errors import InvalidInputError
-from atldld.export.common import whole_file
+from atldld.files import check_folder, check_targets, whole_file
 from atldld.spaces import Grid
 
 if TYPE_CHECKING:
     from atldld.records import SectionDataSet
     from atldld.sections import Section
 
-__all__ = ["Drawing", "write_drawing"]
+__all__ = ["Drawing", "check_drawings", "write_drawing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,46 @@ class Drawing:
             atlas.graph.find(one)
 
 
+def check_drawings(
+    folder: str | Path,
+    drawing: Drawing,
+    sections: Iterable[Section] = (),
+    *,
+    force: bool = False,
+) -> None:
+    """Say what speaks against writing drawings into a folder, before they are made.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        Where.
+    drawing : Drawing
+        What is to be drawn.
+    sections : iterable of Section
+        Of which sections, as far as that is known.
+    force : bool
+        Whether files that are there may be replaced.
+
+    Raises
+    ------
+    OutputError
+        A file is there already and may not be replaced, or the folder cannot be written.
+    """
+    check_folder(folder)
+    check_targets([_path(folder, section, drawing) for section in sections], force=force)
+
+
+def _path(folder: str | Path, section: Section, drawing: Drawing) -> Path:
+    return Path(folder) / f"{section.id}_outlines.{drawing.format}"
+
+
 def write_drawing(
-    section: Section, atlas: Atlas, drawing: Drawing, folder: str | Path
+    section: Section,
+    atlas: Atlas,
+    drawing: Drawing,
+    folder: str | Path,
+    *,
+    force: bool = False,
 ) -> tuple[Path, tuple[Outline, ...]]:
     """Write the outlines of an atlas's structures on one section.
 
@@ -89,6 +127,8 @@ def write_drawing(
         What to draw.
     folder : str or pathlib.Path
         Where; made if need be.
+    force : bool
+        Replace a file that is there.
 
     Returns
     -------
@@ -100,10 +140,12 @@ def write_drawing(
     Raises
     ------
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     ServiceError
         The picture cannot be had.
     """
+    path = _path(folder, section, drawing)
+    check_targets([path], force=force)
     on_grid = drawing.frame == "reference"
     # On the reference grid also for the raw picture, whose pixels are many times finer than any
     # atlas: the lines are taken there exactly, by the section's own affine map.
@@ -117,16 +159,21 @@ def write_drawing(
         hemisphere=drawing.hemisphere,
         tolerance=drawing.tolerance,
     )
-    path = Path(folder) / f"{section.id}_outlines.{drawing.format}"
     if drawing.format == "geojson":
-        write_geojson(path, found, downsample=drawing.downsample, resolution=drawing.resolution)
+        write_geojson(
+            path,
+            found,
+            downsample=drawing.downsample,
+            resolution=drawing.resolution,
+            force=force,
+        )
         return path, found
     picture = _picture(section, drawing) if drawing.format == "png" or drawing.picture else None
     if drawing.format == "png" and picture is not None:
         drawn = draw_outlines(
             picture, found, downsample=drawing.downsample, resolution=drawing.resolution
         )
-        with whole_file(path) as temporary:
+        with whole_file(path, force=force) as temporary:
             temporary.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
         return path, found
     if on_grid:
@@ -142,6 +189,7 @@ def write_drawing(
         picture=picture,
         title=f"Section {section.number}, image {section.id}",
         description=f"Outlines of {atlas.name} at {atlas.resolution:g} µm. {atlas.citation}",
+        force=force,
     )
     return path, found
 

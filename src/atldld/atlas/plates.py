@@ -175,6 +175,7 @@ def copy_plate(
     *,
     downsample: int = 0,
     annotation: bool = False,
+    force: bool = False,
 ) -> list[Path]:
     """Put a plate's picture and drawing into a folder; see `fetch_plate`.
 
@@ -186,19 +187,25 @@ def copy_plate(
     Raises
     ------
     OutputError
-        They cannot be written.
+        They cannot be written, or are there already and may not be replaced (`force`).
     """
     import shutil
 
-    from atldld.export.common import whole_file
+    from atldld.files import check_targets, whole_file
 
-    picture, drawing = fetch_plate(session, plate, downsample, annotation=annotation)
-    names = f"{plate.id}{'_annotated' if annotation else ''}.jpg", f"{plate.id}.svg"
-    written = [Path(folder) / name for name in names]
-    for path, file in zip(written, (picture, drawing), strict=True):
-        with whole_file(path) as temporary:
+    written = plate_files(folder, plate, annotation=annotation)
+    check_targets(written, force=force)
+    files = fetch_plate(session, plate, downsample, annotation=annotation)
+    for path, file in zip(written, files, strict=True):
+        with whole_file(path, force=force) as temporary:
             shutil.copyfile(file.path, temporary)
     return written
+
+
+def plate_files(folder: str | Path, plate: Plate, *, annotation: bool = False) -> list[Path]:
+    """Return where `copy_plate` puts a plate's picture and its drawing."""
+    names = f"{plate.id}{'_annotated' if annotation else ''}.jpg", f"{plate.id}.svg"
+    return [Path(folder) / name for name in names]
 
 
 def plate_name(plate_id: int, downsample: int, *, annotation: bool = False) -> str:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AnswerError, InvalidInputError
+from atldld.errors import AnswerError, CacheError, InvalidInputError
 from atldld.export.common import need
-from atldld.fetch.cache import CachedFile, replacing, sha256_of
+from atldld.fetch.cache import CachedFile, sha256_of
+from atldld.files import OnlyWrites, check_space, whole_file
 from atldld.settings import DOWNLOAD_URL
 from atldld.spaces import BOX
 
@@ -130,16 +131,28 @@ class VolumeFile:
         ------
         OfflineError, ServiceError, CacheError
             It cannot be had.
+        OutputError
+            The disk has no space for it. Nothing is asked.
         """
+        if self.held(session) is None:
+            check_space(session.archive_cache.root, self.unpacked_bytes)
         read: list[NDArray[Any]] = []  # what the check has read need not be read again
         file = self._fetch(session, progress, read.append)
         root = session.archive_cache.root
         path = root / "unpacked" / f"{self.path}-{file.sha256[:16]}.npy"
         if not path.exists():
             array = read[0] if read else self._checked(file.path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                np.save(temporary, array)
+            with (
+                whole_file(
+                    path,
+                    force=True,
+                    sync=False,
+                    kind=CacheError,
+                    hint="Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR.",
+                ) as temporary,
+                open(temporary, "wb") as unpacked,
+            ):
+                np.save(OnlyWrites(unpacked), array)
             for old in path.parent.glob(f"{self.name}.nrrd-*.npy"):
                 if old != path:  # which another process may just have made too
                     old.unlink(missing_ok=True)
@@ -152,6 +165,7 @@ class VolumeFile:
         progress: Callable[[int, int | None], None] | None,
         keep: Callable[[NDArray[Any]], None],
     ) -> CachedFile:
+        need("nrrd", "atlas", "Volumes of the atlas")
         own = session.settings.download_url == DOWNLOAD_URL
 
         def check(path: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,13 @@ from typing import Any, Literal
 import msgspec
 
 from atldld.errors import OutputError
+from atldld.files import write_errors
 
-__all__ = ["JOURNAL", "Entry", "Journal"]
+__all__ = ["JOURNAL", "Entry", "Journal", "read_entries"]
 
 JOURNAL = "batch.jsonl"
+
+_BEGIN = b'{"batch": 1, "request": '
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -99,25 +103,19 @@ class Journal:
         self.known: dict[int, Entry] = {}
         # as it will be read back
         wanted = json.loads(json.dumps(request))
-        try:
+        with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [] if force or not path.exists() else path.read_bytes().splitlines()
+            content = b"" if force or not path.exists() else path.read_bytes()
+            lines = [] if _is_torn(content) else content.splitlines()
             if lines:
                 before = _request_in(lines[0])
                 if before != wanted:
                     raise _another(path, before, wanted)
-            for line in lines[1:]:
-                entry = _entry_in(line)
-                if entry is not None:
-                    self.known[entry.data_set] = entry
+            self.known |= _entries_in(lines[1:])
             self._file = open(path, "r+b" if lines else "wb")  # noqa: SIM115
             size = self._file.seek(0, os.SEEK_END)
             if lines and size and _last_byte(self._file) != b"\n":
                 self._file.write(b"\n")
-        except OutputError:
-            raise
-        except OSError as error:
-            raise self._not_writable(error) from error
         if not lines:
             self._add({"batch": 1, "request": wanted})
         self._add({"begun": _now(), "command_line": command_line})
@@ -132,18 +130,13 @@ class Journal:
         self._file.close()
 
     def _add(self, document: Mapping[str, Any]) -> None:
-        try:
+        with self._errors():
             self._file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._not_writable(error) from error
 
-    def _not_writable(self, error: OSError) -> OutputError:
-        return OutputError(
-            f"The journal {self.path} cannot be written: {error.strerror or error}.",
-            hint="Free some space or choose another folder; the same command goes on.",
-        )
+    def _errors(self) -> AbstractContextManager[None]:
+        return write_errors(f"The journal {self.path}", hint="The same command goes on.")
 
 
 def _now() -> str:
@@ -162,6 +155,24 @@ def _request_in(line: bytes) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError):
         return None
     return request if isinstance(request, dict) else None
+
+
+def _is_torn(content: bytes) -> bool:
+    """Whether not even the first line of a journal is whole, as when its run was killed."""
+    return b"\n" not in content and (content.startswith(_BEGIN) or _BEGIN.startswith(content))
+
+
+def read_entries(path: Path) -> dict[int, Entry]:
+    """Return how each data set of a journal ended last, by id; none where there is no journal."""
+    try:
+        return _entries_in(path.read_bytes().splitlines()[1:])
+    except OSError:
+        return {}
+
+
+def _entries_in(lines: Iterable[bytes]) -> dict[int, Entry]:
+    entries = (_entry_in(line) for line in lines)
+    return {entry.data_set: entry for entry in entries if entry is not None}
 
 
 def _entry_in(line: bytes) -> Entry | None:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from atldld.batch.journal import JOURNAL
+from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.common import need
+from atldld.files import check_folder, make_folder, scratch_folder
 from atldld.output import METADATA
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
@@ -35,6 +35,9 @@ class Place(Protocol):
 
     def is_whole(self, dataset_id: int, work: Work) -> bool:
         """Whether a data set's result is there, at a glance."""
+
+    def has_lost(self, dataset_id: int) -> bool:
+        """Whether the journal knows a data set whose folder no ``metadata.json`` vouches for."""
 
     def fetch_journal(self) -> None:
         """Bring the journal here, if the place has a longer one."""
@@ -72,6 +75,12 @@ class Folder:
         """Whether a data set's result is there, at a glance."""
         return work.is_whole(self.root / str(dataset_id))
 
+    def has_lost(self, dataset_id: int) -> bool:
+        """Whether the journal knows a data set whose folder no ``metadata.json`` vouches for."""
+        if (self.root / str(dataset_id) / METADATA).exists():
+            return False
+        return dataset_id in read_entries(self.journal)
+
     def fetch_journal(self) -> None:
         """Nothing: it is there."""
 
@@ -103,8 +112,8 @@ class Store:
     @contextmanager
     def making(self, dataset_id: int) -> Iterator[Path]:
         """Give a temporary folder, and upload what is in it afterwards."""
-        with TemporaryDirectory(prefix="atldld-") as temporary:
-            folder = Path(temporary) / str(dataset_id)
+        with scratch_folder() as temporary:
+            folder = temporary / str(dataset_id)
             yield folder
             files = sorted(
                 (path for path in folder.rglob("*") if path.is_file()),
@@ -124,6 +133,10 @@ class Store:
         with self._store() as (store, root):
             return bool(store.exists(f"{root}/{dataset_id}/{METADATA}"))
 
+    def has_lost(self, dataset_id: int) -> bool:
+        """Never: results are made in an empty folder."""
+        return False
+
     def fetch_journal(self) -> None:
         """Bring the journal here, if the store has a longer one, of another machine."""
         with self._store() as (store, root):
@@ -133,7 +146,7 @@ class Store:
                 return
             here = self.journal.stat().st_size if self.journal.exists() else 0
             if there > here:
-                self.journal.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.journal.parent)
                 store.get_file(f"{root}/{JOURNAL}", str(self.journal))
 
     def keep_journal(self) -> None:
@@ -189,16 +202,7 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         return Store(url, journals.absolute() / f"{name}.jsonl")
     root = Path(found["rest"] if found else out).expanduser().absolute()
-    if root.exists() and not root.is_dir():
-        raise OutputError(f"{root} is a file, but must be a folder.", hint="Choose another name.")
-    nearest = root
-    while not nearest.exists() and nearest != nearest.parent:
-        nearest = nearest.parent
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{root} cannot be written: {nearest} is read-only or no folder.",
-            hint="Choose another folder.",
-        )
+    check_folder(root)
     return Folder(root)
 
 

@@ -27,6 +27,7 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch.session import Session
+from atldld.files import write_errors
 from atldld.pipeline import default_jobs
 
 __all__ = ["PATIENCE", "BatchSummary", "Progress", "Task", "run_batch"]
@@ -236,7 +237,8 @@ class Task:
                     folder,
                     session,
                     threads=self.threads,
-                    force=self.force,
+                    # what the batch has made may be made again
+                    force=self.force or self.place.has_lost(dataset_id),
                     command_line=self.command_line,
                 )
         except AtldldError as error:
@@ -353,9 +355,10 @@ def _alone(place: Place) -> Iterator[None]:
 
     path = place.journal.with_name(f".{place.journal.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path)
-        lock.acquire(timeout=0)
+        with write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path)
+            lock.acquire(timeout=0)
     except filelock.Timeout:
         raise OutputError(
             f"Another process is working on a batch in {place}.",
@@ -364,10 +367,6 @@ def _alone(place: Place) -> Iterator[None]:
     except NotImplementedError:  # a file system without locks
         yield
         return
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another folder."
-        ) from error
     try:
         yield
     finally:

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from atldld.errors import InvalidInputError, OutputError
-from atldld.fetch.cache import replacing
+from atldld.errors import InvalidInputError
 from atldld.fetch.session import Session
+from atldld.files import whole_file
 from atldld.output import METADATA, PictureFormat, download_dataset
 from atldld.register import Recipe
 from atldld.sections import open_dataset
@@ -231,11 +231,11 @@ class Volumes:
 
     def check(self) -> None:
         """Say what makes no sense, if anything does."""
-        from atldld.export import beside
+        from atldld.export import check_format
         from atldld.volumes import check_options
 
         check_options(self.resolution, self.channel, self.fill, self.thickness)
-        beside(f"volume{self.ending}")
+        check_format(f"volume{self.ending}")
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the result."""
@@ -252,31 +252,31 @@ class Volumes:
         command_line: str | None,
     ) -> Made:
         """Build the volume and write it, its coverage and what they were made from."""
-        from atldld.export import write_volume
+        from atldld.export import check_volume, write_volume
         from atldld.volumes import build_volume
 
+        path = folder / f"{dataset_id}{self.ending}"
+        # a folder with a metadata.json is a batch's own
+        ours = force or bool(_metadata_in(folder))
+        check_volume(path, coverage=True, force=ours)
         dataset = open_dataset(dataset_id, session=session)
         built = build_volume(
             dataset, self.resolution, self.channel, self.fill, self.thickness, threads
         )
         (described,) = built.metadata["datasets"]
-        _unvouch(folder)
-        paths = write_volume(built, folder / f"{dataset_id}{self.ending}", coverage=True)
         document = {
             "dataset_id": str(dataset_id),
-            "complete": not described["failed"],
+            "complete": False,  # until the files are there
             "command_line": command_line,
             "request": self.describe(),
-            "files": [path.name for path in paths],
+            "files": [],
             **built.metadata,
         }
-        try:
-            with replacing(folder / METADATA) as temporary:
-                temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise OutputError(
-                f"{folder / METADATA} cannot be written: {error.strerror or error}."
-            ) from error
+        _vouch(folder, document)
+        paths = write_volume(built, path, coverage=True, force=ours)
+        document["complete"] = not described["failed"]
+        document["files"] = [path.name for path in paths]
+        _vouch(folder, document)
         used = [
             session.cache.find_image(
                 one["image_id"], one["downsample"], expression=self.channel == "expression"
@@ -317,13 +317,10 @@ def _metadata_in(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _unvouch(folder: Path) -> None:
-    """Remove what vouches for a folder whose files are about to be replaced."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / METADATA).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+def _vouch(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write what says whose a folder's files are, and whether all of them are there."""
+    with whole_file(folder / METADATA, force=True) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
 def _size_of(paths: list[Path]) -> int:

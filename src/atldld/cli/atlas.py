@@ -12,6 +12,7 @@ from atldld.cli.options import (
     AtlasName,
     AtlasResolution,
     DatasetId,
+    Force,
     asks_service,
     progress_bar,
     say,
@@ -71,9 +72,11 @@ def fetch(
     resolution: Annotated[float, typer.Option(help="Side of a voxel, in µm.")] = 25,
 ) -> None:
     """Fetch a volume of the atlas, verified, with the structure graph that belongs to it."""
-    from atldld.atlas.atlas import BRAINGLOBE, fetch_graph, open_atlas
+    from atldld.atlas.atlas import BRAINGLOBE, check_atlas, fetch_graph, open_atlas
     from atldld.atlas.volumes import volume_file
 
+    if what != "structures":
+        check_atlas(what if what.startswith(BRAINGLOBE) else "ccf_2017")
     if what.startswith(BRAINGLOBE):
         typer.echo(repr(open_atlas(name=what, session=session)))
         return
@@ -148,10 +151,11 @@ def outlines(
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane."""
-    from atldld.atlas.atlas import open_atlas
-    from atldld.atlas.files import Drawing, write_drawing
+    from atldld.atlas.atlas import check_atlas, open_atlas
+    from atldld.atlas.files import Drawing, check_drawings, write_drawing
     from atldld.sections import open_dataset
 
     drawing = Drawing(
@@ -165,15 +169,19 @@ def outlines(
         tolerance=tolerance,
         picture=picture,
     )
+    # everything that can be said before the service is asked
+    check_drawings(output, drawing, force=force)
+    check_atlas(atlas, atlas_resolution, outlines=True)
     drawing.check_record(session.dataset(dataset_id))
-    opened = open_atlas(atlas_resolution, name=atlas, session=session)
-    drawing.check_structures(opened)
     dataset = open_dataset(dataset_id, session=session)
     sections = [dataset.section(one) for one in image] if image else list(dataset)
+    check_drawings(output, drawing, sections, force=force)
+    opened = open_atlas(atlas_resolution, name=atlas, session=session)
+    drawing.check_structures(opened)
     unknown: set[int] = set()
     with progress_bar("Outlines") as progress:
         for done, section in enumerate(sections, start=1):
-            path, drawn = write_drawing(section, opened, drawing, output)
+            path, drawn = write_drawing(section, opened, drawing, output, force=force)
             unknown.update(one.id for one in drawn if not one.known)
             progress(done, len(sections), path.name)
             typer.echo(path)
@@ -205,10 +213,14 @@ def plates(
     annotated: Annotated[
         bool, typer.Option("--annotated", help="The picture with the structures' colours.")
     ] = False,
+    force: Force = False,
 ) -> None:
     """List the annotated plates of an atlas, or fetch them: picture and SVG."""
-    from atldld.atlas.plates import choose_plates, copy_plate, list_plates
+    from atldld.atlas.plates import choose_plates, copy_plate, list_plates, plate_files
+    from atldld.files import check_folder, check_targets
 
+    if output is not None:
+        check_folder(output)
     chosen = choose_plates(list_plates(session, atlas), plate)
     if output is None:
         table(
@@ -225,10 +237,17 @@ def plates(
         )
         say("Fetch them with -o FOLDER.")
         return
+    files = [file for one in chosen for file in plate_files(output, one, annotation=annotated)]
+    check_targets(files, force=force)
     with progress_bar("Plates") as progress:
         for done, one in enumerate(chosen, start=1):
             for path in copy_plate(
-                session, one, output, downsample=downsample_img, annotation=annotated
+                session,
+                one,
+                output,
+                downsample=downsample_img,
+                annotation=annotated,
+                force=force,
             ):
                 typer.echo(path)
             progress(done, len(chosen), str(one.id))

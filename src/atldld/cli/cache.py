@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import asks_service, progress_bar, say, table
+from atldld.cli.options import Force, asks_service, progress_bar, say, table
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -115,10 +115,11 @@ def prune(
 @asks_service
 def export(
     session: "Session",
-    target: Annotated[Path, typer.Argument(help="A .zip file, or a new folder.")],
+    target: Annotated[Path, typer.Argument(help="A .zip file, or a folder.")],
     datasets: Annotated[
         str | None, typer.Option(help="Only these data sets: ids with commas between.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write the cache, or some data sets of it, as an archive that can be imported or served."""
     from atldld.fetch.session import check_id
@@ -127,7 +128,7 @@ def export(
     ids = None
     if datasets is not None:
         ids = [check_id(text, "section data set") for text in datasets.split(",")]
-    count = export_archive(session.cache, target, ids)
+    count = export_archive(session.cache, target, ids, force=force)
     say(f"{count} images written.")
     typer.echo(target)
 

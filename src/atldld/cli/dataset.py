@@ -1,11 +1,12 @@
 """`atldld dataset`: what a data set is, and how its sections lie."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, say, table
+from atldld.cli.options import DatasetId, Force, asks_service, say, table
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -75,18 +76,30 @@ def dataset_preview(
     output_dir: Annotated[
         Path, typer.Option("-o", "--output-dir", help="Folder of the picture.", metavar="DIR")
     ] = Path(),
+    force: Force = False,
 ) -> None:
     """Draw how the sections of a data set lie in the reference space."""
-    from atldld.fetch.cache import replacing
+    from atldld.export.common import need
+    from atldld.fetch.session import check_id
+    from atldld.files import check_folder, check_targets, whole_file
     from atldld.plot import dataset_preview as draw
     from atldld.sections import open_dataset
 
-    dataset = open_dataset(dataset_id, session=session)
+    # everything that can be said before the service is asked
+    number = check_id(dataset_id, "section data set")
+    path = output_dir / f"dataset-id-{number}-preview.png"
+    need("matplotlib.figure", "plot", "Figures")
+    check_folder(output_dir)
+    if session.cache.read_document("datasets", str(number)) is None:
+        check_targets([path], force=force)
+    dataset = open_dataset(number, session=session)
     figure = draw([section.geometry.corners for section in dataset.sections], dataset.plane.value)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    path = output_dir / f"dataset-id-{dataset_id}-preview.png"
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120)
+    # Scripts for 0.3 draw it twice: the very picture that is there need not be written again.
+    if not (path.is_file() and path.read_bytes() == drawn.getvalue()):
+        with whole_file(path, force=force) as temporary:
+            temporary.write_bytes(drawn.getvalue())
     typer.echo(path)
 
 

@@ -9,7 +9,15 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import AlignmentFile, DatasetId, Jobs, asks_service, progress_bar, say
+from atldld.cli.options import (
+    AlignmentFile,
+    DatasetId,
+    Force,
+    Jobs,
+    asks_service,
+    progress_bar,
+    say,
+)
 from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -154,6 +162,7 @@ def download_image(
         int, typer.Option(min=0, help="Tier: each halves the sides of the one before.")
     ] = 0,
     include_expression: Expression = False,
+    force: Force = False,
 ) -> None:
     """Write section images as the service keeps them, verified."""
     from atldld.output import save_image
@@ -167,6 +176,7 @@ def download_image(
                 output_folder,
                 downsample=downsample_img,
                 expression=include_expression,
+                force=force,
             ):
                 typer.echo(path)
         except AtldldError as error:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say
+from atldld.cli.options import DatasetId, Force, asks_service, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -51,22 +51,36 @@ def export_quicknii(
         bool, typer.Option("--images", help="Write the images too, beside the file.")
     ] = False,
     alignment: AlignmentFile = None,
+    force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
     from atldld.export import write_quicknii
+    from atldld.export.quicknii import check_quicknii
+    from atldld.files import check_targets
     from atldld.output import copy_image
     from atldld.sections import open_dataset
 
+    # everything that can be said before the service is asked
+    check_quicknii(output, force=force)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    pictures = {
+        output.parent / f"{section.id}.{image_format}": section.image
+        for section in dataset.sections
+        if images
+    }
+    check_targets(pictures, force=force)
     path = write_quicknii(
-        dataset, output, downsample=downsample_img, image_ending=f".{image_format}"
+        dataset,
+        output,
+        downsample=downsample_img,
+        image_ending=f".{image_format}",
+        force=force,
     )
     if images:
         with progress_bar(f"Images of {dataset_id}") as progress:
-            for done, section in enumerate(dataset.sections, 1):
-                name = f"{section.id}.{image_format}"
-                copy_image(session, section.image, path.parent / name, downsample_img)
-                progress(done, len(dataset.sections), name)
+            for done, (picture, image) in enumerate(pictures.items(), 1):
+                copy_image(session, image, picture, downsample_img, force=force)
+                progress(done, len(pictures), picture.name)
     say(f"{len(dataset.sections)} sections anchored.")
     typer.echo(path)
 
@@ -86,18 +100,20 @@ def export_fields(
     resolution: Resolution = 25,
     plane: PlaneKind = "oblique",
     alignment: AlignmentFile = None,
+    force: Force = False,
 ) -> None:
     """Write the displacement field of every section; no image is fetched."""
-    from atldld.export.fields import write_fields
+    from atldld.export.fields import check_fields, write_fields
     from atldld.register import Recipe
     from atldld.sections import open_dataset
 
+    # everything that can be said before the service is asked
+    ending = _FIELD_ENDINGS[field_format]
+    check_fields(output_folder, ending, force=force)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     recipe = Recipe(resolution=resolution, plane=plane)
     with progress_bar(f"Fields of {dataset_id}") as progress:
-        index = write_fields(
-            dataset, output_folder, recipe, _FIELD_ENDINGS[field_format], progress=progress
-        )
+        index = write_fields(dataset, output_folder, recipe, ending, force=force, progress=progress)
     typer.echo(index)
 
 
@@ -113,17 +129,23 @@ def export_sections(
         bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
     ] = False,
     alignment: AlignmentFile = None,
+    force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
     from atldld.export import write_section
+    from atldld.files import check_folder, check_targets
     from atldld.sections import open_dataset
 
+    # everything that can be said before the service is asked
+    check_folder(output_folder)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    files = {section.id: output_folder / f"{section.id}.ome.tif" for section in dataset.sections}
+    check_targets(files.values(), force=force)
     registered = dataset.register(resolution, plane=plane, expression=include_expression)
     written = 0
     with progress_bar(f"Sections of {dataset_id}") as progress:
         for section in registered:
-            write_section(section, output_folder / f"{section.id}.ome.tif")
+            write_section(section, files[section.id], force=force)
             written += 1
             progress(written, len(dataset.sections), str(section.id))
     say(f"{written} sections written.")

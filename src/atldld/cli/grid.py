@@ -53,24 +53,25 @@ def grid(
 
     They are written as a volume in the reference space, or as means over structures.
     """
-    from atldld.export import known_extensions
-    from atldld.export.common import check_new, ending_of
+    from atldld.atlas import check_atlas
+    from atldld.export import check_volume
     from atldld.grids import fetch_grid, grid_region_means, open_labels
     from atldld.regions import check_output
 
     if output is not None:
-        ending_of(output, known_extensions(), "volumes")
-        check_new([output], force=force)
+        check_volume(output, force=force)
     if table is not None:
         check_output(table, force=force)
+    if (regions or table is not None) and labels == "atlas":
+        check_atlas(resolution=atlas_resolution)
     found = fetch_grid(dataset_id, session=session, refresh=refresh)
     if output is not None:
-        typer.echo(found.save(output, kind))
+        typer.echo(found.save(output, kind, force=force))
     if regions or table is not None:
         names, graph = open_labels(session, labels, atlas_resolution)
         means = grid_region_means(found, names, graph)
         if table is not None:
-            for path in means.save(table):
+            for path in means.save(table, force=force):
                 typer.echo(path)
         if regions:
             show(means.select(hemispheres=["both"]), kind)

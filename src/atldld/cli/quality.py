@@ -50,16 +50,18 @@ def quality(
 
     Each section is compared with its neighbours and with the atlas in its own plane.
     """
-    from atldld.atlas import open_atlas
+    from atldld.atlas import check_atlas, open_atlas
     from atldld.quality import assess, check_output
     from atldld.sections import open_dataset
 
     if output is not None:
         check_output(output, force=force)
+    named = None if atlas.startswith("brainglobe:") else atlas_resolution
+    if not no_atlas:
+        check_atlas(atlas, named)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     opened = None
     if not no_atlas:
-        named = None if atlas.startswith("brainglobe:") else atlas_resolution
         opened = open_atlas(named, name=atlas, session=session)
     try:
         with progress_bar("Sections") as progress:
@@ -71,7 +73,7 @@ def quality(
     if output is None:
         show(found)
     else:
-        typer.echo(found.save(output))
+        typer.echo(found.save(output, force=force))
     say(found.rule)
     say(
         f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "

@@ -35,7 +35,7 @@ def quantify(
             "-o",
             "--output",
             metavar="FILE",
-            help="A .csv file, with a .json beside it that says how it was made, or a .parquet "
+            help="A .csv file, with a .csv.json beside it that says how it was made, or a .parquet "
             "file; without it the structures with the highest energy are shown.",
         ),
     ] = None,
@@ -97,7 +97,7 @@ def quantify(
 
     Each pixel of the masks counts once, where it lies; nothing is warped.
     """
-    from atldld.atlas import open_atlas
+    from atldld.atlas import check_atlas, open_atlas
     from atldld.quantify import check_thresholds
     from atldld.quantify import quantify as run
     from atldld.regions import check_output, ids_within
@@ -107,6 +107,7 @@ def quantify(
     if output is not None:
         check_output(output, force=force)
     check_thresholds(threshold, stain_threshold)
+    check_atlas(atlas, atlas_resolution, own=annotation is not None)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
@@ -134,7 +135,7 @@ def quantify(
         by = "energy" if stain_threshold is None else "stained_fraction"
         show(chosen if hemisphere else chosen.select(hemispheres=["both"]), by)
     else:
-        for path in chosen.save(output):
+        for path in chosen.save(output, force=force):
             typer.echo(path)
     about = regions.metadata
     if about["synthetic"]:

@@ -92,7 +92,7 @@ def report(
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-    write_report(made, output)
+    write_report(made, output, force=force)
     if made.synthetic:
         say("SYNTHETIC: of the demo brain.")
     odd = len(made.quality.suspicious) if made.quality else 0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from atldld.cli.options import progress_bar, say
+from atldld.cli.options import Force, progress_bar, say
 from atldld.settings import Settings
 
 
@@ -58,22 +58,21 @@ def serve(
 
 def demo(
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")] = Path("demo"),
+    force: Force = False,
 ) -> None:
     """Run the main job on the packaged demo archive, with no network."""
-    import tempfile
-
     from atldld.archive.local import in_process_session
+    from atldld.files import check_targets, scratch_folder
     from atldld.output import download_dataset, overview
     from atldld.register import Recipe
-    from atldld.report import gather, open_source, try_atlas, write_report
+    from atldld.report import check_page, gather, open_source, try_atlas, write_report
 
     dataset_id = 69289763
     folder = output_folder / str(dataset_id)
-    page = output_folder / "report.html"
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        in_process_session(Path(cache)) as session,
-    ):
+    page, sheet = output_folder / "report.html", output_folder / "overview.png"
+    check_page(page, force=force)
+    check_targets([sheet], force=force)
+    with scratch_folder() as cache, in_process_session(cache) as session:
         with progress_bar(f"Demo of data set {dataset_id}") as progress:
             download_dataset(
                 dataset_id,
@@ -82,9 +81,9 @@ def demo(
                 session=session,
                 command_line="atldld demo",
                 progress=progress,
-                force=True,
+                force=force,
             )
-        sheet = overview(folder, output_folder / "overview.png")
+        overview(folder, sheet, force=force)
         atlas, reason = try_atlas(session)
         with progress_bar("Report") as progress:
             made = gather(
@@ -94,7 +93,7 @@ def demo(
                 command_line="atldld demo",
                 progress=progress,
             )
-        write_report(made, page)
+        write_report(made, page, force=force)
     say("Sections of a SYNTHETIC brain, placed by the genuine numbers of data set 69289763.")
     say(f"All of them on one sheet: {sheet.resolve()}")
     say("Pictures at 25 µm, expression masks and metadata.json:")

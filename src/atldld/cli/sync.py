@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
-from atldld.cli.options import asks_service, say
+from atldld.cli.options import Force, asks_service, say
 from atldld.errors import AtldldError, InvalidInputError, NotFoundError
+from atldld.files import check_targets, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,7 @@ def image_to_reference(
         str | None,
         typer.Option("-d", "--dataset", metavar="ID", help="The data set of all the images."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Map pixels to the brain: columns image_id, x, y to p_um, i_um, r_um.
 
@@ -70,7 +72,8 @@ def image_to_reference(
     """
     import numpy as np
 
-    table, rows = _read(points, output), _Rows()
+    out = _checked(output, force)
+    table, rows = _read(points), _Rows()
     ids, xy = _pixels(table)
     pir = np.full((len(table), 3), np.nan)
     spaces = np.full(len(table), -1)
@@ -81,7 +84,7 @@ def image_to_reference(
         pir[chosen] = found.pir
         spaces[chosen] = -1 if found.space is None else found.space
     new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
-    _write(output, table, {**new, "reference_space_id": spaces})
+    _write(out, table, {**new, "reference_space_id": spaces})
     rows.tell(np.isnan(pir[:, 0]))
 
 
@@ -98,6 +101,7 @@ def reference_to_image(
         typer.Option(help="Reference space of the points, 9 or 10; by default the data set's own."),
     ] = None,
     max_distance: MaxDistance = None,
+    force: Force = False,
 ) -> None:
     """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
 
@@ -107,12 +111,13 @@ def reference_to_image(
 
     from atldld.place import reference_to_image as find
 
-    table, rows = _read(points, output), _Rows()
+    out = _checked(output, force)
+    table, rows = _read(points), _Rows()
     pir = _reference(table, unit)
     usable = np.isfinite(pir.sum(axis=1))
     rows.note("without numbers", ~usable)
     found = find(session.dataset(dataset_id), pir[usable], space=space, max_distance=max_distance)
-    rows.answer(output, table, usable, found)
+    rows.answer(out, table, usable, found)
 
 
 @app.command("image-to-image")
@@ -123,15 +128,17 @@ def image_to_image(
     dataset_id: Target,
     output: Output = "-",
     max_distance: MaxDistance = None,
+    force: Force = False,
 ) -> None:
     """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
     from atldld.place import image_to_image as find
 
+    out = _checked(output, force)
     target = session.dataset(dataset_id)
     _find_pixels(
         session,
         points,
-        output,
+        out,
         lambda source, ids, xy: find(source, ids, xy, target, max_distance=max_distance),
     )
 
@@ -145,6 +152,7 @@ def image_to_image_2d(
         str, typer.Option("-i", "--image", metavar="ID", help="The section image to find them in.")
     ],
     output: Output = "-",
+    force: Force = False,
 ) -> None:
     """Find pixels in another image of the same specimen, ignoring the third dimension."""
     import numpy as np
@@ -152,6 +160,7 @@ def image_to_image_2d(
     from atldld.fetch.session import check_id
     from atldld.place import image_to_image_2d as find
 
+    out = _checked(output, force)
     number = check_id(image_id, "section image")
     target = session.dataset(_dataset_of(session, number, None))
 
@@ -163,7 +172,7 @@ def image_to_image_2d(
             _put(whole, ids == one, find(source, one, xy[ids == one], target, number))
         return whole
 
-    _find_pixels(session, points, output, find_each)
+    _find_pixels(session, points, out, find_each)
 
 
 @app.command("image-to-atlas")
@@ -181,6 +190,7 @@ def image_to_atlas(
         ),
     ] = "100048576",
     max_distance: MaxDistance = None,
+    force: Force = False,
 ) -> None:
     """Find pixels on the annotated plates of an atlas: columns image_id, x, y to target_….
 
@@ -190,6 +200,7 @@ def image_to_atlas(
     from atldld.place import image_to_atlas as find
     from atldld.records import SectionDataSet
 
+    out = _checked(output, force)
     number = check_id(atlas_dataset, "data set of an atlas")
     atlases = session.query("AtlasDataSet", {"id": number}, ("alignment3d",))
     if not atlases:
@@ -204,7 +215,7 @@ def image_to_atlas(
     _find_pixels(
         session,
         points,
-        output,
+        out,
         lambda source, ids, xy: find(source, ids, xy, atlas, max_distance=max_distance),
     )
 
@@ -217,12 +228,14 @@ def structure_to_image(
     dataset_id: Target,
     output: Output = "-",
     max_distance: MaxDistance = None,
+    force: Force = False,
 ) -> None:
     """Find the centres of structures: the column structure_id to image_id, x, y."""
     from atldld.place import StructureCenter
     from atldld.place import structure_to_image as find
 
-    table, rows = _read(points, output), _Rows()
+    out = _checked(output, force)
+    table, rows = _read(points), _Rows()
     (column,) = table.columns_named(["structure_id"])
     ids = table.ids(column)
     dataset = session.dataset(dataset_id)
@@ -236,7 +249,7 @@ def structure_to_image(
     usable = ids > 0
     rows.note("without a structure_id", ~usable)
     found = find(dataset, ids[usable].tolist(), centers, max_distance=max_distance)
-    rows.answer(output, table, usable, found, "without a centre near a section")
+    rows.answer(out, table, usable, found, "without a centre near a section")
 
 
 # ---- what stands in the columns
@@ -287,18 +300,18 @@ def _reference(table: "_Table", unit: str | None) -> "NDArray[np.float64]":
 def _find_pixels(
     session: "Session",
     points: str,
-    output: str,
+    out: "_Target",
     find: "Callable[[SectionDataSet, NDArray[np.int64], NDArray[np.float64]], ImagePoints]",
 ) -> None:
     """Find the pixels of a table, one data set after another, and write where they are."""
     import numpy as np
 
-    table, rows = _read(points, output), _Rows()
+    table, rows = _read(points), _Rows()
     ids, xy = _pixels(table)
     whole = _no_points(len(table))
     for dataset, chosen in _by_dataset(session, ids, xy, None, rows):
         _put(whole, chosen, find(dataset, ids[chosen], xy[chosen]))
-    rows.answer(output, table, np.ones(len(table), dtype=bool), whole)
+    rows.answer(out, table, np.ones(len(table), dtype=bool), whole)
 
 
 def _no_points(count: int) -> "ImagePoints":
@@ -374,7 +387,7 @@ class _Rows:
 
     def answer(
         self,
-        output: str,
+        out: "_Target",
         table: "_Table",
         usable: "NDArray[np.bool_]",
         found: "ImagePoints",
@@ -401,7 +414,7 @@ class _Rows:
             columns[name][usable] = values
         answered = np.zeros(len(table), dtype=bool)
         answered[usable] = found.answered
-        _write(output, table, columns)
+        _write(out, table, columns)
         self.tell(~answered, reason)
 
     def tell(self, unanswered: "NDArray[np.bool_]", otherwise: str = "") -> None:
@@ -418,6 +431,24 @@ class _Rows:
 
 
 # ---- tables in files
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a table goes, and whether a file that is there may be replaced."""
+
+    name: str
+    force: bool
+
+
+def _checked(output: str, force: bool) -> _Target:
+    """Return where a table goes; what speaks against that is said before any work."""
+    _kind(output)
+    if output != "-":
+        if not Path(output).parent.is_dir():
+            raise InvalidInputError(f"There is no folder {Path(output).parent} to write into.")
+        check_targets([output], force=force)
+    return _Target(output, force)
 
 
 @dataclass
@@ -512,11 +543,8 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _read(name: str, output: str) -> _Table:
-    """Read the table of points; what is wrong with the output's name is said before any work."""
-    _kind(output)
-    if output != "-" and not Path(output).parent.is_dir():
-        raise InvalidInputError(f"There is no folder {Path(output).parent} to write into.")
+def _read(name: str) -> _Table:
+    """Read the table of points."""
     where = "Standard input" if name == "-" else name
     try:
         if _kind(name) == "parquet":
@@ -568,7 +596,7 @@ def _read_parquet(name: str) -> _Table:
     return _Table(columns, name, table.num_rows, table.schema.metadata)
 
 
-def _write(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
+def _write(out: _Target, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
     """Write the table with new columns; cells are empty where they are NaN or -1."""
     taken = [name for name in new if name in table.names]
     if taken:
@@ -576,10 +604,10 @@ def _write(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
             f"{table.where} has a column {taken[0]} already, which the answer needs.",
             hint="Rename it.",
         )
-    if _kind(output) == "parquet":
-        _write_parquet(output, table, new)
+    if _kind(out.name) == "parquet":
+        _write_parquet(out, table, new)
         return
-    with _opened(output) as file:
+    with _opened(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*table.names, *new])
         old = [
@@ -590,9 +618,7 @@ def _write(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
         writer.writerows(zip(*old, *added, strict=True))
 
 
-def _write_parquet(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
-    from atldld.fetch.cache import replacing
-
+def _write_parquet(out: _Target, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
     pyarrow = _pyarrow()
     columns = {
         name: _typed(pyarrow, values) if isinstance(values, list) else values
@@ -605,7 +631,7 @@ def _write_parquet(output: str, table: _Table, new: "dict[str, NDArray[Any]]") -
     if table.metadata:
         # pandas keeps there which column is the index; new columns do not disturb it
         whole = whole.replace_schema_metadata(table.metadata)
-    with replacing(Path(output)) as temporary:
+    with whole_file(out.name, force=out.force) as temporary:
         pyarrow.parquet.write_table(whole, temporary)
 
 
@@ -635,15 +661,13 @@ def _texts(values: Iterable[Any]) -> list[str]:
 
 
 @contextmanager
-def _opened(output: str) -> Iterator[TextIO]:
-    if output == "-":
+def _opened(out: _Target) -> Iterator[TextIO]:
+    if out.name == "-":
         yield sys.stdout
         sys.stdout.flush()
         return
-    from atldld.fetch.cache import replacing
-
     with (
-        replacing(Path(output)) as temporary,
+        whole_file(out.name, force=out.force) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         yield file

@@ -147,14 +147,14 @@ def _one_volume(
     jobs: int | None,
     force: bool,
 ) -> None:
-    from atldld.export import beside, write_volume
-    from atldld.export.common import check_new
+    from atldld.export import check_volume, write_volume
     from atldld.sections import open_dataset
-    from atldld.volumes import build_volume, check_options
+    from atldld.volumes import build_volume, bytes_needed, check_memory, check_options
 
     # everything that can be said before the service is asked
-    check_new((output, beside(output)), force=force)
     check_options(resolution, channel, fill, thickness)
+    check_memory(resolution, channel)
+    check_volume(output, coverage=True, force=force, voxel_bytes=bytes_needed(resolution, channel))
     datasets = [
         open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
     ]
@@ -173,7 +173,7 @@ def _one_volume(
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-    for path in write_volume(built, output, coverage=True):
+    for path in write_volume(built, output, coverage=True, force=force):
         typer.echo(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:

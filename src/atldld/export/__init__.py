@@ -12,7 +12,14 @@ from atldld.export.quicknii import (
     write_quicknii,
 )
 from atldld.export.tiff import write_section
-from atldld.export.volume import beside, known_extensions, write_grid, write_volume
+from atldld.export.volume import (
+    beside,
+    check_format,
+    check_volume,
+    known_extensions,
+    write_grid,
+    write_volume,
+)
 
 __all__ = [
     "FIELD_EXTENSIONS",
@@ -20,6 +27,8 @@ __all__ = [
     "PhysicalField",
     "anchoring_of",
     "beside",
+    "check_format",
+    "check_volume",
     "forward_of",
     "known_extensions",
     "read_alignment",

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, RecordError
-from atldld.export.common import as_json, ending_of, need, whole_file
+from atldld.export.common import as_json, ending_of, need
+from atldld.files import check_folder, check_targets, whole_file, whole_folder
 from atldld.warp.displacement import DisplacementField
 
 if TYPE_CHECKING:
@@ -31,12 +32,30 @@ if TYPE_CHECKING:
     from atldld.sections import DataSet, Section
     from atldld.warp.planes import OutputPlane
 
-__all__ = ["FIELD_EXTENSIONS", "PhysicalField", "describe", "write_field", "write_fields"]
+__all__ = [
+    "FIELD_EXTENSIONS",
+    "PhysicalField",
+    "check_fields",
+    "describe",
+    "write_field",
+    "write_fields",
+]
 
 INDEX = "fields.json"
 
 FIELD_EXTENSIONS = (".mha", ".nii", ".nii.gz", ".npy", ".nrrd", ".ome.zarr", ".zarr")
 """The endings that `write_field` knows."""
+
+_NEEDS = {
+    ".nii": ("nibabel", "volume", "NIfTI files"),
+    ".nii.gz": ("nibabel", "volume", "NIfTI files"),
+    ".nrrd": ("nrrd", "volume", "NRRD files"),
+    ".ome.zarr": ("zarr", "zarr", "OME-Zarr files"),
+    ".zarr": ("zarr", "zarr", "OME-Zarr files"),
+}
+
+# a pixel's, in formats without compression: two numbers
+_BYTES = {".mha": 16, ".nii": 16, ".npy": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +185,7 @@ def write_field(
     *,
     field: DisplacementField | None = None,
     downsample: int = 0,
+    force: bool = False,
 ) -> Path:
     """Write the displacement field of a section; the file's ending says the format.
 
@@ -195,6 +215,8 @@ def write_field(
         Another map than the plane's own, in pixels of the tier `downsample`.
     downsample : int
         The tier of `field`, and of the pixels in ``.npy``.
+    force : bool
+        Replace what is there.
 
     Returns
     -------
@@ -208,31 +230,96 @@ def write_field(
     AtldldError
         The record does not tell the size of a pixel, or a library is not installed.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     from atldld.warp.planes import tier_matrix
 
     path = Path(path)
-    ending = ending_of(path, FIELD_EXTENSIONS, "displacement fields")
+    ending = check_field_format(path)
+    store = ending.endswith(".zarr")
+    check_targets([path], force=force, store=store)
     if ending == ".npy":
         if field is None:
             matrix = tier_matrix(plane.to_image, downsample)
             field = DisplacementField.from_matrix(matrix, plane.grid.shape)
-        with whole_file(path, ending) as temporary:
-            field.save(temporary)
+        field.save(path, force=force)
         return path
     physical = PhysicalField.of(section, plane, field=field, downsample=downsample)
-    if ending == ".mha":
-        _write_mha(physical, path)
-    elif ending == ".nrrd":
-        _write_nrrd(physical, path)
-    elif ending in {".nii", ".nii.gz"}:
-        _write_nifti(physical, path, ending)
-    else:
-        from atldld.export.zarr import write_displacements
+    with (whole_folder if store else whole_file)(path, ending, force=force) as temporary:
+        if ending == ".mha":
+            _write_mha(physical, temporary)
+        elif ending == ".nrrd":
+            _write_nrrd(physical, temporary)
+        elif ending in {".nii", ".nii.gz"}:
+            _write_nifti(physical, temporary)
+        else:
+            from atldld.export.zarr import write_displacements
 
-        write_displacements(physical, path)
+            write_displacements(physical, temporary)
     return path
+
+
+def check_field_format(path: str | Path) -> str:
+    """Return the ending of a field's file, if what it needs is installed.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing.
+    AtldldError
+        The library for the format is not installed.
+    """
+    ending = ending_of(Path(path), FIELD_EXTENSIONS, "displacement fields")
+    if ending in _NEEDS:
+        need(*_NEEDS[ending])
+    return ending
+
+
+def check_fields(
+    folder: str | Path,
+    ending: str = ".mha",
+    *,
+    dataset: DataSet | None = None,
+    recipe: Recipe | None = None,
+    force: bool = False,
+) -> None:
+    """Say what speaks against writing fields into a folder, before they are made.
+
+    Parameters
+    ----------
+    folder, ending :
+        As for `write_fields`.
+    dataset : DataSet, optional
+        Whose fields; without it only what can be said of any.
+    recipe : Recipe, optional
+        The output grid; tells with the data set how much there will be.
+    force : bool
+        Whether files that are there may be replaced.
+
+    Raises
+    ------
+    AtldldError
+        See `write_fields`.
+    """
+    folder = Path(folder)
+    check_field_format(f"field{ending}")
+    check_folder(folder)
+    check_targets([folder / INDEX], force=force)
+    if dataset is not None:
+        needed = 0
+        if recipe is not None and ending in _BYTES and dataset.sections:
+            rows, columns = recipe.plan(dataset.sections[0]).plane.grid.shape
+            needed = len(dataset.sections) * rows * columns * _BYTES[ending]
+        check_targets(
+            [_field_path(folder, section, ending) for section in dataset.sections],
+            force=force,
+            store=ending.endswith(".zarr"),
+            needed=needed,
+        )
+
+
+def _field_path(folder: Path, section: Section, ending: str) -> Path:
+    return folder / f"{section.id}_field{ending}"
 
 
 def write_fields(
@@ -241,6 +328,7 @@ def write_fields(
     recipe: Recipe,
     ending: str = ".mha",
     *,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the displacement field of every section of a data set; no image is fetched.
@@ -255,6 +343,8 @@ def write_fields(
         The output grid; its tier is that of the pixels in ``.npy``.
     ending : str
         One of `FIELD_EXTENSIONS`.
+    force : bool
+        Replace files that are there.
     progress : callable, optional
         Called with how many are done, how many there are, and what the last one was.
 
@@ -266,14 +356,16 @@ def write_fields(
     Raises
     ------
     AtldldError
-        See `write_field`. What was written before stays; ``fields.json`` comes last.
+        See `write_field`. What was written before stays; ``fields.json`` comes last. If a file is
+        there already, nothing is written.
     """
     folder = Path(folder)
+    check_fields(folder, ending, dataset=dataset, recipe=recipe, force=force)
     entries = []
     for done, section in enumerate(dataset.sections, 1):
         job = recipe.plan(section)
-        path = folder / f"{section.id}_field{ending}"
-        write_field(section, job.plane, path, downsample=job.downsample)
+        path = _field_path(folder, section, ending)
+        write_field(section, job.plane, path, downsample=job.downsample, force=force)
         entry = describe(section, job.plane) | {"file": path.name}
         if ending == ".npy":
             # these are in pixels, not mm
@@ -288,7 +380,7 @@ def write_fields(
         entries.append(entry)
         if progress:
             progress(done, len(dataset.sections), path.name)
-    with whole_file(folder / INDEX) as temporary:
+    with whole_file(folder / INDEX, force=force) as temporary:
         document = {"dataset_id": dataset.id, "fields": entries}
         temporary.write_text(as_json(document, indent=1) + "\n", "utf-8")
     return folder / INDEX
@@ -316,7 +408,7 @@ def _write_mha(field: PhysicalField, path: Path) -> None:
         "ElementDataFile": "LOCAL",  # must be the last line
     }
     lines = "".join(f"{key} = {value}\n" for key, value in header.items())
-    with whole_file(path, ".mha") as temporary, open(temporary, "wb") as file:
+    with open(path, "wb") as file:
         file.write(lines.encode("ascii"))
         file.write(np.ascontiguousarray(field.vectors, dtype="<f8").data)
 
@@ -336,7 +428,7 @@ def _write_nrrd(field: PhysicalField, path: Path) -> None:
     save(path, field.vectors.transpose(2, 1, 0), header)
 
 
-def _write_nifti(field: PhysicalField, path: Path, ending: str) -> None:
+def _write_nifti(field: PhysicalField, path: Path) -> None:
     """Write as ANTs does: 5-D, vectors along the fifth axis, in LPS; the grid in NIfTI's RAS."""
     nibabel = need("nibabel", "volume", "NIfTI files")
     step = field.spacing
@@ -351,5 +443,4 @@ def _write_nifti(field: PhysicalField, path: Path, ending: str) -> None:
     image.header.extensions.append(
         nibabel.nifti1.Nifti1Extension("comment", as_json(field.provenance).encode())
     )
-    with whole_file(path, ending) as temporary:
-        nibabel.save(image, temporary)
+    nibabel.save(image, path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import as_json, need, whole_file
+from atldld.export.common import as_json, need
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -51,7 +51,7 @@ def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float
     return affine
 
 
-def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as NIfTI-1; see `atldld.export.write_volume`."""
     nibabel = need("nibabel", "volume", "NIfTI files")
     data = voxels.data
@@ -71,6 +71,4 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
     header.extensions.append(
         nibabel.nifti1.Nifti1Extension("comment", as_json(voxels.provenance).encode())
     )
-    with whole_file(path, ending) as temporary:
-        nibabel.save(image, temporary)
-    return [path]
+    nibabel.save(image, path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import as_json, need, whole_file
+from atldld.export.common import as_json, need
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -29,7 +29,7 @@ _LEVEL = 3
 _LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 
-def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as NRRD; see `atldld.export.write_volume`."""
     step = voxels.resolution / 1000
     directions = _LPS_OF_PIR * step
@@ -51,17 +51,15 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
         "atldld": as_json(voxels.provenance, ascii_only=True),
     }
     save(path, data, header)
-    return [path]
 
 
 def save(path: Path, data: NDArray[Any], header: dict[str, Any]) -> None:
-    """Write an array, first axis fastest, under its final name once it is whole."""
+    """Write an array, first axis fastest."""
     nrrd = need("nrrd", "volume", "NRRD files")
-    with whole_file(path, ".nrrd") as temporary:
-        nrrd.write(
-            str(temporary),
-            data,
-            {**header, "encoding": "gzip"},
-            compression_level=_LEVEL,
-            index_order="F",
-        )
+    nrrd.write(
+        str(path),
+        data,
+        {**header, "encoding": "gzip"},
+        compression_level=_LEVEL,
+        index_order="F",
+    )

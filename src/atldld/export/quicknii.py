@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AlignmentFileWarning, InvalidInputError
-from atldld.export.common import as_json, ending_of, whole_file
+from atldld.export.common import as_json, ending_of
+from atldld.files import check_targets, whole_file
 from atldld.place import Placement
 from atldld.spaces import BOX
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "anchoring_of",
+    "check_quicknii",
     "forward_of",
     "read_alignment",
     "write_quicknii",
@@ -154,6 +156,7 @@ def write_quicknii(
     *,
     downsample: int = 0,
     image_ending: str = ".jpg",
+    force: bool = False,
 ) -> Path:
     """Write the alignment of all sections as anchoring vectors.
 
@@ -168,6 +171,8 @@ def write_quicknii(
         what the tier leaves off at the far edges, u and v.
     image_ending : {".jpg", ".png"}
         Of the names of the images, ``<image id>.jpg``.
+    force : bool
+        Replace a file that is there: it may be an alignment that somebody has corrected.
 
     Returns
     -------
@@ -179,12 +184,12 @@ def write_quicknii(
     InvalidInputError
         Another ending of the file or the images, or a tier in which an image has no pixel.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     from atldld import __version__
 
     path = Path(path)
-    ending = ending_of(path, (".csv", ".json"), "QuickNII alignments")
+    ending = check_quicknii(path, force=force)
     if image_ending not in {".jpg", ".png"}:
         raise InvalidInputError(
             f"The images' ending is {image_ending!r}, but must be '.jpg' or '.png'."
@@ -226,9 +231,24 @@ def write_quicknii(
             },
             indent=1,
         )
-    with whole_file(path, ending) as temporary:
+    with whole_file(path, ending, force=force) as temporary:
         temporary.write_text(text + "\n", "utf-8")
     return path
+
+
+def check_quicknii(path: str | Path, *, force: bool = False) -> str:
+    """Return the ending of an alignment's file, if nothing speaks against writing it.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending is none of an alignment.
+    OutputError
+        The file is there already and may not be replaced, or cannot be written.
+    """
+    ending = ending_of(Path(path), (".csv", ".json"), "QuickNII alignments")
+    check_targets([path], force=force)
+    return ending
 
 
 def _as_csv(slices: list[dict[str, Any]]) -> str:

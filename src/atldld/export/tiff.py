@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atldld.export.common import as_json, ending_of, whole_file
+from atldld.export.common import as_json, ending_of
+from atldld.files import whole_file
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -52,7 +53,7 @@ def _tags(step: float) -> dict[str, Any]:
     return {"resolution": (1e4 / step,) * 2, "resolutionunit": "CENTIMETER"}
 
 
-def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as OME-TIFF; see `atldld.export.write_volume`."""
     import tifffile
 
@@ -69,21 +70,19 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
             [voxels.first_centre + k * step for k in range(voxels.data.shape[0])],
         ),
     }
-    with whole_file(path, ending) as temporary:
-        tifffile.imwrite(
-            temporary,
-            voxels.data,
-            ome=True,
-            photometric="rgb" if voxels.rgb else "minisblack",
-            compression=_COMPRESSION,
-            metadata=metadata,
-            bigtiff=voxels.data.nbytes > 2**31,
-            **_tags(step),
-        )
-    return [path]
+    tifffile.imwrite(
+        path,
+        voxels.data,
+        ome=True,
+        photometric="rgb" if voxels.rgb else "minisblack",
+        compression=_COMPRESSION,
+        metadata=metadata,
+        bigtiff=voxels.data.nbytes > 2**31,
+        **_tags(step),
+    )
 
 
-def write_section(registered: RegisteredSection, path: str | Path) -> Path:
+def write_section(registered: RegisteredSection, path: str | Path, *, force: bool = False) -> Path:
     """Write a registered section as OME-TIFF, with its expression mask as a second picture.
 
     Parameters
@@ -94,6 +93,8 @@ def write_section(registered: RegisteredSection, path: str | Path) -> Path:
         box's edges.
     path : str or pathlib.Path
         Ends in ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``.
+    force : bool
+        Replace a file that is there.
 
     Returns
     -------
@@ -105,7 +106,7 @@ def write_section(registered: RegisteredSection, path: str | Path) -> Path:
     InvalidInputError
         Another ending.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     import tifffile
 
@@ -134,7 +135,10 @@ def write_section(registered: RegisteredSection, path: str | Path) -> Path:
     pictures = {"image": registered.image}
     if registered.mask is not None:
         pictures["expression"] = registered.mask
-    with whole_file(path, ending) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
+    with (
+        whole_file(path, ending, force=force) as temporary,
+        tifffile.TiffWriter(temporary, ome=True) as writer,
+    ):
         for name, pixels in pictures.items():
             writer.write(
                 np.ascontiguousarray(pixels),

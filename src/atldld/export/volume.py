@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.export.common import as_json, ending_of, whole_file
+from atldld.export.common import as_json, ending_of, need
+from atldld.files import OnlyWrites, check_targets, sidecar_of, whole_files
 from atldld.spaces import AXES
 
 if TYPE_CHECKING:
     from atldld.grids import ExpressionGrid
     from atldld.volumes import Volume
 
-__all__ = ["Voxels", "beside", "known_extensions", "write_grid", "write_volume"]
+__all__ = [
+    "Voxels",
+    "beside",
+    "check_format",
+    "check_volume",
+    "known_extensions",
+    "write_grid",
+    "write_volume",
+]
+
+_UNCOMPRESSED = (".nii", ".npy")
 
 FRAME = (
     "reference space (p, i, r) = (posterior, inferior, right), um from the "
@@ -69,56 +81,46 @@ class Voxels:
         return f"{self.name}{of}, {self.resolution:g} um"
 
 
-def _write_nifti(voxels: Voxels, path: Path, ending: str) -> list[Path]:
-    from atldld.export.nifti import write
-
-    return write(voxels, path, ending)
-
-
-def _write_nrrd(voxels: Voxels, path: Path, ending: str) -> list[Path]:
-    from atldld.export.nrrd import write
-
-    return write(voxels, path, ending)
+def _write_numpy(voxels: Voxels, path: Path) -> None:
+    with open(path, "wb") as file:
+        np.save(OnlyWrites(file), voxels.data)
 
 
-def _write_zarr(voxels: Voxels, path: Path, ending: str) -> list[Path]:
-    from atldld.export.zarr import write
+@dataclass(frozen=True)
+class _Format:
+    """How volumes of an ending are written, and by what."""
 
-    return write(voxels, path, ending)
+    module: str
+    needs: tuple[str, str, str] | None = None  # library, extra, what for
 
-
-def _write_tiff(voxels: Voxels, path: Path, ending: str) -> list[Path]:
-    from atldld.export.tiff import write
-
-    return write(voxels, path, ending)
-
-
-def _write_numpy(voxels: Voxels, path: Path, ending: str) -> list[Path]:
-    """Write ``.npy``, and beside it ``.json`` with what the array does not say itself."""
-    sidecar = path.with_suffix(".json")
-    with whole_file(path, ending) as temporary, whole_file(sidecar) as described:
-        np.save(temporary, voxels.data)
-        described.write_text(as_json(voxels.provenance, indent=1) + "\n", "utf-8")
-    return [path, sidecar]
+    def write(self, voxels: Voxels, path: Path) -> None:
+        """Write a file, or a store's folder."""
+        if self.module:
+            import_module(f"atldld.export.{self.module}").write(voxels, path)
+        else:
+            _write_numpy(voxels, path)
 
 
-_WRITERS: dict[str, Callable[[Voxels, Path, str], list[Path]]] = {
-    ".nii": _write_nifti,
-    ".nii.gz": _write_nifti,
-    ".npy": _write_numpy,
-    ".nrrd": _write_nrrd,
-    ".ome.tif": _write_tiff,
-    ".ome.tiff": _write_tiff,
-    ".ome.zarr": _write_zarr,
-    ".tif": _write_tiff,
-    ".tiff": _write_tiff,
-    ".zarr": _write_zarr,
+_NIFTI = _Format("nifti", ("nibabel", "volume", "NIfTI files"))
+_TIFF = _Format("tiff")
+_ZARR = _Format("zarr", ("zarr", "zarr", "OME-Zarr files"))
+_FORMATS = {
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".npy": _Format(""),
+    ".nrrd": _Format("nrrd", ("nrrd", "volume", "NRRD files")),
+    ".ome.tif": _TIFF,
+    ".ome.tiff": _TIFF,
+    ".ome.zarr": _ZARR,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".zarr": _ZARR,
 }
 
 
 def known_extensions() -> tuple[str, ...]:
     """Return the endings that `write_volume` knows, sorted."""
-    return tuple(sorted(_WRITERS))
+    return tuple(sorted(_FORMATS))
 
 
 def beside(path: str | Path, what: str = "coverage") -> Path:
@@ -141,7 +143,90 @@ def beside(path: str | Path, what: str = "coverage") -> Path:
     return path.with_name(f"{path.name[: -len(ending)]}_{what}{path.name[-len(ending) :]}")
 
 
-def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) -> list[Path]:
+def check_format(path: str | Path) -> str:
+    """Return the ending of a volume's file, if what it needs is installed.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing.
+    AtldldError
+        The library for the format is not installed.
+    """
+    ending = ending_of(Path(path), known_extensions(), "volumes")
+    needs = _FORMATS[ending].needs
+    if needs is not None:
+        need(*needs)
+    return ending
+
+
+def check_volume(
+    path: str | Path, *, coverage: bool = False, force: bool = False, voxel_bytes: int = 0
+) -> None:
+    """Say what speaks against writing a volume to a file, before it is made.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file, or for OME-Zarr the folder.
+    coverage : bool
+        Whether the coverage is to be written, too.
+    force : bool
+        Whether what is there may be replaced.
+    voxel_bytes : int
+        Bytes of all voxels; of a format without compression, the file is no smaller.
+
+    Raises
+    ------
+    InvalidInputError
+        The ending means nothing.
+    AtldldError
+        The library for the format is not installed.
+    OutputError
+        A file is there already and may not be replaced, or cannot be written.
+    """
+    path = Path(path)
+    ending = check_format(path)
+    check_targets(
+        [target for volume in _volumes(path, coverage) for target in _files(volume, ending)],
+        force=force,
+        store=ending.endswith(".zarr"),
+        needed=voxel_bytes if ending in _UNCOMPRESSED else 0,
+    )
+
+
+def _volumes(path: Path, coverage: bool) -> list[Path]:
+    return [path, beside(path)] if coverage else [path]
+
+
+def _files(path: Path, ending: str) -> list[Path]:
+    """Return the files of a volume: an array of NumPy cannot say what it is."""
+    return [path, sidecar_of(path)] if ending == ".npy" else [path]
+
+
+def _write(volumes: Mapping[Path, Voxels], ending: str, *, force: bool) -> list[Path]:
+    """Write volumes that belong together: all of them, or none."""
+    described = ending == ".npy"
+    targets = [target for path in volumes for target in _files(path, ending)]
+    with whole_files(
+        targets,
+        None if described else ending,
+        force=force,
+        store=ending.endswith(".zarr"),
+    ) as temporaries:
+        for k, voxels in enumerate(volumes.values()):
+            if described:
+                _FORMATS[ending].write(voxels, temporaries[2 * k])
+                text = as_json(voxels.provenance, indent=1) + "\n"
+                temporaries[2 * k + 1].write_text(text, "utf-8")
+            else:
+                _FORMATS[ending].write(voxels, temporaries[k])
+    return targets
+
+
+def write_volume(
+    volume: Volume, path: str | Path, *, coverage: bool = False, force: bool = False
+) -> list[Path]:
     """Write a volume; the file's ending says the format.
 
     ======================  ==========================================================
@@ -151,11 +236,11 @@ def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) ->
     ``.nrrd``               NRRD, mm, LPS (needs pynrrd)
     ``.ome.zarr, .zarr``    OME-Zarr 0.5, multiscale, µm, axes z, y, x = p, i, r (zarr)
     ``.tif``, ``.ome.tif``  OME-TIFF, µm, one page for each p
-    ``.npy``                NumPy, with a ``.json`` beside it
+    ``.npy``                NumPy, with a ``.npy.json`` beside it
     ======================  ==========================================================
 
-    Every format carries the voxel's centre: voxel k of an axis is at (k + ½) · resolution. An
-    existing file is replaced only when the new one is complete.
+    Every format carries the voxel's centre: voxel k of an axis is at (k + ½) · resolution. What
+    is to be replaced stays until all that is new is complete.
 
     Parameters
     ----------
@@ -165,6 +250,8 @@ def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) ->
         The file, or for OME-Zarr the folder; its parent is made if need be.
     coverage : bool
         Write the coverage too, to the name that `beside` gives.
+    force : bool
+        Replace files that are there.
 
     Returns
     -------
@@ -178,19 +265,21 @@ def write_volume(volume: Volume, path: str | Path, *, coverage: bool = False) ->
     AtldldError
         The library for the format is not installed.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     path = Path(path)
-    ending = ending_of(path, known_extensions(), "volumes")
-    writer = _WRITERS[ending]
-    written = writer(_voxels(volume, volume.data, volume.channel), path, ending)
+    check_volume(path, coverage=coverage, force=force)
+    ending = check_format(path)
+    volumes = {path: _voxels(volume, volume.data, volume.channel)}
     if coverage:
         weights = np.asarray(volume.coverage, dtype=np.float32)
-        written += writer(_voxels(volume, weights, "coverage"), beside(path), ending)
-    return written
+        volumes[beside(path)] = _voxels(volume, weights, "coverage")
+    return _write(volumes, ending, force=force)
 
 
-def write_grid(grid: ExpressionGrid, path: str | Path, kind: str = "energy") -> Path:
+def write_grid(
+    grid: ExpressionGrid, path: str | Path, kind: str = "energy", *, force: bool = False
+) -> Path:
     """Write an expression grid; the endings and the frame are those of `write_volume`.
 
     Its voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
@@ -204,6 +293,8 @@ def write_grid(grid: ExpressionGrid, path: str | Path, kind: str = "energy") -> 
         The file; its parent is made if need be.
     kind : {"energy", "density", "intensity"}
         What is written: float32, NaN where there are no data.
+    force : bool
+        Replace a file that is there.
 
     Returns
     -------
@@ -214,11 +305,14 @@ def write_grid(grid: ExpressionGrid, path: str | Path, kind: str = "energy") -> 
     ------
     InvalidInputError
         The ending means nothing, or the grid does not hold that kind.
+    AtldldError
+        The library for the format is not installed.
     OutputError
-        The file cannot be written.
+        The file cannot be written, or is there already.
     """
     path = Path(path)
-    ending = ending_of(path, known_extensions(), "volumes")
+    check_volume(path, force=force)
+    ending = check_format(path)
     from atldld import __version__
     from atldld.output import CITATION
 
@@ -236,7 +330,7 @@ def write_grid(grid: ExpressionGrid, path: str | Path, kind: str = "energy") -> 
         "citation": CITATION.format(dataset_id=grid.dataset_id),
     }
     voxels = Voxels(grid[kind], grid.resolution, f"grid of {kind}", provenance, first=0.0)
-    return _WRITERS[ending](voxels, path, ending)[0]
+    return _write({path: voxels}, ending, force=force)[0]
 
 
 def _voxels(volume: Volume, data: NDArray[Any], name: str) -> Voxels:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import need, whole_folder
+from atldld.export.common import need
 
 if TYPE_CHECKING:
     from atldld.export.fields import PhysicalField
@@ -66,39 +66,37 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return first
 
 
-def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
+def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as OME-Zarr 0.5; see `atldld.export.write_volume`."""
     zarr = need("zarr", "zarr", "OME-Zarr files")
-    with whole_folder(path) as temporary:
-        group = zarr.open_group(str(temporary), mode="w", zarr_format=3)
-        data, size = voxels.data, voxels.resolution
-        datasets: list[dict[str, Any]] = []
-        while True:
-            # the first voxel of a level is the average of the first ones before it
-            first = voxels.first_centre + (size - voxels.resolution) / 2
-            datasets.append(_write_level(group, str(len(datasets)), data, size, first))
-            if max(data.shape[:3]) <= _SMALLEST:
-                break
-            data, size = halve(data), size * 2
-        group.attrs.update(
-            {
-                "ome": {
-                    "version": "0.5",
-                    "multiscales": [
-                        {
-                            "name": voxels.title,
-                            "axes": _axes(voxels),
-                            "datasets": datasets,
-                            "type": "mean",
-                            "metadata": {"description": "averages of 2 x 2 x 2 voxels"},
-                        }
-                    ],
-                    "omero": {"channels": _channels(voxels)},
-                },
-                "atldld": _plain(voxels.provenance),
-            }
-        )
-    return [path]
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    data, size = voxels.data, voxels.resolution
+    datasets: list[dict[str, Any]] = []
+    while True:
+        # the first voxel of a level is the average of the first ones before it
+        first = voxels.first_centre + (size - voxels.resolution) / 2
+        datasets.append(_write_level(group, str(len(datasets)), data, size, first))
+        if max(data.shape[:3]) <= _SMALLEST:
+            break
+        data, size = halve(data), size * 2
+    group.attrs.update(
+        {
+            "ome": {
+                "version": "0.5",
+                "multiscales": [
+                    {
+                        "name": voxels.title,
+                        "axes": _axes(voxels),
+                        "datasets": datasets,
+                        "type": "mean",
+                        "metadata": {"description": "averages of 2 x 2 x 2 voxels"},
+                    }
+                ],
+                "omero": {"channels": _channels(voxels)},
+            },
+            "atldld": _plain(voxels.provenance),
+        }
+    )
 
 
 def _write_level(
@@ -179,67 +177,66 @@ def write_displacements(field: PhysicalField, path: Path) -> None:
     step = field.spacing * 1000
     spatial = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     component = {"name": "c", "type": "displacement", "discrete": True}
-    with whole_folder(path) as temporary:
-        group = zarr.open_group(str(temporary), mode="w", zarr_format=3)
-        rows, columns = field.vectors.shape[:2]
-        array = group.create_array(
-            "0",
-            shape=(2, rows, columns),
-            chunks=(2, min(rows, 256), min(columns, 256)),
-            dtype=np.float64,
-            dimension_names=["c", "y", "x"],
-        )
-        # components in the order of the axes, and µm, as everything in this store
-        array[...] = np.moveaxis(field.vectors[..., ::-1], -1, 0) * 1000
-        group.attrs.update(
-            {
-                "ome": {
-                    "version": "0.6",
-                    "multiscales": [
-                        {
-                            "name": "displacements",
-                            "coordinateSystems": [
-                                # the array's own is the first, where readers look for it
-                                {"name": "field", "axes": [component, *spatial]},
-                                {"name": "reference", "axes": spatial},
-                                {"name": "section", "axes": spatial},
-                            ],
-                            "datasets": [
-                                {
-                                    "path": "0",
-                                    "coordinateTransformations": [
-                                        {
-                                            "type": "sequence",
-                                            "name": "grid",
-                                            "input": {"path": "0"},
-                                            "output": {"name": "field"},
-                                            "transformations": [
-                                                {"type": "scale", "scale": [1.0, step, step]},
-                                                {
-                                                    "type": "translation",
-                                                    "translation": [0.0, step / 2, step / 2],
-                                                },
-                                            ],
-                                        }
-                                    ],
-                                }
-                            ],
-                            "coordinateTransformations": [
-                                {
-                                    "type": "displacements",
-                                    "name": "reference to section",
-                                    "path": "0",
-                                    "interpolation": "linear",
-                                    "input": {"name": "reference"},
-                                    "output": {"name": "section"},
-                                }
-                            ],
-                        }
-                    ],
-                },
-                "atldld": _plain(field.provenance),
-            }
-        )
+    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    rows, columns = field.vectors.shape[:2]
+    array = group.create_array(
+        "0",
+        shape=(2, rows, columns),
+        chunks=(2, min(rows, 256), min(columns, 256)),
+        dtype=np.float64,
+        dimension_names=["c", "y", "x"],
+    )
+    # components in the order of the axes, and µm, as everything in this store
+    array[...] = np.moveaxis(field.vectors[..., ::-1], -1, 0) * 1000
+    group.attrs.update(
+        {
+            "ome": {
+                "version": "0.6",
+                "multiscales": [
+                    {
+                        "name": "displacements",
+                        "coordinateSystems": [
+                            # the array's own is the first, where readers look for it
+                            {"name": "field", "axes": [component, *spatial]},
+                            {"name": "reference", "axes": spatial},
+                            {"name": "section", "axes": spatial},
+                        ],
+                        "datasets": [
+                            {
+                                "path": "0",
+                                "coordinateTransformations": [
+                                    {
+                                        "type": "sequence",
+                                        "name": "grid",
+                                        "input": {"path": "0"},
+                                        "output": {"name": "field"},
+                                        "transformations": [
+                                            {"type": "scale", "scale": [1.0, step, step]},
+                                            {
+                                                "type": "translation",
+                                                "translation": [0.0, step / 2, step / 2],
+                                            },
+                                        ],
+                                    }
+                                ],
+                            }
+                        ],
+                        "coordinateTransformations": [
+                            {
+                                "type": "displacements",
+                                "name": "reference to section",
+                                "path": "0",
+                                "interpolation": "linear",
+                                "input": {"name": "reference"},
+                                "output": {"name": "section"},
+                            }
+                        ],
+                    }
+                ],
+            },
+            "atldld": _plain(field.provenance),
+        }
+    )
 
 
 def _plain(document: dict[str, Any]) -> Any:

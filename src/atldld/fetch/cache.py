@@ -26,19 +26,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
-import secrets
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from atldld.errors import CacheError
+from atldld.files import temporary_beside, whole_file, write_errors
 
 __all__ = [
     "Cache",
@@ -46,19 +44,14 @@ __all__ = [
     "CachedImage",
     "companion_of",
     "read_json",
-    "replacing",
     "sha256_of",
-    "sweep",
 ]
 
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
-LEFT_OVER_AFTER = 86_400.0  # seconds, where nobody can tell whether the writer still runs
 
-_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_TEMPORARY = re.compile(r"\.(?P<pid>\d{1,10})@(?P<host>\w+)-[0-9a-f]{8}\.part.*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,11 +282,10 @@ class Cache:
         self.check_version()
         path = self.root / "locks" / f"{number % LOCKS:02x}.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path)
-            lock.acquire()
-        except OSError as error:
-            raise self._not_writable(error) from error
+            with self._errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = filelock.FileLock(path)
+                lock.acquire()
         except NotImplementedError:
             # A file system without locks: others may fetch the same image too, which costs time.
             yield
@@ -305,79 +297,28 @@ class Cache:
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-        try:
+        with self._errors():
             self.check_version()
             if not read_json(self.root / MARKER):
-                self.root.mkdir(parents=True, exist_ok=True)
-                with replacing(self.root / MARKER) as marker:
+                with whole_file(self.root / MARKER, force=True, sync=False) as marker:
                     marker.write_text(json.dumps(FORMAT) + "\n")
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _temporary(path)
-            try:
-                with open(temporary, "w+b") as file:
-                    yield file, temporary
-            finally:
-                temporary.unlink(missing_ok=True)
-        except CacheError:
-            raise
-        except OSError as error:
-            if isinstance(error, (ConnectionError, TimeoutError)):
-                raise  # a failed request, not a failed file
-            raise self._not_writable(error) from error
+            with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
+                yield file, temporary
 
-    def _not_writable(self, error: OSError) -> CacheError:
-        return CacheError(
-            f"The cache at {self.root} cannot be written: {error.strerror or error}.",
-            hint="Free some space, or choose another folder with --cache-dir or "
-            "ATLDLD_CACHE_DIR. What was there is untouched.",
+    def _errors(self) -> AbstractContextManager[None]:
+        return write_errors(
+            f"The cache at {self.root}",
+            CacheError,
+            hint="Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR. What was there "
+            "is untouched.",
         )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside a file, and move it over the file when all went well."""
-    temporary = _temporary(path)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes of this machine have left in a folder."""
-    for path in folder.glob(".*.part*"):
-        found = _TEMPORARY.fullmatch(path.name)
-        if found is None:
-            continue
-        dead = found["host"] == _HOST and not _is_alive(int(found["pid"]))
-        with suppress(OSError):
-            if dead or path.stat().st_mtime < time.time() - LEFT_OVER_AFTER:
-                path.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's process
-        return True
-    return True
-
-
-def _temporary(path: Path) -> Path:
-    """Return a name beside a file that no one else uses, and sweep there."""
-    sweep(path.parent)
-    # The ending stays: writers of images choose the format by it.
-    return path.with_name(f".{os.getpid()}@{_HOST}-{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def companion_of(path: Path) -> Path:

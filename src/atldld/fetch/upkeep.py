@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from atldld.errors import AtldldError, CacheError, InvalidInputError
-from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, replacing, sha256_of
+from atldld.errors import AtldldError, CacheError, InvalidInputError, OutputError
+from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, sha256_of
 from atldld.fetch.session import Session
+from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
 from atldld.records import SectionDataSet, SectionImage
 
 __all__ = [
@@ -253,6 +254,7 @@ def verify_cache(
         result.damaged.append(Damage(path, problem, remedy))
     for path in _left_over(cache):
         if repair:
+            sweep(path.parent)
             path.unlink(missing_ok=True)
         result.damaged.append(
             Damage(path, "a run that was killed left it", "removed" if repair else None)
@@ -316,7 +318,11 @@ def prune(
 
 
 def export_archive(
-    cache: Cache, target: str | Path, dataset_ids: Iterable[int] | None = None
+    cache: Cache,
+    target: str | Path,
+    dataset_ids: Iterable[int] | None = None,
+    *,
+    force: bool = False,
 ) -> int:
     """Write the cache, or some data sets of it, as an archive.
 
@@ -325,9 +331,11 @@ def export_archive(
     cache : Cache
         From which.
     target : str or pathlib.Path
-        A ZIP file, if it ends in ``.zip``, else a folder that is not there yet.
+        A ZIP file, if it ends in ``.zip``, else a folder.
     dataset_ids : iterable of int, optional
         Only these, without the answers to other queries.
+    force : bool
+        Replace a ZIP file, or a folder that holds an archive.
 
     Returns
     -------
@@ -337,9 +345,19 @@ def export_archive(
     Raises
     ------
     CacheError
-        A data set is not in the cache, or the target cannot be written or is there already.
+        A data set is not in the cache, or nothing is; or the target cannot be written, or is
+        there already.
     """
     target = Path(target)
+    try:
+        return _export(cache, target, dataset_ids, force=force)
+    except OutputError as error:
+        raise CacheError(error.message, hint=error.hint) from error
+
+
+def _export(cache: Cache, target: Path, dataset_ids: Iterable[int] | None, *, force: bool) -> int:
+    zipped = target.suffix.lower() == ".zip"
+    check_targets([target], force=force, store=not zipped)
     wanted = None if dataset_ids is None else set(dataset_ids)
     missing = (wanted or set()) - {int(name) for name in cache.document_names("datasets")}
     if missing:
@@ -347,8 +365,6 @@ def export_archive(
             f"Data set {min(missing)} is not in the cache at {cache.root}.",
             hint=f"Fetch it first with `atldld download dataset {min(missing)} OUT`.",
         )
-    if target.exists():
-        raise CacheError(f"{target} is there already.", hint="Choose another name.")
     images = [
         stored
         for stored in stored_images(cache)
@@ -368,25 +384,20 @@ def export_archive(
         files += [held.path, companion_of(held.path)] if held else []
     if not files:
         raise CacheError(f"The cache at {cache.root} is empty; there is nothing to export.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            if target.suffix == ".zip":
-                # JPEGs do not shrink any further
-                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                    for path in files:
-                        archive.write(path, path.relative_to(cache.root).as_posix())
-            else:
-                try:
-                    for path in files:
-                        copy = temporary / path.relative_to(cache.root)
-                        copy.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(path, copy)
-                except BaseException:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                    raise
-    except OSError as error:
-        raise CacheError(f"{target} cannot be written: {error.strerror or error}.") from error
+    if zipped:
+        with (
+            whole_file(target, force=force) as temporary,
+            # JPEGs do not shrink any further
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for path in files:
+                archive.write(path, path.relative_to(cache.root).as_posix())
+    else:
+        with whole_folder(target, force=force) as temporary:
+            for path in files:
+                copy = temporary / path.relative_to(cache.root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
     return len(images)
 
 
@@ -617,5 +628,5 @@ def _left_over(cache: Cache) -> list[Path]:
     return [
         path
         for path in cache.root.rglob(".*.part*")
-        if path.is_file() and path.stat().st_mtime < limit
+        if is_left_over(path) or (path.is_file() and path.stat().st_mtime < limit)
     ]

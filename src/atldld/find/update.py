@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
-from atldld.fetch.cache import replacing
 from atldld.fetch.rma import RMAParameters, fetch_all
 from atldld.fetch.session import Session
+from atldld.files import whole_file, write_errors
 from atldld.find import catalogue
 from atldld.find.found import Source
 from atldld.find.genes import MOUSE
@@ -167,8 +167,11 @@ def build(
     images_of : iterable of int
         Ids of the data sets of which all images are among the records.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, closing(catalogue.new_database(temporary)) as db:
+    with (
+        _errors(path),
+        whole_file(path, force=True, kind=CacheError) as temporary,
+        closing(catalogue.new_database(temporary)) as db,
+    ):
         loader = catalogue.Loader(db)
         for model, records in tables:
             loader.load(model, records)
@@ -231,11 +234,15 @@ def update(
     """
     root = session.cache.root
     path = catalogue.catalogue_path(root)
-    with _only_one(session), closing(_Staging(root, session, progress)) as staging:
+    with (
+        _errors(path),
+        _only_one(session),
+        closing(_Staging(root, session, progress)) as staging,
+    ):
         known = _base(path)
         base = None if full else known
         fetched = [part for part in _PARTS if staging.fetch(part, base)]
-        with _errors(path), replacing(path) as temporary:
+        with whole_file(path, force=True, kind=CacheError) as temporary:
             images = images or (known is not None and known.images)
             with closing(_started(temporary, path, staging, base)) as db:
                 loader = catalogue.Loader(db)
@@ -363,6 +370,8 @@ class _Staging:
         root.mkdir(parents=True, exist_ok=True)
         try:
             self._db = self._connected()
+        except sqlite3.OperationalError:
+            raise  # what it holds may be sound
         except sqlite3.DatabaseError:
             self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
             self._db = self._connected()
@@ -517,11 +526,6 @@ def _only_one(session: Session) -> Iterator[None]:
         raise CacheError(
             "Another update of this catalogue is running.", hint="Wait for it to end."
         ) from error
-    except OSError as error:
-        raise CacheError(
-            f"The cache at {session.cache.root} cannot be written: {error.strerror or error}.",
-            hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR.",
-        ) from error
     try:
         yield
     finally:
@@ -531,13 +535,17 @@ def _only_one(session: Session) -> Iterator[None]:
 
 @contextmanager
 def _errors(path: Path) -> Iterator[None]:
+    """Turn the errors of the system, and of SQLite, which passes them on, into one sentence."""
+    what = f"The catalogue at {path}"
+    kept = (
+        "Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR. The old catalogue, if "
+        "there was one, is untouched, and what has arrived is used by the next update."
+    )
     try:
-        yield
-    except (sqlite3.DatabaseError, OSError) as error:
-        if isinstance(error, ConnectionError | TimeoutError | CacheError):
-            raise
+        with write_errors(what, CacheError, hint=kept):
+            yield
+    except sqlite3.DatabaseError as error:
         raise CacheError(
-            f"The catalogue at {path} cannot be written: {error}.",
-            hint="Free some space, or choose another folder with --cache-dir. The old catalogue, "
-            "if there was one, is untouched, and what has arrived is used by the next update.",
+            f"{what} cannot be written: {error}.",
+            hint=f"Look whether the disk is sound and has space. {kept}",
         ) from error

@@ -14,8 +14,6 @@ two of an image there is no inverse at all, but a projection along the section n
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import InvalidInputError, OutputError
+from atldld.errors import InvalidInputError
+from atldld.files import whole_file
 from atldld.pipeline import default_jobs
 from atldld.records import SectionDataSet, SectionImage
 from atldld.spaces import BLOCK, check_points
@@ -202,18 +201,20 @@ class Affine:
         shift = -inverted @ self.matrix[:, -1]
         return Affine(np.column_stack((inverted, shift)), self.target, self.source)
 
-    def save(self, path: str | Path) -> None:
-        """Write the map as JSON. A file that is there is replaced only when all is written.
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the map as JSON, whole or not at all.
 
         Parameters
         ----------
         path : str or pathlib.Path
             The numbers are written so that `load` returns exactly the same ones.
+        force : bool
+            Replace a file that is there.
 
         Raises
         ------
         OutputError
-            It cannot be written.
+            It cannot be written, or is there already.
         """
         record = {
             "format": FORMAT,
@@ -224,20 +225,9 @@ class Affine:
             "frames": {f: FRAMES[f] for f in (self.source, self.target) if f in FRAMES},
             "matrix": self.matrix.tolist(),
         }
-        path = Path(path)
-        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-        temporary: str | None = None
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-            ) as file:
-                temporary = file.name
-                file.write(text)
-            os.replace(temporary, path)
-        except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
-            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+        with whole_file(path, force=force) as temporary:
+            text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+            temporary.write_text(text, "utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Affine:

@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from atldld.export.common import check_new, ending_of, need, whole_file
+from atldld.export.common import ending_of, need
+from atldld.files import check_targets, whole_file
 from atldld.output import CITATION
 from atldld.report.charts import FIGURES, number, positions, quality_chart
 from atldld.report.contents import Entry, Report
@@ -53,10 +54,10 @@ def check_page(path: str | Path, *, force: bool = False) -> None:
     """
     need("jinja2", "report", "Reports")
     ending_of(Path(path), (".html", ".htm"), "reports")
-    check_new([Path(path)], force=force)
+    check_targets([Path(path)], force=force)
 
 
-def write_report(report: Report, path: str | Path) -> Path:
+def write_report(report: Report, path: str | Path, *, force: bool = False) -> Path:
     """Write a report; whole or not at all.
 
     Parameters
@@ -64,18 +65,23 @@ def write_report(report: Report, path: str | Path) -> Path:
     report : Report
         What it says.
     path : str or pathlib.Path
-        The page, ``.html``; replaced if it is there.
+        The page, ``.html``.
+    force : bool
+        Replace a file that is there.
 
     Raises
     ------
+    InvalidInputError
+        Another ending.
     OutputError
-        It cannot be written.
+        It cannot be written, or is there already.
     AtldldError
         Jinja2 is not installed.
     """
     path = Path(path)
+    check_page(path, force=force)
     text = render(report)
-    with whole_file(path) as temporary:
+    with whole_file(path, force=force) as temporary:
         temporary.write_text(text, "utf-8")
     return path
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.files import OnlyWrites, whole_file
 from atldld.spaces import LARGEST_SIDE, check_points
 
 __all__ = ["DisplacementField"]
@@ -279,10 +280,26 @@ class DisplacementField:
         found[((found < -1e-3) | (found > limit + 1e-3)).any(axis=-1)] = np.nan
         return DisplacementField.from_transform(found[..., 0], found[..., 1])
 
-    def save(self, path: str | Path) -> None:
-        """Write a ``.npy`` file of shape (rows, columns, 2), float32: delta_x, delta_y."""
+    def save(self, path: str | Path, *, force: bool = True) -> None:
+        """Write a ``.npy`` file of shape (rows, columns, 2), float32: delta_x, delta_y.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The file.
+        force : bool
+            Replace a file that is there, as 0.3 did; unlike other writers, by default.
+
+        Raises
+        ------
+        InvalidInputError
+            Another ending.
+        OutputError
+            It cannot be written, or is there already.
+        """
         _check_ending(path)
-        np.save(path, np.stack((self.delta_x, self.delta_y), axis=-1))
+        with whole_file(path, force=force) as temporary, open(temporary, "wb") as file:
+            np.save(OnlyWrites(file), np.stack((self.delta_x, self.delta_y), axis=-1))
 
     @classmethod
     def from_file(cls, file_path: str | Path) -> DisplacementField:
