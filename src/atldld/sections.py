@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atldld.errors import InvalidInputError, MissingAlignmentWarning, UnsupportedPlaneError
+from atldld.errors import (
+    AlignmentMissingError,
+    InvalidInputError,
+    MissingAlignmentWarning,
+    UnsupportedPlaneError,
+)
 from atldld.fetch.session import Session, default_session
 from atldld.place import Placement, SectionGeometry
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from atldld.atlas.outlines import Outline
     from atldld.export.quicknii import Alignment
     from atldld.register import RegisteredSection
+    from atldld.spaces import Layout
     from atldld.volumes import Volume
     from atldld.warp.planes import PlaneKind
 
@@ -126,11 +133,12 @@ class Section:
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
+        layout: Layout | None = None,
     ) -> RegisteredSection:
         """Show this section on the reference grid; see `DataSet.register`."""
         from atldld.register import Recipe, fetch, warp
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
         job = recipe.plan(self)
         return warp(job, fetch(job))
 
@@ -230,6 +238,31 @@ class DataSet:
     def __iter__(self) -> Iterator[Section]:
         return iter(self.sections)
 
+    def check_placed(self) -> None:
+        """Refuse work on a data set of which no section is placed.
+
+        Whatever goes through sections calls this first, as a loop over none would end well with
+        nothing done.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If there is no section; the message counts the reasons.
+        """
+        if self.sections:
+            return
+        reasons = Counter(skipped.reason for skipped in self.skipped)
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        raise AlignmentMissingError(
+            f"Section data set {self.id} has no section that can be placed in the reference space: "
+            + (f"of its {len(self.skipped)} images, {listed}." if listed else "it has no images."),
+            dataset_id=self.id,
+            hint="An alignment file may place them; the images themselves can be had with "
+            "`atldld download image`."
+            if listed
+            else None,
+        )
+
     def section(self, image_id: int) -> Section:
         """Return the section of an image.
 
@@ -255,6 +288,7 @@ class DataSet:
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
+        layout: Layout | None = None,
         sections: Sequence[Section] | None = None,
         jobs: int | None = None,
     ) -> Iterator[RegisteredSection]:
@@ -278,6 +312,9 @@ class DataSet:
         detection_xy : array-like, shape (2,), optional
             For ``"parallel"``: where on the image, in full-resolution pixels, the third
             coordinate is taken. The image's centre by default.
+        layout : {"anatomical", "0.3"}, optional
+            Which axes run along rows and columns. By default ``"parallel"`` pictures are laid out
+            as in 0.3, others anatomically; see `atldld.register.Recipe`.
         sections : sequence of Section, optional
             Only these.
         jobs : int, optional
@@ -292,10 +329,14 @@ class DataSet:
         ------
         InvalidInputError
             A resolution, tier or point that makes no sense. Nothing is asked.
+        AlignmentMissingError
+            If no section of the data set is placed.
         """
         from atldld.register import Recipe, register
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
+        if sections is None:
+            self.check_placed()
         chosen = self.sections if sections is None else sections
         # Planned here and not in the generator: what makes no sense is said at once.
         return register([recipe.plan(section) for section in chosen], jobs=jobs)

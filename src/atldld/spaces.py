@@ -426,7 +426,14 @@ class Plane(Enum):
         layout : {"anatomical", "0.3"}
             ``"anatomical"`` is dorsal up: (i, r) for coronal, (i, p) for sagittal, (p, r) for
             transverse. ``"0.3"`` lays sagittal pictures out as (p, i).
+
+        Raises
+        ------
+        InvalidInputError
+            If the layout is neither.
         """
+        if layout not in ("anatomical", "0.3"):
+            raise InvalidInputError(f"The layout is {layout!r}, but must be 'anatomical' or '0.3'.")
         if self is Plane.CORONAL:
             return 1, 2
         if self is Plane.TRANSVERSE:
