@@ -146,6 +146,8 @@ def quantify(
         A threshold or a resolution that makes no sense. Nothing is asked.
     UnsupportedPlaneError
         The data set is of another brain than the atlas: a developing one.
+    AlignmentMissingError
+        If no section of the data set is placed.
     RecordError
         The data set has no expression masks.
     AtldldError
@@ -161,6 +163,8 @@ def quantify(
     check_thresholds(threshold, stain_threshold)
     atlas.check_dataset(dataset.record)
     masks = stain_threshold is None
+    if sections is None:
+        dataset.check_placed()
     chosen = dataset.sections if sections is None else tuple(sections)
     tasks, without_mask = _plan(chosen, resolution, masks=masks)
     if not tasks:
@@ -273,7 +277,7 @@ def _plan(
 def _nothing_to_count(dataset: DataSet, lacks_masks: bool) -> AtldldError:
     if not lacks_masks:
         return InvalidInputError(
-            f"Data set {dataset.id} has no placed section to count in.", dataset_id=dataset.id
+            "There is no section to count in, as none was chosen.", dataset_id=dataset.id
         )
     return RecordError(
         f"Data set {dataset.id} has no expression masks, so no expression can be counted.",

@@ -188,6 +188,8 @@ def build_volume(
     InvalidInputError
         An option that makes no sense, no data set, or a volume that does not fit into memory.
         Nothing is asked.
+    AlignmentMissingError
+        If no section of one of the data sets is placed.
     AtldldError
         Not one section can be had; the first one's error.
 
@@ -198,6 +200,8 @@ def build_volume(
     """
     chosen = _check_datasets(datasets)
     check_options(resolution, channel, fill, thickness)
+    for dataset in chosen:
+        dataset.check_placed()
     shape = _shape(resolution)
     _check_memory(resolution, channel)
     jobs = jobs or default_jobs()
@@ -226,7 +230,7 @@ def build_volume(
             if progress:
                 progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
     if not used:
-        raise failed[0][1] if failed else _nothing_to_show(chosen, channel)
+        raise failed[0][1] if failed else _without_masks(chosen)
     for task, error in failed:
         task.dataset.session.report(
             SkippedImageWarning(
@@ -533,11 +537,10 @@ def _distance(one: Section | None, other: Section | None) -> float | None:
     return (other.number - one.number) * one.thickness
 
 
-def _nothing_to_show(datasets: Sequence[DataSet], channel: str) -> AtldldError:
-    what = "section with an expression mask" if channel == "expression" else "placed section"
+def _without_masks(datasets: Sequence[DataSet]) -> AtldldError:
     return InvalidInputError(
-        f"Of the data sets {_list([dataset.id for dataset in datasets])} there is no {what}, so "
-        "there is nothing to make a volume of.",
+        f"No section of the data sets {_list([dataset.id for dataset in datasets])} has an "
+        "expression mask, so there is nothing to make a volume of.",
         dataset_id=datasets[0].id if len(datasets) == 1 else None,
     )
 

@@ -166,9 +166,10 @@ def outlines(
         picture=picture,
     )
     drawing.check_record(session.dataset(dataset_id))
+    dataset = open_dataset(dataset_id, session=session)
+    dataset.check_placed()
     opened = open_atlas(atlas_resolution, name=atlas, session=session)
     drawing.check_structures(opened)
-    dataset = open_dataset(dataset_id, session=session)
     sections = [dataset.section(one) for one in image] if image else list(dataset)
     unknown: set[int] = set()
     with progress_bar("Outlines") as progress:

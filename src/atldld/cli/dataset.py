@@ -82,6 +82,7 @@ def dataset_preview(
     from atldld.sections import open_dataset
 
     dataset = open_dataset(dataset_id, session=session)
+    dataset.check_placed()
     figure = draw([section.geometry.corners for section in dataset.sections], dataset.plane.value)
     output_dir.mkdir(parents=True, exist_ok=True)
     path = output_dir / f"dataset-id-{dataset_id}-preview.png"

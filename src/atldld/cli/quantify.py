@@ -108,6 +108,7 @@ def quantify(
         check_output(output, force=force)
     check_thresholds(threshold, stain_threshold)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    dataset.check_placed()
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
     )

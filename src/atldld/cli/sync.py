@@ -51,6 +51,7 @@ Unit = Annotated[
 
 REFERENCE = ("p", "i", "r")
 FACTORS = {"um": 1.0, "mm": 1000.0}
+UNPLACED = "of images without an alignment"
 
 
 @app.command("image-to-reference")
@@ -346,7 +347,7 @@ def _by_dataset(
         good = [one for one in mine if placed and own.get(one)]
         unplaced = [one for one in mine if one in own and one not in good]
         strangers = [one for one in mine if one not in own]
-        rows.note("of images without an alignment", usable & np.isin(ids, unplaced))
+        rows.note(UNPLACED, usable & np.isin(ids, unplaced))
         rows.note("of unknown images", usable & np.isin(ids, strangers))
         if good:
             yield dataset, usable & np.isin(ids, good)
@@ -415,6 +416,8 @@ class _Rows:
             known[otherwise] = rest
         why = ", ".join(f"{number} {reason}" for reason, number in known.items())
         say(f"{count} of {len(unanswered)} rows have no answer: {why}.")
+        if count == len(unanswered) and UNPLACED in known:
+            raise typer.Exit(1)
 
 
 # ---- tables in files

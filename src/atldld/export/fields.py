@@ -265,10 +265,13 @@ def write_fields(
 
     Raises
     ------
+    AlignmentMissingError
+        If no section of the data set is placed.
     AtldldError
         See `write_field`. What was written before stays; ``fields.json`` comes last.
     """
     folder = Path(folder)
+    dataset.check_placed()
     entries = []
     for done, section in enumerate(dataset.sections, 1):
         job = recipe.plan(section)

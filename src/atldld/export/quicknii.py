@@ -178,6 +178,8 @@ def write_quicknii(
     ------
     InvalidInputError
         Another ending of the file or the images, or a tier in which an image has no pixel.
+    AlignmentMissingError
+        If no section of the data set is placed.
     OutputError
         The file cannot be written.
     """
@@ -189,6 +191,7 @@ def write_quicknii(
         raise InvalidInputError(
             f"The images' ending is {image_ending!r}, but must be '.jpg' or '.png'."
         )
+    dataset.check_placed()
     slices = []
     for section in dataset.sections:
         image = section.image

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import AlignmentMissingError, ClampedSectionWarning, InvalidInputError
+from atldld.errors import ClampedSectionWarning, InvalidInputError
 from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
 from atldld.place.transforms import apply_affine
 from atldld.records import SectionDataSet, SectionImage
@@ -511,12 +511,7 @@ def _reference_to_image(
     # complains, even about no points, of spaces that do not correspond
     between_spaces(points[:0], space, dataset.reference_space_id)
     _, thickness = dataset.check_alignment()
-    images = [image for image in dataset.images if image.alignment2d is not None]
-    if not images:
-        raise AlignmentMissingError(
-            f"No image of section data set {dataset.id} has an alignment2d.",
-            dataset_id=dataset.id,
-        )
+    images = dataset.aligned_images()
     placements = [Placement.of(dataset, image) for image in images]
     numbers = np.array([image.section_number for image in images], dtype=np.int64)
     ids = np.array([image.id for image in images], dtype=np.int64)
