@@ -207,7 +207,7 @@ def download_dataset(
     metadata["complete"] = not failed
     metadata["warnings"] = [
         f"{type(defect).__name__}: {defect}" for defect in session.defects[met_before:]
-    ]
+    ] + [f"AlignmentFileWarning: {note}" for note in dataset.alignment_notes]
     metadata["per_image"] = dict(
         # the highest section number first, as in 0.3
         sorted(metadata["per_image"].items(), key=lambda entry: -entry[1]["section_number"])

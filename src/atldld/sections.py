@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atldld.errors import (
+    AlignmentFileWarning,
     AlignmentMissingError,
     InvalidInputError,
     MissingAlignmentWarning,
@@ -179,6 +181,11 @@ class DataSet:
         The data set has no alignment3d or no section thickness.
     UnsupportedPlaneError
         The plane of section or the reference space is not one that can be laid out.
+
+    Warns
+    -----
+    AlignmentFileWarning
+        If planes of the alignment show sections mirrored or turned over.
     """
 
     def __init__(
@@ -199,6 +206,11 @@ class DataSet:
                 hint="The images themselves can still be had with `atldld download image`.",
             )
         refined = {} if alignment is None else alignment.placements(record)
+        self.alignment_notes: tuple[str, ...] = (
+            () if alignment is None else alignment.oddities(record, refined)
+        )
+        for note in self.alignment_notes:
+            warnings.warn(note, AlignmentFileWarning, stacklevel=2)
         skipped = list(record.skipped)
         sections = []
         for image in record.images:

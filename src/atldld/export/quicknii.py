@@ -24,7 +24,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -76,6 +76,9 @@ _TO_TARGET = np.array(
 
 # The coarsest tier that is looked for when a size is compared with an image's.
 _TIERS = 14
+
+NEAR_MIDLINE = 500.0
+"""How far from the midline, in µm, a section's middle must lie to be on one side of the brain."""
 
 # Below this (the volume of the box of the three unit vectors), a plane runs along the very
 # direction in which sections follow one another, and no way back exists.
@@ -336,6 +339,72 @@ class Alignment:
             for image_id, anchored in self.images.items()
         }
 
+    def oddities(
+        self, record: SectionDataSet, placements: Mapping[int, Placement]
+    ) -> tuple[str, ...]:
+        """Return sentences about planes that show a section mirrored or turned over.
+
+        The service's own alignment of the data set is the reference: an image and the way on to the
+        next section are right-handed in the brain or left-handed, and a plane that makes the other
+        of it mirrors the picture. Sections that lie nearer to the mirror image of their place, and
+        sets whose order is reversed, are mirrored too. None of that is refused, as sets that were
+        mirrored on purpose are about.
+
+        Parameters
+        ----------
+        record : SectionDataSet
+            With its images.
+        placements : mapping of int to Placement
+            What `placements` returns.
+        """
+        alignment3d, thickness = record.check_alignment()
+        step = alignment3d.to_reference[:, 2] * thickness
+        images = {image.id: image for image in record.images if image.id in placements}
+        own = {
+            image.id: Placement.of(record, image).forward
+            for image in record.images
+            if image.alignment2d is not None
+        }
+        # of images without an alignment2d: as most others of the data set, or of all data sets
+        hands = [_hand(forward, step) for forward in own.values()]
+        usual = np.sign(sum(hands)) or np.sign(np.linalg.det(alignment3d.to_reference[:, :3]))
+        in_reverse = _reversed(images.values(), placements, step)
+        over = {
+            image_id: _on_the_other_side(placements[image_id].forward, own[image_id], image)
+            for image_id, image in images.items()
+            if image_id in own
+        }
+        known_sides = {side for side in over.values() if side is not None}
+        if in_reverse and known_sides == {True}:
+            # the set as a whole: those about the midline, which by themselves have no side, too
+            over = dict.fromkeys(images, True)
+        mirrored, turned = [], []
+        for image_id, image in images.items():
+            forward, known = placements[image_id].forward, own.get(image_id)
+            expected = usual if known is None else _hand(known, step)
+            if _hand(forward, step) != expected or over.get(image_id):
+                mirrored.append(image.section_number)
+            elif known is not None and (forward[:, :2] * known[:, :2]).sum() < 0:
+                turned.append(image.section_number)
+        found = []
+        if mirrored:
+            found.append(
+                f"{self.name} places {_sections(mirrored, len(images))} as mirror images of what "
+                "the service's alignment has: their pictures are mirrored or lie in the other "
+                "hemisphere. If that is not meant, give the planes as they were before mirroring."
+            )
+        if turned:
+            found.append(
+                f"{self.name} places {_sections(turned, len(images))} turned over, by more than "
+                "90°, against the service's alignment."
+            )
+        if in_reverse and len(mirrored) < len(images):
+            found.append(
+                f"{self.name} places the sections in the reverse of the order that the service's "
+                "alignment has, as a set that is mirrored as a whole does."
+            )
+        return tuple(found)
+
     def _place(
         self, image: SectionImage, anchored: Anchored, step: NDArray[np.float64]
     ) -> Placement:
@@ -390,6 +459,48 @@ class Alignment:
             "images": len(self.images),
             "markers_ignored": self.markers,
         }
+
+
+def _hand(forward: NDArray[np.float64], step: NDArray[np.float64]) -> float:
+    """Return 1 if (x, y, next section) is right-handed in (p, i, r), −1 if it is left-handed."""
+    return float(np.sign(np.linalg.det(np.column_stack((forward[:, :2], step)))))
+
+
+def _on_the_other_side(
+    forward: NDArray[np.float64], known: NDArray[np.float64], image: SectionImage
+) -> bool | None:
+    """Whether a section lies nearer to the mirror image of its place than to that place.
+
+    `None` for what lies about the midline, where there is no telling.
+    """
+    middle = np.array([image.width / 2, image.height / 2, 1])
+    here, there = forward @ middle, known @ middle
+    across = there[2] - BOX[2] / 2
+    return bool((here[2] - BOX[2] / 2) * across < 0) if abs(across) > NEAR_MIDLINE else None
+
+
+def _reversed(
+    images: Iterable[SectionImage],
+    placements: Mapping[int, Placement],
+    step: NDArray[np.float64],
+) -> bool:
+    """Whether section numbers grow against the way in which the service has the sections."""
+    chosen = list(images)
+    numbers = np.array([image.section_number for image in chosen], dtype=np.float64)
+    if np.ptp(numbers) == 0:
+        return False
+    length = float(np.linalg.norm(step))
+    depths = [
+        placements[image.id].forward @ [image.width / 2, image.height / 2, 1] @ step / length
+        for image in chosen
+    ]
+    # a refined set may lie a little otherwise, but each number still counts about a thickness
+    return bool(np.polyfit(numbers - numbers.mean(), depths, 1)[0] < -length / 2)
+
+
+def _sections(numbers: list[int], of: int) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"{len(numbers)} of its {of} sections ({listed})"
 
 
 def read_alignment(path: str | Path) -> Alignment:

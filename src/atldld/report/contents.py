@@ -200,7 +200,9 @@ def gather(
         slices=slices,
         missing=missing,
         failed={**source.failed, **failed},
-        warnings=tuple(dict.fromkeys(str(one) for one in dataset.session.defects)),
+        warnings=tuple(
+            dict.fromkeys([*map(str, dataset.session.defects), *dataset.alignment_notes])
+        ),
         absent=_absent([section.number for section in dataset.sections]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
