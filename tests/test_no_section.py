@@ -175,7 +175,7 @@ def test_sync_needs_one_image_with_an_alignment(session, tmp_path, monkeypatch):
             work()
     downloader = DatasetDownloader(ID)
     downloader._dataset = bare
-    with pytest.raises(AlignmentMissingError, match="None of the 14 images"):
+    with pytest.raises(AlignmentMissingError, match="none of its 14"):
         list(downloader.run())
 
 

@@ -334,8 +334,8 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         aligned = tuple(image for image in self.images if image.alignment2d is not None)
         if not aligned:
             raise AlignmentMissingError(
-                f"None of the {len(self.images)} images of section data set {self.id} has an "
-                "alignment2d, so none can be placed in the reference space.",
+                f"No image of section data set {self.id} has an alignment2d, so none of its "
+                f"{len(self.images)} can be placed in the reference space.",
                 dataset_id=self.id,
             )
         return aligned

@@ -192,7 +192,7 @@ def image_to_reference(
 
 def reference_to_image(
     dataset: SectionDataSet,
-    pir: ArrayLike,
+    pir: ArrayLike | ReferencePoints,
     *,
     space: int | None = None,
     max_distance: float | None = None,
@@ -208,8 +208,8 @@ def reference_to_image(
     ----------
     dataset : SectionDataSet
         With its images.
-    pir : array-like, shape (N, 3)
-        (p, i, r) in µm.
+    pir : array-like, shape (N, 3), or ReferencePoints
+        (p, i, r) in µm. `ReferencePoints` say themselves which space they are of.
     space : int, optional
         Id of the reference space of the coordinates; the data set's own by default. Between 9 and
         10 left and right are mirrored, as the service does.
@@ -239,6 +239,13 @@ def reference_to_image(
         Another shape, coordinates that are not finite, an unknown space, spaces that do not
         correspond, or, if asked for, points that are too far.
     """
+    if isinstance(pir, ReferencePoints):
+        if space is not None and pir.space not in {None, space}:
+            raise InvalidInputError(
+                f"The points are of reference space {pir.space}, but space is {space}."
+            )
+        space = pir.space if space is None else space
+        pir = pir.pir
     points = np.atleast_2d(check_points(pir, 3, REFERENCE_FRAME))
     _check_list(points, "(p, i, r)")
     return _reference_to_image(dataset, points, space, max_distance, beyond)
