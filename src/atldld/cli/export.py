@@ -53,7 +53,7 @@ def export_quicknii(
     alignment: AlignmentFile = None,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
-    from atldld.export import write_quicknii
+    from atldld.export import image_name, write_quicknii
     from atldld.output import copy_image
     from atldld.sections import open_dataset
 
@@ -64,7 +64,7 @@ def export_quicknii(
     if images:
         with progress_bar(f"Images of {dataset_id}") as progress:
             for done, section in enumerate(dataset.sections, 1):
-                name = f"{section.id}.{image_format}"
+                name = image_name(section.image, f".{image_format}")
                 copy_image(session, section.image, path.parent / name, downsample_img)
                 progress(done, len(dataset.sections), name)
     say(f"{len(dataset.sections)} sections anchored.")

@@ -8,6 +8,7 @@ from atldld.export.quicknii import (
     Alignment,
     anchoring_of,
     forward_of,
+    image_name,
     read_alignment,
     write_quicknii,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "anchoring_of",
     "beside",
     "forward_of",
+    "image_name",
     "known_extensions",
     "read_alignment",
     "write_field",

@@ -46,6 +46,7 @@ __all__ = [
     "Alignment",
     "anchoring_of",
     "forward_of",
+    "image_name",
     "read_alignment",
     "write_quicknii",
 ]
@@ -59,7 +60,9 @@ TARGET_SHAPE = (BOX[2] // 25, BOX[0] // 25, BOX[1] // 25)
 
 EXPECTED = (
     "Expected is a JSON of QuickNII, VisuAlign or DeepSlice: "
-    '{"target": "' + TARGET + '", "slices": [{"filename": "<image id>.jpg", "width": …, '
+    '{"target": "'
+    + TARGET
+    + '", "slices": [{"filename": "<image id>_s<section number>.jpg", "width": …, '
     '"height": …, "anchoring": [ox, oy, oz, ux, uy, uz, vx, vy, vz]}, …]}, as '
     "`atldld export quicknii` writes it."
 )
@@ -151,6 +154,15 @@ def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.
     return np.column_stack((by_x, by_y, corner + (by_x + by_y) / 2))
 
 
+def image_name(image: SectionImage, ending: str = ".jpg") -> str:
+    """Return the name of an image beside an alignment file, such as ``69177654_s070.jpg``.
+
+    DeepSlice and PyNutil take the section number from what follows ``_s``, and refuse a name
+    without it. The id comes first: it is what `read_alignment` goes by.
+    """
+    return f"{image.id}_s{image.section_number:03d}{ending}"
+
+
 def write_quicknii(
     dataset: DataSet,
     path: str | Path,
@@ -170,7 +182,7 @@ def write_quicknii(
         The tier of the images that the file will lie beside; decides width and height, and by
         what the tier leaves off at the far edges, u and v.
     image_ending : {".jpg", ".png"}
-        Of the names of the images, ``<image id>.jpg``.
+        Of the names of the images; see `image_name`.
 
     Returns
     -------
@@ -211,7 +223,7 @@ def write_quicknii(
         )
         slices.append(
             {
-                "filename": f"{image.id}{image_ending}",
+                "filename": image_name(image, image_ending),
                 "nr": image.section_number,
                 "width": width,
                 "height": height,
@@ -507,7 +519,7 @@ def read_alignment(path: str | Path) -> Alignment:
     """Read a JSON of QuickNII, VisuAlign or DeepSlice.
 
     Images are known by their names, which must begin with the id of a section image, such as
-    ``69177654.jpg`` or ``69177654_s070.png``. VisuAlign's nonlinear markers are not used: an
+    ``69177654_s070.jpg`` or ``69177654.png``. VisuAlign's nonlinear markers are not used: an
     `~atldld.errors.AlignmentFileWarning` tells how many there are.
 
     Parameters
@@ -602,7 +614,7 @@ def _image_id(path: Path, name: object) -> int:
         raise InvalidInputError(
             f"{path} anchors an image named {name!r}, which does not begin with the id of a "
             "section image.",
-            hint="Name images as `atldld export quicknii` does: <image id>.jpg.",
+            hint="Name images as `atldld export quicknii` does: <image id>_s<section number>.jpg.",
         )
     return int(found[1])
 
