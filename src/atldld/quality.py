@@ -31,7 +31,7 @@ from atldld.errors import (
     SkippedImageWarning,
 )
 from atldld.export.common import as_json, check_new, ending_of, whole_file
-from atldld.pipeline import default_jobs
+from atldld.pipeline import workers_for
 from atldld.register import Job, Recipe, run
 from atldld.spaces import Grid, Plane
 from atldld.volumes import darkness
@@ -607,7 +607,7 @@ def _measure(
 ) -> _Figures:
     places = range(len(views))
     unknown = np.full(len(views), np.nan)
-    with ThreadPoolExecutor(jobs or default_jobs(), thread_name_prefix="quality") as pool:
+    with ThreadPoolExecutor(workers_for(jobs), thread_name_prefix="quality") as pool:
         pairs = [(k, k + d) for d in range(1, REACH + 1) for k in range(len(views) - d)]
         found = pool.map(lambda pair: _compare(views[pair[0]], views[pair[1]]), pairs)
         continuity, fit, moves = _with_neighbours(views, dict(zip(pairs, found, strict=True)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import plain
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.images import REDUCTIONS, decode
 from atldld.fetch.session import check_downsample
-from atldld.pipeline import default_jobs, fetch_then_work
-from atldld.spaces import Grid, Layout, Plane
+from atldld.pipeline import fetch_then_work, workers_for
+from atldld.spaces import Grid, Layout, Plane, check_points
 from atldld.warp.background import background_of
 from atldld.warp.displacement import DisplacementField
 from atldld.warp.planes import (
@@ -63,6 +65,20 @@ class Recipe:
     detection_xy: ArrayLike | None = None
     layout: Layout | None = None
 
+    def __post_init__(self) -> None:
+        # plain values, which can be compared and written; what makes no sense is said by `plan`
+        point = self.detection_xy
+        if point is not None:
+            with suppress(TypeError, ValueError):
+                point = tuple(np.asarray(point, dtype=np.float64).tolist())
+        for name, value in (
+            ("resolution", plain(self.resolution)),
+            ("downsample", plain(self.downsample)),
+            ("expression", bool(plain(self.expression))),
+            ("detection_xy", point),
+        ):
+            object.__setattr__(self, name, value)
+
     @property
     def used_layout(self) -> Layout:
         """The layout that is given, or that of the plane. Nothing else decides it."""
@@ -99,6 +115,8 @@ class Recipe:
         """
         grid = self.grid(section.plane)
         image = section.image
+        if self.detection_xy is not None:
+            check_points(self.detection_xy, 2, "detection_xy, one point in full-resolution pixels")
         if self.plane == "oblique":
             plane = OutputPlane.oblique(section.placement, grid)
         else:
@@ -106,11 +124,10 @@ class Recipe:
             if point is None:
                 point = (image.width / 2, image.height / 2)
             plane = OutputPlane.parallel(section.placement, grid, point)
-        if self.downsample == "auto":
+        if isinstance(self.downsample, str) and self.downsample == "auto":
             downsample = choose_downsample(plane.to_image, image.highest_downsample)
         else:
-            downsample = self.downsample
-            check_downsample(image, downsample)
+            downsample = check_downsample(image, self.downsample)
         return Job(section, plane, downsample, self.expression)
 
 
@@ -274,7 +291,7 @@ def run(
         fetch_or_error,
         work,
         fetchers=jobs_to_do[0].section.session.client.limits.in_flight,
-        workers=jobs or default_jobs(),
+        workers=workers_for(jobs),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from atldld.arguments import check_id, check_jobs, several
 from atldld.errors import (
     AlignmentFileWarning,
     AlignmentMissingError,
@@ -283,6 +284,7 @@ class DataSet:
         InvalidInputError
             The data set has no such section.
         """
+        image_id = check_id(image_id, "section image")
         for section in self.sections:
             if section.id == image_id:
                 return section
@@ -291,6 +293,34 @@ class DataSet:
             dataset_id=self.id,
             image_id=image_id,
         )
+
+    def chosen(self, sections: Section | Iterable[Section] | None = None) -> tuple[Section, ...]:
+        """Return the sections that work is to be done on.
+
+        Parameters
+        ----------
+        sections : Section or iterable of Section, optional
+            Only these; all by default.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If all are meant, and none is placed.
+        InvalidInputError
+            If something that is given is no section.
+        """
+        if sections is None:
+            self.check_placed()
+            return self.sections
+        found = tuple(several(sections))
+        for section in found:
+            if not isinstance(section, Section):
+                raise InvalidInputError(
+                    f"{section!r} is no section.",
+                    dataset_id=self.id,
+                    hint="Give sections of the data set; `section` finds one by its image's id.",
+                )
+        return found
 
     def register(
         self,
@@ -301,7 +331,7 @@ class DataSet:
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
         layout: Layout | None = None,
-        sections: Sequence[Section] | None = None,
+        sections: Section | Iterable[Section] | None = None,
         jobs: int | None = None,
     ) -> Iterator[RegisteredSection]:
         """Show every section on the reference grid, in order of section number.
@@ -327,7 +357,7 @@ class DataSet:
         layout : {"anatomical", "0.3"}, optional
             Which axes run along rows and columns. By default ``"parallel"`` pictures are laid out
             as in 0.3, others anatomically; see `atldld.register.Recipe`.
-        sections : sequence of Section, optional
+        sections : Section or iterable of Section, optional
             Only these.
         jobs : int, optional
             Threads that decode and warp; the number of cores by default.
@@ -347,9 +377,8 @@ class DataSet:
         from atldld.register import Recipe, register
 
         recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
-        if sections is None:
-            self.check_placed()
-        chosen = self.sections if sections is None else sections
+        check_jobs(jobs)
+        chosen = self.chosen(sections)
         # Planned here and not in the generator: what makes no sense is said at once.
         return register([recipe.plan(section) for section in chosen], jobs=jobs)
 

@@ -14,8 +14,9 @@ folder, alignment, out = sys.argv[1:]
 registration = PyNutil.read_alignment(alignment)
 series = PyNutil.read_image_dir(folder)
 sections = sorted(series.sections.values(), key=lambda section: section.section_number)
-# one region that is everywhere: only the places count here
-shape = (528, 320, 456)
+# One region that is everywhere: only the places count here. Atlases of one's own are laid out from
+# left to right, posterior to anterior, inferior to superior, as QuickNII's are.
+shape = (456, 528, 320)
 atlas = PyNutil.AtlasData(
     np.ones(shape, dtype=np.uint32),
     np.ones(shape, dtype=np.uint8),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError, RecordError
 from atldld.export.common import as_json, ending_of, need, whole_file
 from atldld.warp.displacement import DisplacementField
@@ -213,6 +214,7 @@ def write_field(
     from atldld.warp.planes import tier_matrix
 
     path = Path(path)
+    downsample = check_whole(downsample, "downsample", most=62)
     ending = ending_of(path, FIELD_EXTENSIONS, "displacement fields")
     if ending == ".npy":
         if field is None:

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import check_whole
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.export.common import as_json, ending_of, whole_file
 from atldld.place import Placement
@@ -208,9 +209,10 @@ def write_quicknii(
         )
     dataset.check_placed()
     slices = []
+    downsample = check_whole(downsample, "downsample", most=62)
     for section in dataset.sections:
         image = section.image
-        if downsample < 0 or min(size := image.size(downsample)) < 1:
+        if min(size := image.size(downsample)) < 1:
             raise InvalidInputError(
                 f"At downsample {downsample} section image {image.id} of {image.width} × "
                 f"{image.height} pixels is nothing.",

@@ -12,7 +12,7 @@ import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, RecordError
 from atldld.export.common import need
-from atldld.pipeline import default_jobs
+from atldld.pipeline import workers_for
 from atldld.register import RegisteredSection
 from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
@@ -333,7 +333,7 @@ def _volume(
     except AtldldError as error:
         missing["volume"] = str(error)
         return ()
-    return cut(built, atlas, jobs or default_jobs())
+    return cut(built, atlas, workers_for(jobs))
 
 
 def _absent(numbers: Sequence[int]) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ from atldld.export.quicknii import Alignment
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
 from atldld.output import METADATA
-from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.pipeline import fetch_then_work, workers_for
 from atldld.place import Placement
 from atldld.quality import SectionView
 from atldld.records import (
@@ -190,7 +190,7 @@ class FolderSource:
 
         sections = self.dataset.sections
         results = fetch_then_work(
-            sections, lambda _: None, work, fetchers=1, workers=jobs or default_jobs()
+            sections, lambda _: None, work, fetchers=1, workers=workers_for(jobs)
         )
         yield from zip(sections, results, strict=True)
 
