@@ -37,7 +37,15 @@ from atldld.archive.local import in_process_session
 from atldld.atlas import Atlas, open_atlas
 from atldld.atlas.volumes import read_volume
 from atldld.place import Placement
-from atldld.quality import DatasetQuality, SectionView, assess, assess_pictures, view_of
+from atldld.quality import (
+    LOOKED_AT,
+    DatasetQuality,
+    SectionView,
+    assess,
+    assess_pictures,
+    recipe,
+    view_of,
+)
 from atldld.sections import DataSet, Section, open_dataset
 
 if TYPE_CHECKING:
@@ -46,7 +54,8 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 DATASETS = (71717084, 69289763)
 KINDS = ("shift", "turn", "other", "depth", "torn")
-RESOLUTION = 50.0
+RESOLUTION = LOOKED_AT
+PICTURED_AT = recipe().resolution
 PLACES = (3, 6)
 LEAST_TISSUE = 400  # pixels, 1 mm²: what has less is not disturbed, as nobody could tell
 
@@ -60,7 +69,7 @@ class Sound:
         self.dataset = dataset
         self.views = [
             view_of(registered, RESOLUTION)
-            for registered in dataset.register(RESOLUTION, jobs=jobs)
+            for registered in dataset.register(PICTURED_AT, jobs=jobs)
         ]
         if len(self.views) != len(dataset):
             raise SystemExit("Not all sections could be had.")
@@ -94,7 +103,7 @@ class Sound:
     def _view(self, k: int, kind: str, sections: Sequence[Section], rng: Random) -> SectionView:
         section, view = sections[k], self.views[k]
         if kind == "torn":
-            return view_of(_torn(section.register(RESOLUTION), view.tissue, rng), RESOLUTION)
+            return view_of(_torn(section.register(PICTURED_AT), view.tissue, rng), RESOLUTION)
         if kind == "shift":
             moved = _moved(section, view, rng.uniform(200, 600), rng.uniform(0, 2 * np.pi), 0)
         elif kind == "turn":
@@ -157,13 +166,15 @@ def _placed(section: Section, turn: NDArray[np.float64], shift: NDArray[np.float
 
 
 def _view(section: Section) -> SectionView:
-    return view_of(section.register(RESOLUTION), RESOLUTION)
+    return view_of(section.register(PICTURED_AT), RESOLUTION)
 
 
 def _torn(
     registered: RegisteredSection, tissue: NDArray[np.bool_], rng: Random
 ) -> RegisteredSection:
-    """Return a picture of which a piece is missing or out of place."""
+    """Return a picture of which a piece is missing or out of place; the tissue is as looked at."""
+    finer = round(RESOLUTION / PICTURED_AT)
+    tissue = tissue.repeat(finer, axis=0).repeat(finer, axis=1)
     rows, columns = np.nonzero(tissue)
     angle = rng.uniform(0, 2 * np.pi)
     beyond = np.quantile(
@@ -171,7 +182,7 @@ def _torn(
     )
     row, column = np.indices(tissue.shape)
     piece = (row * np.sin(angle) + column * np.cos(angle) > beyond) & (
-        cv2.dilate(tissue.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        cv2.dilate(tissue.astype(np.uint8), np.ones((5 * finer, 5 * finer), np.uint8)) > 0
     )
     image = registered.image.copy()
     image[piece] = np.rint(registered.background)
@@ -339,7 +350,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         with in_process_session(cache) as session:
-            atlas = open_atlas(50, session=session)
+            atlas = open_atlas(session=session)
             for dataset_id in DATASETS:
                 dataset = open_dataset(dataset_id, session=session)
                 sound = Sound(dataset, options.jobs)

@@ -290,14 +290,6 @@ def test_what_cannot_be_had_is_reported_and_tried_again(session, out):
     assert (summary.written, summary.kept) == (1, 13)
 
 
-def test_no_section_at_all(session, out):
-    record = session.dataset(909)
-    session.dataset = lambda *_, **__: msgspec.structs.replace(record, images=())
-    assert len(DataSet(session.dataset(909), session)) == 0
-    summary = run(session, out)
-    assert (summary.written, summary.complete) == (0, True)
-
-
 def test_saving_images_as_they_are(session, tmp_path):
     image, mask = save_image(session, 101321610, tmp_path / "o", downsample=3, expression=True)
     assert image.name == "101321610-3.png"

@@ -461,7 +461,7 @@ def test_a_developing_brain_is_refused(dataset, annotation):
         ({"threshold": 1.5}, "whole number"),
         ({"stain_threshold": 0.0}, "between 0 and 1"),
         ({"resolution": 0}, "positive"),
-        ({"sections": []}, "no placed section"),
+        ({"sections": []}, "none was chosen"),
     ],
 )
 def test_options_without_sense(dataset, annotation, options, says):

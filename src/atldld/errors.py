@@ -31,7 +31,8 @@
     ├── MissingAlignmentWarning                  images without an alignment are left out
     └── SkippedImageWarning                      an image cannot be used and is left out
 
-    AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used
+    AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
+                                                 planes mirror sections
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
 known and by what to do next.
@@ -242,4 +243,8 @@ class SkippedImageWarning(ServiceWarning):
 
 
 class AlignmentFileWarning(UserWarning):
-    """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used."""
+    """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used, or look wrong.
+
+    Planes that show a section as the mirror image of what the service's alignment has are used as
+    they are, since sets that were mirrored on purpose are about.
+    """

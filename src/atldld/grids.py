@@ -17,7 +17,7 @@ Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaI
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import several
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.spaces import BOX
@@ -148,7 +149,7 @@ def fetch_grid(
     dataset_id: int | str,
     *,
     session: Session | None = None,
-    kinds: Sequence[str] = GRID_KINDS,
+    kinds: str | Iterable[str] = GRID_KINDS,
     refresh: bool = False,
 ) -> ExpressionGrid:
     """Return the expression grids of a data set, from the cache or the service.
@@ -159,7 +160,7 @@ def fetch_grid(
         The id of the section data set.
     session : Session, optional
         Where to ask; by default what the environment says.
-    kinds : sequence of {"energy", "density", "intensity"}
+    kinds : {"energy", "density", "intensity"} or iterable of them
         What is read. All three are fetched and kept, in one file.
     refresh : bool
         Ask the service even if they are in the cache.
@@ -174,6 +175,7 @@ def fetch_grid(
         It is not in the cache, and cannot be fetched; or what was sent cannot be used.
     """
     dataset_id = check_id(dataset_id, "section data set")
+    kinds = several(kinds)
     _check_kinds(kinds)
     session = session or default_session()
     try:
@@ -493,7 +495,7 @@ def _describe(grid: ExpressionGrid) -> dict[str, Any]:
 
 
 def _check_kinds(kinds: Sequence[str]) -> None:
-    if not kinds or isinstance(kinds, str):
+    if not kinds:
         raise InvalidInputError(f"The kinds must be some of {', '.join(GRID_KINDS)}.")
     for kind in kinds:
         if kind not in GRID_KINDS:

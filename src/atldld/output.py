@@ -151,6 +151,7 @@ def download_dataset(
     before = _check_folder(folder, dataset_id, force=force)
     met_before = len(session.defects)
     dataset = open_dataset(dataset_id, session=session, refresh=refresh, alignment=alignment)
+    dataset.check_placed()
     plans = [recipe.plan(section) for section in dataset.sections]
 
     request = _request(recipe, fields=fields, picture_format=picture_format)
@@ -219,7 +220,7 @@ def download_dataset(
     metadata["complete"] = not failed
     metadata["warnings"] = [
         f"{type(defect).__name__}: {defect}" for defect in session.defects[met_before:]
-    ]
+    ] + [f"AlignmentFileWarning: {note}" for note in dataset.alignment_notes]
     metadata["per_image"] = dict(
         # the highest section number first, as in 0.3
         sorted(metadata["per_image"].items(), key=lambda entry: -entry[1]["section_number"])
@@ -450,9 +451,8 @@ def _file_names(
 def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]) -> dict[str, Any]:
     section, plane, files = registered.section, registered.plane, registered.files
     geometry = section.geometry
-    rows, columns = plane.grid.shape
     image = section.image
-    coordinate = float(plane.depth_at((rows - 1) / 2, (columns - 1) / 2))
+    coordinate = plane.central_depth
     entry: dict[str, Any] = {
         "section_number": section.number,
         # 0.3 had one number for the whole picture; for an oblique plane it is the picture's centre
@@ -506,6 +506,7 @@ def _request(recipe: Recipe, *, fields: bool, picture_format: PictureFormat) -> 
     return {
         "version": __version__,
         "plane": recipe.plane,
+        "layout": recipe.used_layout,
         "resolution_um": _plain(recipe.resolution),
         "downsample_img": recipe.downsample,
         "include_expression": recipe.expression,
@@ -539,7 +540,7 @@ def _describe(
     from atldld import __version__
 
     record = dataset.record
-    grid = plans[0].plane.grid if plans else None
+    grid = plans[0].plane.grid
     return {
         "dataset_id": str(dataset.id),  # a text, as in 0.3
         "complete": False,
@@ -563,9 +564,7 @@ def _describe(
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
         "tvr": list(record.alignment3d.tvr) if record.alignment3d else None,
         "trv": list(record.alignment3d.trv) if record.alignment3d else None,
-        "output": None
-        if grid is None
-        else {
+        "output": {
             "plane_kind": recipe.plane,
             "resolution_um": _plain(recipe.resolution),
             "rows": grid.shape[0],

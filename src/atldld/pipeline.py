@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["default_jobs", "fetch_then_work"]
+from atldld.arguments import check_jobs
+
+__all__ = ["default_jobs", "fetch_then_work", "workers_for"]
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched")
@@ -21,6 +23,17 @@ def default_jobs() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def workers_for(jobs: int | None) -> int:
+    """Return a number of threads that is given, or the number of cores.
+
+    Raises
+    ------
+    InvalidInputError
+        If the number makes no sense.
+    """
+    return check_jobs(jobs) or default_jobs()
 
 
 def fetch_then_work(

@@ -23,29 +23,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.planes import on_reference
-from atldld.errors import InvalidInputError
+from atldld.errors import (
+    AtldldError,
+    HTTPStatusError,
+    InvalidInputError,
+    NotFoundError,
+    SkippedImageWarning,
+)
 from atldld.export.common import as_json, ending_of
 from atldld.files import check_targets, whole_file
-from atldld.pipeline import default_jobs
-from atldld.spaces import Grid
+from atldld.pipeline import workers_for
+from atldld.register import Job, Recipe, run
+from atldld.spaces import Grid, Plane
 from atldld.volumes import darkness
 from atldld.warp.planes import OutputPlane
 from atldld.warp.resample import resample
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
+    from atldld.fetch.session import Session
     from atldld.register import RegisteredSection
     from atldld.sections import DataSet, Section
 
 __all__ = [
+    "LOOKED_AT",
     "DatasetQuality",
     "SectionQuality",
     "SectionView",
     "assess",
     "assess_pictures",
+    "atlas_or_reason",
     "check_output",
+    "recipe",
     "view_of",
 ]
+
+LOOKED_AT = 50.0
+"""Side of a pixel, in µm, at which sections are looked at."""
+
+PICTURED_AT = 25.0
+"""Side of a pixel, in µm, of the pictures that are reduced to that: those that every command makes
+unless told otherwise, so that no other tier is fetched for the figures alone."""
 
 FOLDED = 25
 """By how much, of 255, a fold is darker than all tissue near it on the sections beside."""
@@ -151,6 +169,8 @@ class DatasetQuality:
         Its name.
     resolution : float
         Side of a pixel, in µm, at which sections were looked at.
+    notes : tuple of str
+        Sentences on what the figures lack, and why: no atlas, no template.
     """
 
     sections: tuple[SectionQuality, ...]
@@ -159,6 +179,7 @@ class DatasetQuality:
     with_atlas: bool
     atlas: str | None
     resolution: float
+    notes: tuple[str, ...] = ()
 
     @property
     def suspicious(self) -> tuple[SectionQuality, ...]:
@@ -193,6 +214,7 @@ class DatasetQuality:
                 "threshold": self.threshold,
                 "atlas": self.atlas,
                 "resolution_um": self.resolution,
+                "notes": list(self.notes),
                 "sections": rows,
             }
             with whole_file(path, force=force) as temporary:
@@ -249,11 +271,66 @@ class SectionView:
     sharpness: float
 
 
+def recipe(resolution: float = LOOKED_AT) -> Recipe:
+    """Return how the pictures are made that sections are looked at in.
+
+    Figures depend on the tier of the images and on the pictures' grid. So these are the same
+    whoever asks: the section's own plane at 25 µm, or as fine as it is looked at if that is finer.
+
+    Parameters
+    ----------
+    resolution : float
+        Side of a pixel, in µm, at which sections are looked at.
+
+    Raises
+    ------
+    InvalidInputError
+        If the resolution makes no sense.
+    """
+    Recipe(resolution).grid(Plane.CORONAL)
+    return Recipe(min(PICTURED_AT, resolution))
+
+
+def atlas_or_reason(
+    resolution: float | None = None, *, name: str = "ccf_2017", session: Session
+) -> tuple[Atlas | None, str | None]:
+    """Open an atlas, or say why there is none where the service has none.
+
+    Parameters
+    ----------
+    resolution, name, session :
+        See `atldld.open_atlas`.
+
+    Raises
+    ------
+    AtldldError
+        If it cannot be had for another reason, which may pass: figures that lack the atlas today
+        and have it tomorrow would not be the same.
+    """
+    from atldld.atlas import open_atlas
+
+    try:
+        return open_atlas(resolution, name=name, session=session), None
+    except AtldldError as error:
+        if not _has_none(error):
+            raise
+        return None, str(error)
+
+
+def _has_none(error: AtldldError) -> bool:
+    """Whether the service has no such thing, however often it is asked."""
+    if isinstance(error, HTTPStatusError):
+        # an archive that may not be listed answers 403 for what it does not hold
+        return error.status_code in {403, 404, 410}
+    return isinstance(error, NotFoundError)
+
+
 def assess(
     dataset: DataSet,
     atlas: Atlas | None = None,
     *,
-    resolution: float = 50,
+    resolution: float = LOOKED_AT,
+    without_atlas: str | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> DatasetQuality:
@@ -264,9 +341,12 @@ def assess(
     dataset : DataSet
         Its sections are registered, coarsely.
     atlas : Atlas, optional
-        What they are compared with too; its template is fetched if need be.
+        What they are compared with too; its template is fetched if need be. Where the service has
+        no template, the figures do without and the result's ``notes`` say so.
     resolution : float
-        Side of a pixel, in µm, at which sections are looked at.
+        Side of a pixel, in µm, at which sections are looked at; see `recipe`.
+    without_atlas : str, optional
+        Why there is no atlas, for the ``notes``.
     jobs : int, optional
         Threads; the number of cores by default.
     progress : callable, optional
@@ -283,6 +363,10 @@ def assess(
         A resolution that makes no sense.
     UnsupportedPlaneError
         The data set is of another brain than the atlas.
+    AlignmentMissingError
+        If no section of the data set is placed.
+    AtldldError
+        If not one section can be had; the first one's error.
 
     Warns
     -----
@@ -291,28 +375,71 @@ def assess(
     """
     if atlas is not None:
         atlas.check_dataset(dataset.record)
-    views = []
-    for registered in dataset.register(resolution, jobs=jobs):
-        views.append(view_of(registered, resolution))
+    views = look_at(dataset, resolution, jobs=jobs, progress=progress)
+    return assess_pictures(
+        views, atlas, resolution=resolution, without_atlas=without_atlas, jobs=jobs
+    )
+
+
+def look_at(
+    dataset: DataSet,
+    resolution: float = LOOKED_AT,
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> list[SectionView]:
+    """Return every section of a data set as it is looked at; see `assess`.
+
+    Raises
+    ------
+    AlignmentMissingError
+        If no section of the data set is placed.
+    AtldldError
+        If not one section can be had; the first one's error.
+
+    Warns
+    -----
+    SkippedImageWarning
+        A section cannot be had and is left out.
+    """
+    how = recipe(resolution)
+    dataset.check_placed()
+    views: list[SectionView] = []
+    failed: list[tuple[Job, AtldldError]] = []
+    plans = [how.plan(section) for section in dataset.sections]
+    for job, result in run(plans, lambda picture: view_of(picture, resolution), jobs=jobs):
+        if isinstance(result, AtldldError):
+            failed.append((job, result))
+        else:
+            views.append(result)
         if progress:
-            progress(len(views), len(dataset), f"section {registered.section.number}")
-    return assess_pictures(views, atlas, resolution=resolution, jobs=jobs)
+            progress(len(views) + len(failed), len(plans), f"section {job.section.number}")
+    if not views:
+        raise failed[0][1]
+    for job, error in failed:
+        dataset.session.report(
+            SkippedImageWarning(f"Section {job.section.number} is left out: {error}")
+        )
+    return views
 
 
 def assess_pictures(
     registered: Iterable[RegisteredSection | SectionView],
     atlas: Atlas | None = None,
     *,
-    resolution: float = 50,
+    resolution: float = LOOKED_AT,
+    without_atlas: str | None = None,
     jobs: int | None = None,
 ) -> DatasetQuality:
     """Return figures for sections that are registered already; see `assess`.
+
+    They are those of `assess` if the pictures are those that `recipe` makes.
 
     Parameters
     ----------
     registered : iterable of RegisteredSection or SectionView
         Of one data set. Pictures are reduced one by one, so they need not be held together.
-    atlas, resolution, jobs :
+    atlas, resolution, without_atlas, jobs :
         As for `assess`. The resolution must be no finer than that of the pictures.
 
     Raises
@@ -328,8 +455,9 @@ def assess_pictures(
             "The pictures are on several grids, but those of one data set are compared.",
             hint="Give pictures of one plane, resolution and layout.",
         )
-    order = np.argsort([_depth(view) for view in views], kind="stable")
-    figures = _measure([views[k] for k in order], atlas, jobs)
+    order = np.argsort([view.plane.central_depth for view in views], kind="stable")
+    template, notes = _template(atlas, without_atlas)
+    figures = _measure([views[k] for k in order], atlas, template, jobs)
     judged = _judge([views[k] for k in order], figures)
     back = np.argsort(order)
     return DatasetQuality(
@@ -339,7 +467,27 @@ def assess_pictures(
         with_atlas=atlas is not None,
         atlas=None if atlas is None else atlas.name,
         resolution=views[0].plane.grid.resolution if views else float(resolution),
+        notes=notes,
     )
+
+
+def _template(
+    atlas: Atlas | None, without_atlas: str | None
+) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+    """Return an atlas's template, if there is one, and what the figures lack."""
+    if atlas is None:
+        reason = without_atlas or "no atlas was given."
+        return None, (f"There is neither overlap nor mutual information: {reason}",)
+    try:
+        template = atlas.template
+        reason = f"the atlas {atlas.name} has no template."
+    except AtldldError as error:
+        if not _has_none(error):
+            raise
+        template, reason = None, str(error)
+    if template is None:
+        return None, (f"There is no mutual information: {reason}",)
+    return template, ()
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:
@@ -357,7 +505,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     check_targets([path], force=force)
 
 
-def view_of(registered: RegisteredSection, resolution: float = 50) -> SectionView:
+def view_of(registered: RegisteredSection, resolution: float = LOOKED_AT) -> SectionView:
     """Reduce a registered section to what is looked at.
 
     Parameters
@@ -438,11 +586,6 @@ def _sharpness(grey: NDArray[np.uint8], tissue: Mask) -> float:
     return float((picture - once)[within].std()) / coarse if coarse > 0.05 else float("nan")
 
 
-def _depth(view: SectionView) -> float:
-    rows, columns = view.plane.grid.shape
-    return float(view.plane.depth_at(rows / 2, columns / 2))
-
-
 # -- figures -----------------------------------------------------------------------------------
 
 
@@ -460,10 +603,15 @@ class _Figures:
     outside: Field
 
 
-def _measure(views: Sequence[SectionView], atlas: Atlas | None, jobs: int | None) -> _Figures:
+def _measure(
+    views: Sequence[SectionView],
+    atlas: Atlas | None,
+    template: NDArray[Any] | None,
+    jobs: int | None,
+) -> _Figures:
     places = range(len(views))
     unknown = np.full(len(views), np.nan)
-    with ThreadPoolExecutor(jobs or default_jobs(), thread_name_prefix="quality") as pool:
+    with ThreadPoolExecutor(workers_for(jobs), thread_name_prefix="quality") as pool:
         pairs = [(k, k + d) for d in range(1, REACH + 1) for k in range(len(views) - d)]
         found = pool.map(lambda pair: _compare(views[pair[0]], views[pair[1]]), pairs)
         continuity, fit, moves = _with_neighbours(views, dict(zip(pairs, found, strict=True)))
@@ -471,7 +619,7 @@ def _measure(views: Sequence[SectionView], atlas: Atlas | None, jobs: int | None
         overlap = mutual = unknown
         brains: Sequence[Mask] = [_expected_tissue(views, k) for k in places]
         if atlas is not None:
-            labels, template = atlas.annotation, atlas.template
+            labels = atlas.annotation
             brains = list(pool.map(lambda view: on_reference(labels, view.plane) > 0, views))
             overlap = np.array(list(map(_overlap, views, brains)))
             if template is not None:

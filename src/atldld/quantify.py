@@ -21,13 +21,14 @@ Source of the definitions: the Allen Institute's columns of StructureUnionize.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_number, check_whole, plain
 from atldld.atlas.planes import on_image
 from atldld.errors import (
     AtldldError,
@@ -38,7 +39,7 @@ from atldld.errors import (
 )
 from atldld.fetch.images import decode
 from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
-from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.pipeline import fetch_then_work, workers_for
 from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
 from atldld.spaces import BOX, Grid
 from atldld.volumes import EXPRESSING, darkness, heat_position
@@ -100,7 +101,7 @@ def quantify(
     stain_threshold: float | None = None,
     grid: bool = True,
     unionize: bool = True,
-    sections: Sequence[Section] | None = None,
+    sections: Section | Iterable[Section] | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> RegionTable:
@@ -126,7 +127,7 @@ def quantify(
         Put beside it what the service itself has: means of its 200 µm grids, and its
         StructureUnionize. Where it has none, or cannot be asked, the columns hold NaN and a
         warning says why. Not done for stained fractions.
-    sections : sequence of Section, optional
+    sections : Section or iterable of Section, optional
         Count only these.
     jobs : int, optional
         Threads; the number of cores by default.
@@ -146,6 +147,8 @@ def quantify(
         A threshold or a resolution that makes no sense. Nothing is asked.
     UnsupportedPlaneError
         The data set is of another brain than the atlas: a developing one.
+    AlignmentMissingError
+        If no section of the data set is placed.
     RecordError
         The data set has no expression masks.
     AtldldError
@@ -159,9 +162,10 @@ def quantify(
         The service's own numbers cannot be had.
     """
     check_thresholds(threshold, stain_threshold)
+    threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
     atlas.check_dataset(dataset.record)
     masks = stain_threshold is None
-    chosen = dataset.sections if sections is None else tuple(sections)
+    chosen = dataset.chosen(sections)
     tasks, without_mask = _plan(chosen, resolution, masks=masks)
     if not tasks:
         raise _nothing_to_count(dataset, masks and bool(without_mask))
@@ -171,7 +175,7 @@ def quantify(
     regions = Regions(ids.tolist(), atlas.graph)
     voxels = _voxels_of(keys, len(ids))
     counts, used, failed = _count_all(
-        tasks, keys, len(ids), threshold, stain_threshold, jobs or default_jobs(), progress
+        tasks, keys, len(ids), threshold, stain_threshold, workers_for(jobs), progress
     )
     if not used:
         raise failed[0][1]
@@ -217,11 +221,10 @@ def check_thresholds(threshold: int, stain_threshold: float | None = None) -> No
     InvalidInputError
         One does not.
     """
-    if isinstance(threshold, bool) or threshold != int(threshold) or not 0 <= threshold <= 254:
-        raise InvalidInputError(
-            f"The threshold is {threshold!r}, but must be a whole number from 0 to 254."
-        )
-    if stain_threshold is not None and not 0 < stain_threshold < 1:
+    check_whole(threshold, "threshold", most=254)
+    if stain_threshold is None:
+        return
+    if not 0 < check_number(stain_threshold, "threshold of stain") < 1:
         raise InvalidInputError(
             f"The threshold of stain is {stain_threshold!r}, but must lie between 0 and 1: the "
             "part of the background's light that is taken away."
@@ -273,7 +276,7 @@ def _plan(
 def _nothing_to_count(dataset: DataSet, lacks_masks: bool) -> AtldldError:
     if not lacks_masks:
         return InvalidInputError(
-            f"Data set {dataset.id} has no placed section to count in.", dataset_id=dataset.id
+            "There is no section to count in, as none was chosen.", dataset_id=dataset.id
         )
     return RecordError(
         f"Data set {dataset.id} has no expression masks, so no expression can be counted.",

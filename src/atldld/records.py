@@ -323,6 +323,23 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
                 return image
         raise KeyError(image_id)
 
+    def aligned_images(self) -> tuple[SectionImage, ...]:
+        """Return the images that have a 2-D alignment, or say that there are none.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If no image has one.
+        """
+        aligned = tuple(image for image in self.images if image.alignment2d is not None)
+        if not aligned:
+            raise AlignmentMissingError(
+                f"No image of section data set {self.id} has an alignment2d, so none of its "
+                f"{len(self.images)} can be placed in the reference space.",
+                dataset_id=self.id,
+            )
+        return aligned
+
     def check_alignment(self) -> tuple[Alignment3d, float]:
         """Return the 3-D alignment and the section thickness in µm, or say which is missing.
 

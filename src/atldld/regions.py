@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_names, check_whole, plain, several
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.export.common import as_json, ending_of, need
 from atldld.files import check_targets, sidecar_of, whole_file, whole_files
@@ -121,6 +122,7 @@ class RegionTable:
         NotFoundError
             The table has no such row.
         """
+        structure = plain(structure)
         name = "structure_id" if isinstance(structure, int) else "acronym"
         found = np.flatnonzero(
             (self.columns[name] == structure) & (self.columns["hemisphere"] == hemisphere)
@@ -131,23 +133,23 @@ class RegionTable:
 
     def select(
         self,
-        ids: Iterable[int] | None = None,
+        ids: int | Iterable[int] | None = None,
         *,
         depth: int | None = None,
-        hemispheres: Iterable[str] | None = None,
-        kinds: Iterable[str] | None = None,
+        hemispheres: str | Iterable[str] | None = None,
+        kinds: str | Iterable[str] | None = None,
     ) -> RegionTable:
         """Return the rows that meet all conditions.
 
         Parameters
         ----------
-        ids : iterable of int, optional
+        ids : int or iterable of int, optional
             Ids of structures.
         depth : int, optional
             Structures that lie in so many others.
-        hemispheres : iterable of {"left", "right", "both"}, optional
+        hemispheres : {"left", "right", "both"} or iterable of them, optional
             Which halves.
-        kinds : iterable of {"structure", "unknown", "outside"}, optional
+        kinds : {"structure", "unknown", "outside"} or iterable of them, optional
             Which kinds of rows.
 
         Raises
@@ -157,7 +159,7 @@ class RegionTable:
         """
         chosen = np.ones(len(self), dtype=bool)
         if hemispheres is not None:
-            wanted = list(hemispheres)
+            wanted = [str(side) for side in several(hemispheres)]
             unknown = set(wanted) - set(HEMISPHERES)
             if unknown:
                 raise InvalidInputError(
@@ -166,11 +168,12 @@ class RegionTable:
                 )
             chosen &= np.isin(self.columns["hemisphere"], wanted)
         if ids is not None:
-            chosen &= np.isin(self.columns["structure_id"], list(ids))
+            numbers = [check_whole(one, "id of a structure") for one in several(ids)]
+            chosen &= np.isin(self.columns["structure_id"], numbers)
         if depth is not None:
-            chosen &= self.columns["depth"] == depth
+            chosen &= self.columns["depth"] == check_whole(depth, "depth")
         if kinds is not None:
-            chosen &= np.isin(self.columns["kind"], list(kinds))
+            chosen &= np.isin(self.columns["kind"], several(kinds))
         return RegionTable(
             {name: column[chosen] for name, column in self.columns.items()},
             self.about,
@@ -331,14 +334,14 @@ def compact_labels(
     return ids.astype(np.int64), np.ascontiguousarray(places if volume is annotation else places.T)
 
 
-def ids_within(graph: StructureGraph, names: Iterable[str | int]) -> list[int]:
+def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) -> list[int]:
     """Return the ids of some structures and of all that lies in them.
 
     Parameters
     ----------
     graph : StructureGraph
         What lies in what.
-    names : iterable of str or int
+    names : str, int or iterable of them
         Acronyms, names or ids.
 
     Raises
@@ -346,7 +349,8 @@ def ids_within(graph: StructureGraph, names: Iterable[str | int]) -> list[int]:
     NotFoundError
         There is no such structure.
     """
-    return [one for name in names for one in graph.descendants(graph.find(name).id)]
+    chosen = check_names(names, "structure")
+    return [one for name in chosen for one in graph.descendants(graph.find(name).id)]
 
 
 def _text(value: object) -> object:

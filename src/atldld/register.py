@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import plain
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.images import REDUCTIONS, decode
 from atldld.fetch.session import check_downsample
-from atldld.pipeline import default_jobs, fetch_then_work
-from atldld.spaces import Grid, Layout
+from atldld.pipeline import fetch_then_work, workers_for
+from atldld.spaces import Grid, Layout, Plane, check_points
 from atldld.warp.background import background_of
 from atldld.warp.displacement import DisplacementField
 from atldld.warp.planes import (
@@ -50,8 +52,10 @@ class Recipe:
         Whether the expression masks are wanted too.
     detection_xy : array-like, shape (2,), optional
         For ``"parallel"``: full-resolution pixel where the third coordinate is taken.
-    layout : {"anatomical", "0.3"}
-        See `atldld.spaces.Plane.axes`.
+    layout : {"anatomical", "0.3"}, optional
+        See `atldld.spaces.Plane.axes`. By default the plane decides: ``"oblique"`` pictures are
+        anatomical, ``"parallel"`` ones are laid out as atldld 0.3 did, which made no others. The
+        two differ for sagittal data sets only.
     """
 
     resolution: float = 25
@@ -59,7 +63,47 @@ class Recipe:
     downsample: int | Literal["auto"] = "auto"
     expression: bool = False
     detection_xy: ArrayLike | None = None
-    layout: Layout = "anatomical"
+    layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        # plain values, which can be compared and written; what makes no sense is said by `plan`
+        point = self.detection_xy
+        if point is not None:
+            with suppress(TypeError, ValueError):
+                point = tuple(np.asarray(point, dtype=np.float64).tolist())
+        for name, value in (
+            ("resolution", plain(self.resolution)),
+            ("downsample", plain(self.downsample)),
+            ("expression", bool(plain(self.expression))),
+            ("detection_xy", point),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def used_layout(self) -> Layout:
+        """The layout that is given, or that of the plane. Nothing else decides it."""
+        if self.layout is not None:
+            return self.layout
+        return "0.3" if self.plane == "parallel" else "anatomical"
+
+    def grid(self, plane: Plane) -> Grid:
+        """Return the pixel grid of a data set's pictures.
+
+        Parameters
+        ----------
+        plane : Plane
+            The data set's plane of section.
+
+        Raises
+        ------
+        InvalidInputError
+            If the plane, the layout or the resolution makes no sense.
+        """
+        if self.plane not in ("oblique", "parallel"):
+            raise InvalidInputError(
+                f"The plane is {self.plane!r}, but must be 'oblique' or 'parallel'."
+            )
+        return Grid(plane, self.resolution, self.used_layout)
 
     def plan(self, section: Section) -> Job:
         """Return what is to be done for one section.
@@ -69,24 +113,21 @@ class Recipe:
         InvalidInputError
             The resolution, the plane, the tier or the point makes no sense.
         """
-        grid = Grid(section.plane, self.resolution, self.layout)
+        grid = self.grid(section.plane)
         image = section.image
+        if self.detection_xy is not None:
+            check_points(self.detection_xy, 2, "detection_xy, one point in full-resolution pixels")
         if self.plane == "oblique":
             plane = OutputPlane.oblique(section.placement, grid)
-        elif self.plane == "parallel":
+        else:
             point = self.detection_xy
             if point is None:
                 point = (image.width / 2, image.height / 2)
             plane = OutputPlane.parallel(section.placement, grid, point)
-        else:
-            raise InvalidInputError(
-                f"The plane is {self.plane!r}, but must be 'oblique' or 'parallel'."
-            )
-        if self.downsample == "auto":
+        if isinstance(self.downsample, str) and self.downsample == "auto":
             downsample = choose_downsample(plane.to_image, image.highest_downsample)
         else:
-            downsample = self.downsample
-            check_downsample(image, downsample)
+            downsample = check_downsample(image, self.downsample)
         return Job(section, plane, downsample, self.expression)
 
 
@@ -250,7 +291,7 @@ def run(
         fetch_or_error,
         work,
         fetchers=jobs_to_do[0].section.session.client.limits.in_flight,
-        workers=jobs or default_jobs(),
+        workers=workers_for(jobs),
     )
 
 

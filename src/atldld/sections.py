@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atldld.errors import InvalidInputError, MissingAlignmentWarning, UnsupportedPlaneError
+from atldld.arguments import check_id, check_jobs, several
+from atldld.errors import (
+    AlignmentFileWarning,
+    AlignmentMissingError,
+    InvalidInputError,
+    MissingAlignmentWarning,
+    UnsupportedPlaneError,
+)
 from atldld.fetch.session import Session, default_session
 from atldld.place import Placement, SectionGeometry
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from atldld.atlas.outlines import Outline
     from atldld.export.quicknii import Alignment
     from atldld.register import RegisteredSection
+    from atldld.spaces import Layout
     from atldld.volumes import Volume
     from atldld.warp.planes import PlaneKind
 
@@ -126,11 +136,12 @@ class Section:
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
+        layout: Layout | None = None,
     ) -> RegisteredSection:
         """Show this section on the reference grid; see `DataSet.register`."""
         from atldld.register import Recipe, fetch, warp
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
         job = recipe.plan(self)
         return warp(job, fetch(job))
 
@@ -171,6 +182,11 @@ class DataSet:
         The data set has no alignment3d or no section thickness.
     UnsupportedPlaneError
         The plane of section or the reference space is not one that can be laid out.
+
+    Warns
+    -----
+    AlignmentFileWarning
+        If planes of the alignment show sections mirrored or turned over.
     """
 
     def __init__(
@@ -191,6 +207,11 @@ class DataSet:
                 hint="The images themselves can still be had with `atldld download image`.",
             )
         refined = {} if alignment is None else alignment.placements(record)
+        self.alignment_notes: tuple[str, ...] = (
+            () if alignment is None else alignment.oddities(record, refined)
+        )
+        for note in self.alignment_notes:
+            warnings.warn(note, AlignmentFileWarning, stacklevel=2)
         skipped = list(record.skipped)
         sections = []
         for image in record.images:
@@ -230,6 +251,31 @@ class DataSet:
     def __iter__(self) -> Iterator[Section]:
         return iter(self.sections)
 
+    def check_placed(self) -> None:
+        """Refuse work on a data set of which no section is placed.
+
+        Whatever goes through sections calls this first, as a loop over none would end well with
+        nothing done.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If there is no section; the message counts the reasons.
+        """
+        if self.sections:
+            return
+        reasons = Counter(skipped.reason for skipped in self.skipped)
+        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        raise AlignmentMissingError(
+            f"Section data set {self.id} has no section that can be placed in the reference space: "
+            + (f"of its {len(self.skipped)} images, {listed}." if listed else "it has no images."),
+            dataset_id=self.id,
+            hint="An alignment file may place them; the images themselves can be had with "
+            "`atldld download image`."
+            if listed
+            else None,
+        )
+
     def section(self, image_id: int) -> Section:
         """Return the section of an image.
 
@@ -238,6 +284,7 @@ class DataSet:
         InvalidInputError
             The data set has no such section.
         """
+        image_id = check_id(image_id, "section image")
         for section in self.sections:
             if section.id == image_id:
                 return section
@@ -247,6 +294,34 @@ class DataSet:
             image_id=image_id,
         )
 
+    def chosen(self, sections: Section | Iterable[Section] | None = None) -> tuple[Section, ...]:
+        """Return the sections that work is to be done on.
+
+        Parameters
+        ----------
+        sections : Section or iterable of Section, optional
+            Only these; all by default.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If all are meant, and none is placed.
+        InvalidInputError
+            If something that is given is no section.
+        """
+        if sections is None:
+            self.check_placed()
+            return self.sections
+        found = tuple(several(sections))
+        for section in found:
+            if not isinstance(section, Section):
+                raise InvalidInputError(
+                    f"{section!r} is no section.",
+                    dataset_id=self.id,
+                    hint="Give sections of the data set; `section` finds one by its image's id.",
+                )
+        return found
+
     def register(
         self,
         resolution: float = 25,
@@ -255,7 +330,8 @@ class DataSet:
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
-        sections: Sequence[Section] | None = None,
+        layout: Layout | None = None,
+        sections: Section | Iterable[Section] | None = None,
         jobs: int | None = None,
     ) -> Iterator[RegisteredSection]:
         """Show every section on the reference grid, in order of section number.
@@ -278,7 +354,10 @@ class DataSet:
         detection_xy : array-like, shape (2,), optional
             For ``"parallel"``: where on the image, in full-resolution pixels, the third
             coordinate is taken. The image's centre by default.
-        sections : sequence of Section, optional
+        layout : {"anatomical", "0.3"}, optional
+            Which axes run along rows and columns. By default ``"parallel"`` pictures are laid out
+            as in 0.3, others anatomically; see `atldld.register.Recipe`.
+        sections : Section or iterable of Section, optional
             Only these.
         jobs : int, optional
             Threads that decode and warp; the number of cores by default.
@@ -292,11 +371,14 @@ class DataSet:
         ------
         InvalidInputError
             A resolution, tier or point that makes no sense. Nothing is asked.
+        AlignmentMissingError
+            If no section of the data set is placed.
         """
         from atldld.register import Recipe, register
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy)
-        chosen = self.sections if sections is None else sections
+        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
+        check_jobs(jobs)
+        chosen = self.chosen(sections)
         # Planned here and not in the generator: what makes no sense is said at once.
         return register([recipe.plan(section) for section in chosen], jobs=jobs)
 

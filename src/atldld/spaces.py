@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import check_id, check_number
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 
 __all__ = [
@@ -157,7 +158,7 @@ class ReferenceSpace(_Named):
             There is no such space.
         """
         for one in cls:
-            if space == one or space == one.value:
+            if space == one or (not isinstance(space, cls) and _same_id(space, one.value)):
                 return one
         raise InvalidInputError(
             f"There is no reference space {space!r}; there are "
@@ -212,7 +213,7 @@ class ReferenceSpace(_Named):
             It is not a positive number of µm, or no voxel fits; or the space's size is unknown.
         """
         p, i, r = self._box()
-        if not (math.isfinite(resolution) and 0 < resolution <= min(p, i, r)):
+        if check_number(resolution, "resolution", above=0, unit="µm") > min(p, i, r):
             raise InvalidInputError(
                 f"The resolution is {resolution}, but must be a positive number of µm, at most "
                 f"{min(p, i, r)}."
@@ -401,6 +402,13 @@ class ReferenceSpace(_Named):
         return out
 
 
+def _same_id(given: object, known: int) -> bool:
+    try:
+        return check_id(given, "reference space") == known
+    except InvalidInputError:
+        return False
+
+
 def _whole_steps(length: float, step: float) -> int:
     # the small addition keeps 8000 / 12.5 and its like from losing a step to rounding
     return math.floor(length / step + 1e-9)
@@ -426,7 +434,14 @@ class Plane(Enum):
         layout : {"anatomical", "0.3"}
             ``"anatomical"`` is dorsal up: (i, r) for coronal, (i, p) for sagittal, (p, r) for
             transverse. ``"0.3"`` lays sagittal pictures out as (p, i).
+
+        Raises
+        ------
+        InvalidInputError
+            If the layout is neither.
         """
+        if layout not in ("anatomical", "0.3"):
+            raise InvalidInputError(f"The layout is {layout!r}, but must be 'anatomical' or '0.3'.")
         if self is Plane.CORONAL:
             return 1, 2
         if self is Plane.TRANSVERSE:
@@ -499,10 +514,15 @@ class Grid:
     layout: Layout = "anatomical"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.resolution) and self.resolution > 0):
+        try:
+            object.__setattr__(self, "plane", Plane(self.plane))
+        except ValueError:
             raise InvalidInputError(
-                f"The resolution is {self.resolution}, but must be a positive number of µm."
-            )
+                f"The plane of section is {self.plane!r}, but must be one of "
+                f"{', '.join(plane.value for plane in Plane)}."
+            ) from None
+        resolution = check_number(self.resolution, "resolution", above=0, unit="µm")
+        object.__setattr__(self, "resolution", resolution)
         sides = [BOX[axis] / self.resolution for axis in (self.row_axis, self.column_axis)]
         if min(sides) < 1 or max(sides) > LARGEST_SIDE:
             raise InvalidInputError(

@@ -235,6 +235,11 @@ class DatasetDownloader:
         df : DisplacementField
             Takes both to the reference space.
 
+        Raises
+        ------
+        AlignmentMissingError
+            If no image of the data set has an alignment2d.
+
         Warns
         -----
         SkippedImageWarning
@@ -247,7 +252,7 @@ class DatasetDownloader:
         plane = Plane.from_id(dataset.plane_of_section_id, dataset_id=dataset.id)
         # one worker: the next image is decoded while the caller works on this one
         for result in fetch_then_work(
-            [image for image in reversed(dataset.images) if image.alignment2d is not None],
+            dataset.aligned_images()[::-1],
             lambda image: self._fetch(session, image),
             lambda image, _: self._place(session, dataset, plane, image),
             fetchers=session.client.limits.in_flight,

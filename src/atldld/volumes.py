@@ -21,9 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_number, plain, several
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.images import decode
-from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.pipeline import fetch_then_work, workers_for
 from atldld.spaces import BOX, LARGEST_SIDE
 from atldld.warp.background import background_of
 from atldld.warp.volume import Accumulator, Neighbours, Slab
@@ -192,6 +193,8 @@ def build_volume(
     InvalidInputError
         An option that makes no sense, no data set, or a volume that does not fit into memory.
         Nothing is asked.
+    AlignmentMissingError
+        If no section of one of the data sets is placed.
     AtldldError
         Not one section can be had; the first one's error.
 
@@ -201,10 +204,13 @@ def build_volume(
         A section cannot be had and is left out.
     """
     chosen = _check_datasets(datasets)
+    resolution, thickness = plain(resolution), plain(thickness)
     check_options(resolution, channel, fill, thickness)
+    for dataset in chosen:
+        dataset.check_placed()
     shape = _shape(resolution)
     check_memory(resolution, channel)
-    jobs = jobs or default_jobs()
+    jobs = workers_for(jobs)
 
     tasks, without_mask = _plan(chosen, resolution, channel, thickness)
     accumulator = Accumulator(
@@ -230,7 +236,7 @@ def build_volume(
             if progress:
                 progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
     if not used:
-        raise failed[0][1] if failed else _nothing_to_show(chosen, channel)
+        raise failed[0][1] if failed else _without_masks(chosen)
     for task, error in failed:
         task.dataset.session.report(
             SkippedImageWarning(
@@ -267,10 +273,7 @@ def check_options(
     if thickness is not None:
         lengths["thickness"] = thickness
     for what, number in lengths.items():
-        if not _is_number(number) or not math.isfinite(number) or number <= 0:
-            raise InvalidInputError(
-                f"The {what} is {number!r}, but must be a positive number of µm."
-            )
+        check_number(number, what, above=0, unit="µm")
     if min(BOX) < resolution or max(BOX) / resolution > LARGEST_SIDE:
         raise InvalidInputError(
             f"The resolution is {resolution:g} µm, but voxels must be from 1 to {min(BOX)} µm.",
@@ -428,7 +431,7 @@ def check_memory(resolution: float, channel: str) -> None:
 def _check_datasets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
     from atldld.sections import DataSet
 
-    chosen = [datasets] if isinstance(datasets, DataSet) else list(datasets)
+    chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
     if not chosen:
         raise InvalidInputError("There is no data set to make a volume of; give at least one.")
     for dataset in chosen:
@@ -544,11 +547,10 @@ def _distance(one: Section | None, other: Section | None) -> float | None:
     return (other.number - one.number) * one.thickness
 
 
-def _nothing_to_show(datasets: Sequence[DataSet], channel: str) -> AtldldError:
-    what = "section with an expression mask" if channel == "expression" else "placed section"
+def _without_masks(datasets: Sequence[DataSet]) -> AtldldError:
     return InvalidInputError(
-        f"Of the data sets {_list([dataset.id for dataset in datasets])} there is no {what}, so "
-        "there is nothing to make a volume of.",
+        f"No section of the data sets {_list([dataset.id for dataset in datasets])} has an "
+        "expression mask, so there is nothing to make a volume of.",
         dataset_id=datasets[0].id if len(datasets) == 1 else None,
     )
 
@@ -618,10 +620,6 @@ def _describe(
         "coverage": "fraction of each voxel that lies within sections, summed over sections",
         "datasets": described,
     }
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def _list(values: Iterable[object]) -> str:

@@ -126,9 +126,9 @@ def test_tables_go_from_one_command_to_the_next(sync, demo_records):
     assert row["target_image_id"] == row["image_id"] == "69177654"
     assert (float(row["target_x"]), float(row["target_y"])) == pytest.approx((6384, 2744), abs=0.2)
     # as of space 9, a sagittal set gets the mirrored point
-    other, _ = sync(
-        "reference-to-image", "-", "-d", SAGITTAL, "--space", 9, "--max-distance", 9e9, stdin=brain
-    )
+    unnamed = brain.replace("reference_space_id", "its_space")
+    options = ("--space", 9, "--max-distance", 9e9)
+    other, _ = sync("reference-to-image", "-", "-d", SAGITTAL, *options, stdin=unnamed)
     assert rows_of(other)[0]["target_image_id"] != "69177654"
     again, _ = sync("image-to-image", "-", "-d", CORONAL, stdin=POINTS)
     found = image_to_image(

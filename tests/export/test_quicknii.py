@@ -131,7 +131,7 @@ class TestWriting:
         assert document["target-resolution"] == [456, 528, 320]
         assert len(document["slices"]) == len(coronal.sections) == 112
         for one, section in zip(document["slices"], coronal.sections, strict=True):
-            assert one["filename"] == f"{section.id}.jpg"
+            assert one["filename"] == f"{section.id}_s{section.number:03d}.jpg"
             assert one["nr"] == section.number
             assert (one["width"], one["height"]) == section.image.size(3)
             assert len(one["anchoring"]) == 9

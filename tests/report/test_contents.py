@@ -149,9 +149,10 @@ def test_a_folder_says_all_that_the_service_would(folder, demo_session, atlas, g
 
 
 def test_a_folder_away_from_its_cache_is_whole_but_for_what_it_lacks(folder, tmp_path):
-    from atldld.archive.local import in_process_session
+    from atldld.fetch.session import Session
+    from atldld.settings import Settings
 
-    with in_process_session(tmp_path / "empty") as session:
+    with Session(Settings(cache_dir=tmp_path / "empty", offline=True)) as session:
         made = gather(open_source(folder, session=session), None, without_atlas="No atlas.")
         assert not (tmp_path / "empty").exists()
     assert len(made.entries) == 14

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_number
 from atldld.atlas.structures import StructureGraph
 from atldld.atlas.volumes import VolumeFile, read_volume, volume_file
 from atldld.errors import AnswerError, AtldldError, InvalidInputError, UnsupportedPlaneError
@@ -209,6 +210,9 @@ def open_atlas(
     from atldld.fetch.session import default_session
 
     session = session or default_session()
+    name = str(name)
+    if resolution is not None:
+        resolution = check_number(resolution, "resolution", above=0, unit="µm")
     if name.startswith(BRAINGLOBE):
         from atldld.atlas.brainglobe import open_brainglobe
 

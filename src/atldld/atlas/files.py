@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_names, check_number
 from atldld.atlas.atlas import Atlas, check_space
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
@@ -61,8 +62,9 @@ class Drawing:
             raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
         if self.picture and self.format != "svg":
             raise InvalidInputError("Only an SVG can hold the picture; a PNG always does.")
-        if not self.tolerance >= 0:
-            raise InvalidInputError(f"The tolerance is {self.tolerance}, but must be 0 or more.")
+        if self.structures is not None:
+            object.__setattr__(self, "structures", tuple(check_names(self.structures, "structure")))
+        check_number(self.tolerance, "tolerance", least=0)
 
     def check_record(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the adult one, before anything is fetched."""

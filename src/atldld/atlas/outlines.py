@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_names, check_number, check_whole
 from atldld.atlas.planes import (
     LEFT,
     RIGHT,
@@ -107,7 +108,7 @@ def outlines(
     graph: StructureGraph,
     *,
     sides: NDArray[np.uint8] | None = None,
-    structures: Iterable[str | int] | None = None,
+    structures: str | int | Iterable[str | int] | None = None,
     depth: int | None = None,
     hemisphere: Hemisphere = "both",
     tolerance: float = 0.0,
@@ -126,7 +127,7 @@ def outlines(
         Names and colours. Ids that it lacks are outlined all the same, in grey.
     sides : numpy.ndarray, shape (rows, columns), uint8, optional
         1 where a pixel lies in the left hemisphere, 2 in the right one.
-    structures : iterable of str or int, optional
+    structures : str, int or iterable of them, optional
         Ids, acronyms or names. Each is outlined with all that lies in it, also where another that
         is chosen lies in it too. By default all that occur, each for itself.
     depth : int, optional
@@ -150,7 +151,13 @@ def outlines(
     NotFoundError
         There is no such structure.
     """
-    _check(labels, sides, to_target, structures, depth, hemisphere, tolerance)
+    if structures is not None:
+        structures = check_names(structures, "structure")
+    if depth is not None:
+        depth = check_whole(depth, "depth")
+    tolerance = check_number(tolerance, "tolerance", least=0, unit="pixels")
+    smallest = check_number(smallest, "smallest area", unit="pixels")
+    _check(labels, sides, to_target, structures, depth, hemisphere)
     found: list[Outline] = []
     for picture in _layers(labels, graph, structures, depth):
         pieces = _pieces(picture, sides, hemisphere)
@@ -183,7 +190,7 @@ def section_outlines(
     *,
     downsample: int | None = None,
     frame: Frame = "image",
-    structures: Iterable[str | int] | None = None,
+    structures: str | int | Iterable[str | int] | None = None,
     depth: int | None = None,
     hemisphere: Hemisphere = "both",
     tolerance: float = 0.0,
@@ -249,7 +256,6 @@ def _check(
     structures: Iterable[str | int] | None,
     depth: int | None,
     hemisphere: str,
-    tolerance: float,
 ) -> None:
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise InvalidInputError(
@@ -272,10 +278,6 @@ def _check(
         )
     if hemisphere != "both" and sides is None:
         raise InvalidInputError("To tell the hemispheres apart, give the sides of the pixels.")
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise InvalidInputError(
-            f"The tolerance is {tolerance}, but must be a number of pixels, 0 or more."
-        )
 
 
 def _layers(

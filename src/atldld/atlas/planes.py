@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError
 from atldld.pipeline import default_jobs
 from atldld.place import Affine, Placement
@@ -152,7 +153,7 @@ def tier_to_image(downsample: int) -> Affine:
     A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
     2^d·u + (2^d − 1)/2.
     """
-    factor = 1 << downsample
+    factor = 1 << check_whole(downsample, "downsample", most=62)
     shift = (factor - 1) / 2
     return Affine(np.array([[factor, 0, shift], [0, factor, shift]]), "tier pixel", "image")
 
@@ -249,8 +250,9 @@ def _tier(
     placement: Placement, width: int, height: int, downsample: int
 ) -> tuple[Matrix, int, int]:
     """Return the way from a tier's pixel [column, row, 1] to (p, i, r), and the tier's size."""
-    columns, rows = (size >> max(downsample, 0) for size in (width, height))
-    if downsample < 0 or min(columns, rows) < 1:
+    downsample = check_whole(downsample, "downsample", most=62)
+    columns, rows = (size >> downsample for size in (width, height))
+    if min(columns, rows) < 1:
         raise InvalidInputError(
             f"{width} × {height} pixels leave no picture at downsample {downsample}."
         )

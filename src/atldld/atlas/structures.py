@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import check_names, check_whole, plain
 from atldld.errors import InvalidInputError, NotFoundError
 
 __all__ = ["Structure", "StructureGraph"]
@@ -155,13 +156,16 @@ class StructureGraph:
         return structure_id in self._by_id
 
     def __getitem__(self, structure_id: int) -> Structure:
-        try:
-            return self._by_id[int(structure_id)]
-        except KeyError:
-            raise NotFoundError(
-                f"The structure graph has no structure {structure_id}.",
-                hint="Names and acronyms are looked up with `find`.",
-            ) from None
+        given = plain(structure_id)
+        digits = isinstance(given, str) and given.strip().isdecimal()
+        if digits or (isinstance(given, float) and given.is_integer()):
+            given = int(given)
+        if isinstance(given, int) and not isinstance(given, bool) and given in self._by_id:
+            return self._by_id[given]
+        raise NotFoundError(
+            f"The structure graph has no structure {structure_id!r}.",
+            hint="Names and acronyms are looked up with `find`.",
+        )
 
     def find(self, what: str | int) -> Structure:
         """Return the structure that an id, an acronym or a name stands for.
@@ -179,7 +183,8 @@ class StructureGraph:
         InvalidInputError
             Several structures have that acronym or name.
         """
-        text = str(what).strip()
+        (given,) = check_names([what], "structure")
+        text = str(given).strip()
         if text.isdecimal() and int(text) in self._by_id:
             return self._by_id[int(text)]
         for key in (_acronym, _name):
@@ -237,7 +242,11 @@ class StructureGraph:
         return tuple(int(one) for one in np.unique(ids) if one and int(one) not in self._by_id)
 
     def roll_up(
-        self, ids: ArrayLike, *, depth: int | None = None, to: Iterable[int] | None = None
+        self,
+        ids: ArrayLike,
+        *,
+        depth: int | None = None,
+        to: str | int | Iterable[str | int] | None = None,
     ) -> NDArray[Any]:
         """Replace each id by that of a structure it lies in.
 
@@ -247,9 +256,9 @@ class StructureGraph:
             Ids, such as those of a plane of the annotation.
         depth : int, optional
             Ancestors at this depth; structures that are not that deep stay themselves.
-        to : iterable of int, optional
-            The nearest of these that is the structure itself or an ancestor; structures that lie
-            in none of them become 0.
+        to : str, int or iterable of them, optional
+            Ids, acronyms or names. The nearest of these that is the structure itself or an
+            ancestor; structures that lie in none of them become 0.
 
         Returns
         -------
@@ -265,9 +274,9 @@ class StructureGraph:
         """
         if (depth is None) == (to is None):
             raise InvalidInputError("Give either a depth or the structures to roll up to.")
-        if depth is not None and depth < 0:
-            raise InvalidInputError(f"The depth is {depth}, but must be 0 (the root) or more.")
-        chosen = None if to is None else {self[one].id for one in to}
+        if depth is not None:
+            depth = check_whole(depth, "depth, from the root on,")
+        chosen = None if to is None else {self.find(one).id for one in check_names(to, "structure")}
         array = np.asarray(ids)
         present, inverse = np.unique(array, return_inverse=True)
         table = np.array([self._ancestor(int(one), depth, chosen) for one in present], array.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
 
+from atldld.arguments import check_ids, check_whole
 from atldld.batch.journal import Entry, Journal
 from atldld.batch.places import Place, open_place
 from atldld.batch.work import Work
@@ -102,7 +103,7 @@ class BatchSummary:
 
 
 def run_batch(
-    ids: Sequence[int],
+    ids: Iterable[int] | int,
     out: str | os.PathLike[str],
     work: Work,
     *,
@@ -122,7 +123,7 @@ def run_batch(
 
     Parameters
     ----------
-    ids : sequence of int
+    ids : int or iterable of int
         The data sets; one that is named twice is made once.
     out : str or path
         A folder, or an address that fsspec understands, such as ``s3://bucket/prefix``.
@@ -153,11 +154,10 @@ def run_batch(
     AtldldError
         There is no such scheduler.
     """
-    chosen = tuple(dict.fromkeys(ids))
+    chosen = tuple(dict.fromkeys(check_ids(ids, "section data set")))
     if not chosen:
         raise InvalidInputError("The list of data sets is empty, so there is nothing to do.")
-    if jobs < 1:
-        raise InvalidInputError(f"{jobs} data sets at once make no sense; at least 1 must be.")
+    jobs = check_whole(jobs, "number of data sets at once", least=1)
     work.check()
     begun = time.monotonic()
     place = open_place(out, session.cache.root / "batches")

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from atldld.errors import InvalidInputError
 from atldld.fetch.session import Session
 from atldld.files import whole_file
 from atldld.output import METADATA, PictureFormat, download_dataset
 from atldld.register import Recipe
 from atldld.sections import open_dataset
-from atldld.spaces import Grid, Plane
+from atldld.spaces import Plane
 
 __all__ = ["Download", "Made", "Volumes", "Work"]
 
@@ -126,15 +125,12 @@ class Download:
 
     def check(self) -> None:
         """Say what makes no sense, if anything does."""
-        Grid(Plane.CORONAL, self.recipe.resolution, self.recipe.layout)
-        if self.recipe.plane not in ("oblique", "parallel"):
-            raise InvalidInputError(
-                f"The plane is {self.recipe.plane!r}, but must be 'oblique' or 'parallel'."
-            )
+        self.recipe.grid(Plane.CORONAL)
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the result."""
         return {"makes": "sections", **asdict(self.recipe), **_version()} | {
+            "layout": self.recipe.used_layout,
             "fields": self.fields,
             "format": self.picture_format,
         }
@@ -186,7 +182,7 @@ class Download:
         """Return about how many bytes the pictures will take: PNG, without fields."""
         if self.picture_format != "png" or self.fields:
             return None
-        rows, columns = Grid(plane, self.recipe.resolution, self.recipe.layout).shape
+        rows, columns = self.recipe.grid(plane).shape
         return round(images * self.views * rows * columns * PNG_BYTES_PER_PIXEL)
 
     def _files(self, folder: Path, metadata: Mapping[str, Any]) -> Iterator[Path]:

@@ -174,6 +174,7 @@ def outlines(
     check_atlas(atlas, atlas_resolution, outlines=True)
     drawing.check_record(session.dataset(dataset_id))
     dataset = open_dataset(dataset_id, session=session)
+    dataset.check_placed()
     sections = [dataset.section(one) for one in image] if image else list(dataset)
     check_drawings(output, drawing, sections, force=force)
     opened = open_atlas(atlas_resolution, name=atlas, session=session)

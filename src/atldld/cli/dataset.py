@@ -93,6 +93,7 @@ def dataset_preview(
     if session.cache.read_document("datasets", str(number)) is None:
         check_targets([path], force=force)
     dataset = open_dataset(number, session=session)
+    dataset.check_placed()
     figure = draw([section.geometry.corners for section in dataset.sections], dataset.plane.value)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=120)

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -208,14 +208,7 @@ def _recipe(
 ) -> "Recipe":
     from atldld.register import Recipe
 
-    layout = "0.3" if plane == "parallel" else "anatomical"
-    return Recipe(
-        resolution=resolution,
-        plane=plane,
-        downsample=_downsample(downsample_img),
-        expression=include_expression,
-        layout=cast(Literal["anatomical", "0.3"], layout),
-    )
+    return Recipe(resolution, plane, _downsample(downsample_img), include_expression)
 
 
 def _downsample(text: str) -> int | Literal["auto"]:

@@ -54,7 +54,7 @@ def export_quicknii(
     force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
-    from atldld.export import write_quicknii
+    from atldld.export import image_name, write_quicknii
     from atldld.export.quicknii import check_quicknii
     from atldld.files import check_targets
     from atldld.output import copy_image
@@ -64,7 +64,7 @@ def export_quicknii(
     check_quicknii(output, force=force)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     pictures = {
-        output.parent / f"{section.id}.{image_format}": section.image
+        output.parent / image_name(section.image, f".{image_format}"): section.image
         for section in dataset.sections
         if images
     }

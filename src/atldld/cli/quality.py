@@ -8,6 +8,7 @@ import typer
 from atldld.cli.options import (
     AlignmentFile,
     AtlasName,
+    AtlasResolution,
     DatasetId,
     Force,
     Jobs,
@@ -36,9 +37,7 @@ def quality(
         float, typer.Option(help="Side of a pixel, in µm, at which sections are looked at.")
     ] = 50,
     atlas: AtlasName = "ccf_2017",
-    atlas_resolution: Annotated[
-        float, typer.Option(help="Side of the atlas's voxels, in µm: 10, 25, 50 or 100.")
-    ] = 50,
+    atlas_resolution: AtlasResolution = None,
     no_atlas: Annotated[
         bool, typer.Option("--no-atlas", help="Compare sections with each other only.")
     ] = False,
@@ -50,8 +49,8 @@ def quality(
 
     Each section is compared with its neighbours and with the atlas in its own plane.
     """
-    from atldld.atlas import check_atlas, open_atlas
-    from atldld.quality import assess, check_output
+    from atldld.atlas import check_atlas
+    from atldld.quality import assess, atlas_or_reason, check_output
     from atldld.sections import open_dataset
 
     if output is not None:
@@ -60,12 +59,22 @@ def quality(
     if not no_atlas:
         check_atlas(atlas, named)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
-    opened = None
-    if not no_atlas:
-        opened = open_atlas(named, name=atlas, session=session)
+    dataset.check_placed()
+    opened, reason = (
+        (None, "it was left out on purpose (--no-atlas).")
+        if no_atlas
+        else atlas_or_reason(named, name=atlas, session=session)
+    )
     try:
         with progress_bar("Sections") as progress:
-            found = assess(dataset, opened, resolution=resolution, jobs=jobs, progress=progress)
+            found = assess(
+                dataset,
+                opened,
+                resolution=resolution,
+                without_atlas=reason,
+                jobs=jobs,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
@@ -74,6 +83,8 @@ def quality(
         show(found)
     else:
         typer.echo(found.save(output, force=force))
+    for note in () if no_atlas else found.notes:
+        say(note)
     say(found.rule)
     say(
         f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "

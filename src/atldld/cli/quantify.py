@@ -109,6 +109,7 @@ def quantify(
     check_thresholds(threshold, stain_threshold)
     check_atlas(atlas, atlas_resolution, own=annotation is not None)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    dataset.check_placed()
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
     )

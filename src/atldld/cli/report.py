@@ -70,6 +70,7 @@ def report(
         table_resolution=table_resolution,
         alignment=alignment,
     )
+    source.dataset.check_placed()
     opened, reason = (
         (None, "It was left out on purpose (--no-atlas).")
         if no_atlas

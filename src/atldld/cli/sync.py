@@ -52,6 +52,9 @@ Unit = Annotated[
 
 REFERENCE = ("p", "i", "r")
 FACTORS = {"um": 1.0, "mm": 1000.0}
+SPACE = "reference_space_id"
+DATA_SET = ("data_set_id", "dataset_id")
+UNPLACED = "of images without an alignment"
 
 
 @app.command("image-to-reference")
@@ -77,14 +80,14 @@ def image_to_reference(
     ids, xy = _pixels(table)
     pir = np.full((len(table), 3), np.nan)
     spaces = np.full(len(table), -1)
-    for dataset, chosen in _by_dataset(session, ids, xy, dataset_id, rows):
+    for dataset, chosen in _by_dataset(session, table, ids, xy, dataset_id, rows):
         from atldld.place import image_to_reference as find
 
         found = find(dataset, ids[chosen], xy[chosen])
         pir[chosen] = found.pir
         spaces[chosen] = -1 if found.space is None else found.space
     new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
-    _write(out, table, {**new, "reference_space_id": spaces})
+    _write(out, table, {**new, SPACE: spaces})
     rows.tell(np.isnan(pir[:, 0]))
 
 
@@ -98,14 +101,18 @@ def reference_to_image(
     unit: Unit = None,
     space: Annotated[
         int | None,
-        typer.Option(help="Reference space of the points, 9 or 10; by default the data set's own."),
+        typer.Option(
+            help="Reference space of the points, 9 or 10; by default what the column "
+            "reference_space_id says of each row, or the data set's own."
+        ),
     ] = None,
     max_distance: MaxDistance = None,
     force: Force = False,
 ) -> None:
     """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
 
-    distance_um is the signed distance from the section.
+    distance_um is the signed distance from the section. A column reference_space_id says of each
+    row in which space it is.
     """
     import numpy as np
 
@@ -114,10 +121,19 @@ def reference_to_image(
     out = _checked(output, force)
     table, rows = _read(points), _Rows()
     pir = _reference(table, unit)
+    spaces = _spaces(table, space)
     usable = np.isfinite(pir.sum(axis=1))
     rows.note("without numbers", ~usable)
-    found = find(session.dataset(dataset_id), pir[usable], space=space, max_distance=max_distance)
-    rows.answer(out, table, usable, found)
+    dataset = session.dataset(dataset_id)
+    whole = _no_points(len(table))
+    # also without any row: what makes no sense is said all the same
+    for number in np.unique(spaces[usable]).tolist() or [-1 if space is None else space]:
+        chosen = usable & (spaces == number)
+        found = find(
+            dataset, pir[chosen], space=None if number == -1 else number, max_distance=max_distance
+        )
+        _put(whole, chosen, found)
+    rows.answer(out, table, np.ones(len(table), dtype=bool), whole)
 
 
 @app.command("image-to-image")
@@ -239,6 +255,7 @@ def structure_to_image(
     (column,) = table.columns_named(["structure_id"])
     ids = table.ids(column)
     dataset = session.dataset(dataset_id)
+    _spaces(table, dataset.reference_space_id, "structure centres are those of the data set's own")
     # One question, whichever structures are asked for, so that the cache can answer the next.
     records = session.query(
         "StructureCenter",
@@ -262,7 +279,44 @@ def _pixels(table: "_Table") -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
     image, *pixel = table.columns_named(
         ["image_id", *names], "image_id, x and y (full-resolution pixels of the section's box)"
     )
+    for name in pixel:
+        same = f"{name}_px"
+        if same in table.names and not np.array_equal(
+            table.numbers(name), table.numbers(same), equal_nan=True
+        ):
+            raise InvalidInputError(
+                f"The columns {name} and {same} of {table.where} differ; it is not clear which "
+                "are the pixels.",
+                hint="Keep one of them.",
+            )
     return table.ids(image), np.column_stack([table.numbers(name) for name in pixel])
+
+
+def _spaces(table: "_Table", space: int | None, why: str = "--space says") -> "NDArray[np.int64]":
+    """Return the reference space of each row, -1 where neither column nor option tells.
+
+    Raises
+    ------
+    InvalidInputError
+        If a row is of another space than the one that is given.
+    """
+    import numpy as np
+
+    otherwise = -1 if space is None else space
+    if SPACE not in table.names:
+        return np.full(len(table), otherwise, dtype=np.int64)
+    told = table.ids(SPACE)
+    against = (told != -1) & (told != space)
+    if space is not None and against.any():
+        row = int(np.flatnonzero(against)[0])
+        raise InvalidInputError(
+            f"The column {SPACE} of {table.where} is {told[row]} in row {row + 1}, but {why} "
+            f"{space}.",
+            hint="Leave --space out, and each row's own space counts; or leave the column out."
+            if why.startswith("--")
+            else f"Leave the column {SPACE} out.",
+        )
+    return np.where(told == -1, otherwise, told)
 
 
 def _reference(table: "_Table", unit: str | None) -> "NDArray[np.float64]":
@@ -309,7 +363,7 @@ def _find_pixels(
     table, rows = _read(points), _Rows()
     ids, xy = _pixels(table)
     whole = _no_points(len(table))
-    for dataset, chosen in _by_dataset(session, ids, xy, None, rows):
+    for dataset, chosen in _by_dataset(session, table, ids, xy, None, rows):
         _put(whole, chosen, find(dataset, ids[chosen], xy[chosen]))
     rows.answer(out, table, np.ones(len(table), dtype=bool), whole)
 
@@ -331,14 +385,32 @@ def _put(whole: "ImagePoints", chosen: "NDArray[np.bool_]", found: "ImagePoints"
 
 def _by_dataset(
     session: "Session",
+    table: "_Table",
     ids: "NDArray[np.int64]",
     xy: "NDArray[np.float64]",
     dataset_id: str | None,
     rows: "_Rows",
 ) -> "Iterator[tuple[SectionDataSet, NDArray[np.bool_]]]":
-    """Yield each data set with the rows that it can answer; note the others."""
+    """Yield each data set with the rows that it can answer; note the others.
+
+    The image alone says what a row is about. Where another column of the table says something
+    else, the row has no answer if it names another data set, and is warned about otherwise.
+    """
     import numpy as np
 
+    from atldld.fetch.session import check_id
+
+    named = {name: table.ids(name) for name in DATA_SET if name in table.names}
+    if dataset_id is not None:
+        for name, values in named.items():
+            against = (values != -1) & (values != check_id(dataset_id, "section data set"))
+            if against.any():
+                row = int(np.flatnonzero(against)[0])
+                raise InvalidInputError(
+                    f"The column {name} of {table.where} is {values[row]} in row {row + 1}, but "
+                    f"--dataset says {dataset_id}.",
+                    hint="Leave --dataset out, and each image's own data set is found.",
+                )
     usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
     rows.note("without numbers", ~usable)
     left = dict.fromkeys(np.unique(ids[usable]).tolist())
@@ -359,12 +431,47 @@ def _by_dataset(
         good = [one for one in mine if placed and own.get(one)]
         unplaced = [one for one in mine if one in own and one not in good]
         strangers = [one for one in mine if one not in own]
-        rows.note("of images without an alignment", usable & np.isin(ids, unplaced))
+        rows.note(UNPLACED, usable & np.isin(ids, unplaced))
         rows.note("of unknown images", usable & np.isin(ids, strangers))
         if good:
-            yield dataset, usable & np.isin(ids, good)
+            chosen = usable & np.isin(ids, good)
+            for values in named.values():
+                elsewhere = chosen & (values != -1) & (values != dataset.id)
+                rows.note("of images that are another data set's", elsewhere)
+                chosen &= ~elsewhere
+            _warn_of_others(table, dataset, ids, chosen)
+            yield dataset, chosen
         for one in mine:
             del left[one]
+
+
+def _warn_of_others(
+    table: "_Table",
+    dataset: "SectionDataSet",
+    ids: "NDArray[np.int64]",
+    chosen: "NDArray[np.bool_]",
+) -> None:
+    """Warn of rows whose section number or reference space is not that of their image."""
+    import numpy as np
+
+    numbers = {image.id: image.section_number for image in dataset.images}
+    space = -1 if dataset.reference_space_id is None else dataset.reference_space_id
+    for name in ("section_number", SPACE):
+        if name not in table.names:
+            continue
+        told = table.ids(name)
+        true = np.array(
+            [numbers.get(one, -1) if name != SPACE else space for one in ids.tolist()],
+            dtype=np.int64,
+        )
+        wrong = np.flatnonzero(chosen & (told != -1) & (told != true))
+        if len(wrong):
+            row = int(wrong[0])
+            say(
+                f"Warning: In {len(wrong)} rows {name} is not that of the image, which alone "
+                f"counts: in row {row + 1} it is {told[row]}, of image {ids[row]} it is "
+                f"{true[row]}."
+            )
 
 
 def _dataset_of(session: "Session", image_id: int, dataset_id: str | None) -> Any:
@@ -428,6 +535,8 @@ class _Rows:
             known[otherwise] = rest
         why = ", ".join(f"{number} {reason}" for reason, number in known.items())
         say(f"{count} of {len(unanswered)} rows have no answer: {why}.")
+        if count == len(unanswered) and UNPLACED in known:
+            raise typer.Exit(1)
 
 
 # ---- tables in files

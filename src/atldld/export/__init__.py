@@ -8,6 +8,7 @@ from atldld.export.quicknii import (
     Alignment,
     anchoring_of,
     forward_of,
+    image_name,
     read_alignment,
     write_quicknii,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "check_format",
     "check_volume",
     "forward_of",
+    "image_name",
     "known_extensions",
     "read_alignment",
     "write_field",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError, RecordError
 from atldld.export.common import as_json, ending_of, need
 from atldld.files import check_folder, check_targets, whole_file, whole_folder
@@ -235,6 +236,7 @@ def write_field(
     from atldld.warp.planes import tier_matrix
 
     path = Path(path)
+    downsample = check_whole(downsample, "downsample", most=62)
     ending = check_field_format(path)
     store = ending.endswith(".zarr")
     check_targets([path], force=force, store=store)
@@ -355,11 +357,14 @@ def write_fields(
 
     Raises
     ------
+    AlignmentMissingError
+        If no section of the data set is placed.
     AtldldError
         See `write_field`. What was written before stays; ``fields.json`` comes last. If a file is
         there already, nothing is written.
     """
     folder = Path(folder)
+    dataset.check_placed()
     check_fields(folder, ending, dataset=dataset, recipe=recipe, force=force)
     entries = []
     for done, section in enumerate(dataset.sections, 1):

@@ -24,7 +24,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.arguments import check_whole
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.export.common import as_json, ending_of
 from atldld.files import check_targets, whole_file
@@ -48,6 +49,7 @@ __all__ = [
     "anchoring_of",
     "check_quicknii",
     "forward_of",
+    "image_name",
     "read_alignment",
     "write_quicknii",
 ]
@@ -61,7 +63,9 @@ TARGET_SHAPE = (BOX[2] // 25, BOX[0] // 25, BOX[1] // 25)
 
 EXPECTED = (
     "Expected is a JSON of QuickNII, VisuAlign or DeepSlice: "
-    '{"target": "' + TARGET + '", "slices": [{"filename": "<image id>.jpg", "width": …, '
+    '{"target": "'
+    + TARGET
+    + '", "slices": [{"filename": "<image id>_s<section number>.jpg", "width": …, '
     '"height": …, "anchoring": [ox, oy, oz, ux, uy, uz, vx, vy, vz]}, …]}, as '
     "`atldld export quicknii` writes it."
 )
@@ -78,6 +82,9 @@ _TO_TARGET = np.array(
 
 # The coarsest tier that is looked for when a size is compared with an image's.
 _TIERS = 14
+
+NEAR_MIDLINE = 500.0
+"""How far from the midline, in µm, a section's middle must lie to be on one side of the brain."""
 
 # Below this (the volume of the box of the three unit vectors), a plane runs along the very
 # direction in which sections follow one another, and no way back exists.
@@ -150,6 +157,15 @@ def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.
     return np.column_stack((by_x, by_y, corner + (by_x + by_y) / 2))
 
 
+def image_name(image: SectionImage, ending: str = ".jpg") -> str:
+    """Return the name of an image beside an alignment file, such as ``69177654_s070.jpg``.
+
+    DeepSlice and PyNutil take the section number from what follows ``_s``, and refuse a name
+    without it. The id comes first: it is what `read_alignment` goes by.
+    """
+    return f"{image.id}_s{image.section_number:03d}{ending}"
+
+
 def write_quicknii(
     dataset: DataSet,
     path: str | Path,
@@ -170,7 +186,7 @@ def write_quicknii(
         The tier of the images that the file will lie beside; decides width and height, and by
         what the tier leaves off at the far edges, u and v.
     image_ending : {".jpg", ".png"}
-        Of the names of the images, ``<image id>.jpg``.
+        Of the names of the images; see `image_name`.
     force : bool
         Replace a file that is there: it may be an alignment that somebody has corrected.
 
@@ -183,6 +199,8 @@ def write_quicknii(
     ------
     InvalidInputError
         Another ending of the file or the images, or a tier in which an image has no pixel.
+    AlignmentMissingError
+        If no section of the data set is placed.
     OutputError
         The file cannot be written, or is there already.
     """
@@ -194,10 +212,12 @@ def write_quicknii(
         raise InvalidInputError(
             f"The images' ending is {image_ending!r}, but must be '.jpg' or '.png'."
         )
+    dataset.check_placed()
     slices = []
+    downsample = check_whole(downsample, "downsample", most=62)
     for section in dataset.sections:
         image = section.image
-        if downsample < 0 or min(size := image.size(downsample)) < 1:
+        if min(size := image.size(downsample)) < 1:
             raise InvalidInputError(
                 f"At downsample {downsample} section image {image.id} of {image.width} × "
                 f"{image.height} pixels is nothing.",
@@ -210,7 +230,7 @@ def write_quicknii(
         )
         slices.append(
             {
-                "filename": f"{image.id}{image_ending}",
+                "filename": image_name(image, image_ending),
                 "nr": image.section_number,
                 "width": width,
                 "height": height,
@@ -353,6 +373,72 @@ class Alignment:
             for image_id, anchored in self.images.items()
         }
 
+    def oddities(
+        self, record: SectionDataSet, placements: Mapping[int, Placement]
+    ) -> tuple[str, ...]:
+        """Return sentences about planes that show a section mirrored or turned over.
+
+        The service's own alignment of the data set is the reference: an image and the way on to the
+        next section are right-handed in the brain or left-handed, and a plane that makes the other
+        of it mirrors the picture. Sections that lie nearer to the mirror image of their place, and
+        sets whose order is reversed, are mirrored too. None of that is refused, as sets that were
+        mirrored on purpose are about.
+
+        Parameters
+        ----------
+        record : SectionDataSet
+            With its images.
+        placements : mapping of int to Placement
+            What `placements` returns.
+        """
+        alignment3d, thickness = record.check_alignment()
+        step = alignment3d.to_reference[:, 2] * thickness
+        images = {image.id: image for image in record.images if image.id in placements}
+        own = {
+            image.id: Placement.of(record, image).forward
+            for image in record.images
+            if image.alignment2d is not None
+        }
+        # of images without an alignment2d: as most others of the data set, or of all data sets
+        hands = [_hand(forward, step) for forward in own.values()]
+        usual = np.sign(sum(hands)) or np.sign(np.linalg.det(alignment3d.to_reference[:, :3]))
+        in_reverse = _reversed(images.values(), placements, step)
+        over = {
+            image_id: _on_the_other_side(placements[image_id].forward, own[image_id], image)
+            for image_id, image in images.items()
+            if image_id in own
+        }
+        known_sides = {side for side in over.values() if side is not None}
+        if in_reverse and known_sides == {True}:
+            # the set as a whole: those about the midline, which by themselves have no side, too
+            over = dict.fromkeys(images, True)
+        mirrored, turned = [], []
+        for image_id, image in images.items():
+            forward, known = placements[image_id].forward, own.get(image_id)
+            expected = usual if known is None else _hand(known, step)
+            if _hand(forward, step) != expected or over.get(image_id):
+                mirrored.append(image.section_number)
+            elif known is not None and (forward[:, :2] * known[:, :2]).sum() < 0:
+                turned.append(image.section_number)
+        found = []
+        if mirrored:
+            found.append(
+                f"{self.name} places {_sections(mirrored, len(images))} as mirror images of what "
+                "the service's alignment has: their pictures are mirrored or lie in the other "
+                "hemisphere. If that is not meant, give the planes as they were before mirroring."
+            )
+        if turned:
+            found.append(
+                f"{self.name} places {_sections(turned, len(images))} turned over, by more than "
+                "90°, against the service's alignment."
+            )
+        if in_reverse and len(mirrored) < len(images):
+            found.append(
+                f"{self.name} places the sections in the reverse of the order that the service's "
+                "alignment has, as a set that is mirrored as a whole does."
+            )
+        return tuple(found)
+
     def _place(
         self, image: SectionImage, anchored: Anchored, step: NDArray[np.float64]
     ) -> Placement:
@@ -409,11 +495,53 @@ class Alignment:
         }
 
 
+def _hand(forward: NDArray[np.float64], step: NDArray[np.float64]) -> float:
+    """Return 1 if (x, y, next section) is right-handed in (p, i, r), −1 if it is left-handed."""
+    return float(np.sign(np.linalg.det(np.column_stack((forward[:, :2], step)))))
+
+
+def _on_the_other_side(
+    forward: NDArray[np.float64], known: NDArray[np.float64], image: SectionImage
+) -> bool | None:
+    """Whether a section lies nearer to the mirror image of its place than to that place.
+
+    `None` for what lies about the midline, where there is no telling.
+    """
+    middle = np.array([image.width / 2, image.height / 2, 1])
+    here, there = forward @ middle, known @ middle
+    across = there[2] - BOX[2] / 2
+    return bool((here[2] - BOX[2] / 2) * across < 0) if abs(across) > NEAR_MIDLINE else None
+
+
+def _reversed(
+    images: Iterable[SectionImage],
+    placements: Mapping[int, Placement],
+    step: NDArray[np.float64],
+) -> bool:
+    """Whether section numbers grow against the way in which the service has the sections."""
+    chosen = list(images)
+    numbers = np.array([image.section_number for image in chosen], dtype=np.float64)
+    if np.ptp(numbers) == 0:
+        return False
+    length = float(np.linalg.norm(step))
+    depths = [
+        placements[image.id].forward @ [image.width / 2, image.height / 2, 1] @ step / length
+        for image in chosen
+    ]
+    # a refined set may lie a little otherwise, but each number still counts about a thickness
+    return bool(np.polyfit(numbers - numbers.mean(), depths, 1)[0] < -length / 2)
+
+
+def _sections(numbers: list[int], of: int) -> str:
+    listed = ", ".join(map(str, numbers))
+    return f"{len(numbers)} of its {of} sections ({listed})"
+
+
 def read_alignment(path: str | Path) -> Alignment:
     """Read a JSON of QuickNII, VisuAlign or DeepSlice.
 
     Images are known by their names, which must begin with the id of a section image, such as
-    ``69177654.jpg`` or ``69177654_s070.png``. VisuAlign's nonlinear markers are not used: an
+    ``69177654_s070.jpg`` or ``69177654.png``. VisuAlign's nonlinear markers are not used: an
     `~atldld.errors.AlignmentFileWarning` tells how many there are.
 
     Parameters
@@ -508,7 +636,7 @@ def _image_id(path: Path, name: object) -> int:
         raise InvalidInputError(
             f"{path} anchors an image named {name!r}, which does not begin with the id of a "
             "section image.",
-            hint="Name images as `atldld export quicknii` does: <image id>.jpg.",
+            hint="Name images as `atldld export quicknii` does: <image id>_s<section number>.jpg.",
         )
     return int(found[1])
 

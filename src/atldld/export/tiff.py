@@ -116,7 +116,6 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
     ending = ending_of(path, (".ome.tif", ".ome.tiff", ".tif", ".tiff"), "sections")
     plane, section = registered.plane, registered.section
     step = plane.grid.resolution
-    rows, columns = plane.grid.shape
     about = {
         "atldld_version": __version__,
         "image_id": section.id,
@@ -131,7 +130,6 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
         "resolution_um": step,
     }
     # An oblique picture has no single depth: the one of its middle is told as the plane's.
-    depth = float(plane.depth_at((rows - 1) / 2, (columns - 1) / 2))
     pictures = {"image": registered.image}
     if registered.mask is not None:
         pictures["expression"] = registered.mask
@@ -149,7 +147,7 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
                     "Name": f"{section.id} {name}",
                     "Description": as_json(about),
                     **_sizes(step),
-                    "Plane": _planes(step / 2, [depth]),
+                    "Plane": _planes(step / 2, [plane.central_depth]),
                 },
                 **_tags(step),
             )

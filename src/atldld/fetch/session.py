@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from atldld.arguments import check_id, check_whole
 from atldld.errors import (
     AnswerError,
     AtldldError,
@@ -365,7 +366,7 @@ class Session:
         OfflineError, ServiceError, CacheError
             It is not in the cache, and cannot be fetched or kept.
         """
-        check_downsample(image, downsample)
+        downsample = check_downsample(image, downsample)
         if expression and not image.has_expression_mask:
             raise ImageNotFoundError(
                 f"Section image {image.id} has no expression mask.", image_id=image.id
@@ -575,28 +576,8 @@ def _document(content: dict[str, Any], defects: Sequence[ServiceWarning]) -> dic
     }
 
 
-def check_id(value: int | str, what: str) -> int:
-    """Return an id as an `int`, or say that it is none.
-
-    Raises
-    ------
-    InvalidInputError
-        The value is not a positive whole number.
-    """
-    try:
-        number = int(value)
-        exact = number == float(value)
-    except (TypeError, ValueError, OverflowError):
-        number, exact = 0, False
-    if isinstance(value, bool) or not exact or number < 1:
-        raise InvalidInputError(
-            f"{value!r} is not the id of a {what}: ids are positive whole numbers."
-        )
-    return number
-
-
-def check_downsample(image: SectionImage, downsample: int) -> None:
-    """Say which tiers an image has, unless this is one of them.
+def check_downsample(image: SectionImage, downsample: int) -> int:
+    """Return a tier as an `int`, or say which tiers an image has.
 
     Raises
     ------
@@ -604,16 +585,14 @@ def check_downsample(image: SectionImage, downsample: int) -> None:
         It is not.
     """
     highest = image.highest_downsample
-    if (
-        isinstance(downsample, bool)
-        or not isinstance(downsample, int)
-        or not (0 <= downsample <= highest)
-    ):
+    try:
+        return check_whole(downsample, "downsample", most=highest)
+    except InvalidInputError:
         raise InvalidInputError(
             f"The downsample is {downsample!r}, but section image {image.id} has the tiers 0 to "
             f"{highest} (each halves the sides of the one before).",
             image_id=image.id,
-        )
+        ) from None
 
 
 @lru_cache(maxsize=8)

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from atldld.arguments import check_id, check_ids, check_whole, is_given, plain, several
 from atldld.errors import InvalidInputError
-from atldld.fetch.session import check_id
 from atldld.find.found import (
     FoundDataSet,
     FoundGene,
@@ -117,11 +117,11 @@ class Filters:
         InvalidInputError
             A search of that kind has no such filter, or a value that makes no sense.
         """
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise InvalidInputError(
                 f"{kind!r} cannot be searched for; there are: {', '.join(KINDS)}."
             )
-        wanted = {name: value for name, value in given.items() if value not in (None, (), [], "")}
+        wanted = {name: plain(value) for name, value in given.items() if is_given(value)}
         wrong = [name for name in wanted if name not in FILTERS[kind] and wanted[name] is not False]
         if wrong:
             raise InvalidInputError(
@@ -151,30 +151,28 @@ class Filters:
         return {name: value for name, value in vars(self).items() if value != getattr(empty, name)}
 
 
-def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-
-
 def _texts(name: str, value: Any) -> Texts:
-    texts = tuple(str(one).strip() for one in _several(value))
-    if (
-        not all(texts)
-        or "\0" in "".join(texts)
-        or any(isinstance(v, bool) for v in _several(value))
-    ):
-        raise InvalidInputError(f"{value!r} is not a text to compare the {name} with.")
-    return texts
+    texts = []
+    for one in several(value):
+        number = isinstance(one, (int, float)) and not isinstance(one, bool)
+        # ids are compared too; a column of a table may hold them as 17.0
+        text = str(check_id(one, name)) if number else str(one).strip()
+        if not number and (not isinstance(one, str) or not text or "\0" in text):
+            raise InvalidInputError(f"{one!r} is not a text to compare the {name} with.")
+        texts.append(text)
+    return tuple(texts)
 
 
 def _ids(what: str, value: Any) -> Ids:
-    return tuple(check_id(one, what) for one in _several(value))
+    return tuple(check_ids(value, what))
 
 
 def _named_ids(what: str, names: Mapping[str, int], value: Any) -> Ids:
     """Read ids, or the names that stand for them."""
     found = []
-    for one in _several(value):
-        text = str(getattr(one, "value", one)).strip()
+    for one in several(value):
+        whole = isinstance(one, float) and one.is_integer()
+        text = str(int(one) if whole else getattr(one, "value", one)).strip()
         known = {name.lower(): number for name, number in names.items()}
         if text.isdecimal():
             found.append(int(text))
@@ -200,12 +198,21 @@ def _sexes(value: Any) -> Texts:
 
 
 def _number_of_sections(value: Any) -> int:
-    return check_id(value, "number of sections") if value else 0
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    return check_whole(value, "number of sections")
+
+
+def _organism(value: Any) -> int:
+    found = _named_ids("organism", ORGANISMS, value)
+    if len(found) > 1:
+        raise InvalidInputError(f"{value!r} are several organisms, but one can be asked for.")
+    return found[0]
 
 
 def _resolution(value: Any) -> float:
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not (math.isfinite(number) and number > 0):
@@ -233,7 +240,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
         name: partial(_texts, name)
         for name in ("name", "gene", "product", "age", "strain", "specimen", "treatment")
     },
-    "organism": lambda value: _named_ids("organism", ORGANISMS, value)[0],
+    "organism": _organism,
     "plane": partial(_named_ids, "plane of section", {str(p): p.value for p in PlaneOfSection}),
     "sex": _sexes,
     "orientation": partial(_named_ids, "orientation of a probe", ORIENTATIONS),

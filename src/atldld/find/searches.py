@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,8 +53,8 @@ __all__ = [
 
 Kind = Literal["dataset", "image", "gene", "specimen", "structure"]
 Row = dict[str, Any]
-Text = str | Sequence[str]
-Id = int | str | Sequence[int | str]
+Text = str | Iterable[str]
+Id = int | str | Iterable[int | str]
 
 MOST_IMAGED = 1000
 """Of so many data sets the images are asked for, where a search cannot do without them."""
@@ -92,8 +92,9 @@ def search(
     Nothing is read or asked until the result is used. The catalogue answers if there is one
     (``atldld catalogue update`` makes it), else the service, whose answers are cached.
 
-    Several values of a filter mean any of them. Texts are compared without regard to case, and
-    ``*`` in them stands for anything; where the service answers, acronyms are compared exactly.
+    Several values of a filter, in any iterable (a list, an array, a pandas Series), mean any of
+    them. Texts are compared without regard to case, and ``*`` in them stands for anything; where
+    the service answers, acronyms are compared exactly.
 
     Parameters
     ----------

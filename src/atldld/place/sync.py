@@ -18,7 +18,7 @@ nearest one, these functions warn, and can leave such points out or refuse them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import AlignmentMissingError, ClampedSectionWarning, InvalidInputError
+from atldld.arguments import check_id, check_ids, check_number, plain, several
+from atldld.errors import ClampedSectionWarning, InvalidInputError
 from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
 from atldld.place.transforms import apply_affine
 from atldld.records import SectionDataSet, SectionImage
@@ -177,7 +178,7 @@ def image_to_reference(
     points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
     _check_list(points, "(x, y)")
     ids = _ids(image_ids, "image_ids")
-    if np.ndim(image_ids) == 0:
+    if np.ndim(ids_given := plain(image_ids)) == 0 and not isinstance(ids_given, Iterator):
         placement = Placement.of(dataset, _image(dataset, int(ids[0])))
         pir = apply_affine(placement.forward, points)
     else:
@@ -192,7 +193,7 @@ def image_to_reference(
 
 def reference_to_image(
     dataset: SectionDataSet,
-    pir: ArrayLike,
+    pir: ArrayLike | ReferencePoints,
     *,
     space: int | None = None,
     max_distance: float | None = None,
@@ -208,8 +209,8 @@ def reference_to_image(
     ----------
     dataset : SectionDataSet
         With its images.
-    pir : array-like, shape (N, 3)
-        (p, i, r) in µm.
+    pir : array-like, shape (N, 3), or ReferencePoints
+        (p, i, r) in µm. `ReferencePoints` say themselves which space they are of.
     space : int, optional
         Id of the reference space of the coordinates; the data set's own by default. Between 9 and
         10 left and right are mirrored, as the service does.
@@ -239,6 +240,13 @@ def reference_to_image(
         Another shape, coordinates that are not finite, an unknown space, spaces that do not
         correspond, or, if asked for, points that are too far.
     """
+    if isinstance(pir, ReferencePoints):
+        if space is not None and pir.space not in {None, space}:
+            raise InvalidInputError(
+                f"The points are of reference space {pir.space}, but space is {space}."
+            )
+        space = pir.space if space is None else space
+        pir = pir.pir
     points = np.atleast_2d(check_points(pir, 3, REFERENCE_FRAME))
     _check_list(points, "(p, i, r)")
     return _reference_to_image(dataset, points, space, max_distance, beyond)
@@ -502,21 +510,15 @@ def _reference_to_image(
         raise InvalidInputError(
             f"beyond is {beyond!r}, but must be 'warn', 'ignore', 'mask' or 'raise'."
         )
-    if max_distance is not None and not max_distance >= 0:
-        raise InvalidInputError(
-            f"max_distance is {max_distance}, but must be a number of µm, at least 0."
-        )
+    # infinity is fine: no point is too far then
+    if max_distance is not None and plain(max_distance) != np.inf:
+        max_distance = check_number(max_distance, "max_distance", least=0, unit="µm")
     if space is not None:
-        ReferenceSpace.of(space)
+        space = ReferenceSpace.of(space).id
     # complains, even about no points, of spaces that do not correspond
     between_spaces(points[:0], space, dataset.reference_space_id)
     _, thickness = dataset.check_alignment()
-    images = [image for image in dataset.images if image.alignment2d is not None]
-    if not images:
-        raise AlignmentMissingError(
-            f"No image of section data set {dataset.id} has an alignment2d.",
-            dataset_id=dataset.id,
-        )
+    images = dataset.aligned_images()
     placements = [Placement.of(dataset, image) for image in images]
     numbers = np.array([image.section_number for image in images], dtype=np.int64)
     ids = np.array([image.id for image in images], dtype=np.int64)
@@ -669,16 +671,22 @@ def _check_list(points: NDArray[np.float64], what: str) -> None:
         )
 
 
-def _ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
-    array = np.asarray(values)
+def _ids(values: Any, what: str) -> NDArray[np.int64]:
+    array = np.asarray(values if hasattr(values, "__array__") else several(values))
     if array.size == 0:
         array = array.astype(np.int64)
+    if array.dtype.kind in "OUf" and array.ndim < 2:
+        try:  # such as a column of a table with texts, or with numbers that are floats
+            array = np.array(check_ids(array, "section image"), dtype=np.int64)
+        except InvalidInputError:
+            array = np.empty((0, 0))
     if array.dtype.kind not in "iu" or array.ndim > 1:
         raise InvalidInputError(f"{what} must be whole numbers, one or a list of them.")
     return np.atleast_1d(array).astype(np.int64, copy=False)
 
 
 def _image(dataset: SectionDataSet, image_id: int) -> SectionImage:
+    image_id = check_id(image_id, "section image")
     try:
         return dataset.image(image_id)
     except KeyError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, RecordError
 from atldld.export.common import need
-from atldld.pipeline import default_jobs
+from atldld.pipeline import workers_for
 from atldld.register import RegisteredSection
 from atldld.report.pictures import Slices, Views, cut, views_of
+from atldld.report.source import ServiceSource
 from atldld.sections import Section
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ __all__ = ["Entry", "Report", "gather", "try_atlas"]
 
 STAIN_THRESHOLD = 0.3
 """Of the ``stained_fraction`` that is shown where there are no masks."""
-
-QUALITY_RESOLUTION = 50.0
 
 VOLUME_RESOLUTION = 25.0
 """In µm; finer volumes take much memory and show no more on a page."""
@@ -50,8 +49,7 @@ class Entry:
     @property
     def coordinate(self) -> float:
         """The third reference coordinate in the middle of the picture, in µm."""
-        rows, columns = self.plane.grid.shape
-        return float(self.plane.depth_at((rows - 1) / 2, (columns - 1) / 2))
+        return self.plane.central_depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,8 @@ class Report:
     slices : tuple of Slices
         The volume in three planes; empty if there is none.
     missing : dict
-        What is not there (``"atlas"``, ``"regions"``, ...), and why.
+        What is not there (``"atlas"``, ``"regions"``, ...), and why; ``"figures"`` says what the
+        quality figures lack.
     failed : dict
         Sections that could not be had, by image id: the reason.
     warnings : tuple of str
@@ -166,12 +165,13 @@ def gather(
 
     Raises
     ------
-    InvalidInputError
-        The data set has no placed section.
+    AlignmentMissingError
+        If no section of the data set is placed.
     AtldldError
         Not one section can be had; the first one's error.
     """
     dataset = source.dataset
+    dataset.check_placed()
     missing: dict[str, str] = {}
     if atlas is not None:
         try:
@@ -180,8 +180,10 @@ def gather(
             atlas, without_atlas = None, str(error)
     if atlas is None:
         missing["atlas"] = without_atlas or "No atlas was given."
+    else:
+        atlas = _asked_once(atlas)
     entries, seen, failed = _sections(source, atlas, jobs, progress)
-    quality = _quality(seen, atlas, jobs, missing)
+    quality = _quality(source, seen, atlas, jobs, missing)
     del seen
     regions = _regions(source, atlas, jobs, missing)
     slices: tuple[Slices, ...] = ()
@@ -198,7 +200,9 @@ def gather(
         slices=slices,
         missing=missing,
         failed={**source.failed, **failed},
-        warnings=tuple(dict.fromkeys(str(one) for one in dataset.session.defects)),
+        warnings=tuple(
+            dict.fromkeys([*map(str, dataset.session.defects), *dataset.alignment_notes])
+        ),
         absent=_absent([section.number for section in dataset.sections]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
@@ -206,12 +210,26 @@ def gather(
     )
 
 
+def _asked_once(atlas: Atlas) -> Atlas:
+    """Fetch an atlas's template now; where it cannot be had, say so each time without asking."""
+    try:
+        atlas.template  # noqa: B018
+    except AtldldError as error:
+        found = error
+
+        def refuse(_: str) -> None:
+            raise found
+
+        return replace(atlas, load=refuse)
+    return atlas
+
+
 def _sections(
     source: Source, atlas: Atlas | None, jobs: int | None, progress: Progress | None
 ) -> tuple[list[Entry], list[SectionView], dict[str, str]]:
-    from atldld.quality import view_of
+    from atldld.quality import LOOKED_AT, view_of
 
-    resolution = max(source.resolution, QUALITY_RESOLUTION)
+    resolution = max(source.resolution, LOOKED_AT)
 
     def finish(registered: RegisteredSection) -> tuple[Entry, SectionView]:
         entry = Entry(
@@ -235,26 +253,50 @@ def _sections(
             seen.append(result[1])
         if progress:
             progress(len(entries) + len(failed), total, f"section {section.number}")
-    if not entries:
-        raise first or InvalidInputError(
-            f"Section data set {source.dataset.id} has no placed section, so there is nothing to "
-            "report on.",
-            dataset_id=source.dataset.id,
-        )
+    if first is not None and not entries:
+        raise first
     return entries, seen, failed
 
 
 def _quality(
-    seen: Sequence[SectionView], atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
+    source: Source,
+    pictured: Sequence[SectionView],
+    atlas: Atlas | None,
+    jobs: int | None,
+    missing: dict[str, str],
 ) -> DatasetQuality | None:
+    """Return what `atldld.quality.assess` does, whatever the resolution of the pictures is."""
     from atldld.quality import assess_pictures
 
+    notes: tuple[str, ...] = ()
+    seen = pictured
     try:
-        # the template may be what cannot be had, but the annotation is there
-        return assess_pictures(seen, atlas, resolution=seen[0].plane.grid.resolution, jobs=jobs)
+        if not source.pictures_are_judged:
+            seen = source.look_at(jobs)
     except AtldldError as error:
-        missing["quality"] = str(error)
-        return None
+        step = source.resolution
+        if isinstance(source, ServiceSource):
+            missing["quality"] = str(error)
+            return None
+        notes = (
+            f"The quality figures are made of the folder's own {source.plane} pictures of "
+            f"{step:g} µm, so those of `atldld quality` may differ: {error}",
+        )
+    resolution = seen[0].plane.grid.resolution
+    if atlas is not None:
+        try:
+            atlas.template  # noqa: B018
+        except AtldldError as error:
+            # the annotation is there all the same
+            atlas = replace(atlas, load=lambda _: None)
+            notes += (f"There is no mutual information: {error}",)
+    found = assess_pictures(
+        seen, atlas, resolution=resolution, without_atlas=missing.get("atlas"), jobs=jobs
+    )
+    found = replace(found, notes=notes or found.notes)
+    if found.notes and "atlas" not in missing:
+        missing["figures"] = " ".join(found.notes)
+    return found
 
 
 def _regions(
@@ -291,7 +333,7 @@ def _volume(
     except AtldldError as error:
         missing["volume"] = str(error)
         return ()
-    return cut(built, atlas, jobs or default_jobs())
+    return cut(built, atlas, workers_for(jobs))
 
 
 def _absent(numbers: Sequence[int]) -> tuple[int, ...]:

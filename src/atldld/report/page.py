@@ -223,6 +223,7 @@ def figures(report: Report) -> dict[str, Any]:
             "threshold": quality.threshold,
             "with_atlas": quality.with_atlas,
             "resolution_um": quality.resolution,
+            "notes": list(quality.notes),
         },
         "regions": None
         if regions is None

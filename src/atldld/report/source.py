@@ -1,8 +1,9 @@
 """Where a report's sections come from: the service (or the cache), or an output folder.
 
 A folder that `atldld.output.download_dataset` has made says in its ``metadata.json`` how every
-section lies, so nothing is asked of the service for it. What is not in the folder (the raw
-pictures, which also make the volume and the table) is taken from the cache, or is missing.
+section lies, so nothing is asked of the service for that. What is not in the folder (the raw
+pictures, which also make the volume and the table) is taken from the cache, or is missing. Only
+for quality figures, which must not depend on the folder's pictures, is the service asked.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld import quality
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.quicknii import Alignment
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
 from atldld.output import METADATA
-from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.pipeline import fetch_then_work, workers_for
 from atldld.place import Placement
+from atldld.quality import SectionView
 from atldld.records import (
     Alignment2d,
     Alignment3d,
@@ -89,10 +92,18 @@ class Source(Protocol):
     def failed(self) -> Mapping[str, str]:
         """See the class."""
 
+    @property
+    def pictures_are_judged(self) -> bool:
+        """Whether its pictures are those that quality figures are made of."""
+
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
     ) -> Iterator[tuple[Section, Result | AtldldError]]:
         """Yield each section with what `finish`, called in a worker's thread, makes of it."""
+        ...
+
+    def look_at(self, jobs: int | None = None) -> list[SectionView]:
+        """Return the sections as `atldld.quality.assess` looks at them."""
         ...
 
 
@@ -116,14 +127,28 @@ class ServiceSource:
         for job, result in run(plans, finish, jobs=jobs):
             yield job.section, result
 
+    @property
+    def pictures_are_judged(self) -> bool:
+        """See `Source`."""
+        return self.resolution == quality.recipe().resolution
+
+    def look_at(self, jobs: int | None = None) -> list[SectionView]:
+        """See `Source`."""
+        return quality.look_at(self.dataset, jobs=jobs)
+
 
 @dataclass(frozen=True)
 class FolderSource:
-    """An output folder. Its pictures are taken as they are; nothing is asked of the service."""
+    """An output folder. Its pictures are taken as they are; nothing is asked of the service.
+
+    The exception is `look_at`: quality figures are made of pictures of one kind. Where those in the
+    folder are of another, the images are taken from the cache or, if that is allowed, fetched.
+    """
 
     dataset: DataSet
     folder: Path
     metadata: Mapping[str, Any]
+    session: Session
 
     @property
     def resolution(self) -> float:
@@ -165,9 +190,28 @@ class FolderSource:
 
         sections = self.dataset.sections
         results = fetch_then_work(
-            sections, lambda _: None, work, fetchers=1, workers=jobs or default_jobs()
+            sections, lambda _: None, work, fetchers=1, workers=workers_for(jobs)
         )
         yield from zip(sections, results, strict=True)
+
+    @property
+    def pictures_are_judged(self) -> bool:
+        """See `Source`."""
+        wanted = quality.recipe()
+        return (self.plane, self.resolution, self.metadata["downsample_img"]) == (
+            wanted.plane,
+            wanted.resolution,
+            wanted.downsample,
+        )
+
+    def look_at(self, jobs: int | None = None) -> list[SectionView]:
+        """See `Source`."""
+        asking = copy.copy(self.dataset)
+        asking.session = self.session
+        asking.sections = tuple(
+            replace(section, session=self.session) for section in self.dataset.sections
+        )
+        return quality.look_at(asking, jobs=jobs)
 
     def _read(self, section: Section, grid: Grid) -> RegisteredSection:
         entry = self.metadata["per_image"][str(section.id)]
@@ -296,7 +340,7 @@ def _open_folder(folder: Path, session: Session) -> FolderSource:
     dataset.skipped = tuple(
         SkippedImage(int(one), None, str(reason)) for one, reason in metadata["skipped"].items()
     )
-    return FolderSource(dataset, folder, metadata)
+    return FolderSource(dataset, folder, metadata, session)
 
 
 def _record(metadata: Mapping[str, Any]) -> tuple[SectionDataSet, dict[int, Placement]]:

@@ -155,6 +155,12 @@ class OutputPlane:
         depth: Matrix = self.depth[0] * row_um + self.depth[1] * column_um + self.depth[2]
         return depth
 
+    @property
+    def central_depth(self) -> float:
+        """The third reference coordinate in the middle of the picture, in µm."""
+        rows, columns = self.grid.shape
+        return float(self.depth_at((rows - 1) / 2, (columns - 1) / 2))
+
     def describe_depth(self) -> dict[str, object]:
         """Return the third coordinate as a linear function, in words and numbers."""
         rows, columns = self.grid.axis_names
