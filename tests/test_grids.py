@@ -182,6 +182,25 @@ def test_region_means_by_hand():
         grid_region_means(grid, labels[:, :, :5], graph)
 
 
+def test_ids_of_either_sign_stay_on_the_grid():
+    """The kind: an id below 0 was taken for the outside, or wrapped to another structure's."""
+    fine = np.zeros((8, 4, 4), np.int64)
+    fine[1:3], fine[3:5], fine[5:] = -997, 2**32 + 8, 7
+    labels = labels_on_grid(fine, 100, (4, 3, 3))
+    assert labels[1, 1, 1] == -997
+    assert labels[2, 1, 1] == 2**32 + 8
+    assert labels[3, 1, 1] == 7
+    assert labels[0, 0, 0] == 0
+    # what is beyond the annotation is the outside, not the smallest id
+    assert labels[3, 2, 2] == 0
+    grid = ExpressionGrid({"energy": np.ones(labels.shape, np.float32)}, 200.0, 5, "made")
+    table = grid_region_means(grid, labels, StructureGraph.from_answer([{"id": 7}]))
+    assert table.metadata["unknown_ids"] == [-997, 2**32 + 8]
+    assert table.row("unknown -997")["voxels"] == (labels == -997).sum()
+    with pytest.raises(InvalidInputError, match="whole numbers"):
+        grid_region_means(grid, labels.astype(float), StructureGraph.from_answer([{"id": 7}]))
+
+
 def test_labels_on_grid_take_what_fills_most():
     rng = np.random.default_rng(1)
     ids = np.array([0, 7, 7, 312_782_546], dtype=np.uint32)

@@ -31,7 +31,7 @@ from atldld.spaces import BOX
 
 if TYPE_CHECKING:
     from atldld.atlas.structures import StructureGraph
-    from atldld.regions import RegionTable
+    from atldld.regions import Labels, RegionTable
 
 __all__ = [
     "GRID_KINDS",
@@ -271,14 +271,14 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
         raise InvalidInputError(f"{path} cannot be used: {error}") from None
 
 
-def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
+def fetch_grid_annotation(session: Session | None = None) -> Labels:
     """Return the structures of the grid's voxels, as the service itself had them.
 
     They are those of an older annotation than that of 2017.
 
     Returns
     -------
-    numpy.ndarray, shape (67, 41, 58), uint32
+    numpy.ndarray, shape (67, 41, 58), uint32 or int64
         Ids along (p, i, r); 0 outside the brain.
 
     Raises
@@ -302,7 +302,9 @@ def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
             raw = archive.read(names["gridAnnotation.raw"])
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
-    return _array(header, raw, file.url)[0].astype(np.uint32)
+    from atldld.regions import as_labels
+
+    return as_labels(_array(header, raw, file.url)[0], "The structure grid")
 
 
 def labels_on_grid(
@@ -310,7 +312,7 @@ def labels_on_grid(
     resolution: float,
     shape: tuple[int, int, int] = GRID_SHAPE,
     step: float = GRID_STEP,
-) -> NDArray[np.uint32]:
+) -> Labels:
     """Return the structure that fills most of each voxel of the grid.
 
     Voxel k spans [(k − ½) · step, (k + ½) · step) µm; of structures that fill the same part of it,
@@ -329,7 +331,7 @@ def labels_on_grid(
 
     Returns
     -------
-    numpy.ndarray, shape `shape`, uint32
+    numpy.ndarray, shape `shape`, uint32 or int64
 
     Raises
     ------
@@ -343,7 +345,7 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.regions import compact_labels
+    from atldld.regions import as_labels, compact_labels
 
     ids, places = compact_labels(annotation)
     p, i, r = shape
@@ -355,7 +357,8 @@ def labels_on_grid(
     # for each column of the annotation, which voxel of the layer it is in
     inner, outer = ((np.arange(size) + half) // side for size in columns)
     voxel = (inner[:, None] * r + outer) * len(ids)
-    out = np.zeros(shape, dtype=np.uint32)
+    names = as_labels(ids, "The annotation")
+    out: Labels = np.zeros(shape, dtype=names.dtype)
     for k in range(p):  # one layer of the grid at a time
         layer = places[
             max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
@@ -364,13 +367,13 @@ def labels_on_grid(
         # what is beyond the annotation is outside
         by_voxel = votes.reshape(i * r, len(ids))
         by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
-        out[k] = ids[by_voxel.argmax(axis=1)].reshape(i, r)
+        out[k] = names[by_voxel.argmax(axis=1)].reshape(i, r)
     return out
 
 
 def open_labels(
     session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
-) -> tuple[NDArray[np.uint32], StructureGraph]:
+) -> tuple[Labels, StructureGraph]:
     """Return the structures of an adult grid's voxels, and what lies in what.
 
     Parameters
@@ -385,7 +388,7 @@ def open_labels(
 
     Returns
     -------
-    labels : numpy.ndarray, shape (67, 41, 58), uint32
+    labels : numpy.ndarray, shape (67, 41, 58), uint32 or int64
     graph : StructureGraph
 
     Raises
@@ -430,8 +433,9 @@ def grid_region_means(
     InvalidInputError
         The labels have another shape than the grid.
     """
-    from atldld.regions import Regions
+    from atldld.regions import Regions, check_labels
 
+    check_labels(labels, "The structure grid")
     if labels.shape != grid.shape:
         raise InvalidInputError(
             f"The grid has {grid.shape} voxels and the labels have {labels.shape}: they must be "

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -16,7 +17,7 @@ import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 
-__all__ = ["as_json", "check_new", "ending_of", "need", "whole_file", "whole_folder"]
+__all__ = ["as_json", "check_file", "check_new", "ending_of", "need", "whole_file", "whole_folder"]
 
 # What a folder must hold for a Zarr store to be written over it: nobody's folder of other things
 # is deleted for having an unlucky name.
@@ -105,6 +106,39 @@ def check_new(paths: Iterable[Path], *, force: bool) -> None:
                 + ("read-only." if nearest.is_dir() else "a file."),
                 hint="Choose another folder.",
             )
+
+
+def check_file(path: Path, *, largest: int | None = None) -> None:
+    """Refuse what is no file that can be read: a folder, a device, a pipe, or nothing at all.
+
+    Reading a pipe would wait for ever.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; links are followed.
+    largest : int, optional
+        Bytes that it may have.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is none, is empty, or has more bytes.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{path} cannot be read: {reason}.") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise InvalidInputError(f"{path} is {kind}, but must be a file.")
+    if not found.st_size:
+        raise InvalidInputError(f"{path} is empty.")
+    if largest is not None and found.st_size > largest:
+        raise InvalidInputError(
+            f"{path} has {found.st_size} bytes, but no more than {largest} are read."
+        )
 
 
 @contextmanager

@@ -430,7 +430,7 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     across = 3 - rows - columns
     step = max(round(100 / atlas.resolution), 1)
     side = step * atlas.resolution
-    seen: NDArray[np.bool_] = np.any(atlas.annotation[::step, ::step, ::step] > 0, axis=across)
+    seen: NDArray[np.bool_] = np.any(atlas.annotation[::step, ::step, ::step] != 0, axis=across)
     if rows > columns:
         seen = seen.T
     to_um = Affine(np.array([[side, 0, side / 2], [0, side, side / 2]]), "output pixel", "page")
