@@ -16,6 +16,7 @@ from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
 from atldld.errors import InvalidInputError
 from atldld.export.common import whole_file
+from atldld.regions import listed
 from atldld.spaces import Grid
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Drawing:
     frame: Frame = "image"
     resolution: float = 25
     downsample: int = 3
-    structures: Sequence[str | int] | None = None
+    structures: str | int | Sequence[str | int] | None = None
     depth: int | None = None
     hemisphere: Hemisphere = "both"
     tolerance: float = 0.0
@@ -70,7 +71,7 @@ class Drawing:
 
     def check_structures(self, atlas: Atlas) -> None:
         """Refuse structures that the atlas has not."""
-        for one in self.structures or ():
+        for one in () if self.structures is None else listed(self.structures):
             atlas.graph.find(one)
 
 
