@@ -78,7 +78,8 @@ def fetch(
         typer.echo(repr(open_atlas(name=what, session=session)))
         return
     file = None if what == "structures" else volume_file(what, resolution)
-    graph = fetch_graph(session)
+    # whoever asks for nothing else wants what the service has now
+    graph = fetch_graph(session, refresh=file is None and not session.settings.offline)
     if graph.synthetic:
         say("This is the SYNTHETIC brain of the demo archive.")
     say(f"{len(graph)} structures.")
@@ -179,6 +180,9 @@ def outlines(
             typer.echo(path)
     if opened.synthetic:
         say("The structures are those of the SYNTHETIC demo brain.")
+    if structure and opened.unknown_ids:
+        listed = ", ".join(map(str, opened.unknown_ids[:20]))
+        say(f"The structure graph lacks these ids, which are in none of the outlines: {listed}.")
     if unknown:
         listed = ", ".join(map(str, sorted(unknown)))
         say(f"The structure graph lacks these ids, which are outlined in grey: {listed}.")
