@@ -16,7 +16,10 @@ Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaI
 
 from __future__ import annotations
 
+import lzma
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
+from atldld.export.common import check_file
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.spaces import BOX
 
@@ -58,6 +62,18 @@ GRID_STEP = 200.0
 
 _NO_DATA = -1
 _LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
+_LONGEST_HEADER = 10_000
+# what reading a broken or a hostile ZIP may raise
+_BROKEN = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
 _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
@@ -208,8 +224,9 @@ def fetch_grid(
                     url=file.url,
                     hint="Ask it anew with --refresh, or for another kind with --kind.",
                 )
-            header = _header(archive.read(f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
-            found, step = _array(header, archive.read(f"{kind}.raw"), f"{kind}.raw of {file.url}")
+            header = _header(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
+            layout = _layout(header, f"{kind}.raw of {file.url}")
+            found, step = layout.array(_member(archive, f"{kind}.raw", layout.length)), layout.step
             data[kind] = _without_marks(found)
             steps.add(step)
             synthetic |= "SYNTHETIC" in header.get("Comment", "")
@@ -264,10 +281,17 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
     """
     path = Path(path)
     try:
-        header = _header(path.read_bytes(), str(path))
-        raw = path.with_name(Path(header.get("ElementDataFile", "")).name).read_bytes()
-        return _array(header, raw, str(path))
-    except (OSError, AnswerError) as error:
+        check_file(path)
+        with open(path, "rb") as file:
+            header = _header(file.read(_LONGEST_HEADER), str(path))
+        layout = _layout(header, str(path))
+        named = header.get("ElementDataFile", "")
+        raw = path.parent / Path(named).name
+        if raw.name != named:
+            raise AnswerError(f"its voxels are in {named!r}, and not in a file beside it.")
+        check_file(raw, largest=layout.length)
+        return layout.array(raw.read_bytes()), layout.step
+    except (OSError, AnswerError, InvalidInputError) as error:
         raise InvalidInputError(f"{path} cannot be used: {error}") from None
 
 
@@ -298,13 +322,15 @@ def fetch_grid_annotation(session: Session | None = None) -> Labels:
     with _opened(file.path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         try:
-            header = _header(archive.read(names["gridAnnotation.mhd"]), file.url)
-            raw = archive.read(names["gridAnnotation.raw"])
+            layout = _layout(
+                _header(_member(archive, names["gridAnnotation.mhd"]), file.url), file.url
+            )
+            labels = layout.array(_member(archive, names["gridAnnotation.raw"], layout.length))
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
     from atldld.regions import as_labels
 
-    return as_labels(_array(header, raw, file.url)[0], "The structure grid")
+    return as_labels(labels, "The structure grid")
 
 
 def labels_on_grid(
@@ -520,7 +546,7 @@ def _check_zip(path: Path) -> None:
             raise AnswerError("The service sent a ZIP whose files are too large.")
         try:
             broken = archive.testzip()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        except _BROKEN as error:
             raise AnswerError(f"The service sent a ZIP that cannot be read: {error}.") from None
     if broken is not None:
         raise AnswerError(f"The service sent a ZIP in which {broken} is broken.")
@@ -529,7 +555,7 @@ def _check_zip(path: Path) -> None:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except _BROKEN:
         with open(path, "rb") as file:
             begin = file.read(40)
         raise AnswerError(
@@ -538,10 +564,21 @@ def _opened(path: Path) -> zipfile.ZipFile:
         ) from None
 
 
+def _member(archive: zipfile.ZipFile, name: str, largest: int = _LONGEST_HEADER) -> bytes:
+    """Return a file in a ZIP, unless it announces more bytes than it may have."""
+    size, largest = archive.getinfo(name).file_size, min(largest, _LARGEST)
+    if size > largest:
+        raise AnswerError(f"{name} in the ZIP announces {size} bytes, but may have {largest}.")
+    try:
+        return archive.read(name)
+    except _BROKEN as error:
+        raise AnswerError(f"{name} in the ZIP cannot be read: {error}.") from None
+
+
 def _header(text: bytes, what: str) -> dict[str, str]:
-    """Return the fields of a MetaImage's header; see `_array` for what is read of them."""
+    """Return the fields of a MetaImage's header; see `_layout` for what is read of them."""
     fields: dict[str, str] = {}
-    for line in text[:10_000].decode("latin-1").splitlines():
+    for line in text[:_LONGEST_HEADER].decode("latin-1").splitlines():
         name, equals, value = line.partition("=")
         if equals:
             fields[name.strip()] = value.strip()
@@ -550,8 +587,34 @@ def _header(text: bytes, what: str) -> dict[str, str]:
     return fields
 
 
-def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[Any], float]:
-    """Return the voxels, shape (P, I, R), and their side in µm; refuse what is not understood."""
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the voxels of a MetaImage lie in its raw file."""
+
+    what: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    step: float
+
+    @property
+    def length(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, raw: bytes) -> NDArray[Any]:
+        """Return the voxels, shape (P, I, R)."""
+        if len(raw) != self.length:
+            x, y, z = self.shape
+            raise AnswerError(
+                f"{self.what} has {len(raw)} bytes, but its {x} × {y} × {z} voxels have "
+                f"{self.length}."
+            )
+        # x is the fastest in the file and runs from anterior to posterior
+        array = np.frombuffer(raw, self.dtype).reshape(self.shape[::-1]).transpose(2, 1, 0)
+        return np.ascontiguousarray(array, self.dtype.newbyteorder("="))
+
+
+def _layout(fields: Mapping[str, str], what: str) -> _Layout:
+    """Return what a header says of the voxels; refuse what is not understood."""
 
     def numbers(name: str, default: str) -> list[float]:
         try:
@@ -563,7 +626,7 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
     kind = fields["ElementType"]
     if (
         len(sizes) != 3
-        or min(sizes) < 1
+        or not all(size.is_integer() and size >= 1 for size in sizes)
         or len(steps) != 3
         or len(set(steps)) != 1
         or not 0 < steps[0] < float("inf")
@@ -573,29 +636,23 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
             f"{fields.get('ElementSpacing')}, but must have three sizes and cubic voxels."
         )
     usual = (
+        ("NDims", "3"),
         ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),
         ("Offset", "0 0 0"),
+        ("HeaderSize", "0"),
+        ("ElementNumberOfChannels", "1"),
     )
     for name, value in usual:
         if numbers(name, value) != [float(one) for one in value.split()]:
             raise AnswerError(
                 f"{what} has {name} = {fields[name]}, but the service's grids have {value}."
             )
-    if kind not in _TYPES or fields.get("CompressedData", "False").lower() == "true":
-        raise AnswerError(f"{what} holds {kind}, compressed or of a type that is not read.")
-    if int(fields.get("ElementNumberOfChannels", "1") or 1) != 1:
-        raise AnswerError(f"{what} has several numbers to a voxel.")
+    stored = fields.get("CompressedData", "False"), fields.get("BinaryData", "True")
+    if kind not in _TYPES or [text.lower() for text in stored] != ["false", "true"]:
+        raise AnswerError(f"{what} holds {kind}, compressed, as text or of a type not read.")
     big = "true" in (
         fields.get("BinaryDataByteOrderMSB", "").lower(),
         fields.get("ElementByteOrderMSB", "").lower(),
     )
-    dtype = np.dtype((">" if big else "<") + _TYPES[kind])
     x, y, z = (int(size) for size in sizes)
-    if len(raw) != x * y * z * dtype.itemsize:
-        raise AnswerError(
-            f"{what} has {len(raw)} bytes, but {x} × {y} × {z} voxels of {kind} have "
-            f"{x * y * z * dtype.itemsize}."
-        )
-    # x is the fastest in the file and runs from anterior to posterior
-    array = np.frombuffer(raw, dtype).reshape(z, y, x).transpose(2, 1, 0)
-    return np.ascontiguousarray(array, dtype.newbyteorder("=")), steps[0]
+    return _Layout(what, (x, y, z), np.dtype((">" if big else "<") + _TYPES[kind]), steps[0])

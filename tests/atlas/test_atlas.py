@@ -465,6 +465,8 @@ PACKED = gzip.compress(VOXELS, 1)
         (nrrd_bytes(data_file="made.nrrd"), "another file"),
         (nrrd_bytes(data_file="none.raw"), "none.raw cannot be read"),
         (nrrd_bytes(data_file="LIST"), "LIST cannot be read"),
+        (nrrd_bytes(data_file=".."), "is a folder"),
+        (nrrd_bytes(data_file="/"), "another file, '/'"),
         (b"NRRD0004\n" + b"# x\n" * (1 << 21), "header has no end"),
         (b"NRRD0004\nsizes\n\n", "no whole NRRD"),
         (b"\x1f\x8b\x08\x00not a nrrd", "begins with"),

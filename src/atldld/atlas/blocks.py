@@ -233,7 +233,7 @@ def _data_file(path: Path, header: dict[str, Any], name: str, alone: bool) -> Pa
     elsewhere = header.get("data file", header.get("datafile"))
     if elsewhere is None:
         return path
-    beside = path.with_name(Path(str(elsewhere)).name or ".")
+    beside = path.parent / Path(str(elsewhere)).name
     if alone or str(elsewhere) != beside.name or beside == path:
         raise InvalidInputError(
             f"{name} has its voxels in another file, {str(elsewhere)!r}"
