@@ -121,6 +121,13 @@ def outlines(
         typer.Option(help="The annotation is sampled every so many µm."),
     ] = 25,
     atlas_resolution: AtlasResolution = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.nrrd", help="An annotation of your own in place of Allen's."),
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its structure graph, JSON or CSV.")
+    ] = None,
     downsample_img: Annotated[
         int,
         typer.Option(min=0, help="Tier of the raw picture that the outlines lie on."),
@@ -144,7 +151,7 @@ def outlines(
         typer.Option(help="Both, one, or each apart."),
     ] = "both",
     tolerance: Annotated[
-        float, typer.Option(help="How far lines may be simplified, in pixels of the grid.")
+        float, typer.Option(help="How far lines may be moved to simplify them, in pixels of the grid.")
     ] = 0,
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
@@ -167,7 +174,9 @@ def outlines(
         picture=picture,
     )
     drawing.check_record(session.dataset(dataset_id))
-    opened = open_atlas(atlas_resolution, name=atlas, session=session)
+    opened = open_atlas(
+        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
+    )
     drawing.check_structures(opened)
     dataset = open_dataset(dataset_id, session=session)
     sections = [dataset.section(one) for one in image] if image else list(dataset)

@@ -392,7 +392,7 @@ def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
     return np.ascontiguousarray(total.astype(np.uint8)), np.ascontiguousarray(count > 0)
 
 
-def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.uint32]:
+def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.integer[Any]]:
     """Return the annotation at the centres of voxels."""
     places = [
         np.minimum(((np.arange(count) + 0.5) * side / atlas.resolution).astype(int), have - 1)
