@@ -140,7 +140,7 @@ class VolumeFile:
         """
         file = self._fetch(session, progress)
         cache = session.archive_cache
-        mapped = find_unpacked(cache, self.path, file)
+        mapped = self._mapped(cache, file)
         if mapped is None:
             if sha256_of(file.path) != file.sha256:
                 raise CacheError(
@@ -148,13 +148,18 @@ class VolumeFile:
                     hint="Mend it with `atldld cache verify --repair`.",
                 )
             self._unpack(cache, file.path, file.sha256)
-            mapped = find_unpacked(cache, self.path, file)
-        if mapped is None or mapped.shape != self.shape or not mapped.flags.f_contiguous:
+            mapped = self._mapped(cache, file)
+        if mapped is None:
             raise CacheError(
                 f"The array of {self.name} in the cache at {cache.root} changes while it is read.",
                 hint="Mend it with `atldld cache verify --repair`.",
             )
         return mapped, _is_synthetic(open_nrrd(file.path, name=self.name).header), file
+
+    def _mapped(self, cache: Cache, file: CachedFile) -> NDArray[Any] | None:
+        mapped = find_unpacked(cache, self.path, file)
+        fits = mapped is not None and mapped.shape == self.shape and mapped.flags.f_contiguous
+        return mapped if fits else None
 
     def _fetch(
         self, session: Session, progress: Callable[[int, int | None], None] | None

@@ -151,7 +151,8 @@ def outlines(
         typer.Option(help="Both, one, or each apart."),
     ] = "both",
     tolerance: Annotated[
-        float, typer.Option(help="How far lines may be moved to simplify them, in pixels of the grid.")
+        float,
+        typer.Option(help="How far lines may be moved to simplify them, in pixels of the grid."),
     ] = 0,
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
