@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import tracemalloc
 import zipfile
 
 import httpx
@@ -182,6 +184,25 @@ def test_region_means_by_hand():
         grid_region_means(grid, labels[:, :, :5], graph)
 
 
+def test_ids_of_either_sign_stay_on_the_grid():
+    """The kind: an id below 0 was taken for the outside, or wrapped to another structure's."""
+    fine = np.zeros((8, 4, 4), np.int64)
+    fine[1:3], fine[3:5], fine[5:] = -997, 2**32 + 8, 7
+    labels = labels_on_grid(fine, 100, (4, 3, 3))
+    assert labels[1, 1, 1] == -997
+    assert labels[2, 1, 1] == 2**32 + 8
+    assert labels[3, 1, 1] == 7
+    assert labels[0, 0, 0] == 0
+    # what is beyond the annotation is the outside, not the smallest id
+    assert labels[3, 2, 2] == 0
+    grid = ExpressionGrid({"energy": np.ones(labels.shape, np.float32)}, 200.0, 5, "made")
+    table = grid_region_means(grid, labels, StructureGraph.from_answer([{"id": 7}]))
+    assert table.metadata["unknown_ids"] == [-997, 2**32 + 8]
+    assert table.row("unknown -997")["voxels"] == (labels == -997).sum()
+    with pytest.raises(InvalidInputError, match="whole numbers"):
+        grid_region_means(grid, labels.astype(float), StructureGraph.from_answer([{"id": 7}]))
+
+
 def test_labels_on_grid_take_what_fills_most():
     rng = np.random.default_rng(1)
     ids = np.array([0, 7, 7, 312_782_546], dtype=np.uint32)
@@ -304,9 +325,28 @@ HEADER = (
         (("Offset = 0 0 0", "Offset = 100 0 0"), "Offset = 100 0 0"),
         (("1 0 0 0 1 0 0 0 1", "-1 0 0 0 1 0 0 0 1"), "TransformMatrix"),
         (("MET_FLOAT", "MET_CHAR_ARRAY"), "MET_CHAR_ARRAY"),
+        (("DimSize = 2 3 4", "DimSize = 2 3 4.5"), "three sizes"),
+        (("DimSize = 2 3 4", "DimSize = inf nan 4"), "three sizes"),
+        (("DimSize = 2 3 4", "DimSize = -2 -3 4"), "three sizes"),
+        (("DimSize = 2 3 4", "DimSize = 1e9 1e9 1e9"), "have 4000000000000000000000000000"),
+        (("DimSize = 2 3 4", "DimSize = 1 3 4"), "no more than 48"),
+        (("NDims = 3", "NDims = 4"), "NDims = 4"),
+        (("NDims = 3", "NDims = 3\nHeaderSize = 8"), "HeaderSize = 8"),
+        (("NDims = 3", "NDims = 3\nElementNumberOfChannels = x"), "NumberOfChannels is 'x'"),
+        (("NDims = 3", "NDims = 3\nElementNumberOfChannels = 3"), "NumberOfChannels = 3"),
+        (("BinaryData = True", "BinaryData = False"), "as text"),
+        (("= energy.raw", "= /etc/hostname"), "voxels are in '/etc/hostname'"),
+        (("= energy.raw", "= ../energy.raw"), "voxels are in '../energy.raw'"),
+        (("= energy.raw", "= "), "voxels are in ''"),
+        (("= energy.raw", "= LOCAL"), "LOCAL cannot be read"),
+        (("= energy.raw", "= energy.mhd"), "bytes"),
+        (("= energy.raw", "= pipe"), "pipe is a pipe"),
     ],
 )
+@pytest.mark.timeout(20)
 def test_headers_that_are_not_understood(tmp_path, change, says):
+    """The kind: what a header says is believed: other files, any size, any number."""
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "energy.raw").write_bytes(np.arange(24, dtype="<f4").tobytes())
     path = tmp_path / "energy.mhd"
     path.write_text(HEADER)
@@ -318,6 +358,34 @@ def test_headers_that_are_not_understood(tmp_path, change, says):
     path.write_text(HEADER.replace(*change))
     with pytest.raises(InvalidInputError, match=says):
         read_mhd(path)
+
+
+@pytest.mark.timeout(20)
+def test_headers_that_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(InvalidInputError, match="cannot be used"):
+            read_mhd(path)
+
+
+def test_a_zip_that_unpacks_to_more_takes_no_memory(tmp_path):
+    """Out of a cache, where nobody looked when it came: by an import."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("energy.mhd", HEADER)
+        archive.writestr("energy.raw", bytes(200 << 20))
+        archive.writestr("density.mhd", HEADER + " " * 20_000)
+        archive.writestr("density.raw", RAW)
+    session = Session(Settings(cache_dir=tmp_path, offline=True))
+    with session.cache.new_file("grid_data/download/5.zip") as (file, _, keep):
+        file.write(packed.getvalue())
+        keep(url="http://x.invalid", sha256="")
+    tracemalloc.start()
+    for kind, says in (("energy", "announces 209715200 bytes"), ("density", "may have 10000")):
+        with pytest.raises(AnswerError, match=says):
+            fetch_grid(5, session=session, kinds=[kind])
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
 
 
 def test_files_that_are_not_there(tmp_path):
@@ -369,6 +437,17 @@ def test_a_zip_without_its_numbers(answering):
         fetch_grid(5, session=session, kinds=["density"])
 
 
+def damaged_deflate():
+    """A ZIP whose compressed bytes cannot be decoded at all."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("energy.raw", RAW)
+        begin = len("energy.raw") + 30
+    content = bytearray(packed.getvalue())
+    content[begin : begin + 8] = b"\xff" * 8
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -376,6 +455,7 @@ def test_a_zip_without_its_numbers(answering):
         (zipped(energy_mhd=HEADER, energy_raw=RAW)[:-30], "no ZIP"),
         (zipped(energy_mhd=HEADER, energy_raw=RAW).replace(RAW, RAW[::-1]), "broken"),
         (zipped(energy_mhd=HEADER, energy_raw=RAW[:-4]), "96"),
+        (damaged_deflate(), "cannot be read|broken"),
     ],
 )
 def test_answers_that_are_broken(answering, content, says):

@@ -27,7 +27,7 @@ from atldld.errors import (
     UnsupportedPlaneError,
 )
 from atldld.quantify import quantify
-from atldld.regions import Regions, compact_labels, ids_within
+from atldld.regions import Regions, as_labels, compact_labels, ids_within
 from atldld.sections import DataSet, open_dataset
 from atldld.spaces import BOX
 from atldld.volumes import heat_position
@@ -217,6 +217,7 @@ def test_the_marker_is_in_the_left_half_alone(table, dataset, annotation, sectio
 def test_left_and_right_are_both(table):
     assert list(table["hemisphere"][:3]) == ["left", "right", "both"]
     known = table.select(kinds=["structure"])
+    assert len(table.select(kinds="structure")) == len(known) > 0
     for name in ("pixels", "area_mm2", "volume_mm3", "atlas_volume_mm3"):
         left, right, both = known[name].reshape(-1, 3).T
         np.testing.assert_allclose(left + right, both, rtol=1e-12)
@@ -240,6 +241,43 @@ def patchwork(dataset, sections):
     return quantify(
         dataset, atlas_of(annotation, 100), 40, sections=sections, grid=False, unionize=False
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_ids_are_carried_as_they_are(dtype, order):
+    """The kind: ids outside 0 … 2³² were wrapped to those of other structures, or became floats."""
+    far, negative = 2**32 + 8, -997 if dtype == np.int64 else 997
+    volume = np.array([[[negative, 0], [far, 10]]], dtype, order=order)
+    if dtype == np.float64:
+        with pytest.raises(InvalidInputError, match="float64"):
+            compact_labels(volume)
+        return
+    ids, places = compact_labels(volume)
+    # the outside comes first, also before ids below 0
+    assert ids.tolist() == [0, *sorted([negative, 10, far])]
+    np.testing.assert_array_equal(ids[places], volume.astype(np.int64))
+    regions = Regions(ids.tolist(), graph())
+    assert regions.unknown == sorted([negative, far])
+    largest = np.array([2**63 + 5, 3, 2**64 - 1], np.uint64)
+    with pytest.raises(InvalidInputError, match="9223372036854775813, 18446744073709551615"):
+        compact_labels(largest)
+
+
+def test_types_that_hold_every_id():
+    for values, dtype in (
+        (np.array([0, 255], np.uint8), np.uint32),
+        (np.array([5, 2**32 - 1]), np.uint32),
+        (np.array([5, 2**32]), np.int64),
+        (np.array([-1, 5], np.int8), np.int64),
+        (np.array([], np.int64), np.uint32),
+    ):
+        labels = as_labels(values, "It")
+        assert labels.dtype == dtype
+        assert labels.tolist() == values.tolist()
+    for wrong in ([1.0], [np.nan], [True], [1j], ["1"]):
+        with pytest.raises(InvalidInputError, match="whole numbers"):
+            as_labels(np.array(wrong), "It")
 
 
 def test_parents_hold_their_children_and_themselves(patchwork):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OnlyWrites",
+    "check_file",
     "check_folder",
     "check_space",
     "check_targets",
@@ -134,6 +135,39 @@ def _error_of(
 
 
 # ---- what can be said before
+
+
+def check_file(path: Path, *, largest: int | None = None) -> None:
+    """Refuse what is no file that can be read: a folder, a device, a pipe, or nothing at all.
+
+    Reading a pipe would wait for ever.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; links are followed.
+    largest : int, optional
+        Bytes that it may have.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is none, is empty, or has more bytes.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{path} cannot be read: {reason}.") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise InvalidInputError(f"{path} is {kind}, but must be a file.")
+    if not found.st_size:
+        raise InvalidInputError(f"{path} is empty.")
+    if largest is not None and found.st_size > largest:
+        raise InvalidInputError(
+            f"{path} has {found.st_size} bytes, but no more than {largest} are read."
+        )
 
 
 def check_targets(

@@ -16,7 +16,10 @@ Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaI
 
 from __future__ import annotations
 
+import lzma
+import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +31,12 @@ from numpy.typing import NDArray
 from atldld.arguments import several
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
 from atldld.fetch.session import Session, check_id, default_session
+from atldld.files import check_file
 from atldld.spaces import BOX
 
 if TYPE_CHECKING:
     from atldld.atlas.structures import StructureGraph
-    from atldld.regions import RegionTable
+    from atldld.regions import Labels, RegionTable
 
 __all__ = [
     "GRID_KINDS",
@@ -59,6 +63,18 @@ GRID_STEP = 200.0
 
 _NO_DATA = -1
 _LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
+_LONGEST_HEADER = 10_000
+# what reading a broken or a hostile ZIP may raise
+_BROKEN = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
 _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
@@ -210,8 +226,9 @@ def fetch_grid(
                     url=file.url,
                     hint="Ask it anew with --refresh, or for another kind with --kind.",
                 )
-            header = _header(archive.read(f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
-            found, step = _array(header, archive.read(f"{kind}.raw"), f"{kind}.raw of {file.url}")
+            header = _header(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
+            layout = _layout(header, f"{kind}.raw of {file.url}")
+            found, step = layout.array(_member(archive, f"{kind}.raw", layout.length)), layout.step
             data[kind] = _without_marks(found)
             steps.add(step)
             synthetic |= "SYNTHETIC" in header.get("Comment", "")
@@ -266,21 +283,28 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
     """
     path = Path(path)
     try:
-        header = _header(path.read_bytes(), str(path))
-        raw = path.with_name(Path(header.get("ElementDataFile", "")).name).read_bytes()
-        return _array(header, raw, str(path))
-    except (OSError, AnswerError) as error:
+        check_file(path)
+        with open(path, "rb") as file:
+            header = _header(file.read(_LONGEST_HEADER), str(path))
+        layout = _layout(header, str(path))
+        named = header.get("ElementDataFile", "")
+        raw = path.parent / Path(named).name
+        if raw.name != named:
+            raise AnswerError(f"its voxels are in {named!r}, and not in a file beside it.")
+        check_file(raw, largest=layout.length)
+        return layout.array(raw.read_bytes()), layout.step
+    except (OSError, AnswerError, InvalidInputError) as error:
         raise InvalidInputError(f"{path} cannot be used: {error}") from None
 
 
-def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
+def fetch_grid_annotation(session: Session | None = None) -> Labels:
     """Return the structures of the grid's voxels, as the service itself had them.
 
     They are those of an older annotation than that of 2017.
 
     Returns
     -------
-    numpy.ndarray, shape (67, 41, 58), uint32
+    numpy.ndarray, shape (67, 41, 58), uint32 or int64
         Ids along (p, i, r); 0 outside the brain.
 
     Raises
@@ -300,11 +324,15 @@ def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
     with _opened(file.path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         try:
-            header = _header(archive.read(names["gridAnnotation.mhd"]), file.url)
-            raw = archive.read(names["gridAnnotation.raw"])
+            layout = _layout(
+                _header(_member(archive, names["gridAnnotation.mhd"]), file.url), file.url
+            )
+            labels = layout.array(_member(archive, names["gridAnnotation.raw"], layout.length))
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
-    return _array(header, raw, file.url)[0].astype(np.uint32)
+    from atldld.regions import as_labels
+
+    return as_labels(labels, "The structure grid")
 
 
 def labels_on_grid(
@@ -312,7 +340,7 @@ def labels_on_grid(
     resolution: float,
     shape: tuple[int, int, int] = GRID_SHAPE,
     step: float = GRID_STEP,
-) -> NDArray[np.uint32]:
+) -> Labels:
     """Return the structure that fills most of each voxel of the grid.
 
     Voxel k spans [(k − ½) · step, (k + ½) · step) µm; of structures that fill the same part of it,
@@ -331,7 +359,7 @@ def labels_on_grid(
 
     Returns
     -------
-    numpy.ndarray, shape `shape`, uint32
+    numpy.ndarray, shape `shape`, uint32 or int64
 
     Raises
     ------
@@ -345,7 +373,7 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.regions import compact_labels
+    from atldld.regions import as_labels, compact_labels
 
     ids, places = compact_labels(annotation)
     p, i, r = shape
@@ -357,7 +385,8 @@ def labels_on_grid(
     # for each column of the annotation, which voxel of the layer it is in
     inner, outer = ((np.arange(size) + half) // side for size in columns)
     voxel = (inner[:, None] * r + outer) * len(ids)
-    out = np.zeros(shape, dtype=np.uint32)
+    names = as_labels(ids, "The annotation")
+    out: Labels = np.zeros(shape, dtype=names.dtype)
     for k in range(p):  # one layer of the grid at a time
         layer = places[
             max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
@@ -366,13 +395,13 @@ def labels_on_grid(
         # what is beyond the annotation is outside
         by_voxel = votes.reshape(i * r, len(ids))
         by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
-        out[k] = ids[by_voxel.argmax(axis=1)].reshape(i, r)
+        out[k] = names[by_voxel.argmax(axis=1)].reshape(i, r)
     return out
 
 
 def open_labels(
     session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
-) -> tuple[NDArray[np.uint32], StructureGraph]:
+) -> tuple[Labels, StructureGraph]:
     """Return the structures of an adult grid's voxels, and what lies in what.
 
     Parameters
@@ -387,7 +416,7 @@ def open_labels(
 
     Returns
     -------
-    labels : numpy.ndarray, shape (67, 41, 58), uint32
+    labels : numpy.ndarray, shape (67, 41, 58), uint32 or int64
     graph : StructureGraph
 
     Raises
@@ -432,8 +461,9 @@ def grid_region_means(
     InvalidInputError
         The labels have another shape than the grid.
     """
-    from atldld.regions import Regions
+    from atldld.regions import Regions, check_labels
 
+    check_labels(labels, "The structure grid")
     if labels.shape != grid.shape:
         raise InvalidInputError(
             f"The grid has {grid.shape} voxels and the labels have {labels.shape}: they must be "
@@ -518,7 +548,7 @@ def _check_zip(path: Path) -> None:
             raise AnswerError("The service sent a ZIP whose files are too large.")
         try:
             broken = archive.testzip()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        except _BROKEN as error:
             raise AnswerError(f"The service sent a ZIP that cannot be read: {error}.") from None
     if broken is not None:
         raise AnswerError(f"The service sent a ZIP in which {broken} is broken.")
@@ -527,7 +557,7 @@ def _check_zip(path: Path) -> None:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except _BROKEN:
         with open(path, "rb") as file:
             begin = file.read(40)
         raise AnswerError(
@@ -536,10 +566,21 @@ def _opened(path: Path) -> zipfile.ZipFile:
         ) from None
 
 
+def _member(archive: zipfile.ZipFile, name: str, largest: int = _LONGEST_HEADER) -> bytes:
+    """Return a file in a ZIP, unless it announces more bytes than it may have."""
+    size, largest = archive.getinfo(name).file_size, min(largest, _LARGEST)
+    if size > largest:
+        raise AnswerError(f"{name} in the ZIP announces {size} bytes, but may have {largest}.")
+    try:
+        return archive.read(name)
+    except _BROKEN as error:
+        raise AnswerError(f"{name} in the ZIP cannot be read: {error}.") from None
+
+
 def _header(text: bytes, what: str) -> dict[str, str]:
-    """Return the fields of a MetaImage's header; see `_array` for what is read of them."""
+    """Return the fields of a MetaImage's header; see `_layout` for what is read of them."""
     fields: dict[str, str] = {}
-    for line in text[:10_000].decode("latin-1").splitlines():
+    for line in text[:_LONGEST_HEADER].decode("latin-1").splitlines():
         name, equals, value = line.partition("=")
         if equals:
             fields[name.strip()] = value.strip()
@@ -548,8 +589,34 @@ def _header(text: bytes, what: str) -> dict[str, str]:
     return fields
 
 
-def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[Any], float]:
-    """Return the voxels, shape (P, I, R), and their side in µm; refuse what is not understood."""
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the voxels of a MetaImage lie in its raw file."""
+
+    what: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    step: float
+
+    @property
+    def length(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def array(self, raw: bytes) -> NDArray[Any]:
+        """Return the voxels, shape (P, I, R)."""
+        if len(raw) != self.length:
+            x, y, z = self.shape
+            raise AnswerError(
+                f"{self.what} has {len(raw)} bytes, but its {x} × {y} × {z} voxels have "
+                f"{self.length}."
+            )
+        # x is the fastest in the file and runs from anterior to posterior
+        array = np.frombuffer(raw, self.dtype).reshape(self.shape[::-1]).transpose(2, 1, 0)
+        return np.ascontiguousarray(array, self.dtype.newbyteorder("="))
+
+
+def _layout(fields: Mapping[str, str], what: str) -> _Layout:
+    """Return what a header says of the voxels; refuse what is not understood."""
 
     def numbers(name: str, default: str) -> list[float]:
         try:
@@ -561,7 +628,7 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
     kind = fields["ElementType"]
     if (
         len(sizes) != 3
-        or min(sizes) < 1
+        or not all(size.is_integer() and size >= 1 for size in sizes)
         or len(steps) != 3
         or len(set(steps)) != 1
         or not 0 < steps[0] < float("inf")
@@ -571,29 +638,23 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
             f"{fields.get('ElementSpacing')}, but must have three sizes and cubic voxels."
         )
     usual = (
+        ("NDims", "3"),
         ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),
         ("Offset", "0 0 0"),
+        ("HeaderSize", "0"),
+        ("ElementNumberOfChannels", "1"),
     )
     for name, value in usual:
         if numbers(name, value) != [float(one) for one in value.split()]:
             raise AnswerError(
                 f"{what} has {name} = {fields[name]}, but the service's grids have {value}."
             )
-    if kind not in _TYPES or fields.get("CompressedData", "False").lower() == "true":
-        raise AnswerError(f"{what} holds {kind}, compressed or of a type that is not read.")
-    if int(fields.get("ElementNumberOfChannels", "1") or 1) != 1:
-        raise AnswerError(f"{what} has several numbers to a voxel.")
+    stored = fields.get("CompressedData", "False"), fields.get("BinaryData", "True")
+    if kind not in _TYPES or [text.lower() for text in stored] != ["false", "true"]:
+        raise AnswerError(f"{what} holds {kind}, compressed, as text or of a type not read.")
     big = "true" in (
         fields.get("BinaryDataByteOrderMSB", "").lower(),
         fields.get("ElementByteOrderMSB", "").lower(),
     )
-    dtype = np.dtype((">" if big else "<") + _TYPES[kind])
     x, y, z = (int(size) for size in sizes)
-    if len(raw) != x * y * z * dtype.itemsize:
-        raise AnswerError(
-            f"{what} has {len(raw)} bytes, but {x} × {y} × {z} voxels of {kind} have "
-            f"{x * y * z * dtype.itemsize}."
-        )
-    # x is the fastest in the file and runs from anterior to posterior
-    array = np.frombuffer(raw, dtype).reshape(z, y, x).transpose(2, 1, 0)
-    return np.ascontiguousarray(array, dtype.newbyteorder("=")), steps[0]
+    return _Layout(what, (x, y, z), np.dtype((">" if big else "<") + _TYPES[kind]), steps[0])

@@ -620,7 +620,7 @@ def _measure(
         brains: Sequence[Mask] = [_expected_tissue(views, k) for k in places]
         if atlas is not None:
             labels = atlas.annotation
-            brains = list(pool.map(lambda view: on_reference(labels, view.plane) > 0, views))
+            brains = list(pool.map(lambda view: on_reference(labels, view.plane) != 0, views))
             overlap = np.array(list(map(_overlap, views, brains)))
             if template is not None:
                 shared = pool.map(partial(_mutual_information, template), views, brains)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from atldld.atlas.atlas import Atlas
     from atldld.atlas.outlines import Outline
     from atldld.export.quicknii import Alignment
+    from atldld.regions import Labels
     from atldld.register import RegisteredSection
     from atldld.spaces import Layout
     from atldld.volumes import Volume
@@ -147,7 +148,7 @@ class Section:
 
     def annotation(
         self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
-    ) -> NDArray[np.uint32]:
+    ) -> Labels:
         """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
         from atldld.atlas.planes import section_annotation
 

@@ -1,8 +1,14 @@
+import bz2
 import dataclasses
+import gzip
 import hashlib
 import json
+import os
 import threading
 import time
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import nrrd
@@ -19,11 +25,16 @@ from atldld.atlas.volumes import KINDS, VolumeFile, read_volume, volume_file
 from atldld.errors import (
     AnswerError,
     AtldldError,
+    CacheError,
     InvalidInputError,
     OfflineError,
+    OutputError,
+    ServiceWarning,
     UnsupportedPlaneError,
 )
+from atldld.fetch.cache import Cache
 from atldld.fetch.client import Limits
+from atldld.fetch.known import GRAPH
 from atldld.fetch.session import Session, cache_root
 from atldld.fetch.upkeep import export_archive, import_archive, verify_cache
 from atldld.records import SectionDataSet
@@ -293,7 +304,10 @@ def test_the_demos_structures_and_the_institutes_volumes_do_not_mix(tmp_path, de
     session, _ = answering(
         tmp_path / "b", {**answers, "1.json": own}, download_url="http://demo.invalid"
     )
-    with pytest.raises(AtldldError, match="do not belong together"):
+    with (
+        pytest.warns(ServiceWarning, match="not the one that is known"),
+        pytest.raises(AtldldError, match="do not belong together"),
+    ):
         open_atlas(100, session=session)
 
 
@@ -356,6 +370,178 @@ def test_what_is_said_of_each_volume():
     assert VolumeFile("ara_nissl", 10).shape == (1320, 800, 1140)
 
 
+# ---- ids of every kind
+
+
+def lateralised(dtype):
+    """Ids of either sign, or beyond 2³²; of both the low 32 bits are another structure's."""
+    data = np.zeros((132, 80, 114), dtype)
+    data[10:20], data[20:30] = 997, 8
+    if dtype in (np.int16, np.int32, np.int64):
+        data[10:20, :, :57] = -997
+    if dtype in (np.int64, np.uint64):
+        data[20:30, :, :57] = 2**32 + 8
+    return data
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_no_id_becomes_another_one(tmp_path, dtype, order):
+    """The kind: ids outside 0 … 2³² wrapped to those of other structures, without a word."""
+    data = lateralised(dtype) if dtype != np.uint8 else np.full((132, 80, 114), 8, np.uint8)
+    path = nrrd_file(tmp_path, data.astype(np.dtype(dtype).newbyteorder(order)))
+    atlas = open_atlas(annotation=path, graph=[{"id": 997}, {"id": 8}])
+    np.testing.assert_array_equal(atlas.annotation, data)
+    assert atlas.annotation.dtype == (
+        np.int64 if np.abs(data).max() > 2**32 or (data < 0).any() else np.uint32
+    )
+    assert set(atlas.unknown_ids) == set(np.unique(data).tolist()) - {0, 8, 997}
+    known = [{"id": one} for one in (997, -997, 8, 2**32 + 8)]
+    assert open_atlas(annotation=path, graph=known).unknown_ids == ()
+
+
+def test_ids_that_no_type_holds_are_named(tmp_path):
+    data = np.full((132, 80, 114), 5, np.uint64)
+    data[100, 5, 5] = 2**63 + 5
+    with pytest.raises(InvalidInputError, match="9223372036854775813"):
+        open_atlas(annotation=nrrd_file(tmp_path, data), graph=[{"id": 5}])
+
+
+# ---- files that are not what they say
+
+
+def nrrd_bytes(data=b"", **fields):
+    """A NRRD file with this header; voxels as they are given."""
+    header = {
+        "type": "unsigned int",
+        "dimension": 3,
+        "sizes": "132 80 114",
+        "endian": "little",
+        "encoding": "raw",
+        **{key.replace("_", " "): value for key, value in fields.items()},
+    }
+    lines = [f"{key}: {value}" for key, value in header.items() if value is not None]
+    return "\n".join(["NRRD0004", *lines, "", ""]).encode() + data
+
+
+VOXELS = bytes(4 * 132 * 80 * 114)
+PACKED = gzip.compress(VOXELS, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (nrrd_bytes(VOXELS[:-4]), "announces 4815360"),
+        (nrrd_bytes(VOXELS + b"x"), "announces 4815360"),
+        (nrrd_bytes(PACKED[: len(PACKED) // 2], encoding="gzip"), "no whole NRRD file"),
+        (nrrd_bytes(gzip.compress(VOXELS[4:]), encoding="gzip"), "ends after 4815356"),
+        (nrrd_bytes(gzip.compress(VOXELS + b"x"), encoding="gzip"), "more than the 4815360"),
+        (nrrd_bytes(PACKED[:-8] + bytes(8), encoding="gz"), "CRC"),
+        (nrrd_bytes(bz2.compress(VOXELS[8:]), encoding="bzip2"), "ends after 4815352"),
+        (nrrd_bytes(PACKED, encoding="gzip", sizes="1000000000 1000000000 1000000000"), "cannot"),
+        (
+            nrrd_bytes(PACKED, encoding="gzip", sizes="1320000 800000 1140000"),
+            "cannot hold so many",
+        ),
+        (nrrd_bytes(VOXELS, sizes="132 80 -114"), "132 × 80 × -114"),
+        (nrrd_bytes(VOXELS, sizes="132 0 114"), "each side must be 1 or more"),
+        (nrrd_bytes(VOXELS, sizes="132 80", dimension=2), "2 axes"),
+        (nrrd_bytes(VOXELS, sizes="1 132 80 114", dimension=4), "4 axes"),
+        (nrrd_bytes(VOXELS, sizes="132 80"), "must have three"),
+        (nrrd_bytes(VOXELS, sizes="99999999999999999999 80 114"), "no whole NRRD|must have"),
+        (nrrd_bytes(VOXELS, sizes="nan 80 114"), "NRRD"),
+        (nrrd_bytes(VOXELS, encoding="ascii"), "encoded as ascii"),
+        (nrrd_bytes(VOXELS, encoding="zrl"), "encoded as zrl"),
+        (nrrd_bytes(VOXELS, encoding=None), "encoded as None"),
+        (nrrd_bytes(VOXELS, type="block"), "type block"),
+        (nrrd_bytes(VOXELS, type="float"), "float32 values"),
+        (nrrd_bytes(VOXELS, endian=None), "order of bytes"),
+        (nrrd_bytes(b"x" + VOXELS, byte_skip=1), "byte skip"),
+        (nrrd_bytes(VOXELS, byte_skip=-1), "byte skip"),
+        (nrrd_bytes(data_file="/etc/passwd"), "another file, '/etc/passwd'"),
+        (nrrd_bytes(data_file="../voxels.raw"), "another file, '../voxels.raw'"),
+        (nrrd_bytes(data_file="made.nrrd"), "another file"),
+        (nrrd_bytes(data_file="none.raw"), "none.raw cannot be read"),
+        (nrrd_bytes(data_file="LIST"), "LIST cannot be read"),
+        (nrrd_bytes(data_file=".."), "is a folder"),
+        (nrrd_bytes(data_file="/"), "another file, '/'"),
+        (b"NRRD0004\n" + b"# x\n" * (1 << 21), "header has no end"),
+        (b"NRRD0004\nsizes\n\n", "no whole NRRD"),
+        (b"\x1f\x8b\x08\x00not a nrrd", "begins with"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_header_is_not_believed(tmp_path, content, said):
+    """The kind: what a file announces was believed: other files, any size, any number of axes."""
+    path = tmp_path / "made.nrrd"
+    path.write_bytes(content)
+    for kind in ("annotation", "template") if "float32" not in said else ("annotation",):
+        with pytest.raises(InvalidInputError, match=said) as caught:
+            read_volume(path, None, kind)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(20)
+def test_paths_that_are_no_files(tmp_path):
+    """The kind: a pipe hung, a folder was taken for no template at all."""
+    os.mkfifo(tmp_path / "pipe")
+    whole = nrrd_file(tmp_path, np.ones((132, 80, 114), np.uint8))
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "none.nrrd", Path("/dev/zero")):
+        with pytest.raises(InvalidInputError, match=str(path)):
+            open_atlas(annotation=path, graph=[{"id": 1}])
+        with pytest.raises(InvalidInputError, match=str(path)):
+            open_atlas(annotation=whole, template=path, graph=[{"id": 1}])
+        with pytest.raises(InvalidInputError, match=str(path)):
+            open_atlas(annotation=whole, graph=path)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_encodings_that_are_read(tmp_path, encoding, apart):
+    data = np.arange(132 * 80 * 114, dtype="<u4").reshape((132, 80, 114), order="F")
+    packed = {"raw": bytes, "gzip": gzip.compress, "bzip2": bz2.compress}[encoding](
+        data.tobytes("F")
+    )
+    fields = {"encoding": encoding, **({"data_file": "made.raw"} if apart else {})}
+    (tmp_path / "made.raw").write_bytes(packed)
+    (tmp_path / "made.nrrd").write_bytes(nrrd_bytes(b"" if apart else packed, **fields))
+    read, _ = read_volume(tmp_path / "made.nrrd", None, "annotation")
+    np.testing.assert_array_equal(read, data)
+    assert not read.flags.writeable
+
+
+def test_what_unpacks_to_more_takes_no_memory(tmp_path):
+    """The kind: a small file that unpacks to gigabytes was unpacked before it was looked at."""
+    path = tmp_path / "made.nrrd"
+    path.write_bytes(nrrd_bytes(gzip.compress(bytes(300 << 20), 1), encoding="gzip"))
+    tracemalloc.start()
+    with pytest.raises(InvalidInputError, match="more than the 4815360 bytes"):
+        read_volume(path, None, "annotation")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 48 << 20
+
+
+def test_large_files_are_mapped(tmp_path, shared, monkeypatch):
+    """Unpacked beside memory, and refused before if there is no room for it."""
+    path = shared / "atlas" / "annotation_25.nrrd"
+    tracemalloc.start()
+    read, _ = read_volume(path, None, "annotation")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 48 << 20
+    assert isinstance(read, np.memmap)
+    assert hashlib.sha256(read.T).hexdigest().startswith("e4c549f12c9f21b6")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**8))
+    with pytest.raises(OutputError, match=r"takes 308 MB unpacked, but .* 100 MB"):
+        read_volume(path, None, "annotation")
+    session, _ = answering(tmp_path, {"annotation_25.nrrd": path.read_bytes()})
+    with pytest.raises(CacheError, match="308 MB unpacked"):
+        VolumeFile("annotation", 25).fetch(session)
+
+
 # ---- which data sets
 
 
@@ -377,7 +563,9 @@ def test_both_adult_spaces_use_the_same_annotation(space):
 # ---- the cache's upkeep
 
 
-def test_upkeep_knows_these_files(tmp_path, demo_session):
+def test_upkeep_knows_these_files(tmp_path, demo_session, monkeypatch):
+    monkeypatch.setattr("atldld.fetch.known.is_known_graph", lambda structures: True)
+    monkeypatch.setattr("atldld.atlas.atlas.is_known_graph", lambda structures: True)
     whole = ANNOTATION.fetch(demo_session).path.read_bytes()
     graph = json.dumps({"msg": [{"id": 997, "acronym": "root", "name": "root"}]}).encode()
     session, _ = answering(tmp_path, {"annotation_100.nrrd": whole, "1.json": graph})
@@ -408,6 +596,119 @@ def test_upkeep_knows_these_files(tmp_path, demo_session):
     offline = dataclasses.replace(session.settings, offline=True)
     with pytest.raises(OfflineError):
         ANNOTATION.fetch(Session(offline))
+
+
+def forged(tmp_path, name, content):
+    """An archive in which everything fits together but the content of one file."""
+    cache = Cache(tmp_path / "forged", allens=False)
+    with cache.new_file(name) as (file, _, keep):
+        file.write(content)
+        keep(url=f"{DOWNLOAD_URL}/{name}", sha256=hashlib.sha256(content).hexdigest())
+    target = tmp_path / "forged.zip"
+    export_archive(cache, target)
+    return target, cache
+
+
+def other_volume(tmp_path, file, dtype):
+    zeros = np.zeros(file.shape, dtype)
+    return nrrd_file(tmp_path, zeros, float(file.resolution)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "resolution", "dtype"),
+    [("annotation", 25, np.uint32), ("average_template", 100, np.uint16)],
+)
+def test_a_forged_volume_is_neither_taken_nor_opened(tmp_path, kind, resolution, dtype):
+    """The kind: a file whose hash is known was not compared with it where it was imported."""
+    file = VolumeFile(kind, resolution)
+    archive, source = forged(tmp_path, file.path, other_volume(tmp_path, file, dtype))
+    session = Session(Settings(cache_dir=tmp_path / "cache", offline=True))
+    _, refused = import_archive(session.cache, archive)
+    (found,) = refused
+    assert "not the Allen Institute's file" in found.problem
+    assert "--annotation" in found.problem  # what to do with it
+    assert file.held(session) is None
+    # as a cache that somebody has handed over
+    session = Session(Settings(cache_dir=source.root, offline=True))
+    for door in (file.fetch, file.open):
+        with pytest.raises(CacheError, match="not the Allen Institute's file") as caught:
+            door(session)
+        assert "cache verify --repair" in str(caught.value)
+        assert "open_atlas(annotation=FILE)" in str(caught.value)
+    (found,) = verify_cache(session).damaged
+    assert "not the Allen Institute's file" in found.problem
+    verify_cache(session, repair=True)
+    assert file.held(session) is None
+    # what another service serves is its own
+    demo = Settings(
+        cache_dir=tmp_path / "demo",
+        api_url="http://demo.invalid",
+        download_url="http://demo.invalid",
+    )
+    demo_session = Session(demo)
+    assert import_archive(demo_session.cache, archive) == (0, [])
+    assert file.open(demo_session)[0].shape == file.shape
+
+
+def test_a_forged_graph_is_not_taken_and_not_silently_opened(tmp_path, shared):
+    """Two structures changed places; nothing else tells it from the genuine one."""
+    content = (shared / "atlas" / "structure_graph_1.json").read_text()
+    swapped = (
+        content.replace('"DG-sg"', '"?"').replace('"DG-mo"', '"DG-sg"').replace('"?"', '"DG-mo"')
+    )
+    archive, source = forged(tmp_path, GRAPH, swapped.encode())
+    session = Session(Settings(cache_dir=tmp_path / "cache", offline=True))
+    (found,) = import_archive(session.cache, archive)[1]
+    assert "not the Allen Institute's structure graph" in found.problem
+    with pytest.warns(ServiceWarning, match="atldld atlas fetch structures"):
+        fetch_graph(Session(Settings(cache_dir=source.root, offline=True)))
+    # the genuine one, written in another way
+    again = json.dumps(json.loads(content)).encode()
+    archive, source = forged(tmp_path / "b", GRAPH, again)
+    assert import_archive(session.cache, archive) == (0, [])
+    assert len(fetch_graph(session)) == 1327
+
+
+def test_the_mapped_array_is_tied_to_the_file(tmp_path, demo_session):
+    """The kind: an array that was unpacked once was believed for ever, whatever was in it."""
+    whole = ANNOTATION.fetch(demo_session).path.read_bytes()
+    session, _ = answering(tmp_path, {"annotation_100.nrrd": whole})
+    genuine = np.array(ANNOTATION.open(session)[0])
+    (path,) = session.cache.root.rglob("*.npy")
+    assert verify_cache(session).damaged == []
+
+    def change():
+        content = bytearray(path.read_bytes())
+        content[-5000:] = bytes(5000)
+        content[2_000_000] ^= 8
+        path.write_bytes(content)
+
+    change()
+    (found,) = verify_cache(session).damaged
+    assert found.path == path
+    assert "bytes have changed" in found.problem
+    np.testing.assert_array_equal(ANNOTATION.open(session)[0], genuine)
+    assert verify_cache(session).damaged == []
+    # a copy, whose time is another one, is read once and then believed
+    os.utime(path, ns=(5, 5))
+    np.testing.assert_array_equal(ANNOTATION.open(session)[0], genuine)
+    assert path.stat().st_mtime_ns == 5
+    # no array but that of this very file
+    for name in (path, path.with_name(path.name + ".json")):
+        before = name.read_bytes()
+        name.unlink()
+        np.testing.assert_array_equal(ANNOTATION.open(session)[0], genuine)
+        name.write_bytes(before)
+    other = path.with_name("annotation_100.nrrd-0123456789abcdef.npy")
+    other.write_bytes(path.read_bytes())
+    (found,) = verify_cache(session, repair=True).damaged
+    assert (found.path, other.exists()) == (other, False)
+    # nor out of a file that has changed since
+    path.unlink()
+    held = ANNOTATION.held(session).path
+    held.write_bytes(held.read_bytes()[:-1] + b"x")
+    with pytest.raises(CacheError, match="have changed since it was fetched"):
+        ANNOTATION.open(session)
 
 
 def test_an_archive_whose_bytes_do_not_match_is_not_taken(tmp_path, demo_session):

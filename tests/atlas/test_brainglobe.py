@@ -25,10 +25,12 @@ SIDE = 200
 SHAPE = (66, 40, 57)  # its own order, "asr": the last axis runs from the right
 
 
-def write(folder, name, shape=SHAPE, side=SIDE):
+def write(folder, name, shape=SHAPE, side=SIDE, dtype=np.uint32):
     """Write an atlas of three structures, of which one lies only on the left."""
     root = folder / "brainglobe-atlasapi"
-    labels = np.zeros(shape, np.uint32)
+    labels = np.zeros(shape, dtype)
+    if dtype == np.int64:
+        labels[5, 5, 5], labels[6, 5, 5] = -997, 2**32 + 2
     labels[10:50, 10:30, 5:-5] = 2
     labels[20:30, 15:20, -15:-10] = 614454277  # far from the right: left
     grey = (labels > 0).astype(np.uint16) * 300
@@ -98,6 +100,20 @@ def test_the_axes_are_turned_to_ours(tmp_path, offline, capsys):
     assert atlas.unknown_ids == ()
     assert "Somebody" in atlas.citation
     assert capsys.readouterr().out == ""
+
+
+def test_no_id_becomes_another_one(tmp_path, offline):
+    """The kind: ids outside 0 … 2³² wrapped to those of other structures, without a word."""
+    labels, _ = write(tmp_path, "tiny_mouse_200um", dtype=np.int64)
+    atlas = open_brainglobe("tiny_mouse_200um", None, offline, folder=tmp_path)
+    np.testing.assert_array_equal(atlas.annotation, labels[:, :, ::-1])
+    assert atlas.unknown_ids == (-997, 2**32 + 2)
+
+
+def test_an_annotation_of_floats_is_refused(tmp_path, offline):
+    write(tmp_path, "tiny_mouse_200um", dtype=np.float32)
+    with pytest.raises(InvalidInputError, match="float32"):
+        open_brainglobe("tiny_mouse_200um", None, offline, folder=tmp_path)
 
 
 def test_atlases_of_other_brains_are_refused(tmp_path, offline):

@@ -1,8 +1,13 @@
+import csv
+import io
+import os
+
 import numpy as np
 import pytest
 
 from atldld.atlas import StructureGraph
 from atldld.errors import InvalidInputError, NotFoundError
+from atldld.regions import ids_within
 
 
 def node(id, acronym, parent=None, children=(), **more):
@@ -121,7 +126,31 @@ def test_roll_up():
         ([{"acronym": "a"}], "id None"),
         ([node(1, "a"), node(1, "b")], "twice"),
         ([node(1, "a", 2), node(2, "b", 1)], "own ancestor"),
-        ([{**node(1, "a"), "children": ["x"]}], "id None"),
+        ([{**node(1, "a"), "children": ["x"]}], "'x' stands where"),
+        ([{**node(1, "a"), "children": "2, 3"}], "children of structure 1"),
+        ({"msg": "no such graph", "id": 0}, "no list"),
+        ([node(0, "a")], "id 0"),
+        ([node(True, "a")], "id True"),
+        ([node(1.5, "a")], "id 1.5"),
+        ([node("x1", "a")], "id 'x1'"),
+        ([node(2**63, "a")], "9223372036854775808"),
+        ([node("997", "a"), node(997.0, "b")], "997 twice"),
+        ([node(1, "a", 1)], "own ancestor"),
+        ([node(1, "a", "root")], "parent of structure 1 is 'root'"),
+        ([node(1, "a"), node(2, "b", 1), node(3, "c", 99)], "3 lies in 99, which the graph lacks"),
+        ([{"id": 1}, {"id": 2, "parent_acronym": "a"}], "'parentacronym', which is not read"),
+        ([{"id": 1, "structure_id_path": "/997/8/"}], "path of structure 1"),
+        ([{"id": 1, "structure_id_path": [997, None, 1]}], "path of structure 1"),
+        (
+            [node(1, "a"), node(2, "b", 1), {**node(3, "c", 1), "structure_id_path": [1, 2, 3]}],
+            "contradicts itself: structure 3 lies in 1 and in 2",
+        ),
+        ([node(1, "a", None, [node(2, "b", 5)])], "contradicts itself"),
+        ([{**node(2, "b", 1), "structure_id_path": "/2/"}], "path says that it is a root"),
+        ([{**node(1, "a"), "color_hex_triplet": "blue"}], "colour of structure 1 is 'blue'"),
+        ([{"id": 1, "rgb_triplet": [1, 2]}], "colour of structure 1"),
+        ([{"id": 1, "rgb_triplet": [1, 2, 256]}], "colour of structure 1"),
+        ([{**node(1, "a"), "color_hex_triplet": float("inf")}], "colour of structure 1"),
     ],
 )
 def test_what_is_no_graph_is_refused(document, said):
@@ -135,6 +164,168 @@ def test_a_parent_that_is_not_listed_makes_a_root():
     assert graph[5].depth == 0
 
 
+# ---- the layouts that are about
+
+
+def as_allensdk(graph):
+    return [
+        {
+            "acronym": one.acronym,
+            "graph_id": 1,
+            "graph_order": one.graph_order,
+            "id": one.id,
+            "name": one.name,
+            "structure_id_path": list(one.path),
+            "structure_set_ids": [2, 112905828],
+            "rgb_triplet": list(one.rgb),
+        }
+        for one in graph
+    ]
+
+
+def as_pandas(graph, **more):
+    """Rows as they come back from a table: numbers with .0, none as NaN, colours as numbers."""
+    return [
+        {
+            "id": float(one.id),
+            "acronym": one.acronym,
+            "name": one.name,
+            "parent_structure_id": float("nan") if one.parent_id is None else float(one.parent_id),
+            "color_hex_triplet": int(one.color) if one.color.isdecimal() else one.color,
+            "graph_order": float(one.graph_order),
+            **more,
+        }
+        for one in graph
+    ]
+
+
+def as_text(graph):
+    return [
+        {key: "" if value != value else str(value) for key, value in row.items()}
+        for row in as_pandas(graph)
+    ]
+
+
+def as_table(rows, delimiter=","):
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def hierarchy(graph):
+    return [(one.id, one.acronym, one.name, one.color.upper(), one.path) for one in graph]
+
+
+@pytest.mark.parametrize("wrap", ["bare", "msg", "data", "structures", "both"])
+@pytest.mark.parametrize("layout", [as_allensdk, as_pandas, as_text])
+def test_lists_in_other_layouts_make_the_same_graph(graph, layout, wrap):
+    """The kind: a list in another layout made every structure a root, white, without a word."""
+    listed = layout(graph)
+    document = {
+        "bare": listed,
+        "msg": {"success": True, "id": 0, "msg": listed},
+        "data": {"data": listed},
+        "structures": {"structures": listed},
+        "both": {"data": {"structures": listed[::-1]}},
+    }[wrap]
+    assert hierarchy(StructureGraph.from_answer(document)) == hierarchy(graph)
+
+
+@pytest.mark.parametrize("layout", [as_allensdk, as_pandas, as_text])
+@pytest.mark.parametrize(("delimiter", "mark"), [(",", ""), (";", "\ufeff"), ("\t", "")])
+def test_tables_make_the_same_graph(graph, tmp_path, layout, delimiter, mark):
+    rows = [
+        {key: value for key, value in row.items() if not isinstance(value, float) or value == value}
+        for row in layout(graph)[1:]
+    ]
+    root = {**dict.fromkeys(rows[0], ""), **layout(graph)[0]}
+    path = tmp_path / "structures.csv"
+    path.write_text(mark + as_table([root, *rows], delimiter), "utf-8")
+    assert hierarchy(StructureGraph.from_file(path)) == hierarchy(graph)
+
+
+def test_brainglobes_table():
+    rows = [
+        {
+            "identifier": 1,
+            "parent_identifier": "",
+            "abbreviation": "r",
+            "root_identifier_path": [1],
+        },
+        {
+            "identifier": -4,
+            "parent_identifier": 1,
+            "abbreviation": "NA",
+            "root_identifier_path": [1, -4],
+        },
+    ]
+    for listed in (rows, [{k: str(v) for k, v in row.items()} for row in rows]):
+        graph = StructureGraph.from_answer(listed)
+        assert [(one.id, one.acronym, one.path) for one in graph] == [
+            (1, "r", (1,)),
+            (-4, "NA", (1, -4)),
+        ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/1/2/3/", "1/2/3", "[1, 2, 3]", "1,2,3", [1, 2, 3], (1.0, 2.0, 3.0), ["1", "2", "3"]]
+)
+def test_paths_in_all_writings(path):
+    graph = StructureGraph.from_answer([{"id": 3, "structure_id_path": path}, {"id": 2}])
+    # of what it lies in, the nearest that the list holds
+    assert graph[3].path == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "color"),
+    [
+        ("19399", "019399"),
+        (19399, "019399"),
+        (19399.0, "019399"),
+        ("19399.0", "019399"),
+        ("#0193Ab", "0193Ab"),
+        ("#f0A", "ff00AA"),
+        ("0x019399", "019399"),
+        (0, "000000"),
+        (None, "FFFFFF"),
+        (float("nan"), "FFFFFF"),
+        ([1, 147, 153], "019399"),
+        ("[1, 147, 153]", "019399"),
+        ("(1.0, 147.0, 153.0)", "019399"),
+        (np.array([1, 147, 153]), "019399"),
+    ],
+)
+def test_colours_in_all_writings(given, color):
+    for key in ("color_hex_triplet", "rgb_triplet"):
+        assert StructureGraph.from_answer([{"id": 1, key: given}])[1].color == color
+
+
+def test_ids_of_either_sign_and_any_length():
+    """Lists for atlases that tell the hemispheres apart."""
+    far = 2**32 + 8
+    graph = StructureGraph.from_answer([node(1, "r"), node(-997, "l", 1), node(far, "f", -997)])
+    for what in (-997, "-997", "l", -997.0, np.int64(-997)):
+        assert graph.find(what).id == -997
+    assert graph[far].path == (1, -997, far)
+    labels = np.array([1, -997, far])
+    assert graph.roll_up(labels, depth=1).tolist() == [1, -997, -997]
+    assert graph.unknown(labels) == ()
+    # what does not fit into the labels' own type is no other structure
+    large = StructureGraph.from_answer([node(997, "r"), node(5, "a", 997)])
+    assert large.roll_up(np.array([5, 0], np.uint8), depth=0).tolist() == [997, 0]
+    for labels in ([1.0, np.nan], np.array([997.0])):
+        with pytest.raises(InvalidInputError, match="whole numbers"):
+            large.roll_up(labels, depth=0)
+
+
+def test_a_single_id_or_name_is_no_list():
+    graph = small()
+    assert graph.roll_up([4, 3], to=2).tolist() == [2, 0]
+    assert ids_within(graph, "a") == [2, 4, 5]
+
+
 def test_a_very_deep_graph_is_read():
     deep = node(1, "n1")
     at = deep
@@ -144,8 +335,23 @@ def test_a_very_deep_graph_is_read():
     assert StructureGraph.from_answer([deep])[2999].depth == 2998
 
 
+@pytest.mark.timeout(20)
 def test_an_unusable_file(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    for name in ("a.json", "none.json"):
-        with pytest.raises(InvalidInputError, match=name):
+    """The kind: a path that is no file of structures; reading a pipe would wait for ever."""
+    files = {
+        "a.json": b"{",
+        "empty.json": b"",
+        "words.csv": b"nothing of the kind",
+        "latin.csv": "id,name\n1,Schläfe".encode("latin-1"),
+        "long.csv": b"id,name\n1,a,b,c\n",
+        "other.csv": b"a,b\n1,2\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    for name in (*files, "none.json", "pipe", "."):
+        with pytest.raises(InvalidInputError) as caught:
             StructureGraph.from_file(tmp_path / name)
+        assert name == "other.csv" or str(tmp_path / name) in str(caught.value)
+    with pytest.raises(InvalidInputError, match="device"):
+        StructureGraph.from_file("/dev/zero")

@@ -7,7 +7,10 @@ import sys
 from xml.etree import ElementTree
 
 import cv2
+import nrrd
+import numpy as np
 import pytest
+import shapely
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()", "atlas"]
 DATASET = 909
@@ -96,6 +99,37 @@ def test_outlines_as_a_drawing(atlas, tmp_path):
         ("DG", "right"),
     ]
     assert root.find("{http://www.w3.org/2000/svg}image") is not None
+
+
+@pytest.mark.parametrize("downsample", [0, 6])
+def test_files_hold_outlines_that_fit_together(atlas, tmp_path, downsample):
+    """The kind: what is written is rounded, and must be valid and fit together all the same."""
+    options = ("--format", "geojson", "--tolerance", 2, "--downsample-img", downsample, *AT_100)
+    atlas("outlines", DATASET, "-o", tmp_path, "--image", IMAGE, *options)
+    document = json.loads((tmp_path / f"{IMAGE}_outlines.geojson").read_text())
+    shapes = [shapely.geometry.shape(one["geometry"]) for one in document["features"]]
+    assert len(shapes) > 5
+    assert shapely.is_valid(shapes).all()
+    assert shapely.coverage_is_valid(shapes)
+
+
+def test_an_atlas_of_ones_own(atlas, tmp_path):
+    """Its ids are of either sign; those that the list lacks are named."""
+    labels = np.zeros((132, 80, 114), np.int64)
+    labels[20:110, 10:70, :57], labels[20:110, 10:70, 57:] = -5, 5
+    nrrd.write(str(tmp_path / "a.nrrd"), labels, {"space directions": np.eye(3) * 100})
+    (tmp_path / "a.csv").write_text("id,acronym,name,color_hex_triplet\n5,x,X,19399\n", "utf-8")
+    options = ("--format", "geojson", "--annotation", tmp_path / "a.nrrd")
+    options += ("--graph", tmp_path / "a.csv", "--image", IMAGE)
+    done = atlas("outlines", DATASET, "-o", tmp_path, *options)
+    assert "lacks these ids, which are outlined in grey: -5" in done.stderr
+    document = json.loads((tmp_path / f"{IMAGE}_outlines.geojson").read_text())
+    assert {one["properties"]["structure_id"] for one in document["features"]} == {5, -5}
+    assert [1, 0x93, 0x99] in [
+        one["properties"]["classification"]["color"] for one in document["features"]
+    ]
+    done = atlas("outlines", DATASET, "-o", tmp_path, *options, "--structure", "x")
+    assert "lacks these ids, which are in none of the outlines: -5" in done.stderr
 
 
 def test_outlines_for_qupath(atlas, tmp_path):

@@ -35,7 +35,7 @@ def opened(dataset_id, session):
 @pytest.fixture(scope="session")
 def coronal(demo_session, demo_atlas, tmp_path_factory):
     """A data set, and its folder with masks and outlines."""
-    pytest.importorskip("contourpy")
+    pytest.importorskip("shapely")
     folder = tmp_path_factory.mktemp("coronal")
     dataset = opened(909, demo_session)
     recipe = Recipe(RESOLUTION, expression=True)
@@ -50,7 +50,7 @@ def coronal(demo_session, demo_atlas, tmp_path_factory):
 @pytest.fixture(scope="session")
 def sagittal(demo_session, demo_atlas, tmp_path_factory):
     """The same of sagittal sections, tilted by a degree, laid out as atldld 0.3 had them."""
-    pytest.importorskip("contourpy")
+    pytest.importorskip("shapely")
     folder = tmp_path_factory.mktemp("sagittal")
     dataset = opened(69289763, demo_session)
     recipe = Recipe(RESOLUTION, downsample=6, layout="0.3")

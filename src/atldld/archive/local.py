@@ -88,7 +88,7 @@ def opened_source(
             if not path.is_dir():
                 # A ZIP file is checked like any import, and served from what proved sound.
                 folder = stack.enter_context(scratch_folder())
-                import_archive(Cache(folder), path)
+                import_archive(Cache(folder, allens=False), path)
                 path = folder
             source = StoredArchive(path, dataset_ids)
             held = {record["id"] for record in source.tables()["SectionDataSet"]}

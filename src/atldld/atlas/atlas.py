@@ -17,11 +17,19 @@ from numpy.typing import NDArray
 
 from atldld.arguments import check_number
 from atldld.atlas.structures import StructureGraph
-from atldld.atlas.volumes import VolumeFile, read_volume, volume_file
-from atldld.errors import AnswerError, AtldldError, InvalidInputError, UnsupportedPlaneError
+from atldld.atlas.volumes import KINDS, VolumeFile, read_volume, volume_file
+from atldld.errors import (
+    AnswerError,
+    AtldldError,
+    InvalidInputError,
+    ServiceWarning,
+    UnsupportedPlaneError,
+)
 from atldld.export.common import need
+from atldld.fetch.known import GRAPH, is_known_graph
+from atldld.regions import Labels
 from atldld.settings import DOWNLOAD_URL
-from atldld.spaces import PLACED_SPACES, ReferenceSpace
+from atldld.spaces import BOX, PLACED_SPACES, ReferenceSpace
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -40,8 +48,6 @@ __all__ = [
 CCF_2017 = "ccf_2017"
 BRAINGLOBE = "brainglobe:"
 
-GRAPH_PATH = "api/v2/structure_graph_download/1.json"
-
 CITATION = (
     "© Allen Institute for Brain Science, Allen Mouse Brain Common Coordinate Framework v3 (2017), "
     "atlas.brain-map.org; Wang et al. 2020, doi:10.1016/j.cell.2020.04.007"
@@ -59,9 +65,9 @@ class Atlas:
         Such as ``"ccf_2017"``.
     resolution : float
         Side of a voxel, in µm; voxel k spans [kR, (k + 1)R).
-    annotation : numpy.ndarray, shape (P, I, R), uint32
-        The id of the structure in each voxel, 0 outside the brain. Read-only; mapped into memory
-        where it comes from the cache.
+    annotation : numpy.ndarray, shape (P, I, R), uint32 or int64
+        The id of the structure in each voxel, 0 outside the brain; int64 where some are negative
+        or beyond 2³². Read-only; mapped into memory where it comes from the cache.
     graph : StructureGraph
         The structures.
     citation : str
@@ -76,7 +82,7 @@ class Atlas:
 
     name: str
     resolution: float
-    annotation: NDArray[np.uint32]
+    annotation: Labels
     graph: StructureGraph
     citation: str
     source: str
@@ -99,12 +105,10 @@ class Atlas:
     @cached_property
     def unknown_ids(self) -> tuple[int, ...]:
         """Ids in the annotation that the graph lacks; reads all of the annotation."""
-        present: set[int] = set()
         # slab by slab along the slowest axis: the whole would be read into memory at once
         volume = self.annotation if self.annotation.flags.c_contiguous else self.annotation.T
-        for start in range(0, len(volume), 16):
-            present.update(np.unique(volume[start : start + 16]).tolist())
-        return self.graph.unknown(sorted(present))
+        slabs = [np.unique(volume[start : start + 16]) for start in range(0, len(volume), 16)]
+        return self.graph.unknown(np.concatenate(slabs))
 
     def check_dataset(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the atlas's; see `check_space`."""
@@ -186,7 +190,8 @@ def open_atlas(
         ``annotation``, an NRRD file.
     annotation : str or pathlib.Path, optional
         An NRRD file over the reference space to use instead of the service's; its orientation is
-        taken to be (p, i, r).
+        taken to be (p, i, r). Ids may be negative or beyond 2³², as in atlases that tell the
+        hemispheres apart; those that the graph lacks stay as they are (`Atlas.unknown_ids`).
     graph : str, pathlib.Path, StructureGraph or document, optional
         The structures, as `StructureGraph.from_answer` takes them; the service's by default.
     session : Session, optional
@@ -197,9 +202,15 @@ def open_atlas(
     Raises
     ------
     InvalidInputError
-        There is no such atlas or resolution, or a file of your own is not what it must be.
+        If there is no such atlas or resolution, or a file of your own is not what it must be.
     OfflineError, ServiceError, CacheError
-        It is not in the cache, and cannot be had.
+        If it is not in the cache, and cannot be had; or if what the cache has in its place is not
+        the Allen Institute's file, where that is known.
+
+    Warns
+    -----
+    ServiceWarning
+        The structure graph is not the Allen Institute's as far as that is known.
 
     Examples
     --------
@@ -291,13 +302,24 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
             ) from None
 
     file = session.file(
-        GRAPH_PATH,
+        GRAPH,
         check=read,
         what="The structure graph",
         remedy="Fetch it once with `atldld atlas fetch structures` (less than 1 MB).",
         refresh=refresh,
     )
-    return read(file.path)
+    graph = read(file.path)
+    if session.cache.allens and not is_known_graph(
+        (one.id, one.parent_id, one.acronym, one.name, one.color) for one in graph
+    ):
+        session.report(
+            ServiceWarning(
+                f"The structure graph at {file.path} is not the one that is known of the Allen "
+                "Institute: they may have revised it, or an archive brought another one. Fetch "
+                "it anew with `atldld atlas fetch structures`."
+            )
+        )
+    return graph
 
 
 def _structures(
@@ -329,10 +351,10 @@ def _from_files(
     session: Session,
 ) -> Atlas:
     labels, synthetic = read_volume(annotation, resolution, "annotation")
-    labels.flags.writeable = False
-    side = 13200 / labels.shape[0]
-    path = Path(template) if Path(template).is_file() else None
-    grey = None if path is None else read_volume(path, None, "template")[0]
+    side = BOX[0] / labels.shape[0]
+    # the service's own templates are not looked for beside a file of one's own
+    named = str(template) in KINDS
+    grey = None if named else read_volume(Path(template), None, "template")[0]
     return Atlas(
         name=annotation.name,
         resolution=side,

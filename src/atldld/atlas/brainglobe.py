@@ -19,6 +19,7 @@ from atldld.atlas.atlas import BRAINGLOBE, Atlas
 from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError, OfflineError, ServiceError
 from atldld.export.common import need
+from atldld.regions import as_labels
 from atldld.spaces import BOX
 
 if TYPE_CHECKING:
@@ -101,11 +102,14 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
     Raises
     ------
     InvalidInputError
-        It does not fill the reference box with cubes, or has another resolution.
+        If it does not fill the reference box with cubes, has another resolution, or its
+        annotation holds what are no ids.
     """
     name = str(opened.atlas_name)
     sides = {float(side) for side in opened.resolution}
-    labels = _turned(opened, opened.annotation)
+    labels = as_labels(
+        _turned(opened, opened.annotation), f"The annotation of BrainGlobe's atlas {name}"
+    )
     extent = [count * side for count, side in zip(labels.shape, opened.resolution, strict=True)]
     if len(sides) != 1 or not np.allclose(extent, BOX, atol=max(sides)):
         raise InvalidInputError(
@@ -118,11 +122,11 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
         raise InvalidInputError(
             f"BrainGlobe's atlas {name} has {side:g} µm, not {resolution:g} µm."
         )
-    graph = StructureGraph.from_answer([_record(one) for one in opened.structures_list])
+    graph = StructureGraph.from_answer(opened.structures_list)
     return Atlas(
         name=f"{BRAINGLOBE}{name}",
         resolution=side,
-        annotation=labels.astype(np.uint32, copy=False),
+        annotation=labels,
         graph=graph,
         citation=str(opened.metadata.get("citation") or "see the atlas's own metadata"),
         source=str(opened.metadata.get("atlas_link") or f"{BRAINGLOBE}{name}"),
@@ -133,15 +137,3 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
 def _turned(opened: Any, stack: NDArray[Any]) -> NDArray[Any]:
     turned: NDArray[Any] = opened.space.map_stack_to(_OURS, np.asarray(stack), copy=False)
     return turned
-
-
-def _record(structure: Any) -> dict[str, Any]:
-    path = [int(one) for one in structure["structure_id_path"]]
-    red, green, blue = (int(value) for value in structure["rgb_triplet"])
-    return {
-        "id": int(structure["id"]),
-        "acronym": structure["acronym"],
-        "name": structure["name"],
-        "color_hex_triplet": f"{red:02X}{green:02X}{blue:02X}",
-        "parent_structure_id": path[-2] if len(path) > 1 else None,
-    }

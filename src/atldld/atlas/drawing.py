@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Frame, Outline
 from atldld.errors import InvalidInputError
+from atldld.export.common import need
 from atldld.files import whole_file
 
 __all__ = ["Canvas", "canvas_of", "draw_outlines", "write_geojson", "write_svg"]
@@ -289,20 +290,20 @@ def draw_outlines(
 
 
 def _feature(outline: Outline, canvas: Canvas) -> dict[str, Any]:
-    polygons = [
-        [_ring(canvas.corners(ring), place == 0) for place, ring in enumerate(polygon)]
-        for polygon in outline.polygons
+    shapely = need("shapely", "atlas", "GeoJSON files")
+    # four digits: far finer than what lines leave between them
+    placed = [
+        [np.round(canvas.corners(ring), 4) for ring in polygon] for polygon in outline.polygons
     ]
-    single = len(polygons) == 1
+    polygons = [shapely.Polygon(exterior, holes) for exterior, *holes in placed]
+    shape = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
     key = f"{outline.id}/{outline.hemisphere}"
     return {
         "type": "Feature",
         # QuPath wants one for each object; the same structure has the same one in every file
         "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"atldld structure {key}")),
-        "geometry": {
-            "type": "Polygon" if single else "MultiPolygon",
-            "coordinates": polygons[0] if single else polygons,
-        },
+        # exterior rings run counterclockwise, as GeoJSON (RFC 7946) wants them
+        "geometry": shapely.geometry.mapping(shapely.orient_polygons(shape)),
         "properties": {
             "objectType": "annotation",
             "name": outline.acronym,
@@ -314,16 +315,6 @@ def _feature(outline: Outline, canvas: Canvas) -> dict[str, Any]:
             "hemisphere": outline.hemisphere,
         },
     }
-
-
-def _ring(points: Points, exterior: bool) -> list[list[float]]:
-    """Return a closed ring, exterior ones counterclockwise as GeoJSON (RFC 7946) wants them."""
-    x, y = (points - points[0]).T
-    positive = np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) > 0
-    turned = points if positive == exterior else points[::-1]
-    # three digits: a thousandth of a pixel
-    listed: list[list[float]] = np.round(turned, 3).tolist()
-    return listed
 
 
 def _path_data(points: Points) -> str:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_names, check_number
+from atldld.arguments import check_names, check_number, several
 from atldld.atlas.atlas import Atlas, check_space
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
@@ -51,7 +51,7 @@ class Drawing:
     frame: Frame = "image"
     resolution: float = 25
     downsample: int = 3
-    structures: Sequence[str | int] | None = None
+    structures: str | int | Sequence[str | int] | None = None
     depth: int | None = None
     hemisphere: Hemisphere = "both"
     tolerance: float = 0.0
@@ -72,7 +72,7 @@ class Drawing:
 
     def check_structures(self, atlas: Atlas) -> None:
         """Refuse structures that the atlas has not."""
-        for one in self.structures or ():
+        for one in () if self.structures is None else several(self.structures):
             atlas.graph.find(one)
 
 

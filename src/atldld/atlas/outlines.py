@@ -1,29 +1,29 @@
 """Outlines of structures as vector polygons.
 
-A picture of labels is turned into polygons structure by structure, with ContourPy: at the level ½
-of the structure's mask, between pixel centres. So an outline runs along the edges of the pixels,
-half-way between centres, and cuts each corner by an eighth of a pixel. Two neighbours share the
-very same line wherever no third one touches, and where one does the gap is less than half a pixel.
-The area is the number of pixels, less half a pixel for each ring.
+The borders in a picture of labels are traced once for both of their sides
+(`atldld.atlas.borders`), along the edges of the pixels, half-way between centres, with each corner
+cut by an eighth of a pixel. The polygons are valid and fit together: neighbours share their border
+point by point, without a gap and without an overlap.
 
-With a tolerance, points are left out that lie no farther from the rest of the ring than it (the
-Douglas-Peucker algorithm, as OpenCV has it, whose last pass may add a third to the distance).
-Neighbours are simplified apart, so a gap or an overlap of twice as much can arise between them.
+With a tolerance, points are left out that lie no farther from the line that is left than it (the
+Douglas-Peucker algorithm, as GEOS has it). All borders are simplified together, each once, and none
+is moved over another one; so everything above holds at every tolerance.
+
+Structures of which one lies in another overlap. Each level of them is traced by itself, so what is
+said of neighbours holds for those of one level.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.arguments import check_names, check_number, check_whole
+from atldld.atlas.borders import trace_faces
 from atldld.atlas.planes import (
     LEFT,
     RIGHT,
@@ -36,6 +36,7 @@ from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError
 from atldld.export.common import need
 from atldld.place import Affine
+from atldld.regions import compact_labels
 from atldld.spaces import Grid
 from atldld.warp.planes import OutputPlane
 
@@ -90,10 +91,8 @@ class Outline:
     @property
     def area(self) -> float:
         """The area within, without the holes, in the frame's unit squared."""
-        return sum(
-            abs(_area(exterior)) - sum(abs(_area(hole)) for hole in holes)
-            for exterior, *holes in self.polygons
-        )
+        shapely = need("shapely", "atlas", "Areas of outlines")
+        return float(sum(shapely.Polygon(ring, holes).area for ring, *holes in self.polygons))
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -151,20 +150,17 @@ def outlines(
     NotFoundError
         There is no such structure.
     """
-    if structures is not None:
-        structures = check_names(structures, "structure")
+    chosen = None if structures is None else check_names(structures, "structure")
     if depth is not None:
         depth = check_whole(depth, "depth")
     tolerance = check_number(tolerance, "tolerance", least=0, unit="pixels")
     smallest = check_number(smallest, "smallest area", unit="pixels")
-    _check(labels, sides, to_target, structures, depth, hemisphere)
+    _check(labels, sides, to_target, chosen, depth, hemisphere)
+    ids, places = compact_labels(labels)
     found: list[Outline] = []
-    for picture in _layers(labels, graph, structures, depth):
-        pieces = _pieces(picture, sides, hemisphere)
-        for one, side, mask, corner in pieces:
-            polygons = _polygons(mask, corner, to_target, tolerance, smallest)
-            if not polygons:
-                continue
+    for named in _layers(ids, graph, chosen, depth):
+        layer = _polygons(named, places, sides, hemisphere, to_target, tolerance, smallest)
+        for (one, side), polygons in layer.items():
             known = one in graph
             structure = graph[one] if known else None
             found.append(
@@ -174,7 +170,7 @@ def outlines(
                     name=structure.name if structure else f"structure {one}, not in the graph",
                     color=_color(structure.color) if structure else _UNKNOWN_COLOR,
                     hemisphere=side,
-                    polygons=polygons,
+                    polygons=tuple(polygons),
                     frame="image" if to_target.target == "image" else "reference",
                     known=known,
                 )
@@ -253,7 +249,7 @@ def _check(
     labels: NDArray[Any],
     sides: NDArray[np.uint8] | None,
     to_target: Affine,
-    structures: Iterable[str | int] | None,
+    structures: list[str | int] | None,
     depth: int | None,
     hemisphere: str,
 ) -> None:
@@ -266,6 +262,8 @@ def _check(
         raise InvalidInputError(
             f"The sides have shape {sides.shape}, but the labels {labels.shape}."
         )
+    if sides is not None and not np.isin(sides, (LEFT, RIGHT)).all():
+        raise InvalidInputError("The sides of pixels must be 1 (left) or 2 (right).")
     if to_target.matrix.shape != (2, 3):
         raise InvalidInputError(
             f"{to_target} leads not from the two coordinates of a picture to two others."
@@ -281,102 +279,60 @@ def _check(
 
 
 def _layers(
-    labels: NDArray[Any],
+    ids: NDArray[np.int64],
     graph: StructureGraph,
-    structures: Iterable[str | int] | None,
+    structures: list[str | int] | None,
     depth: int | None,
-) -> Iterator[NDArray[Any]]:
-    """Yield pictures of labels to outline: several where one chosen structure lies in another."""
+) -> Iterator[NDArray[np.int64]]:
+    """Yield what to outline in place of each id: several where one structure lies in another."""
     if depth is not None:
-        yield graph.roll_up(labels, depth=depth)
+        yield graph.roll_up(ids, depth=depth)
         return
     if structures is None:
-        yield labels
+        yield ids
         return
     chosen = {graph.find(one).id for one in structures}
-    known = np.isin(labels, graph.unknown(labels), invert=True)
+    known = np.isin(ids, graph.unknown(ids), invert=True)
     levels: dict[int, list[int]] = {}
     for one in chosen:
         above = sum(ancestor in chosen for ancestor in graph.ancestors(one))
         levels.setdefault(above, []).append(one)
     for level in sorted(levels):
-        yield np.where(known, graph.roll_up(labels, to=levels[level]), 0)
-
-
-def _pieces(
-    picture: NDArray[Any], sides: NDArray[np.uint8] | None, hemisphere: Hemisphere
-) -> Iterator[tuple[int, Side, NDArray[np.float64], tuple[int, int]]]:
-    """Yield each structure's id, side, mask with a margin, and the (column, row) of its corner.
-
-    All of a picture's structures are told apart by one sort; no mask is larger than the
-    structure.
-    """
-    rows, columns = np.nonzero(picture)
-    if not len(rows):
-        return
-    ids, index = np.unique(picture[rows, columns], return_inverse=True)
-    side = np.full(len(rows), LEFT | RIGHT) if sides is None else sides[rows, columns].astype(int)
-    if hemisphere in ("left", "right"):
-        kept = side == (LEFT if hemisphere == "left" else RIGHT)
-        rows, columns, index, side = rows[kept], columns[kept], index[kept], side[kept]
-        if not len(rows):
-            return
-    key = index * 4 + side if hemisphere == "each" else index * 4
-    order = np.argsort(key, kind="stable")
-    rows, columns, side, key = rows[order], columns[order], side[order], key[order]
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    ends = np.r_[starts[1:], len(key)]
-    tops, bottoms = rows[starts], rows[ends - 1]  # rows stay sorted within a structure
-    lefts = np.minimum.reduceat(columns, starts)
-    rights = np.maximum.reduceat(columns, starts)
-    on = np.bitwise_or.reduceat(side, starts)
-    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        top, left = tops[k] - 1, lefts[k] - 1
-        mask = np.zeros((bottoms[k] - top + 2, rights[k] - left + 2))
-        mask[rows[start:end] - top, columns[start:end] - left] = 1
-        yield int(ids[key[start] // 4]), _SIDES[int(on[k])], mask, (int(left), int(top))
+        yield np.where(known, graph.roll_up(ids, to=levels[level]), 0)
 
 
 def _polygons(
-    mask: NDArray[np.float64],
-    corner: tuple[int, int],
+    named: NDArray[np.int64],
+    places: NDArray[np.unsignedinteger[Any]],
+    sides: NDArray[np.uint8] | None,
+    hemisphere: Hemisphere,
     to_target: Affine,
     tolerance: float,
     smallest: float,
-) -> tuple[tuple[Points, ...], ...]:
-    contourpy = need("contourpy", "atlas", "Outlines of structures")
-    made = contourpy.contour_generator(
-        z=mask, name="serial", fill_type=contourpy.FillType.OuterOffset
-    )
-    found = []
-    for points, offsets in zip(*made.filled(0.5, math.inf), strict=True):
-        rings = [points[a:b] for a, b in pairwise(offsets)]
-        if smallest and abs(_area(rings[0])) < smallest:
-            continue
-        if tolerance:
-            rings = _simplified(rings, tolerance)
-        found.append(tuple(to_target.apply(ring + corner) for ring in rings))
-    return tuple(found)
-
-
-def _simplified(rings: Sequence[Points], tolerance: float) -> list[Points]:
-    """Leave points out; holes that nothing is left of go, exterior rings keep what they had."""
-    out = []
-    for place, ring in enumerate(rings):
-        # OpenCV closes rings by itself, and takes float32, which is exact to 1/1000 pixel here
-        kept = cv2.approxPolyDP(ring[:-1].astype(np.float32), tolerance, True)[:, 0]
-        if len(kept) >= 3:
-            out.append(np.vstack((kept, kept[:1])).astype(np.float64))
-        elif place == 0:
-            out.append(ring)
-    return out
-
-
-def _area(ring: Points) -> float:
-    """Return a closed ring's area with its sign, by the shoelace formula."""
-    # about its first point, lest large coordinates swallow the digits
-    x, y = (ring - ring[0]).T
-    return float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2
+) -> dict[tuple[int, Side], list[tuple[Points, ...]]]:
+    """Return the polygons of each structure, on each side of the brain if they are told apart."""
+    ids = np.concatenate(([0], np.unique(named[named != 0])))
+    # four numbers for each structure, so that one of them can say the hemisphere too
+    keys = (4 * np.where(named == 0, 0, np.searchsorted(ids[1:], named) + 1)).astype(np.int32)[
+        places
+    ]
+    on = np.full(len(ids), LEFT | RIGHT)
+    if sides is not None:
+        if hemisphere in ("left", "right"):
+            keys[sides != (LEFT if hemisphere == "left" else RIGHT)] = 0
+        met = np.bincount((keys | sides).ravel(), minlength=4 * len(ids)).reshape(-1, 4) > 0
+        on = LEFT * met[:, LEFT] + RIGHT * met[:, RIGHT]
+        if hemisphere == "each":
+            keys[keys > 0] |= sides[keys > 0]
+    faces = trace_faces(keys, tolerance)
+    points = to_target.apply(faces.points)
+    found: dict[tuple[int, Side], list[tuple[Points, ...]]] = {}
+    for key, area, rings in zip(faces.labels, faces.areas, faces.rings, strict=True):
+        if area >= smallest:
+            place, side = divmod(key, 4)
+            which = int(ids[place]), _SIDES[side or int(on[place])]
+            found.setdefault(which, []).append(tuple(points[ring] for ring in rings))
+    return found
 
 
 def _color(text: str) -> str:

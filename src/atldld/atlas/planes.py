@@ -27,6 +27,7 @@ from atldld.warp.planes import OutputPlane
 
 if TYPE_CHECKING:
     from atldld.atlas.atlas import Atlas
+    from atldld.regions import Labels
     from atldld.sections import Section
 
 __all__ = [
@@ -193,7 +194,7 @@ def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
 
 def section_annotation(
     section: Section, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
-) -> NDArray[np.uint32]:
+) -> Labels:
     """Return the structures in a section's own plane.
 
     Parameters
@@ -209,10 +210,10 @@ def section_annotation(
 
     Returns
     -------
-    numpy.ndarray, shape (rows, columns), uint32
+    numpy.ndarray, shape (rows, columns), of the annotation's type
         Ids; 0 outside the brain. On the reference grid (dorsal up), or (height >> d, width >> d).
     """
-    labels: NDArray[np.uint32] = _of_section(section, atlas.annotation, resolution, downsample, 0)
+    labels: Labels = _of_section(section, atlas.annotation, resolution, downsample, 0)
     return labels
 
 

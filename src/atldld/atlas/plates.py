@@ -6,12 +6,14 @@ The drawings are the service's own SVG, in full-resolution pixels of the plate; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from atldld.arguments import several
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError
 from atldld.records import SectionImage
 
@@ -230,7 +232,9 @@ def _check_svg(path: Path) -> None:
         raise AnswerError(f"The service sent no SVG, but <{root.tag}>.", hint="Try again later.")
 
 
-def choose_plates(plates: tuple[Plate, ...], wanted: list[str] | None) -> list[Plate]:
+def choose_plates(
+    plates: tuple[Plate, ...], wanted: str | int | Iterable[str | int] | None
+) -> list[Plate]:
     """Return the plates of some ids; all of them by default.
 
     Raises
@@ -238,14 +242,15 @@ def choose_plates(plates: tuple[Plate, ...], wanted: list[str] | None) -> list[P
     InvalidInputError
         An id is none of theirs.
     """
-    if not wanted:
+    chosen = [] if wanted is None else [str(one) for one in several(wanted)]
+    if not chosen:
         return list(plates)
     by_id = {str(plate.id): plate for plate in plates}
-    unknown = [one for one in wanted if one not in by_id]
+    unknown = [one for one in chosen if one not in by_id]
     if unknown:
         raise InvalidInputError(
             f"{unknown[0]!r} is not the id of one of the {len(plates)} plates of atlas "
             f"{plates[0].atlas_id}.",
             hint=f"List them with `atldld atlas plates --atlas {plates[0].atlas_id}`.",
         )
-    return [by_id[one] for one in wanted]
+    return [by_id[one] for one in chosen]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.arguments import check_names, check_whole, plain
+from atldld.atlas.lists import parse_list, read_entries, whole_number
 from atldld.errors import InvalidInputError, NotFoundError
+from atldld.files import check_file
 
 __all__ = ["Structure", "StructureGraph"]
+
+_LARGEST_FILE = 64 << 20  # bytes; the service's has less than one MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,47 +104,49 @@ class StructureGraph:
         ----------
         document : dict or list
             An answer of ``structure_graph_download`` (the envelope with a nested tree), one of a
-            query for the model Structure, or what stands in their ``msg``.
+            query for the model Structure, what stands in their ``msg``, or the flat list of
+            AllenSDK or BrainGlobe. What lies in what may be said by ``children``,
+            ``parent_structure_id`` or ``structure_id_path``; colours by ``color_hex_triplet`` or
+            ``rgb_triplet``.
 
         Raises
         ------
         InvalidInputError
-            It is none, or a structure is named twice, lacks its id, or is its own ancestor.
+            If it is none; if a structure is named twice, lacks its id, is its own ancestor, or
+            lies in one that a graph with a root lacks; or if a value cannot be read.
         """
-        listed = document.get("msg", [document]) if isinstance(document, Mapping) else document
-        if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
-            raise InvalidInputError("This is no structure graph: it holds no list of structures.")
-        records: dict[int, tuple[Mapping[str, Any], int | None]] = {}
-        _gather(listed, None, records)
-        synthetic = any(bool(record.get("synthetic")) for record, _ in records.values())
-        paths = _paths({one: parent for one, (_, parent) in records.items()})
+        entries = read_entries(document)
+        paths = _paths({entry.id: entry.parent for entry in entries})
         structures = [
             Structure(
-                id=one,
-                acronym=str(record.get("acronym") or one),
-                name=str(record.get("name") or record.get("safe_name") or one),
-                color=str(record.get("color_hex_triplet") or "FFFFFF"),
-                parent_id=parent,
-                path=paths[one],
-                graph_order=_whole(record.get("graph_order"), place) or 0,
-                depth=len(paths[one]) - 1,
-                st_level=_whole(record.get("st_level"), None),
+                id=entry.id,
+                acronym=entry.acronym,
+                name=entry.name,
+                color=entry.color,
+                parent_id=entry.parent,
+                path=paths[entry.id],
+                graph_order=place if entry.graph_order is None else entry.graph_order,
+                depth=len(paths[entry.id]) - 1,
+                st_level=entry.st_level,
             )
-            for place, (one, (record, parent)) in enumerate(records.items())
+            for place, entry in enumerate(entries)
         ]
+        synthetic = any(entry.synthetic for entry in entries)
         return cls(tuple(sorted(structures, key=lambda one: one.graph_order)), synthetic)
 
     @classmethod
     def from_file(cls, path: str | Path) -> StructureGraph:
-        """Return the graph in a JSON file; see `from_answer`.
+        """Return the graph in a JSON or CSV file; see `from_answer`.
 
         Raises
         ------
         InvalidInputError
-            The file cannot be read, or holds no structure graph.
+            If the file cannot be read, or holds no structure graph.
         """
+        path = Path(path)
+        check_file(path, largest=_LARGEST_FILE)
         try:
-            document = json.loads(Path(path).read_bytes())
+            document = parse_list(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"{path} is no structure graph: {error}.") from None
         return cls.from_answer(document)
@@ -185,8 +190,9 @@ class StructureGraph:
         """
         (given,) = check_names([what], "structure")
         text = str(given).strip()
-        if text.isdecimal() and int(text) in self._by_id:
-            return self._by_id[int(text)]
+        number = whole_number(given)
+        if number in self._by_id:
+            return self._by_id[number]
         for key in (_acronym, _name):
             same = [one for one in self if key(one) == text]
             same = same or [one for one in self if key(one).casefold() == text.casefold()]
@@ -239,7 +245,9 @@ class StructureGraph:
 
     def unknown(self, ids: ArrayLike) -> tuple[int, ...]:
         """Return which ids of an array the graph lacks, sorted; 0 is no structure."""
-        return tuple(int(one) for one in np.unique(ids) if one and int(one) not in self._by_id)
+        array = np.asarray(ids)
+        _check_whole(array)
+        return tuple(one for one in np.unique(array).tolist() if one and one not in self._by_id)
 
     def roll_up(
         self,
@@ -263,12 +271,13 @@ class StructureGraph:
         Returns
         -------
         numpy.ndarray
-            Of the same shape and type. 0 stays 0, and ids that the graph lacks stay themselves.
+            Of the same shape, and of the same type if that holds all ids, else int64. 0 stays 0,
+            and ids that the graph lacks stay themselves.
 
         Raises
         ------
         InvalidInputError
-            Neither or both are given, or the depth is negative.
+            If neither or both are given, the depth is negative, or the ids are no whole numbers.
         NotFoundError
             A structure of ``to`` is not in the graph.
         """
@@ -278,9 +287,15 @@ class StructureGraph:
             depth = check_whole(depth, "depth, from the root on,")
         chosen = None if to is None else {self.find(one).id for one in check_names(to, "structure")}
         array = np.asarray(ids)
+        _check_whole(array)
         present, inverse = np.unique(array, return_inverse=True)
-        table = np.array([self._ancestor(int(one), depth, chosen) for one in present], array.dtype)
-        return table[inverse].reshape(array.shape)
+        found = [self._ancestor(int(one), depth, chosen) for one in present]
+        # ancestors may have larger ids than what lies in them
+        dtype = array.dtype if array.size else np.dtype(np.int64)
+        limits = np.iinfo(dtype)
+        if found and not limits.min <= min(found) <= max(found) <= limits.max:
+            dtype = np.dtype(np.int64)
+        return np.array(found, dtype)[inverse].reshape(array.shape)
 
     def _ancestor(self, one: int, depth: int | None, chosen: set[int] | None) -> int:
         known = self._by_id.get(one)
@@ -291,39 +306,20 @@ class StructureGraph:
         return next((above for above in reversed(known.path) if above in chosen), 0)
 
 
+def _check_whole(array: NDArray[Any]) -> None:
+    # an empty list makes an array of floats
+    if array.size and array.dtype.kind not in "iu":
+        raise InvalidInputError(
+            f"These ids are {array.dtype} values, but ids of structures are whole numbers."
+        )
+
+
 def _acronym(one: Structure) -> str:
     return one.acronym
 
 
 def _name(one: Structure) -> str:
     return one.name
-
-
-def _whole(value: object, otherwise: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
-
-
-def _gather(
-    listed: Sequence[object],
-    parent: int | None,
-    into: dict[int, tuple[Mapping[str, Any], int | None]],
-) -> None:
-    """Collect records with their parents, parents before children, from trees or a flat list."""
-    # a list to work off, not recursion: an answer may be nested as deep as it likes
-    waiting = [(record, parent) for record in reversed(listed)]
-    while waiting:
-        record, above = waiting.pop()
-        one = record.get("id") if isinstance(record, Mapping) else None
-        if not isinstance(record, Mapping) or not isinstance(one, int) or one < 1:
-            raise InvalidInputError(
-                f"This is no structure graph: a structure has the id {one!r}, but must have a "
-                "positive whole number."
-            )
-        if one in into:
-            raise InvalidInputError(f"The structure graph names structure {one} twice.")
-        stated = record.get("parent_structure_id")
-        into[one] = record, above if above is not None else _whole(stated, None)
-        waiting += [(child, one) for child in reversed(record.get("children") or ())]
 
 
 def _paths(parents: Mapping[int, int | None]) -> dict[int, tuple[int, ...]]:

@@ -2,7 +2,8 @@
 
 Each is a gzip NRRD file in the informatics archive. It is fetched once and kept as it is, below
 ``files/``; beside it, below ``unpacked/``, the array is kept as a ``.npy`` file that can be mapped
-into memory, so that opening it again takes milliseconds and only the pages that are read.
+into memory, so that opening it again takes milliseconds and only the pages that are read. It is
+tied to the file by hashes (`atldld.fetch.unpacked`). No volume is ever in memory as a whole.
 
 The headers' orientation is not to be relied on, as the institute itself says, and is not read: the
 axes are (p, i, r). The shape and the spacing must be those that the file's name says.
@@ -10,19 +11,25 @@ axes are (p, i, r). The shape and the spacing must be those that the file's name
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AnswerError, CacheError, InvalidInputError
+from atldld.atlas.blocks import NrrdFile, open_nrrd
+from atldld.errors import AnswerError, AtldldError, CacheError, InvalidInputError, OutputError
 from atldld.export.common import need
-from atldld.fetch.cache import CachedFile, sha256_of
-from atldld.files import OnlyWrites, check_space, whole_file
-from atldld.settings import DOWNLOAD_URL
+from atldld.fetch.cache import Cache, CachedFile, sha256_of
+from atldld.fetch.known import problem_of
+from atldld.fetch.unpacked import find_unpacked, new_unpacked
+from atldld.files import check_space
+from atldld.regions import as_labels, check_labels
 from atldld.spaces import BOX
 
 if TYPE_CHECKING:
@@ -44,12 +51,12 @@ _SUBFOLDER = {
 }
 _BYTES_A_VOXEL = {"annotation": 4, "average_template": 2, "ara_nissl": 4}
 
-# Of the institute's own files, where they are known.
-_SHA256 = {
-    "annotation_25": "c620cbcc562183e4dcd40250d440130501781f74b41de35b1c1bdabace290c42",
-    "average_template_25": "e4a2b483e842b4c8c1b5452d940ea59e14bc1ebaa38fe6a9c3bacac6db2a8f4b",
-}
 _SIZES = {"annotation_25": 4_035_363}
+_IN_MEMORY = 32 << 20  # bytes
+_OWN_FILE = (
+    "If the institute has published another build of it, use that as a file of your own: "
+    "`--annotation FILE`, or `open_atlas(annotation=FILE)`."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class VolumeFile:
         ServiceError, CacheError
             It cannot be fetched or kept.
         """
-        return self._fetch(session, progress, lambda _: None)
+        return self._fetch(session, progress)
 
     def open(
         self, session: Session, *, progress: Callable[[int, int | None], None] | None = None
@@ -136,49 +143,46 @@ class VolumeFile:
         """
         if self.held(session) is None:
             check_space(session.archive_cache.root, self.unpacked_bytes)
-        read: list[NDArray[Any]] = []  # what the check has read need not be read again
-        file = self._fetch(session, progress, read.append)
-        root = session.archive_cache.root
-        path = root / "unpacked" / f"{self.path}-{file.sha256[:16]}.npy"
-        if not path.exists():
-            array = read[0] if read else self._checked(file.path)
-            with (
-                whole_file(
-                    path,
-                    force=True,
-                    sync=False,
-                    kind=CacheError,
-                    hint="Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR.",
-                ) as temporary,
-                open(temporary, "wb") as unpacked,
-            ):
-                np.save(OnlyWrites(unpacked), array)
-            for old in path.parent.glob(f"{self.name}.nrrd-*.npy"):
-                if old != path:  # which another process may just have made too
-                    old.unlink(missing_ok=True)
-        mapped = np.load(path, mmap_mode="r")
-        return mapped, _is_synthetic(_header(file.path)), file
+        file = self._fetch(session, progress)
+        cache = session.archive_cache
+        mapped = self._mapped(cache, file)
+        if mapped is None:
+            if sha256_of(file.path) != file.sha256:
+                raise CacheError(
+                    f"The bytes of {file.path} have changed since it was fetched.",
+                    hint="Mend it with `atldld cache verify --repair`.",
+                )
+            self._unpack(cache, file.path, file.sha256)
+            mapped = self._mapped(cache, file)
+        if mapped is None:
+            raise CacheError(
+                f"The array of {self.name} in the cache at {cache.root} changes while it is read.",
+                hint="Mend it with `atldld cache verify --repair`.",
+            )
+        return mapped, _is_synthetic(open_nrrd(file.path, name=self.name).header), file
+
+    def _mapped(self, cache: Cache, file: CachedFile) -> NDArray[Any] | None:
+        mapped = find_unpacked(cache, self.path, file)
+        fits = mapped is not None and mapped.shape == self.shape and mapped.flags.f_contiguous
+        return mapped if fits else None
 
     def _fetch(
-        self,
-        session: Session,
-        progress: Callable[[int, int | None], None] | None,
-        keep: Callable[[NDArray[Any]], None],
+        self, session: Session, progress: Callable[[int, int | None], None] | None
     ) -> CachedFile:
         need("nrrd", "atlas", "Volumes of the atlas")
-        own = session.settings.download_url == DOWNLOAD_URL
+        cache = session.archive_cache
 
         def check(path: Path) -> None:
-            expected = _SHA256.get(self.name) if own else None
-            if expected is not None and (found := sha256_of(path)) != expected:
+            sha256 = sha256_of(path)
+            problem = problem_of(cache, self.path, path, sha256)
+            if problem is not None:
                 raise AnswerError(
-                    f"What arrived for {self.name}.nrrd is not the Allen Institute's file: its "
-                    f"SHA-256 is {found} instead of {expected}.",
-                    hint="Try again later.",
+                    f"What arrived for {self.name}.nrrd cannot be used: {problem}.",
+                    hint=f"Try again later. {_OWN_FILE}",
                 )
-            keep(self._checked(path))
+            self._unpack(cache, path, sha256)
 
-        return session.file(
+        file = session.file(
             self.path,
             host="download",
             check=check,
@@ -189,14 +193,29 @@ class VolumeFile:
             largest=self.unpacked_bytes + (1 << 20),
             progress=progress,
         )
+        problem = problem_of(cache, self.path, file.path, file.sha256)
+        if problem is not None:
+            raise CacheError(
+                f"{file.path} cannot be used: {problem}.",
+                hint="Remove it with `atldld cache verify --repair`, and fetch it again. "
+                + _OWN_FILE,
+            )
+        return file
 
-    def _checked(self, path: Path) -> NDArray[Any]:
-        """Read a file of this name, or say how it is another."""
+    def _unpack(self, cache: Cache, path: Path, sha256: str) -> None:
+        """Keep the array of a file of this name, or say how the file is another."""
         try:
-            array, _ = read_volume(path, self.resolution, self.kind, name=f"{self.name}.nrrd")
+            found = _checked(path, self.resolution, self.kind, f"{self.name}.nrrd", alone=True)
+            with new_unpacked(cache, self.path, sha256) as (temporary, count):
+                check_space(temporary, found.bytes)
+                with open(temporary, "wb") as file:
+                    count(_write(found, file, self.kind))
         except InvalidInputError as error:
             raise AnswerError(error.message, hint=error.hint) from None
-        return array
+        except OutputError as error:
+            raise CacheError(
+                error.message, hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
+            ) from None
 
 
 def volume_file(kind: str, resolution: float) -> VolumeFile:
@@ -238,48 +257,94 @@ def read_volume(
     Returns
     -------
     array : numpy.ndarray, shape (P, I, R)
-        Its orientation is taken to be (p, i, r), whatever the header says.
+        Read-only; large ones are mapped from a temporary file, which goes with the array. Its
+        orientation is taken to be (p, i, r), whatever the header says. Ids are uint32, or int64
+        where some are negative or beyond 2³².
     synthetic : bool
         Whether the file says that it is the demo brain's.
 
     Raises
     ------
     InvalidInputError
-        It is no whole NRRD file, or shape, spacing or type are others than they must be.
+        If it is no whole NRRD file; or if shape, spacing or type are others than they must be.
+    OutputError
+        If there is no room for the temporary file.
     """
-    nrrd = need("nrrd", "atlas", "Volumes of the atlas")
-    name = name or path.name
-    try:
-        array, header = nrrd.read(str(path))
-    # pynrrd raises what its parts do: errors of zlib, of numpy, of reading numbers
-    except Exception as error:
-        raise InvalidInputError(f"{name} is no whole NRRD file: {error}.") from None
-    if array.ndim != 3:
-        raise InvalidInputError(f"{name} has {array.ndim} axes, but must have three: (p, i, r).")
+    found = _checked(path, resolution, kind, name or path.name, alone=False)
+    if found.bytes <= _IN_MEMORY:
+        packed = io.BytesIO()
+        _write(found, packed, kind)
+        packed.seek(0)
+        array: NDArray[Any] = np.load(packed, allow_pickle=False)
+        array.flags.writeable = False
+    else:
+        folder = Path(tempfile.gettempdir())
+        try:
+            check_space(folder, found.bytes)
+            with tempfile.TemporaryFile(prefix="atldld-", dir=folder) as file:
+                _write(found, file, kind)
+                file.seek(0)
+                array = _mapped(file)
+        except OSError as error:
+            if isinstance(error, AtldldError):
+                raise
+            raise OutputError(
+                f"{found.name} cannot be unpacked in {folder}: {error.strerror or error}.",
+                hint="Choose another folder with the environment variable TMPDIR.",
+            ) from error
+    return array, _is_synthetic(found.header)
+
+
+def _checked(
+    path: Path, resolution: float | None, kind: str, name: str, *, alone: bool
+) -> NrrdFile:
+    """Return a file whose header is that of such a volume."""
+    found = open_nrrd(path, name=name, alone=alone)
     if resolution is None:
-        resolution = BOX[0] / array.shape[0]
+        resolution = BOX[0] / found.shape[0]
     expected = tuple(round(side / resolution) for side in BOX)
-    spacing = _spacing(header)
+    spacing = _spacing(found.header)
     fits = spacing is None or np.allclose(spacing, resolution, rtol=1e-3)
-    if array.shape != expected or not fits:
-        found = "no spacing" if spacing is None else f"a spacing of {_by(spacing)} µm"
+    if found.shape != expected or not fits:
+        said = "no spacing" if spacing is None else f"a spacing of {_by(spacing)} µm"
         raise InvalidInputError(
-            f"{name} has the shape {_by(array.shape)} and {found}, but at {resolution:g} µm must "
+            f"{name} has the shape {_by(found.shape)} and {said}, but at {resolution:g} µm must "
             f"have the shape {_by(expected)} and a spacing of {resolution:g} µm along each axis."
         )
     if kind == "annotation":
-        if array.dtype.kind not in "iu":
-            raise InvalidInputError(
-                f"{name} holds {array.dtype} values, but an annotation holds whole numbers."
-            )
-        array = array.astype(np.uint32, copy=False)
-    return array, _is_synthetic(header)
+        check_labels(np.empty(0, found.dtype), name)
+    return found
 
 
-def _header(path: Path) -> dict[str, Any]:
-    nrrd = need("nrrd", "atlas", "Volumes of the atlas")
-    header: dict[str, Any] = nrrd.read_header(str(path))
-    return header
+def _write(found: NrrdFile, file: IO[bytes], kind: str) -> str:
+    """Write the array of a file as ``.npy``, block by block; return the SHA-256 of its voxels."""
+    dtype = found.dtype.newbyteorder("<")
+    if kind == "annotation":
+        dtype = np.dtype(_labels_type(found)).newbyteorder("<")
+    header = {"descr": dtype.str, "fortran_order": True, "shape": found.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    digest = hashlib.sha256()
+    for block in found.blocks():
+        written = block.astype(dtype, copy=False).data
+        file.write(written)
+        digest.update(written)
+    return digest.hexdigest()
+
+
+def _labels_type(found: NrrdFile) -> type[np.integer[Any]]:
+    """Return in which type ids are kept; reads all of them where the file's own does not say."""
+    if found.dtype.kind == "u" and found.dtype.itemsize <= 4:
+        return np.uint32
+    # of each block its extremes, which are refused if no type holds them
+    extremes = [as_labels(np.unique(block)[[0, -1]], found.name) for block in found.blocks()]
+    together = np.concatenate([block.astype(np.int64) for block in extremes])
+    return as_labels(together, found.name).dtype.type
+
+
+def _mapped(file: IO[bytes]) -> NDArray[Any]:
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F")
 
 
 def _is_synthetic(header: dict[str, Any]) -> bool:

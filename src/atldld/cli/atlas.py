@@ -81,7 +81,8 @@ def fetch(
         typer.echo(repr(open_atlas(name=what, session=session)))
         return
     file = None if what == "structures" else volume_file(what, resolution)
-    graph = fetch_graph(session)
+    # whoever asks for nothing else wants what the service has now
+    graph = fetch_graph(session, refresh=file is None and not session.settings.offline)
     if graph.synthetic:
         say("This is the SYNTHETIC brain of the demo archive.")
     say(f"{len(graph)} structures.")
@@ -123,6 +124,13 @@ def outlines(
         typer.Option(help="The annotation is sampled every so many µm."),
     ] = 25,
     atlas_resolution: AtlasResolution = None,
+    annotation: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.nrrd", help="An annotation of your own in place of Allen's."),
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its structure graph, JSON or CSV.")
+    ] = None,
     downsample_img: Annotated[
         int,
         typer.Option(min=0, help="Tier of the raw picture that the outlines lie on."),
@@ -146,7 +154,8 @@ def outlines(
         typer.Option(help="Both, one, or each apart."),
     ] = "both",
     tolerance: Annotated[
-        float, typer.Option(help="How far lines may be simplified, in pixels of the grid.")
+        float,
+        typer.Option(help="How far lines may be moved to simplify them, in pixels of the grid."),
     ] = 0,
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
@@ -177,7 +186,9 @@ def outlines(
     dataset.check_placed()
     sections = [dataset.section(one) for one in image] if image else list(dataset)
     check_drawings(output, drawing, sections, force=force)
-    opened = open_atlas(atlas_resolution, name=atlas, session=session)
+    opened = open_atlas(
+        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
+    )
     drawing.check_structures(opened)
     unknown: set[int] = set()
     with progress_bar("Outlines") as progress:
@@ -188,6 +199,9 @@ def outlines(
             typer.echo(path)
     if opened.synthetic:
         say("The structures are those of the SYNTHETIC demo brain.")
+    if structure and opened.unknown_ids:
+        listed = ", ".join(map(str, opened.unknown_ids[:20]))
+        say(f"The structure graph lacks these ids, which are in none of the outlines: {listed}.")
     if unknown:
         listed = ", ".join(map(str, sorted(unknown)))
         say(f"The structure graph lacks these ids, which are outlined in grey: {listed}.")

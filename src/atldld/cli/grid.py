@@ -75,6 +75,9 @@ def grid(
                 typer.echo(path)
         if regions:
             show(means.select(hemispheres=["both"]), kind)
+        if unknown := means.metadata["unknown_ids"]:
+            listed = ", ".join(map(str, unknown[:20]))
+            say(f"The structure graph lacks these ids, which are listed as unknown: {listed}.")
     if found.synthetic:
         say("SYNTHETIC: of the demo brain.")
     say(f"{found!r}.")

@@ -49,7 +49,7 @@ def quantify(
         typer.Option(metavar="FILE.nrrd", help="An annotation of your own in place of Allen's."),
     ] = None,
     graph: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Its structure graph.")
+        Path | None, typer.Option(metavar="FILE", help="Its structure graph, JSON or CSV.")
     ] = None,
     structure: Annotated[
         list[str] | None,

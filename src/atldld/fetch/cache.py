@@ -15,6 +15,7 @@ Layout::
         files/….json                             what was checked: bytes, SHA-256, source
         unpacked/….npy                           arrays of volumes in files/, ready to be mapped;
                                                  made anew when needed
+        unpacked/….npy.json                      of which file, and what was written
         locks/<nn>.lock                          one process at a time fetches an image
 
 Everything is written to a temporary file in the same folder and moved, so a file under its final
@@ -118,10 +119,14 @@ class Cache:
     ----------
     root : pathlib.Path
         The folder; made when the first file is written.
+    allens : bool
+        Whether it is meant for what the Allen Institute's own hosts answer: files whose content is
+        known must be those.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, allens: bool = True) -> None:
         self.root = Path(root)
+        self.allens = allens
 
     def image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
         """Return where an image is, or would be."""

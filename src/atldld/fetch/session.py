@@ -67,8 +67,11 @@ class Session:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
-        self.cache = Cache(cache_root(self.settings))
-        self.archive_cache = Cache(cache_root(self.settings, "download"))
+        self.cache = Cache(cache_root(self.settings), allens=self.settings.api_url == API_URL)
+        self.archive_cache = Cache(
+            cache_root(self.settings, "download"),
+            allens=self.settings.download_url == DOWNLOAD_URL,
+        )
         self.defects: list[ServiceWarning] = []
         self.client = Client(self.settings.api_url, limits=limits, transport=transport)
 

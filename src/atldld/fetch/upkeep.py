@@ -22,7 +22,9 @@ from typing import IO, Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OutputError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, sha256_of
+from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session
+from atldld.fetch.unpacked import check_unpacked
 from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
 from atldld.records import SectionDataSet, SectionImage
 
@@ -244,13 +246,28 @@ def verify_cache(
             )
     for name in stored_files(cache):
         path, facts = cache.file_path(name), read_json(companion_of(cache.file_path(name)))
-        if facts.get("sha256") == sha256_of(path):
+        sha256 = sha256_of(path)
+        if facts.get("sha256") == sha256:
+            problem = problem_of(cache, name, path, sha256)
+        else:
+            problem = (
+                "its bytes have changed" if facts else "nothing is known of where it came from"
+            )
+        # the institute may have revised its graph: it is sound, and said of when it is opened
+        if problem is None or (name == GRAPH and facts.get("sha256") == sha256):
             result.sound += 1
             continue
-        problem = "its bytes have changed" if facts else "nothing is known of where it came from"
         if repair:
             _remove(path)
         remedy = "removed; fetched when needed" if repair else None
+        result.damaged.append(Damage(path, problem, remedy))
+    for path, problem in check_unpacked(cache):
+        if problem is None:
+            result.sound += 1
+            continue
+        if repair:
+            _remove(path)
+        remedy = "removed; made anew when needed" if repair else None
         result.damaged.append(Damage(path, problem, remedy))
     for path in _left_over(cache):
         if repair:
@@ -571,13 +588,20 @@ def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | No
     name = name.removeprefix("files/")
     if cache.find_file(name) is not None:
         return
-    with cache.new_file(name) as (file, _, keep):
+    with cache.new_file(name) as (file, temporary, keep):
         digest = hashlib.sha256()
         for chunk in _read(member, LARGEST_FILE):
             digest.update(chunk)
             file.write(chunk)
         if digest.hexdigest() != facts.get("sha256"):
             raise InvalidInputError("its bytes do not match its hash")
+        file.flush()
+        problem = problem_of(cache, name, temporary, digest.hexdigest())
+        if problem is not None:
+            raise InvalidInputError(
+                f"{problem}; fetch it from the institute itself (`atldld atlas fetch`), or use it "
+                "as a file of your own (`--annotation`, `--graph`)"
+            )
         keep(
             url=str(facts.get("url", "")),
             sha256=digest.hexdigest(),

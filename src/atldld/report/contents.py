@@ -122,7 +122,7 @@ def try_atlas(
     from atldld.atlas import open_atlas
 
     try:
-        need("contourpy", "atlas", "Outlines of structures")
+        need("shapely", "atlas", "Outlines of structures")
         return open_atlas(resolution, name=name, session=session), None
     except InvalidInputError:
         raise

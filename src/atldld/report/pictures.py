@@ -392,7 +392,7 @@ def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
     return np.ascontiguousarray(total.astype(np.uint8)), np.ascontiguousarray(count > 0)
 
 
-def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.uint32]:
+def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.integer[Any]]:
     """Return the annotation at the centres of voxels."""
     places = [
         np.minimum(((np.arange(count) + 0.5) * side / atlas.resolution).astype(int), have - 1)
@@ -430,7 +430,7 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     across = 3 - rows - columns
     step = max(round(100 / atlas.resolution), 1)
     side = step * atlas.resolution
-    seen: NDArray[np.bool_] = np.any(atlas.annotation[::step, ::step, ::step] > 0, axis=across)
+    seen: NDArray[np.bool_] = np.any(atlas.annotation[::step, ::step, ::step] != 0, axis=across)
     if rows > columns:
         seen = seen.T
     to_um = Affine(np.array([[side, 0, side / 2], [0, side, side / 2]]), "output pixel", "page")
