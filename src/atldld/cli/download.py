@@ -1,7 +1,5 @@
 """`atldld download`: registered data sets, and images as they are."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -9,7 +7,15 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import AlignmentFile, DatasetId, Jobs, asks_service, progress_bar, say
+from atldld.cli.options import (
+    AlignmentFile,
+    DatasetId,
+    Jobs,
+    asks_service,
+    command_line,
+    progress_bar,
+    say,
+)
 from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -79,7 +85,7 @@ def download_dataset(
                 force=force,
                 refresh=refresh,
                 alignment=alignment,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -38,6 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from atldld.addresses import shown
 from atldld.errors import CacheError
 
 __all__ = [
@@ -200,7 +201,7 @@ class Cache:
                 size = os.fstat(file.fileno()).st_size
                 file.close()
                 image = CachedImage(
-                    final, width, height, size, sha256, url, fetched or _now(), dataset_id
+                    final, width, height, size, sha256, shown(url), fetched or _now(), dataset_id
                 )
                 # The companion of an older file must not vouch for the new one, nor the other
                 # way round: no companion, no image.
@@ -247,7 +248,7 @@ class Cache:
                 file.flush()
                 size = os.fstat(file.fileno()).st_size
                 file.close()
-                kept = CachedFile(final, size, sha256, url, fetched or _now())
+                kept = CachedFile(final, size, sha256, shown(url), fetched or _now())
                 companion_of(final).unlink(missing_ok=True)
                 os.replace(temporary, final)
                 known = {k: v for k, v in asdict(kept).items() if k != "path"}
