@@ -288,6 +288,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert int(done.stdout) << 10 < (512 << 20) // 4 + (150 << 20)
 
 
+def test_the_structure_graph_is_decoded_with_the_same_bounds(tmp_path):
+    """It is kept as a file, and read as JSON all the same."""
+    from atldld.atlas.atlas import fetch_graph
+    from atldld.fetch.session import Session
+    from atldld.settings import Settings
+
+    for body, words in ((b"[" + b"{}," * 2_000_000 + b"0]", "memory"), (b"[" * 9000, "nested")):
+        transport = httpx.MockTransport(lambda _, body=body: httpx.Response(200, content=body))
+        settings = Settings("http://s", cache_dir=tmp_path)
+        with (
+            Session(settings, limits=QUICK, transport=transport) as session,
+            pytest.raises(AnswerError, match=words),
+        ):
+            fetch_graph(session)
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("depth", [DEEPEST + 5, 5_000, 200_000])
 def test_an_answer_that_is_nested_too_deep(opening, depth):

@@ -461,10 +461,14 @@ class Client:
     def _notice(self, url: str) -> threading.Timer:
         """Say after a while that a host is waited for, unless that is cancelled before."""
         host = urlsplit(url).netloc
-        return _later(
+        timer = threading.Timer(
             self.limits.notice,
             lambda: self._say(logging.INFO, f"Waiting for {host} …", every=20.0),
         )
+        timer.daemon = True
+        if self._transport is None:  # else there is no host
+            timer.start()
+        return timer
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
