@@ -1,9 +1,11 @@
 """What makes the package fast, counted and never timed: requests, decoded pixels, memory."""
 
+import ast
 import subprocess
 import sys
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,26 @@ def decoded(monkeypatch):
 
     monkeypatch.setattr(atldld.fetch.images.simplejpeg, "decode_jpeg", counting)
     return pixels
+
+
+def test_everything_is_asked_through_the_one_client():
+    """Whoever opens connections of their own knows no limits, proxies, certificates or logins."""
+    network = {"httpx", "requests", "urllib.request", "urllib3", "http.client", "socket",
+               "socketserver", "ftplib", "aiohttp", "ssl", "socksio"}  # fmt: skip
+    # the client; and who listens, instead of asking
+    allowed = {"fetch/client.py", "fetch/routes.py", "fetch/troubles.py", "addresses.py",
+               "testing/faults.py", "archive/local.py"}  # fmt: skip
+    for_types = {"fetch/session.py"}
+    root = Path(atldld.__file__).parent
+    found = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if network & set(names):
+                found.add(path.relative_to(root).as_posix())
+    assert found - for_types == allowed
 
 
 def run(session, folder, recipe):

@@ -40,6 +40,8 @@ known and by what to do next.
 
 from __future__ import annotations
 
+from atldld.addresses import shown
+
 __all__ = [
     "AlignmentFileWarning",
     "AlignmentMissingError",
@@ -84,7 +86,7 @@ class AtldldError(Exception):
     dataset_id, image_id : int, optional
         The section data set and the section image that the error is about.
     url : str, optional
-        The address that was asked.
+        The address that was asked; kept without user name and password.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class AtldldError(Exception):
         self.hint = hint
         self.dataset_id = dataset_id
         self.image_id = image_id
-        self.url = url
+        self.url = None if url is None else shown(url)
 
     def __str__(self) -> str:
         known = [
@@ -149,9 +151,12 @@ class ServiceError(AtldldError):
     ----------
     retry_after : float or None
         The seconds that the service asked to wait before trying again.
+    tries : int or None
+        How often it is worth asking in all, where fewer times than usual: 1 for what cannot pass.
     """
 
     retry_after: float | None = None
+    tries: int | None = None
 
 
 class OfflineError(ServiceError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from atldld.addresses import Login, shown, without_login
 from atldld.errors import InvalidInputError
 
 __all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
@@ -38,7 +39,8 @@ class Settings:
     ----------
     api_url : str
         The host of the API (``ATLDLD_API_URL``), without a path: ``/api/v2/...`` and
-        ``/grid_data/...`` are added to it.
+        ``/grid_data/...`` are added to it. A user name and a password before the host, as in
+        ``https://user:password@host``, are taken out of it and kept in `logins`.
     download_url : str
         The host of the informatics archive (``ATLDLD_DOWNLOAD_URL``).
     cache_dir : pathlib.Path
@@ -48,11 +50,14 @@ class Settings:
         `~atldld.errors.OfflineError`.
     strict : bool
         Treat defects of the service as errors (``ATLDLD_STRICT``) instead of warnings.
+    logins : tuple of Login
+        Who asks which address; requests carry it, and nothing shows or keeps it. Those in the
+        addresses are added.
 
     Raises
     ------
     InvalidInputError
-        An address that is not ``http://host`` or ``https://host``.
+        If an address is not ``http://host`` or ``https://host``.
     """
 
     api_url: str = API_URL
@@ -60,17 +65,16 @@ class Settings:
     cache_dir: Path = field(default_factory=default_cache_dir)
     offline: bool = False
     strict: bool = False
+    logins: tuple[Login, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        logins = {login.address: login for login in self.logins}
         for name in ("api_url", "download_url"):
-            url = getattr(self, name).rstrip("/")
-            parts = urlsplit(url)
-            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
-                raise InvalidInputError(
-                    f"{name} is {url!r}, but must be an address such as {API_URL}.",
-                    hint=f"Set ATLDLD_{name.upper()} or the option to the host alone.",
-                )
+            url, login = _checked(name, getattr(self, name))
             object.__setattr__(self, name, url)
+            if login is not None:
+                logins[login.address] = login
+        object.__setattr__(self, "logins", tuple(logins.values()))
         object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser())
 
     @classmethod
@@ -100,7 +104,7 @@ class Settings:
         env = os.environ if environ is None else environ
         chosen_cache = cache_dir or env.get("ATLDLD_CACHE_DIR") or default_cache_dir()
         api = api_url or env.get("ATLDLD_API_URL") or API_URL
-        archive = DOWNLOAD_URL if api.rstrip("/") == API_URL else api
+        archive = DOWNLOAD_URL if _checked("api_url", api)[0] == API_URL else api
         return cls(
             api_url=api,
             download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or archive,
@@ -108,6 +112,25 @@ class Settings:
             offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
             strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,
         )
+
+
+def _checked(name: str, address: str) -> tuple[str, Login | None]:
+    """Return an address without what follows its host, and who asks it."""
+    try:
+        url, login = without_login(address.rstrip("/"))
+    except ValueError:
+        url, login = "", None
+    if not url.lower().startswith(("http://", "https://")) or "?" in url or "#" in url:
+        # Neither query nor fragment is told: what is written there may be a secret.
+        told = re.split(r"[?#]", shown(address))[0]
+        raise InvalidInputError(
+            f"{name} is {told!r}{' with more behind it' if told != shown(address) else ''}, but "
+            f"must be an address such as {API_URL}.",
+            hint=f"Set ATLDLD_{name.upper()} or the option to the host alone, or to "
+            "https://user:password@host, with other signs than letters and digits "
+            "percent-encoded.",
+        )
+    return url, login
 
 
 def _is_on(environ: Mapping[str, str], name: str) -> bool:

@@ -8,6 +8,7 @@ from atldld.errors import (
     RepeatedRowsWarning,
     RMAError,
     RowShortfallWarning,
+    ServiceWarning,
     UnsortedRowsWarning,
 )
 from atldld.fetch import rma
@@ -143,3 +144,17 @@ def test_counts_are_checked(count):
     answer = {"msg": [{"id": 1}], "num_rows": 1, "total_rows": count}
     with pytest.raises(AnswerError, match="total_rows"):
         fetch_all(lambda query: answer, RMAParameters("M"))
+
+
+def test_a_service_that_sends_one_page_for_ever_is_not_asked_for_ever():
+    """Kind: what a service promises decides how long it is asked."""
+    asked = []
+
+    def ask(query):
+        asked.append(query.start_row)
+        return {"msg": [{"id": 1}, {"id": 2}], "num_rows": 2, "total_rows": 10**12}
+
+    with pytest.warns(ServiceWarning):
+        rows = fetch_all(ask, RMAParameters("M"))
+    assert [row["id"] for row in rows] == [1, 2]
+    assert len(asked) <= 9

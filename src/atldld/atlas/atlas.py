@@ -5,7 +5,6 @@ Reference spaces 9 and 10 (P56) are one space, and both use the same annotation 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +25,7 @@ from atldld.errors import (
     UnsupportedPlaneError,
 )
 from atldld.export.common import need
+from atldld.fetch.answers import decode
 from atldld.fetch.known import GRAPH, is_known_graph
 from atldld.regions import Labels
 from atldld.settings import DOWNLOAD_URL
@@ -295,7 +295,7 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
 
     def read(path: Path) -> StructureGraph:
         try:
-            return StructureGraph.from_answer(json.loads(path.read_bytes()))
+            return StructureGraph.from_answer(decode(path.read_bytes()))
         except (InvalidInputError, ValueError, RecursionError) as error:
             raise AnswerError(
                 f"The service answered no structure graph: {error}", hint="Try again later."
@@ -306,6 +306,7 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
         check=read,
         what="The structure graph",
         remedy="Fetch it once with `atldld atlas fetch structures` (less than 1 MB).",
+        largest=session.client.limits.largest_json,
         refresh=refresh,
     )
     graph = read(file.path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
+from xml.parsers import expat
 
 from atldld.arguments import several
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError
@@ -222,14 +222,24 @@ def svg_name(plate_id: int) -> str:
 
 
 def _check_svg(path: Path) -> None:
+    root = ""
+
+    def begin(name: str, _: dict[str, str]) -> None:
+        nonlocal root
+        root = root or name.rpartition("}")[2]
+
+    # No tree is made of it: that would take twenty times as much memory as the file.
+    parser = expat.ParserCreate(namespace_separator="}")
+    parser.StartElementHandler = begin
     try:
-        root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, ValueError) as error:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+    except (expat.ExpatError, ValueError) as error:
         raise AnswerError(
             f"The service sent no drawing: {error}.", hint="Try again later."
         ) from None
-    if root.tag.rpartition("}")[2] != "svg":
-        raise AnswerError(f"The service sent no SVG, but <{root.tag}>.", hint="Try again later.")
+    if root != "svg":
+        raise AnswerError(f"The service sent no SVG, but <{root}>.", hint="Try again later.")
 
 
 def choose_plates(

@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from atldld.addresses import shown, shown_text
 from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
@@ -98,16 +99,16 @@ class Store:
     Attributes
     ----------
     url : str
-        Such as ``s3://bucket/prefix``.
+        Such as ``s3://bucket/prefix``. It may hold a password, so it is never shown as it is.
     journal : pathlib.Path
         Where the journal is kept on this machine; the store gets copies.
     """
 
-    url: str
+    url: str = field(repr=False)
     journal: Path
 
     def __str__(self) -> str:
-        return self.url
+        return shown(self.url)
 
     @contextmanager
     def making(self, dataset_id: int) -> Iterator[Path]:
@@ -157,7 +158,7 @@ class Store:
     @contextmanager
     def _store(self) -> Iterator[tuple[Any, str]]:
         """Give the store and the path in it; whatever a store raises becomes one kind of error."""
-        url_to_fs = need("fsspec", "dask", f"Results in {self.url}").url_to_fs
+        url_to_fs = need("fsspec", "dask", f"Results in {self}").url_to_fs
         try:
             store, root = url_to_fs(self.url, use_listings_cache=False)
             # what others have done meanwhile counts
@@ -167,12 +168,12 @@ class Store:
             raise
         except ImportError as error:
             raise AtldldError(
-                f"{self.url} cannot be written to: {error}",
+                f"{self} cannot be written to: {shown_text(str(error))}",
                 hint="Install `atldld[dask]` for s3://, or what fsspec needs for other addresses.",
             ) from error
         except Exception as error:  # each store has errors of its own
             raise OutputError(
-                f"{self.url} cannot be used: {type(error).__name__}: {error}.",
+                f"{self} cannot be used: {type(error).__name__}: {shown_text(str(error))}.",
                 hint="Check the address, the credentials and the endpoint; `docs/batches.md` says "
                 "where they are set.",
             ) from error
@@ -199,7 +200,7 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
     if found and found["scheme"].lower() not in {"file", "local"}:
         url = os.fspath(out).rstrip("/")
         _check_scheme(found["scheme"].lower(), url)
-        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
         return Store(url, journals.absolute() / f"{name}.jsonl")
     root = Path(found["rest"] if found else out).expanduser().absolute()
     check_folder(root)
@@ -207,9 +208,9 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
 
 
 def _check_scheme(scheme: str, url: str) -> None:
-    fsspec = need("fsspec", "dask", f"Results in {url}")
+    fsspec = need("fsspec", "dask", f"Results in {shown(url)}")
     if scheme not in fsspec.available_protocols():
         raise InvalidInputError(
-            f"{url} cannot be written to: nothing is known of addresses with {scheme}://.",
+            f"{shown(url)} cannot be written to: nothing is known of addresses with {scheme}://.",
             hint="Use a folder, or an address such as s3://bucket/prefix.",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import say, table
+from atldld.cli.options import command_line, say, table
 
 if TYPE_CHECKING:
     from atldld.batch import BatchSummary, Entry, Estimate, IdList, Progress, Work
@@ -97,7 +96,7 @@ def work_on(
                 threads=threads,
                 dask=dask,
                 force=force,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=show,
             )
         except KeyboardInterrupt:

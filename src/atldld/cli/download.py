@@ -1,7 +1,5 @@
 """`atldld download`: registered data sets, and images as they are."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +13,7 @@ from atldld.cli.options import (
     Force,
     Jobs,
     asks_service,
+    command_line,
     progress_bar,
     say,
 )
@@ -87,7 +86,7 @@ def download_dataset(
                 force=force,
                 refresh=refresh,
                 alignment=alignment,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:

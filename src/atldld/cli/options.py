@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atldld.addresses import shown
 from atldld.errors import AlignmentFileWarning, ServiceWarning
 from atldld.settings import Settings
 
@@ -27,9 +30,11 @@ __all__ = [
     "Force",
     "Jobs",
     "asks_service",
+    "command_line",
     "progress_bar",
     "say",
     "table",
+    "waiting_told",
     "warnings_once",
 ]
 
@@ -128,13 +133,19 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
         settings = Settings.from_environment({}, **chosen)
-        with Session(settings) as session, warnings_once():
+        with Session(settings) as session, warnings_once(), waiting_told():
             command(session=session, **arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def command_line() -> str:
+    """Return the command as it was called, to be kept: without the secrets in its addresses."""
+    words = (shown(word) if "://" in word else word for word in sys.argv[1:])
+    return shlex.join(["atldld", *words])
 
 
 def say(text: str) -> None:
@@ -156,6 +167,29 @@ def warnings_once() -> Iterator[None]:
                 if issubclass(warning.category, (ServiceWarning, AlignmentFileWarning))
             ):
                 say(f"Warning: {text}")
+
+
+class _Saying(logging.Handler):
+    """Prints what the library says of waiting, for whoever sits before the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        say(record.getMessage())
+
+
+@contextmanager
+def waiting_told() -> Iterator[None]:
+    """Say what the service is waited for, and what is tried again, as it happens."""
+    from atldld.fetch.client import log
+
+    saying, level = _Saying(), log.level
+    log.addHandler(saying)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(saying)
 
 
 def console() -> "Console":

@@ -1,7 +1,5 @@
 """`atldld report`: one page about a data set that holds everything itself."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +12,7 @@ from atldld.cli.options import (
     Force,
     Jobs,
     asks_service,
+    command_line,
     progress_bar,
     say,
 )
@@ -86,7 +85,7 @@ def report(
                 without_atlas=reason,
                 volume=not no_volume,
                 jobs=jobs,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:

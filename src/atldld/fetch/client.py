@@ -13,7 +13,7 @@ was asked for by another address, is asked for again on a new connection (decisi
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import socket
 import threading
 import time
@@ -21,12 +21,14 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from urllib.parse import urlsplit
 
+from atldld.addresses import Login, login_for, shown, without_login
 from atldld.errors import (
     AnswerError,
     HTTPStatusError,
+    InvalidInputError,
     NetworkError,
     RMAError,
     ServiceError,
@@ -34,14 +36,19 @@ from atldld.errors import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
     import tenacity
 
-__all__ = ["Client", "Limits"]
+    from atldld.fetch.routes import Proxy
+
+__all__ = ["Client", "Limits", "log"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("atldld.fetch")
+"""Says what is waited for (level INFO) and what is tried again (WARNING), each now and then."""
+
+REDIRECTS = 5
 
 PROJECT_URL = "https://github.com/atldld/atldld"
 
@@ -72,7 +79,12 @@ class Limits:
         Requests each second on average, over all threads, in bursts of no more than `in_flight`.
         By default only `in_flight` bounds them.
     largest_json, largest_image : int
-        Bytes after which an answer is refused.
+        Bytes after which an answer is refused. See also `atldld.fetch.answers.LARGEST_MEMORY`.
+    reach : float
+        Seconds after which a host that cannot be reached is not tried again, where more tries
+        hardly help: its name is not found, nothing comes back.
+    notice : float
+        Seconds without a sign of the host, after which `log` says that it is waited for.
     """
 
     connect: float = 10.0
@@ -85,8 +97,10 @@ class Limits:
     longest_wait: float = 30.0
     in_flight: int = 6
     per_second: float | None = None
-    largest_json: int = 256 << 20
+    largest_json: int = 64 << 20
     largest_image: int = 1 << 30
+    reach: float = 20.0
+    notice: float = 2.0
 
 
 class Client:
@@ -101,6 +115,8 @@ class Client:
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network: ``httpx.WSGITransport`` for a local service in
         the same process, ``httpx.MockTransport`` in tests.
+    logins : tuple of Login
+        Who asks which address; see `atldld.settings.Settings`.
     """
 
     def __init__(
@@ -109,8 +125,12 @@ class Client:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
+        logins: tuple[Login, ...] = (),
     ) -> None:
         self.base_url = base_url
+        self._logins = logins
+        self._clock = time.monotonic
+        self._told: dict[int, float] = {}  # when something was said last, by its level
         self.limits = limits or Limits()
         self.requests_sent = 0
         self._failed_in_a_row = 0
@@ -120,11 +140,23 @@ class Client:
         self._slots = threading.BoundedSemaphore(self.limits.in_flight)
         self._closed = threading.Event()
 
-    def url(self, path: str, params: Mapping[str, Any] | None = None) -> str:
-        """Return the whole address of a path on the service."""
+    def url(
+        self, path: str, params: Mapping[str, Any] | None = None, *, base: str | None = None
+    ) -> str:
+        """Return the whole address of a path on the service, or on another host.
+
+        Raises
+        ------
+        InvalidInputError
+            If the host's name, or the path, cannot stand in an address.
+        """
         import httpx
 
-        return str(httpx.URL(self.base_url + path, params=dict(params) if params else None))
+        address = (self.base_url if base is None else base) + path
+        try:
+            return str(httpx.URL(address, params=dict(params) if params else None))
+        except httpx.InvalidURL as error:
+            raise InvalidInputError(f"{shown(address)} is no address: {error}.") from None
 
     def get_json(self, url: str) -> dict[str, Any]:
         """Return the envelope of an answer, whose ``success`` is true.
@@ -195,24 +227,28 @@ class Client:
                 body.extend(chunk)
 
         def accept(response: httpx.Response, _: bytes) -> dict[str, Any]:
+            from atldld.fetch.answers import decode, retry_after
+            from atldld.fetch.troubles import OFFLINE
+
             # An error's body is read before its status counts: it may say more than the number.
             try:
-                envelope = json.loads(body)
-            except (ValueError, RecursionError):
+                envelope = decode(body, url=url)
+            except ValueError:
                 envelope = None
             if isinstance(envelope, dict) and envelope.get("success") is False:
                 rma_error = RMAError(
                     f"The service refused the query: {envelope.get('msg')!s:.500}", url=url
                 )
-                rma_error.retry_after = _retry_after(response)
+                rma_error.retry_after = retry_after(response.headers)
                 raise rma_error
-            _raise_for_status(response, url)
+            self._raise_for_status(response, url)
             if not isinstance(envelope, dict) or "msg" not in envelope:
                 raise AnswerError(
                     f"The service answered with status {response.status_code}, but not with its "
                     f"JSON: {bytes(body[:60])!r}…",
                     url=url,
-                    hint="It may be down for maintenance; try again later.",
+                    hint="It may be down for maintenance, or your network may want you to log in "
+                    f"in a browser first. {OFFLINE}",
                 )
             return envelope
 
@@ -227,7 +263,7 @@ class Client:
         progress: Callable[[int, int | None], None] | None,
     ) -> str:
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
-            _raise_for_status(response, url)
+            self._raise_for_status(response, url)
             file.seek(0)
             file.truncate()
             for chunk in chunks:
@@ -248,6 +284,7 @@ class Client:
             stop=self._give_up,
             wait=self._wait,
             sleep=self._sleep,
+            before_sleep=self._say_again,
             reraise=True,
         )
         try:
@@ -261,13 +298,23 @@ class Client:
 
     def _give_up(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
+        hopeless = getattr(error, "tries", None) is not None
+        return (
+            state.attempt_number >= self._attempts(error)
+            or (hopeless and self._clock() - state.start_time >= self.limits.reach)
+            or self._closed.is_set()
+        )
+
+    def _attempts(self, error: BaseException | None) -> int:
+        """Return how often a request is tried that fails in this way."""
         attempts = self.limits.attempts
         if self._failed_in_a_row >= self.limits.patience:
-            attempts = 1
-        elif _is_plain(error):
+            return 1
+        if _is_plain(error):
             # Refusals rarely change their mind: one more try is enough.
-            attempts = min(2, attempts)
-        return state.attempt_number >= attempts or self._closed.is_set()
+            return min(2, attempts)
+        tries = getattr(error, "tries", None)
+        return attempts if tries is None else min(tries, attempts)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         import random
@@ -278,6 +325,27 @@ class Client:
         # Some jitter, lest many workers come back at the same moment.
         waited = max(asked or 0.0, doubling * random.uniform(0.75, 1.25))
         return float(min(waited, self.limits.longest_wait))
+
+    def _say_again(self, state: tenacity.RetryCallState) -> None:
+        """Say what went wrong, and that it is tried again."""
+        error = state.outcome.exception() if state.outcome else None
+        seconds = max(round(state.upcoming_sleep), 1)
+        self._say(
+            logging.WARNING,
+            f"{getattr(error, 'message', error)} Trying again in {seconds} s "
+            f"({state.attempt_number + 1} of {self._attempts(error)}).",
+            every=3.0,
+        )
+
+    def _say(self, level: int, text: str, *, every: float) -> None:
+        """Say something, unless something of its kind was said just now: many requests may wait."""
+        now = self._clock()
+        with self._lock:
+            before = self._told.get(level)
+            if before is not None and now - before < every:
+                return
+            self._told[level] = now
+        log.log(level, "%s", text)
 
     def _sleep(self, seconds: float) -> None:
         """Wait between tries, but not once the client is closed."""
@@ -317,36 +385,90 @@ class Client:
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         progress: Callable[[int, int | None], None] | None,
     ) -> tuple[httpx.Response, bytes]:
-        """Send a GET, return its answer and the digest of its body; translate errors."""
-        import httpx
+        """Send a GET, return its answer and the digest of its body; translate errors.
 
-        self.requests_sent += 1
+        Redirects are followed on the same host alone, and with the same login.
+        """
+        import httpx
+        from socksio import SOCKSError
+
+        from atldld.fetch.troubles import trouble
+
+        address, login = self._parted(url)
+        headers = {"Authorization": login.authorization} if login else {}
         guard = _HeadGuard(self.limits.read, line)
         digest = hashlib.sha256()
 
         def chunks(response: httpx.Response) -> Iterator[bytes]:
             for chunk in self._body(response, url, largest, progress):
+                notice.cancel()
                 digest.update(chunk)
                 yield chunk
 
+        notice = self._notice(address)
         try:
-            with line.http().stream("GET", url, extensions={"trace": guard.trace}) as response:
-                read(response, chunks(response))
-                return response, digest.digest()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            if isinstance(error, httpx.TimeoutException) or guard.expired:
-                raise ServiceTimeoutError(
-                    f"The service did not answer within {self.limits.read:g} s.",
-                    url=url,
-                    hint="Try again later; what has arrived is kept.",
-                ) from None
-            raise NetworkError(
-                f"The request failed: {error or type(error).__name__}.",
-                url=url,
-                hint="Check the network and the address; what has arrived is kept.",
+            for _ in range(REDIRECTS + 1):
+                self.requests_sent += 1
+                with line.http().stream(
+                    "GET", address, headers=headers, extensions={"trace": guard.trace}
+                ) as response:
+                    onward = _onward(response)
+                    if onward is None:
+                        read(response, chunks(response))
+                        return response, digest.digest()
+                address = onward
+            raise _in_circles(response, url)
+        # httpx lets through what its parts raise of names, of encryption and of SOCKS
+        except (httpx.HTTPError, httpx.InvalidURL, SOCKSError, UnicodeError) as error:
+            raise trouble(
+                error,
+                address,
+                seconds=(self.limits.connect, self.limits.read),
+                proxy=self._proxy(address),
+                stage=guard.stage,
+                late=guard.expired,
             ) from None
         finally:
             guard.cancel()
+            notice.cancel()
+
+    def _parted(self, url: str) -> tuple[str, Login | None]:
+        """Return an address to send a request to, and who asks it."""
+        try:
+            address, login = without_login(url)
+        except ValueError:
+            raise InvalidInputError(f"{shown(url)} is no web address.") from None
+        return address, login or login_for(address, self._logins)
+
+    def _proxy(self, url: str) -> Proxy | None:
+        """Return the proxy that a request went through."""
+        if self._transport is not None:
+            return None
+        from atldld.fetch.routes import proxy_for
+
+        return proxy_for(url)
+
+    def _raise_for_status(self, response: httpx.Response, url: str) -> None:
+        if response.is_success:
+            return
+        from atldld.fetch.answers import retry_after
+        from atldld.fetch.troubles import refusal
+
+        error = refusal(response, url, self._proxy(url))
+        error.retry_after = retry_after(response.headers)
+        raise error
+
+    def _notice(self, url: str) -> threading.Timer:
+        """Say after a while that a host is waited for, unless that is cancelled before."""
+        host = urlsplit(url).netloc
+        timer = threading.Timer(
+            self.limits.notice,
+            lambda: self._say(logging.INFO, f"Waiting for {host} …", every=20.0),
+        )
+        timer.daemon = True
+        if self._transport is None:  # else there is no host
+            timer.start()
+        return timer
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -397,13 +519,16 @@ class Client:
         largest: int,
         progress: Callable[[int, int | None], None] | None,
     ) -> Iterator[bytes]:
-        if response.headers.get("content-encoding", "identity") != "identity":
+        from atldld.fetch.answers import announced_length, is_encoded
+
+        if is_encoded(response.headers):
+            self._raise_for_status(response, url)  # which says more
             # Not asked for; and a small compressed answer may unpack to any size.
             raise AnswerError("The service sent a compressed answer, unasked.", url=url)
-        announced = response.headers.get("content-length", "")
+        announced = announced_length(response.headers)
         started = time.monotonic()
         received = 0
-        if announced.isdigit() and int(announced) > largest:
+        if announced is not None and announced > largest:
             raise AnswerError(f"The answer announces {announced} bytes, too many.", url=url)
         # Chunks as they arrive: with a size of our own, a drip would be gathered unseen.
         for chunk in response.iter_bytes():
@@ -421,7 +546,7 @@ class Client:
                     hint="Try again later; what has arrived is kept.",
                 )
             if progress:
-                progress(received, int(announced) if announced.isdigit() else None)
+                progress(received, announced)
             yield chunk
 
     def _connected(self) -> httpx.Client:
@@ -431,16 +556,21 @@ class Client:
         from atldld import __version__
 
         limits = self.limits
+        one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+        if self._transport is None:
+            from atldld.fetch.routes import Ways
+
+            transport: httpx.BaseTransport = Ways(one)
+        else:
+            transport = _shared(self._transport)
         return httpx.Client(
             headers={
                 "User-Agent": f"atldld/{__version__} (+{PROJECT_URL})",
                 "Accept-Encoding": "identity",
             },
             timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-            transport=None if self._transport is None else _shared(self._transport),
-            # always: files may come from another host than the API's
-            verify=_certificates(),
+            transport=transport,
+            trust_env=False,  # what the environment says is read by `Ways`
         )
 
 
@@ -453,14 +583,6 @@ def _shared(transport: httpx.BaseTransport) -> httpx.BaseTransport:
             return transport.handle_request(request)
 
     return Shared()
-
-
-@lru_cache(maxsize=1)
-def _certificates() -> ssl.SSLContext:
-    """Return the trusted certificates: reading them takes longer than opening a connection."""
-    import httpx
-
-    return httpx.create_ssl_context()
 
 
 class _Line:
@@ -492,6 +614,9 @@ class _Line:
         if self._end is not None:
             # what is left to do at the end would keep each client that ever was in memory
             self._end()
+        if self.socket is not None:
+            # httpcore forgets it where a proxy leads nowhere
+            self.socket.close()
         self._http = self._end = self._last = self.socket = None
 
     def has_seen(self, url: str, digest: bytes) -> bool:
@@ -512,22 +637,30 @@ class _HeadGuard:
 
     def __init__(self, seconds: float, line: _Line) -> None:
         self.expired = False
+        self.stage = ""  # the last event that has begun
+        self._seconds = seconds
         self._line = line
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
+        self._timer: threading.Timer | None = None
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Follow the events of a request; see httpx's "trace" extension."""
-        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+        """Follow the events of a request; see httpx's "trace" extension.
+
+        Through a proxy there are two heads, and two connections of which one is in the other.
+        """
+        step, _, state = event.rpartition(".")
+        if state == "started":
+            self.stage = event
+        if state == "complete" and step.endswith(("connect_tcp", "start_tls")):
             self._line.socket = info["return_value"].get_extra_info("socket")
-        elif event == "http11.receive_response_headers.started":
-            self._timer.start()
-        elif event.startswith("http11.receive_response_headers."):
-            self._timer.cancel()
+        elif step.endswith(("receive_response_headers", "setup_socks5_connection")):
+            self.cancel()
+            if state == "started":
+                self._timer = _later(self._seconds, self._expire)
 
     def cancel(self) -> None:
         """Stop watching."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _expire(self) -> None:
         self.expired = True
@@ -535,6 +668,46 @@ class _HeadGuard:
             with suppress(OSError):
                 # of the plain socket: a TLS socket would first want to say good-bye
                 socket.socket.shutdown(self._line.socket, socket.SHUT_RDWR)
+
+
+def _later(seconds: float, call: Callable[[], object]) -> threading.Timer:
+    """Call something after a time, unless it is cancelled before."""
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _onward(response: httpx.Response) -> str | None:
+    """Return where a redirect leads, if that is on the same host, or the same host encrypted."""
+    import httpx
+
+    if not response.has_redirect_location:
+        return None
+    here = response.request.url
+    try:
+        there = here.join(without_login(str(here.join(response.headers["location"])))[0])
+    except (httpx.InvalidURL, ValueError):
+        return None
+    ports = {("http", None): 80, ("https", None): 443}
+    origins = [
+        (url.scheme, url.host, url.port or ports.get((url.scheme, None))) for url in (here, there)
+    ]
+    encrypted = here.scheme == "http" and (there.scheme, there.port) == ("https", None)
+    if origins[0] == origins[1] or (encrypted and here.host == there.host):
+        return str(there.copy_with(fragment=None))
+    return None
+
+
+def _in_circles(response: httpx.Response, url: str) -> HTTPStatusError:
+    error = HTTPStatusError(
+        f"The service redirects in circles (status {response.status_code}).",
+        url=url,
+        hint="Check the address.",
+    )
+    error.status_code = response.status_code
+    error.tries = 2
+    return error
 
 
 def _is_plain(error: BaseException | None) -> bool:
@@ -548,33 +721,5 @@ def _may_pass(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     if isinstance(error, HTTPStatusError):
         # Anything that says "you asked wrongly" stays wrong; the rest has been seen to pass.
-        return error.status_code not in {400, 401, 405, 410, 413, 414}
+        return error.status_code not in {400, 401, 405, 407, 410, 413, 414}
     return isinstance(error, ServiceError)
-
-
-def _raise_for_status(response: httpx.Response, url: str) -> None:
-    if response.is_success:
-        return
-    status = response.status_code
-    if response.is_redirect:
-        text = f"redirects elsewhere (status {status}), which is not followed"
-    else:
-        text = f"answered with status {status} {response.reason_phrase}".rstrip()
-    error = HTTPStatusError(f"The service {text}.", url=url)
-    error.status_code = status
-    error.retry_after = _retry_after(response)
-    raise error
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    from email.utils import parsedate_to_datetime
-
-    value = response.headers.get("retry-after", "")
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
-        return None

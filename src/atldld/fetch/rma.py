@@ -131,9 +131,9 @@ def fetch_all(
 
     The service may send fewer rows in a page than were asked for, may count joined rows while it
     sends folded ones, and may never send all that it promised. So pages advance by what the
-    answer says it holds, rows are de-duplicated by id, and an empty page ends it. What is missing
-    then is asked for again, twice, since it may have been a passing fault; after that a shortfall
-    is a warning.
+    answer says it holds, rows are de-duplicated by id, and an empty page ends it, or two with
+    nothing new. What is missing then is asked for again, twice, since it may have been a passing
+    fault; after that a shortfall is a warning.
 
     Parameters
     ----------
@@ -196,7 +196,9 @@ def _read_pages(
     first = start = query.start_row or 0
     total = 0
     ids: list[Any] = []
-    while True:
+    different: set[Any] = set()
+    idle = 0  # pages in a row that brought nothing new
+    while idle < 2:
         page = replace(query, start_row=start, num_rows=query.num_rows or PAGE)
         envelope = ask(page)
         msg = envelope.get("msg")
@@ -210,11 +212,14 @@ def _read_pages(
                 key = key if isinstance(key, Hashable) else repr(key)
                 ids.append(key)
                 rows.setdefault(key, row)
+        before = len(different)
+        different.update(ids[-len(msg) :] if msg else ())
+        idle = 0 if len(different) > before else idle + 1
         # num_rows counts joined rows where msg is folded; either may be the larger one.
         start += max(len(msg), _count(envelope, "num_rows")) if msg else 0
         if not msg or start >= total:
             break
-    repeated = len(ids) - len(set(ids))
+    repeated = len(ids) - len(different)
     numbers = [key for key in ids if isinstance(key, int)]
     return _Pages(total - first, start - first, repeated, numbers == sorted(numbers))
 

@@ -73,7 +73,12 @@ class Session:
             allens=self.settings.download_url == DOWNLOAD_URL,
         )
         self.defects: list[ServiceWarning] = []
-        self.client = Client(self.settings.api_url, limits=limits, transport=transport)
+        self.client = Client(
+            self.settings.api_url,
+            limits=limits,
+            transport=transport,
+            logins=self.settings.logins,
+        )
 
     def __enter__(self) -> Session:
         return self
@@ -413,8 +418,7 @@ class Session:
         """Return the whole address of a file on one of the two hosts."""
         base = self.settings.api_url if host == "api" else self.settings.download_url
         # through the client, which knows how parameters are written
-        address = self.client.url("/" + path.lstrip("/"), params)
-        return base + address.removeprefix(self.client.base_url)
+        return self.client.url("/" + path.lstrip("/"), params, base=base)
 
     def find_file(self, name: str, *, host: Host = "api") -> CachedFile | None:
         """Return a file of the cache, if it is there; see `file`."""
@@ -497,7 +501,11 @@ class Session:
             if known is not None:
                 return known  # another process has fetched it while this one waited
             sha256 = self.client.download(
-                url, file, lambda: verify(temporary, width, height, url=url)
+                url,
+                file,
+                lambda: verify(temporary, width, height, url=url),
+                # no JPEG is longer than this, however little it could be compressed
+                largest=min(self.client.limits.largest_image, 6 * width * height + (1 << 20)),
             )
             return keep(
                 width=width,
@@ -563,7 +571,7 @@ def cache_root(settings: Settings, host: Host = "api") -> Path:
     )
     if url == own:
         return settings.cache_dir
-    host_name = urlsplit(url).netloc.rpartition("@")[2]
+    host_name = urlsplit(url).netloc
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
 
 
