@@ -76,6 +76,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.idle_since = now
         self.reads_since: float | None = None  # an answer has not been read yet
         self.was_asked = False
+        self.is_answering = False
         self.longest_answer = 0
         super().__init__(server, *arguments, **named)
 
@@ -95,9 +96,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return done
 
     def service(self) -> None:
-        self.was_asked = True
+        self.was_asked = self.is_answering = True
         super().service()
         self.idle_since = self.server.clock()
+        self.is_answering = False
 
     def look(self, now: float) -> None:
         """Note since when this connection waits for its client, and close it if that is long."""
@@ -113,7 +115,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if now > due:
                 self.drop()
                 return
-        if self.requests or unread:
+        if self.requests or self.is_answering or unread:
             return
         if self.asks_since is not None:
             if now > self.asks_since + patience.question:
@@ -128,7 +130,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         A question that is half there is a slow client, which is less welcome than one that comes
         back every now and then, but both give way to a new one.
         """
-        if self.requests or self.will_close:
+        if self.requests or self.is_answering or self.will_close:
             return None
         if self.reads_since is not None:
             return False, self.reads_since
@@ -185,8 +187,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Look after the connections; whether a new one may be taken (the loop asks each time)."""
         now = self.clock()
         if now >= self._next_look:
-            self._next_look = now + 1
             self.look(now)
+            self._next_look = now + 1
         return bool(self.accepting) and self._has_room()
 
     def look(self, now: float) -> None:

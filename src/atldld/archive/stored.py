@@ -264,8 +264,10 @@ def _check_marker(root: Path, marker: Member | None) -> None:
         found = {} if marker is None else decode(marker.read(1 << 16), dict)
     except InvalidInputError:
         found = {}
-    if (found and found != FORMAT) or (not found and not Path(root).is_dir()):
+    if found and found != FORMAT:
         raise CacheError(
-            f"{root} is no archive of atldld (it has no {MARKER} that this version knows).",
+            f"{root} holds an archive that this version of atldld does not know: {found!r:.100}.",
             hint="Use a newer atldld, or another archive. Nothing was changed.",
         )
+    if not found and not Path(root).is_dir():
+        raise CacheError(f"{root} is no archive of atldld (it has no {MARKER}).")
