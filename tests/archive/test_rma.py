@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atldld.archive import rma
+from atldld.archive.budget import Budget, BudgetError, Limits
 from atldld.archive.rma import Column, Filter, Order, QueryError, RMASyntaxError, Term, parse, run
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "datasets"
@@ -347,14 +348,66 @@ def test_a_wrong_column_is_one_even_when_nothing_is_left() -> None:
         ask("model::SectionDataSet[id$eq99][idd$eq3]")
 
 
-def test_what_a_query_may_cost_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rma, "_MAX_PARTNERS", 50)
-    for text in (
+@pytest.mark.parametrize(
+    "text",
+    [
         "model::SectionImage," + ",".join(["data_set(section_images)"] * 4),
-        "model::SectionImage,rma::include,data_set(section_images(data_set(section_images)))",
-    ):
-        with pytest.raises(QueryError, match="more than 50 associated records"):
-            ask(text)
+        "model::SectionDataSet," + ",".join(["section_images(data_set)"] * 6),
+        "model::SectionImage," + "[id$ge1]" * 200,
+    ],
+)
+def test_what_a_query_may_cost_is_bounded(text: str) -> None:
+    with pytest.raises(BudgetError, match=r"more than 200 steps of work.*smaller page"):
+        ask(text, budget=Budget(Limits(steps=200)))
+
+
+def test_records_that_are_shared_are_rendered_once() -> None:
+    """Nested includes used to be copied out before anything was counted."""
+    costs = []
+    for depth in (1, 3, 5, 7):
+        budget = Budget()
+        nested = "section_images(data_set(" * depth + "genes" + "))" * depth
+        answer = ask(f"model::SectionDataSet,rma::include,{nested}", budget=budget)
+        costs.append(budget.steps)
+        assert len(rma.encode(answer.rows)) <= budget.answer
+    # each level costs the same although each has several times the records of the last
+    assert costs[3] - costs[2] == costs[2] - costs[1]
+
+
+def test_a_long_list_is_read_once() -> None:
+    """A `$in` used to be compared value by value with each of the joined rows."""
+    wanted = ",".join(map(str, range(3000)))
+    budget = Budget()
+    answer = ask(f"model::SectionImage,data_set(section_images[id$in{wanted}])", budget=budget)
+    assert answer.total_rows == 13
+    assert budget.steps < 2.2 * 3000
+    with pytest.raises(QueryError, match="id is a number, not 'x'"):
+        ask("model::SectionImage[id$in301,x]")
+
+
+@pytest.mark.parametrize("values", ["10", "10,30,99", "30,10.0,30", "99", "'10'"])
+def test_what_an_index_finds_is_what_a_search_finds(values: str) -> None:
+    operator = "$in" if "," in values else "$eq"
+    budget = Budget()
+    found = ids(f"model::SectionDataSet[id{operator}{values}]", budget=budget)
+    numbers = {float(value.strip("'")) for value in values.split(",")}
+    assert found == [row["id"] for row in TABLES["SectionDataSet"] if row["id"] in numbers]
+
+
+def test_time_is_the_last_resort() -> None:
+    """What waits for its turn does not work, and is not charged."""
+    now = [0.0]
+
+    def wait() -> None:
+        now[0] += 1000
+
+    budget = Budget(Limits(light=10, seconds=5), clock=lambda: now[0], when_heavy=wait)
+    budget.spend(20)
+    budget.spend(10_000)
+    assert now == [1000]
+    now[0] += 6
+    with pytest.raises(BudgetError, match="more than 5 s"):
+        budget.spend(10_000)
 
 
 # ---- what is answered

@@ -728,7 +728,9 @@ def test_what_is_held_can_be_served(tmp_path, demo_session):
     ANNOTATION.fetch(demo_session)
     fetch_graph(demo_session)
     source = StoredArchive(demo_session.cache.root)
-    assert not any(name.endswith(".json.json") or ".nrrd.json" in name for name in source.files())
+    assert source.file(f"/{ANNOTATION.path}") is not None
+    # what the cache knows of a file is none of the service's
+    assert source.file(f"/{ANNOTATION.path}.json") is None
     with in_process_session(tmp_path, source) as session:
         atlas = open_atlas(100, session=session)
         assert atlas.synthetic

@@ -10,22 +10,27 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import logging
+import mimetypes
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cache, lru_cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
-from werkzeug.utils import send_file
 from werkzeug.wrappers import Request, Response
+from werkzeug.wsgi import wrap_file
 
 from atldld.archive import rma
+from atldld.archive.budget import Budget, Limits
+from atldld.archive.lanes import BusyError, Lane, Lanes
 from atldld.errors import AlignmentMissingError, AtldldError, InvalidInputError
+from atldld.fetch.members import Member
 from atldld.place import (
     ImagePoints,
     StructureCenter,
@@ -51,6 +56,14 @@ Tables = Mapping[str, Sequence[Record]]
 MAX_URL = 16_384
 MAX_PARAMETERS = 100
 MAX_DATA_SETS = 100
+MAX_FILE_PATH = 1024
+
+# Points on so many data sets or images are heavy work, where that is limited.
+_LIGHT_SYNC = 4
+# Larger ones are written to a temporary file to be sent from it, where they are packed.
+_IN_MEMORY = 4 << 20
+_PIXELS_PER_TENTH = 2e6  # of an image that is made, in a tenth of a second
+_ASK_AGAIN_AFTER = "2"  # seconds
 
 ENDPOINTS = (
     "/api/v2/data/query.json?criteria=model::{Model},...",
@@ -88,17 +101,20 @@ _log = logging.getLogger(__name__)
 class Source(Protocol):
     """What an archive must offer to be served.
 
-    A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells,
-    a method ``files()`` that maps paths of addresses to files that are answered as they are, and
-    a method ``grid(data_set_id, kinds)`` that returns a ZIP of expression grids, or `None`;
-    ``make_file(path)``, which returns the bytes of a file that is made when it is asked for, or
-    `None`; and ``plate`` and ``plate_svg`` for the plates of an atlas.
+    A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells;
+    a method ``file(path)`` that returns the file that is answered as it is to an address's path,
+    or `None`; ``held_image``, which takes what ``image`` takes and returns a JPEG that need not be
+    made, as bytes or as a file, or `None`; ``grid(data_set_id, kinds)``, which returns a ZIP of
+    expression grids, or `None`; ``make_file(path)``, which returns the bytes of a file that is made
+    when it is asked for, or `None`; and ``plate`` and ``plate_svg`` for the plates of an atlas.
     """
 
     def tables(self) -> Tables:
         """Return the records by name of the model, in the shape of the Allen service's JSON.
 
         ``SectionDataSet`` and ``SectionImage`` are needed; further models can be queried too.
+        As long as nothing changes it should be the same object, so that what was looked up in it
+        is known.
         Associated records stand inside a record, such as ``alignment2d`` in a section image.
         """
 
@@ -167,6 +183,10 @@ class Application:
         The archive.
     row_cap : int, optional
         Most rows in the answer to one query, however many it asks for.
+    limits : Limits, optional
+        What the answer to one question may cost.
+    lanes : Lanes, optional
+        How much heavy work is done at once; by default as much as is asked for.
 
     Examples
     --------
@@ -178,9 +198,19 @@ class Application:
         client.get("/api/v2/data/SectionDataSet/query.json?num_rows=all").json()["msg"]
     """
 
-    def __init__(self, source: Source, *, row_cap: int = 25_000) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        row_cap: int = 25_000,
+        limits: Limits | None = None,
+        lanes: Lanes | None = None,
+    ) -> None:
         self._source = source
         self._row_cap = row_cap
+        self._limits = limits or Limits()
+        self._lanes = lanes
+        self._last_records: _Records | None = None
         rules: list[Rule] = []
         for path, answer in (
             ("/", self._index),
@@ -230,6 +260,16 @@ class Application:
             response: Response = answer(request, **arguments)
         except _Refusal as refusal:
             return _failure(refusal.status, str(refusal))
+        except UnicodeError:  # of a server that passes on what is no URL
+            return _failure(HTTPStatus.BAD_REQUEST, "the URL is not encoded as URLs are")
+        except BusyError:
+            busy = _failure(
+                HTTPStatus.SERVICE_UNAVAILABLE, "too much is asked for at once; ask again later"
+            )
+            busy.headers["Retry-After"] = _ASK_AGAIN_AFTER
+            return busy
+        except AtldldError as error:  # a record of the archive cannot be used
+            return _failure(HTTPStatus.NOT_FOUND, error.message)
         except rma.QueryError as error:
             return _failure(HTTPStatus.BAD_REQUEST, str(error))
         except MethodNotAllowed as error:
@@ -255,15 +295,36 @@ class Application:
 
     # ---- what is served
 
+    def _records(self) -> _Records:
+        """Return the archive's records with what was looked up in them, as long as they last."""
+        tables, records = self._source.tables(), self._last_records
+        if records is None or records.tables is not tables:
+            records = self._last_records = _Records(tables)
+        return records
+
+    @contextmanager
+    def _heavy(self, request: Request, lane: str, cost: float = 0) -> Iterator[None]:
+        """Wait for a place in a lane, if there are any, and hold it."""
+        if self._lanes is None:
+            yield
+            return
+        entered: Lane = getattr(self._lanes, lane)
+        with entered.enter(cost, request.environ.get("waitress.client_disconnected")):
+            yield
+
     def _file(self, request: Request) -> Response | None:
         """Answer another file of the archive, by looking its whole path up."""
-        offered = self._source.files() if hasattr(self._source, "files") else {}
-        for ending in ("", ".zip", ".json"):
-            if request.path + ending in offered and request.method in ("GET", "HEAD"):
-                return send_file(offered[request.path + ending], request.environ, conditional=True)
-        if hasattr(self._source, "make_file") and request.method in ("GET", "HEAD"):
+        if request.method not in ("GET", "HEAD") or len(request.path) > MAX_FILE_PATH:
+            return None
+        if hasattr(self._source, "file"):
+            for ending in ("", ".zip", ".json"):
+                held = self._source.file(request.path + ending)
+                if held is not None:
+                    return self._send(request, held)
+        if hasattr(self._source, "make_file"):
             try:
-                made = self._source.make_file(request.path)
+                with self._heavy(request, "pixels", 20):
+                    made = self._source.make_file(request.path)
             except AtldldError as error:  # a library that is not installed
                 raise _unknown(error.message) from None
             if made is not None:
@@ -271,6 +332,28 @@ class Application:
                 kind = "application/json" if json_like else "application/octet-stream"
                 return Response(made, content_type=kind)
         return None
+
+    def _send(self, request: Request, held: Member) -> Response:
+        kind = mimetypes.guess_type(held.name)[0] or "application/octet-stream"
+        response = Response(content_type=kind)
+        response.set_etag(f"{held.size:x}-{int(held.changed * 1e9):x}")
+        response.make_conditional(request)
+        if response.status_code != HTTPStatus.OK:
+            return response
+        try:
+            if held.seekable:
+                file = held.open()
+            elif held.size <= _IN_MEMORY:
+                file = io.BytesIO(held.read(_IN_MEMORY))
+            else:
+                with self._heavy(request, "pixels", held.size / 10e6):
+                    file = _spooled(held)
+        except (OSError, InvalidInputError) as error:
+            raise _unknown(f"the archive's file cannot be read: {error}") from None
+        response.response = wrap_file(request.environ, file)
+        response.direct_passthrough = True
+        response.content_length = held.size
+        return response
 
     def _index(self, request: Request) -> Response:
         tables = self._source.tables()
@@ -289,40 +372,54 @@ class Application:
         criteria = request.args.get("criteria", request.args.get("q"))
         if criteria is None:
             raise _bad("the parameter criteria is missing: criteria=model::SectionDataSet,...")
-        return self._answer(_parse(request, criteria), extension)
+        return self._answer(request, _parse(request, criteria), extension)
 
     def _query_model(self, request: Request, model: str, extension: str = "json") -> Response:
         criteria = request.args.get("criteria", request.args.get("q", ""))
         query = _parse(request, criteria, model)
         # `?id=479` is short for `[id$eq479]`. What is no column is ignored, as the service does.
-        names = rma.columns(self._source.tables(), model)
+        names = self._records().columns(model)
         return self._answer(
-            _with_values(query, {n: v for n, v in request.args.items() if n in names}), extension
+            request,
+            _with_values(query, {n: v for n, v in request.args.items() if n in names}),
+            extension,
         )
 
     def _record(
         self, request: Request, model: str, record_id: int, extension: str = "json"
     ) -> Response:
         query = _with_values(_parse(request, "", model), {"id": str(record_id)})
-        return self._answer(query, extension)
+        return self._answer(request, query, extension)
 
-    def _answer(self, query: rma.Query, extension: str) -> Response:
+    def _answer(self, request: Request, query: rma.Query, extension: str) -> Response:
         if extension not in ("json", "csv"):
-            raise _bad(f"the format {extension!r} is not offered; there are: json, csv")
+            raise _bad(f"the format {extension!r:.20} is not offered; there are: json, csv")
         if extension == "csv":
             # The service does not write included records into a table either.
             include = query.include if query.options.tabular else ()
             query = replace(query, include=include)
-        answer = rma.run(query, self._source.tables(), row_cap=self._row_cap)
-        if extension == "csv":
-            return _csv(answer.rows)
-        return _success(answer.rows, answer.start_row, answer.num_rows, answer.total_rows)
+        records = self._records()
+        with ExitStack() as stack:
+            budget = Budget(
+                self._limits,
+                when_heavy=lambda: stack.enter_context(self._heavy(request, "queries")),
+            )
+            answer = rma.run(
+                query,
+                records.tables,
+                row_cap=self._row_cap,
+                budget=budget,
+                lookup=records.lookup,
+            )
+            if extension == "csv":
+                return _csv(answer.rows, budget)
+            return _success(answer.rows, answer.start_row, answer.num_rows, answer.total_rows)
 
     # ---- images
 
     def _image(self, request: Request, image_id: int) -> Response:
         image = SectionImage.from_record(
-            _find(self._source.tables(), "SectionImage", image_id, "section image")
+            self._records().find("SectionImage", image_id, "section image")
         )
         unsupported = [name for name in RENDERINGS if name in request.args]
         if unsupported:
@@ -335,14 +432,24 @@ class Application:
                 f"downsample is {downsample}, but section image {image_id} has the tiers"
                 f" 0 to {image.highest_downsample}"
             )
-        quality = _whole(request, "quality", 100)
-        if not 0 <= quality <= 100:
-            raise _bad(f"quality is {quality}, but must be from 0 to 100")
+        quality = _quality(request)
         view = _view(request)
         if view == "expression" and not image.has_expression_mask:
             raise _unknown(f"section image {image_id} has no expression mask")
         region = _region(request, image, downsample)
-        body = self._source.image(image_id, downsample, view, quality=quality, region=region)
+        body = None
+        if hasattr(self._source, "held_image"):
+            body = self._source.held_image(
+                image_id, downsample, view, quality=quality, region=region
+            )
+        if isinstance(body, Member):
+            return self._send(request, body)
+        if body is None:
+            width, height = image.size(downsample)
+            with self._heavy(request, "pixels", width * height / _PIXELS_PER_TENTH):
+                body = self._source.image(
+                    image_id, downsample, view, quality=quality, region=region
+                )
         if body is None:
             what = "the expression mask of section" if view == "expression" else "section"
             raise _unknown(
@@ -356,12 +463,12 @@ class Application:
     def _plate(self, request: Request, image_id: int) -> Response:
         body = None
         if hasattr(self._source, "plate"):
-            body = self._source.plate(
-                image_id,
-                _whole(request, "downsample", 0),
-                annotation=request.args.get("annotation", "false").lower() in ("true", "t"),
-                quality=_whole(request, "quality", 100),
-            )
+            downsample, quality = _whole(request, "downsample", 0), _quality(request)
+            annotation = request.args.get("annotation", "false").lower() in ("true", "t")
+            with self._heavy(request, "pixels", 2):
+                body = self._source.plate(
+                    image_id, downsample, annotation=annotation, quality=quality
+                )
         if body is None:
             raise _unknown(f"the archive does not hold atlas image {image_id} at that downsample")
         return Response(body, content_type="image/jpeg")
@@ -369,19 +476,22 @@ class Application:
     def _svg(self, request: Request, image_id: int) -> Response:
         body = None
         if hasattr(self._source, "plate_svg"):
-            body = self._source.plate_svg(image_id)
+            with self._heavy(request, "pixels", 10):
+                body = self._source.plate_svg(image_id)
         if body is None:
             raise _unknown(f"the archive holds no drawing of atlas image {image_id}")
         return Response(body, content_type="image/svg+xml")
 
     def _grid(self, request: Request, data_set_id: int) -> Response:
-        kinds = request.args.get("include", "energy").split(",")
+        # each once, however often it is named
+        kinds = list(dict.fromkeys(request.args.get("include", "energy").split(",")))
         unknown = sorted(set(kinds) - set(GRID_KINDS))
         if unknown:
-            raise _bad(f"include is {unknown[0]!r}, but offered are {', '.join(GRID_KINDS)}")
+            raise _bad(f"include is {unknown[0]!r:.100}, but offered are {', '.join(GRID_KINDS)}")
         body = None
         if hasattr(self._source, "grid"):
-            body = self._source.grid(data_set_id, kinds)
+            with self._heavy(request, "pixels", 20):
+                body = self._source.grid(data_set_id, kinds)
         if body is not None:
             return Response(body, content_type="application/zip")
         # an archive holds the ZIP as a file, with all that was fetched
@@ -401,69 +511,80 @@ class Application:
         if space not in known:
             raise _unknown(f"there is no reference space {space}; there are {known}")
         point = [_coordinate(request, name) for name in "xyz"]
-        tables = self._source.tables()
-        targets = [_data_set(tables, one) for one in _ids(request, "section_data_set_ids")]
-        return _synchronised(
-            _synchronise(
-                target, partial(reference_to_image, target, [point], space=space, beyond="ignore")
+        ids = _ids(request, "section_data_set_ids")
+        records = self._records()
+        with self._for_each(request, ids):
+            return _synchronised(
+                _synchronise(
+                    target,
+                    partial(reference_to_image, target, [point], space=space, beyond="ignore"),
+                )
+                for target in [records.data_set(target_id) for target_id in ids]
             )
-            for target in targets
-        )
 
     def _image_to_image(self, request: Request, image_id: int) -> Response:
-        tables = self._source.tables()
         source, pixel, _ = self._from(request, image_id)
-        targets = [_data_set(tables, one) for one in _ids(request, "section_data_set_ids")]
-        return _synchronised(
-            _synchronise(
-                target, partial(image_to_image, source, image_id, pixel, target, beyond="ignore")
+        ids = _ids(request, "section_data_set_ids")
+        records = self._records()
+        with self._for_each(request, ids):
+            return _synchronised(
+                _synchronise(
+                    target,
+                    partial(image_to_image, source, image_id, pixel, target, beyond="ignore"),
+                )
+                for target in [records.data_set(target_id) for target_id in ids]
             )
-            for target in targets
-        )
 
     def _image_to_image_2d(self, request: Request, image_id: int) -> Response:
-        tables = self._source.tables()
         source, pixel, _ = self._from(request, image_id)
+        ids = _ids(request, "section_image_ids")
+        records = self._records()
         found = []
-        for target_id in _ids(request, "section_image_ids"):
-            record = _find(tables, "SectionImage", target_id, "section image")
-            target = _data_set(tables, record["data_set_id"])
-            find = partial(image_to_image_2d, source, image_id, pixel, target, target_id)
-            found.append(_synchronise(target, find))
+        with self._for_each(request, ids):
+            for target_id in ids:
+                record = records.find("SectionImage", target_id, "section image")
+                target = records.data_set(record.get("data_set_id"))
+                find = partial(image_to_image_2d, source, image_id, pixel, target, target_id)
+                found.append(_synchronise(target, find))
         return _synchronised(found)
 
     def _structure_to_image(self, request: Request, data_set_id: int) -> Response:
-        tables = self._source.tables()
-        data_set = _data_set(tables, data_set_id)
-        if "StructureCenter" not in tables:
+        records = self._records()
+        data_set = records.data_set(data_set_id)
+        if "StructureCenter" not in records.tables:
             raise _unknown("the archive holds no structure centers")
-        centers = [StructureCenter.from_record(record) for record in tables["StructureCenter"]]
-        return _synchronised(
-            _synchronise(
-                data_set, partial(structure_to_image, data_set, [one], centers, beyond="ignore")
+        ids = _ids(request, "structure_ids")
+        with self._for_each(request, ids):
+            centers = records.centers()
+            return _synchronised(
+                _synchronise(
+                    data_set,
+                    partial(structure_to_image, data_set, [target], centers, beyond="ignore"),
+                )
+                for target in ids
             )
-            for one in _ids(request, "structure_ids")
-        )
 
     def _image_to_atlas(self, request: Request, image_id: int) -> Response:
-        tables = self._source.tables()
         source, pixel, _ = self._from(request, image_id)
-        atlas, plates = _atlas(tables, _whole(request, "atlas_id", 1))
+        atlas, plates = self._records().atlas(_whole(request, "atlas_id", 1))
         found = _synchronise(
             atlas, partial(image_to_atlas, source, image_id, pixel, atlas, plates, beyond="ignore")
         )
         # one object and not a list: so the service has it
         return _success({"image_sync": found}, 0, 1, 1)
 
+    def _for_each(self, request: Request, ids: Sequence[int]) -> AbstractContextManager[None]:
+        return self._heavy(request, "queries") if len(ids) > _LIGHT_SYNC else nullcontext()
+
     def _from(
         self, request: Request, image_id: int
     ) -> tuple[SectionDataSet, list[list[float]], list[list[float]]]:
         """Read the pixel of an image: its data set, the pixel, and where it lies."""
-        tables = self._source.tables()
-        image = _find(tables, "SectionImage", image_id, "section image")
+        records = self._records()
+        image = records.find("SectionImage", image_id, "section image")
         pixel = [[_coordinate(request, name) for name in "xy"]]
         data_set = SectionDataSet.from_records(
-            _find(tables, "SectionDataSet", image["data_set_id"], "section data set"), [image]
+            records.find("SectionDataSet", image.get("data_set_id"), "section data set"), [image]
         )
         try:
             found = image_to_reference(data_set, image_id, pixel)
@@ -497,8 +618,15 @@ def _whole(request: Request, name: str, default: int) -> int:
     if text is None:
         return default
     if _WHOLE.fullmatch(text) is None:
-        raise _bad(f"{name} is {text!r}, but must be a whole number")
+        raise _bad(f"{name} is {text!r:.100}, but must be a whole number")
     return int(text)
+
+
+def _quality(request: Request) -> int:
+    quality = _whole(request, "quality", 100)
+    if not 0 <= quality <= 100:
+        raise _bad(f"quality is {quality}, but must be from 0 to 100")
+    return quality
 
 
 def _coordinate(request: Request, name: str) -> float:
@@ -506,7 +634,7 @@ def _coordinate(request: Request, name: str) -> float:
     if text is None:
         raise _bad(f"the parameter {name} is missing")
     if _NUMBER.fullmatch(text) is None or abs(float(text)) > _LARGEST_COORDINATE:
-        raise _bad(f"{name} is {text!r}, but must be a number within ±{_LARGEST_COORDINATE:g}")
+        raise _bad(f"{name} is {text!r:.100}, but must be a number within ±{_LARGEST_COORDINATE:g}")
     return float(text)
 
 
@@ -563,39 +691,64 @@ def _region(
 # ---- looking things up
 
 
-def _find(tables: Tables, model: str, record_id: int, what: str) -> Record:
-    for record in tables.get(model, ()):
-        if record["id"] == record_id:
-            return record
-    raise _unknown(f"the archive holds no {what} {record_id}")
+class _Records:
+    """The records of an archive, and what was looked up in them."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.lookup = rma.Lookup(tables)
+        # methods of their own for each archive, so that what they keep goes with it
+        self.columns = cache(partial(rma.columns, tables))
+        self.data_set = lru_cache(maxsize=256)(self._data_set)
+        self.centers = cache(self._centers)
+        self.atlas = lru_cache(maxsize=8)(self._atlas)
+
+    def find(self, model: str, record_id: object, what: str) -> Record:
+        """Return a record by its id, or refuse."""
+        found = self.lookup.find(model, "id", record_id)
+        if not found:
+            raise _unknown(f"the archive holds no {what} {record_id}")
+        return found[0]
+
+    def _data_set(self, data_set_id: int | None) -> SectionDataSet:
+        return SectionDataSet.from_records(
+            self.find("SectionDataSet", data_set_id, "section data set"),
+            self.lookup.find("SectionImage", "data_set_id", data_set_id),
+        )
+
+    def _centers(self) -> list[StructureCenter]:
+        return [StructureCenter.from_record(one) for one in self.tables["StructureCenter"]]
+
+    def _atlas(self, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
+        """Return the data set of an atlas and its plates: the annotated images, if any are."""
+        atlas = self.find("Atlas", atlas_id, "atlas")
+        # The two sides of one association; a record may lack either.
+        named = [one["id"] for one in atlas.get("atlas_data_sets") or ()]
+        named += [
+            record["id"]
+            for record in self.tables.get("AtlasDataSet", ())
+            if any(one["id"] == atlas_id for one in record.get("atlases") or ())
+        ]
+        if not named:
+            raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
+        data_set = self.find("AtlasDataSet", named[0], "atlas data set")
+        images = self.lookup.find("AtlasImage", "data_set_id", data_set["id"])
+        plates = [image for image in images if image.get("annotated")] or images
+        whole = SectionDataSet.from_records(data_set, plates)
+        return whole, list(whole.images)
 
 
-def _data_set(tables: Tables, data_set_id: int) -> SectionDataSet:
-    return SectionDataSet.from_records(
-        _find(tables, "SectionDataSet", data_set_id, "section data set"),
-        [image for image in tables["SectionImage"] if image["data_set_id"] == data_set_id],
-    )
-
-
-def _atlas(tables: Tables, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
-    """Return the data set of an atlas and its plates: the annotated images, if any are."""
-    atlas = _find(tables, "Atlas", atlas_id, "atlas")
-    # The two sides of one association; a record may lack either.
-    named = [one["id"] for one in atlas.get("atlas_data_sets") or ()]
-    named += [
-        record["id"]
-        for record in tables.get("AtlasDataSet", ())
-        if any(one["id"] == atlas_id for one in record.get("atlases") or ())
-    ]
-    if not named:
-        raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
-    data_set = _find(tables, "AtlasDataSet", named[0], "atlas data set")
-    images = [
-        image for image in tables.get("AtlasImage", ()) if image["data_set_id"] == data_set["id"]
-    ]
-    plates = [image for image in images if image.get("annotated")] or images
-    whole = SectionDataSet.from_records(data_set, plates)
-    return whole, list(whole.images)
+def _spooled(held: Member) -> IO[bytes]:
+    """Unpack a file into a temporary one that has no name, and so goes with the process."""
+    file = TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
+    try:
+        for chunk in held.chunks(held.size):
+            file.write(chunk)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _synchronise(target: SectionDataSet, find: Callable[[], ImagePoints]) -> dict[str, Any]:
@@ -621,10 +774,7 @@ def _synchronise(target: SectionDataSet, find: Callable[[], ImagePoints]) -> dic
 
 
 def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    # Strict, because NaN would make JSON that other languages do not read.
-    return Response(
-        json.dumps(body, allow_nan=False), status=status, content_type="application/json"
-    )
+    return Response(rma.encode(body), status=status, content_type="application/json")
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:
@@ -650,8 +800,11 @@ def _failure(status: HTTPStatus, message: str) -> Response:
     return _json({**envelope, "msg": message}, status)
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> Response:
+def _csv(rows: Sequence[Mapping[str, Any]], budget: Budget) -> Response:
     names = list(dict.fromkeys(name for row in rows for name in row))
+    # a row that lacks columns has commas for them
+    budget.spend(len(rows) * len(names) // 4)
+    budget.write(len(rows) * len(names))
     text = io.StringIO()
     table = csv.DictWriter(text, names, lineterminator="\n")
     table.writeheader()

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from threading import Lock
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 
 from atldld.archive import brain
 from atldld.archive.volumes import atlas_tables
@@ -41,8 +42,10 @@ PAGE_IMAGE = 101321610
 PAGE_SIZE = (2856, 2656)
 PAGE_SCALE = 5.8  # so that the widest section of 71717084 fits into PAGE_SIZE
 
-# Encoded pictures that are kept: some clients ask for the same one again and again.
+# Encoded pictures that are kept: some clients ask for the same one again and again. Pixels are
+# kept too, as one picture may be asked for in many pieces and qualities.
 KEPT_BYTES = 64 << 20
+KEPT_PIXELS = 96 << 20
 
 # Where the centres of the demo brain's structures lie, as (p, i, r) in µm: the mean over its right
 # half of the voxels of 100 µm whose centres are in the structure, rounded to 10 µm.
@@ -126,6 +129,7 @@ GENES: tuple[dict[str, Any], ...] = (
 ISH = {"id": 900001, "name": "ISH", "synthetic": True}
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 
 class DemoArchive:
@@ -154,6 +158,7 @@ class DemoArchive:
         self.cells, self.noise, self.label = cells, noise, label
         self._datasets = [_load(dataset_id) for dataset_id in dataset_ids]
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._pixels: OrderedDict[tuple[object, ...], NDArray[np.uint8]] = OrderedDict()
         self._lock = Lock()
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -205,11 +210,45 @@ class DemoArchive:
         region : tuple of 4 int, optional
             (left, top, width, height) in pixels of the tier.
         """
+        jpeg = self.held_image(image_id, downsample, view, quality=quality, region=region)
+        if jpeg is not None:
+            return jpeg
+        pixels = self._rendered(image_id, downsample, view)
+        if pixels is None:
+            return None
+        if region is not None:
+            left, top, width, height = region
+            pixels = pixels[top : top + height, left : left + width]
+        made: bytes = simplejpeg.encode_jpeg(
+            np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
+        )
+        key = (image_id, downsample, view, quality, region)
+        with self._lock:
+            _keep(self._kept, key, made, len, KEPT_BYTES)
+        return made
+
+    def held_image(
+        self,
+        image_id: int,
+        downsample: int,
+        view: View,
+        *,
+        quality: int,
+        region: tuple[int, int, int, int] | None,
+    ) -> bytes | None:
+        """Return a JPEG that was made before, or `None`."""
         key = (image_id, downsample, view, quality, region)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
+            return self._kept.get(key)
+
+    def _rendered(self, image_id: int, downsample: int, view: View) -> NDArray[np.uint8] | None:
+        key = (image_id, downsample, view)
+        with self._lock:
+            if key in self._pixels:
+                self._pixels.move_to_end(key)
+                return self._pixels[key]
         found = self._find(image_id)
         if found is None:
             return None
@@ -225,17 +264,9 @@ class DemoArchive:
             seed=image_id,
             label=self.label,
         )
-        if region is not None:
-            left, top, width, height = region
-            pixels = pixels[top : top + height, left : left + width]
-        jpeg: bytes = simplejpeg.encode_jpeg(
-            np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
-        )
         with self._lock:
-            self._kept[key] = jpeg
-            while sum(map(len, self._kept.values())) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-        return jpeg
+            _keep(self._pixels, key, pixels, _size, KEPT_PIXELS)
+        return pixels
 
     def make_file(self, path: str) -> bytes | None:
         """Return the atlas's volumes and structure graph, by the path of their addresses."""
@@ -283,23 +314,48 @@ class DemoArchive:
         return next((pair for pair in pairs if pair[1]["id"] == image_id), None)
 
 
+def _keep(
+    kept: OrderedDict[tuple[object, ...], T],
+    key: tuple[object, ...],
+    value: T,
+    size: Callable[[T], int],
+    largest: int,
+) -> None:
+    """Keep a value, and of the others those that were used last, while there is room."""
+    if size(value) > largest // 2:
+        return
+    kept[key] = value
+    total = sum(map(size, kept.values()))
+    while total > largest:
+        total -= size(kept.popitem(last=False)[1])
+
+
+def _size(pixels: NDArray[np.uint8]) -> int:
+    return pixels.nbytes
+
+
 class _Unionizes(Sequence[Record]):
     """The rows of StructureUnionize, summed up when they are first asked for."""
 
     def __init__(self, datasets: Sequence[Record]) -> None:
         self._datasets = datasets
+        self._summed: list[Record] | None = None
+        self._lock = Lock()
 
-    @cached_property
+    @property
     def _rows(self) -> list[Record]:
         from atldld.archive.summed import structure_unionizes
 
-        return [
-            row
-            for dataset in self._datasets
-            for row in structure_unionizes(
-                SectionDataSet.from_records(dataset, dataset["section_images"])
-            )
-        ]
+        with self._lock:  # it takes seconds, and more than one may ask
+            if self._summed is None:
+                self._summed = [
+                    row
+                    for dataset in self._datasets
+                    for row in structure_unionizes(
+                        SectionDataSet.from_records(dataset, dataset["section_images"])
+                    )
+                ]
+            return self._summed
 
     def __len__(self) -> int:
         return len(self._rows)

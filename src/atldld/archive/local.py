@@ -5,30 +5,30 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atldld.archive.app import Application
+from atldld.archive.budget import Limits
 from atldld.archive.demo import DEMO_DATASET_IDS, DemoArchive
+from atldld.archive.lanes import Lanes
+from atldld.archive.server import Patience, Server, serve_at
 from atldld.archive.stored import StoredArchive
 from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, InvalidInputError
-from atldld.fetch.cache import Cache
 from atldld.fetch.session import cache_root
-from atldld.fetch.upkeep import import_archive
-from atldld.files import scratch_folder
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
-    from waitress.server import BaseWSGIServer
-
     from atldld.archive.app import Source
     from atldld.fetch.session import Session
 
 __all__ = ["in_process_session", "listen", "opened_source"]
 
 IN_PROCESS_URL = "http://demo.invalid"
+MOST_BUDGET = 1000.0
 
 
 def in_process_session(cache_dir: Path, source: Source | None = None) -> Session:
@@ -85,12 +85,9 @@ def opened_source(
                     f"There is no archive at {path}.",
                     hint="Name demo, cache, or a folder or .zip file that was exported.",
                 )
-            if not path.is_dir():
-                # A ZIP file is checked like any import, and served from what proved sound.
-                folder = stack.enter_context(scratch_folder())
-                import_archive(Cache(folder, allens=False), path)
-                path = folder
-            source = StoredArchive(path, dataset_ids)
+            # a ZIP file is served as it is: there is nothing to unpack, and nothing to be left over
+            source = stored = StoredArchive(path, dataset_ids)
+            stack.callback(stored.close)
             held = {record["id"] for record in source.tables()["SectionDataSet"]}
         unknown = set(dataset_ids or ()) - held
         if unknown:
@@ -101,8 +98,15 @@ def opened_source(
 
 
 def listen(
-    host: str, port: int, source: Source | None = None, *, public: bool = False
-) -> BaseWSGIServer:
+    host: str,
+    port: int,
+    source: Source | None = None,
+    *,
+    public: bool = False,
+    budget: float = 1.0,
+    patience: Patience | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Server:
     """Return a server that listens, and answers once its ``run()`` is called.
 
     Parameters
@@ -115,14 +119,23 @@ def listen(
         What is served; the demo archive by default.
     public : bool
         Allow an address that other machines can reach.
+    budget : float
+        What one question may cost, as a multiple of `atldld.archive.budget.Limits`.
+    patience : Patience, optional
+        How long clients may take, and how many may come.
+    clock : callable, optional
+        Returns seconds that never go back; only `patience` is measured by it.
 
     Raises
     ------
     AtldldError
         The address cannot be used, or others could reach it and that was not allowed.
     """
-    from waitress.server import create_server
-
+    if not 0 < budget <= MOST_BUDGET:
+        raise InvalidInputError(
+            f"The budget is {budget:g} times the usual one.",
+            hint=f"Choose more than 0 and at most {MOST_BUDGET:g}.",
+        )
     # its queue is short on purpose, and says so at every second request
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     if not public and not _is_loopback(host):
@@ -138,16 +151,13 @@ def listen(
             f"Cannot listen at {host}:{port}: {error.strerror or error}.",
             hint="Choose another port with --port; 0 takes a free one.",
         ) from error
+    lanes = Lanes()
     try:
-        return create_server(
-            Application(source or DemoArchive()),
-            sockets=[listening],
-            threads=4,
-            ident="atldld",
-            connection_limit=100,
-            # questions are short, and nothing is ever uploaded
-            max_request_body_size=1 << 16,
-            max_request_header_size=1 << 16,
+        application = Application(
+            source or DemoArchive(), limits=Limits().times(budget), lanes=lanes
+        )
+        return serve_at(
+            listening, application, threads=lanes.threads, patience=patience, clock=clock
         )
     except BaseException:
         listening.close()

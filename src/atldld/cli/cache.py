@@ -1,6 +1,7 @@
 """`atldld cache`: what is kept, whether it is sound, and moving it about."""
 
 import re
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="What is kept, whether it is sound, and moving it about.", no_args_is_help=True
 )
+
+
+_MOST_SHOWN = 100
 
 
 @app.command()
@@ -128,7 +132,11 @@ def export(
     ids = None
     if datasets is not None:
         ids = [check_id(text, "section data set") for text in datasets.split(",")]
-    count = export_archive(session.cache, target, ids, force=force)
+
+    def left_out(name: str, why: str) -> None:
+        say(f"Left out {name}: {why}.")
+
+    count = export_archive(session.cache, target, ids, force=force, tell=left_out)
     say(f"{count} images written.")
     typer.echo(target)
 
@@ -142,10 +150,21 @@ def import_(
     """Take what is sound in an archive into the cache."""
     from atldld.fetch.upkeep import import_archive
 
-    count, refused = import_archive(session.cache, source)
-    for damage in refused:
+    found: Counter[tuple[str, bool]] = Counter()
+
+    def tell(kind: str, new: bool) -> None:
+        found[kind, new] += 1
+
+    count, refused = import_archive(session.cache, source, tell=tell)
+    for damage in refused[:_MOST_SHOWN]:
         say(f"Refused {damage.path}: {damage.problem}.")
+    if len(refused) > _MOST_SHOWN:
+        say(f"Refused {len(refused) - _MOST_SHOWN} more.")
     say(f"{count} images taken into {session.cache.root}.")
+    also = [(found[kind, True], kind) for kind in ("data set", "answer", "file")]
+    taken = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in also if number)
+    held = sum(number for (_, new), number in found.items() if not new)
+    say(f"Besides: {taken or 'nothing'} taken; {held} were there already; {len(refused)} refused.")
     if refused:
         raise typer.Exit(1)
 

@@ -1,5 +1,9 @@
 """`atldld serve` and `atldld demo`: the local service."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +28,10 @@ def serve(
     datasets: Annotated[
         str | None, typer.Option(help="Only these data sets: ids with commas between.")
     ] = None,
+    budget: Annotated[
+        float,
+        typer.Option(metavar="TIMES", help="What one question may cost, times the usual."),
+    ] = 1.0,
     cache_dir: Annotated[
         Path | None,
         typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
@@ -39,10 +47,11 @@ def serve(
     if datasets is not None:
         ids = [check_id(text, "section data set") for text in datasets.split(",")]
     with ExitStack() as stack:
+        stack.enter_context(_ended_by_signals())
         source = stack.enter_context(
             opened_source(archive, Settings.from_environment(cache_dir=cache_dir), ids)
         )
-        server = listen(host, port, source, public=public)
+        server = listen(host, port, source, public=public, budget=budget)
         stack.callback(server.close)
         address = f"http://{server.effective_host}:{server.effective_port}"
         count = len(source.tables()["SectionDataSet"])
@@ -50,10 +59,35 @@ def serve(
         say(f"Serving {archive}: {count} data sets.{kind} Ctrl-C ends it.")
         say(f"Use it with: export ATLDLD_API_URL={address}")
         typer.echo(address)
-        try:
-            server.run()
-        except KeyboardInterrupt:
-            say("Stopped.")
+        server.run()  # ends with Ctrl-C, or when it is told to
+        say("Stopped.")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with everything tidied up."""
+
+    def end(number: int, _: object) -> None:
+        # a second one does not interrupt the tidying up
+        for again in before:
+            signal.signal(again, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # who runs it with nohup does not want SIGHUP to end it
+    before = {
+        number: signal.signal(number, end)
+        for number in numbers
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def demo(
@@ -72,7 +106,11 @@ def demo(
     page, sheet = output_folder / "report.html", output_folder / "overview.png"
     check_page(page, force=force)
     check_targets([sheet], force=force)
-    with scratch_folder() as cache, in_process_session(cache) as session:
+    with (
+        _ended_by_signals(),
+        scratch_folder() as cache,
+        in_process_session(cache) as session,
+    ):
         with progress_bar(f"Demo of data set {dataset_id}") as progress:
             download_dataset(
                 dataset_id,

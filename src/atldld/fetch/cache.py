@@ -336,7 +336,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, or an empty one where there is none."""
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -1,28 +1,45 @@
 """Looking after the cache: listing, verifying, pruning, exporting and importing.
 
 An exported archive is the cache's own layout in a folder or a ZIP file. Importing believes none
-of it: names must be the layout's, and every image must decode and match its hash.
+of it: names must be the layout's, every image must decode and match its hash, what is said about
+it must be plausible before anything is unpacked, and what the cache holds already stays.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
-import shutil
 import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
+
+import msgspec
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OutputError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, sha256_of
 from atldld.fetch.known import GRAPH, problem_of
+from atldld.fetch.members import (
+    LARGEST_DOCUMENT,
+    LARGEST_FILE,
+    LARGEST_IMAGE,
+    FileFacts,
+    FolderMembers,
+    ImageFacts,
+    Member,
+    Members,
+    decode,
+    facts_of,
+    opened_members,
+    shown,
+)
 from atldld.fetch.session import Session
 from atldld.fetch.unpacked import check_unpacked
 from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
@@ -42,14 +59,10 @@ __all__ = [
 ]
 
 # What an archive may hold, and nothing else. The groups of an image are its id, tier and view.
-_IMAGE = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg")
-_DOCUMENT = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json")
+_IMAGE = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", re.ASCII)
+_DOCUMENT = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json", re.ASCII)
 _FILE = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
-LARGEST_IMAGE = 1 << 30
-LARGEST_DOCUMENT = 256 << 20
-LARGEST_FILE = 8 << 30
-CHUNK = 1 << 20
 LEFT_OVER_AFTER = 3600.0  # seconds; what a run that goes on is writing is younger
 
 
@@ -340,8 +353,11 @@ def export_archive(
     dataset_ids: Iterable[int] | None = None,
     *,
     force: bool = False,
+    tell: Callable[[str, str], None] | None = None,
 ) -> int:
     """Write the cache, or some data sets of it, as an archive.
+
+    Links in the cache are not followed: nothing leaves it that does not lie in it.
 
     Parameters
     ----------
@@ -353,6 +369,8 @@ def export_archive(
         Only these, without the answers to other queries.
     force : bool
         Replace a ZIP file, or a folder that holds an archive.
+    tell : callable, optional
+        Takes the name of a file that is left out, and why.
 
     Returns
     -------
@@ -367,12 +385,23 @@ def export_archive(
     """
     target = Path(target)
     try:
-        return _export(cache, target, dataset_ids, force=force)
+        return _export(cache, target, dataset_ids, force=force, tell=tell or _say_nothing)
     except OutputError as error:
         raise CacheError(error.message, hint=error.hint) from error
 
 
-def _export(cache: Cache, target: Path, dataset_ids: Iterable[int] | None, *, force: bool) -> int:
+def _say_nothing(name: str, why: str) -> None:
+    """Nobody asked what is left out."""
+
+
+def _export(
+    cache: Cache,
+    target: Path,
+    dataset_ids: Iterable[int] | None,
+    *,
+    force: bool,
+    tell: Callable[[str, str], None],
+) -> int:
     zipped = target.suffix.lower() == ".zip"
     check_targets([target], force=force, store=not zipped)
     wanted = None if dataset_ids is None else set(dataset_ids)
@@ -382,43 +411,95 @@ def _export(cache: Cache, target: Path, dataset_ids: Iterable[int] | None, *, fo
             f"Data set {min(missing)} is not in the cache at {cache.root}.",
             hint=f"Fetch it first with `atldld download dataset {min(missing)} OUT`.",
         )
-    images = [
-        stored
-        for stored in stored_images(cache)
-        if stored.facts and (wanted is None or stored.dataset_id in wanted)
-    ]
-    files = [cache.root / MARKER] if (cache.root / MARKER).exists() else []
-    for kind in ("datasets", "queries"):
-        files += [
-            cache.root / kind / f"{name}.json"
-            for name in cache.document_names(kind)
-            if wanted is None or (kind == "datasets" and int(name) in wanted)
-        ]
-    for stored in images:
-        files += [stored.path, companion_of(stored.path)]
-    for name in stored_files(cache) if wanted is None else ():
-        held = cache.find_file(name)
-        files += [held.path, companion_of(held.path)] if held else []
-    if not files:
+    members = FolderMembers(cache.root)
+    for name, problem in members.left_out():
+        tell(shown(name), problem)
+    chosen = list(_exported(members, wanted, tell))
+    if not chosen:
         raise CacheError(f"The cache at {cache.root} is empty; there is nothing to export.")
-    if zipped:
-        with (
-            whole_file(target, force=force) as temporary,
-            # JPEGs do not shrink any further
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-        ):
-            for path in files:
-                archive.write(path, path.relative_to(cache.root).as_posix())
-    else:
-        with whole_folder(target, force=force) as temporary:
-            for path in files:
-                copy = temporary / path.relative_to(cache.root)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, copy)
-    return len(images)
+    try:
+        if zipped:
+            with whole_file(target, force=force) as temporary:
+                _write_zip(temporary, chosen)
+        else:
+            with whole_folder(target, force=force) as temporary:
+                _write_folder(temporary, chosen)
+    except InvalidInputError as error:
+        raise CacheError(f"The cache changed while it was written: {error.message}.") from None
+    return sum(_IMAGE.fullmatch(member.name) is not None for member in chosen)
 
 
-def import_archive(cache: Cache, source: str | Path) -> tuple[int, list[Damage]]:
+def _exported(
+    members: FolderMembers, wanted: set[int] | None, tell: Callable[[str, str], None]
+) -> Iterator[Member]:
+    """Yield what is written: documents, and what has a companion, with it."""
+    for name in members.names("datasets"):
+        if _DOCUMENT.fullmatch(name) and (wanted is None or int(Path(name).stem) in wanted):
+            yield from _present(members, name)
+    for name in members.names("queries") if wanted is None else ():
+        if _DOCUMENT.fullmatch(name):
+            yield from _present(members, name)
+    for folder, pattern, kind in (("images", _IMAGE, ImageFacts), ("files", _FILE, FileFacts)):
+        for name in members.names(folder) if folder == "images" or wanted is None else ():
+            if pattern.fullmatch(name) is None or _is_companion(members, name):
+                continue
+            try:
+                facts: Any = facts_of(members, name, kind)
+            except InvalidInputError as error:
+                tell(name, error.message)
+                continue
+            if wanted is not None and facts.dataset_id not in wanted:
+                continue
+            found = [*_present(members, name), *_present(members, f"{name}.json")]
+            if len(found) == 2 and found[0].size == facts.bytes:
+                yield from found
+            else:
+                tell(name, "it is not as long as its companion says")
+
+
+def _present(members: Members, name: str) -> list[Member]:
+    found = members.get(name)
+    return [] if found is None else [found]
+
+
+def _is_companion(members: Members, name: str) -> bool:
+    return name.endswith(".jpg.json") or (
+        name.endswith(".json") and members.get(name.removesuffix(".json")) is not None
+    )
+
+
+def _write_zip(target: Path, members: Iterable[Member]) -> None:
+    # JPEGs do not shrink any further
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(MARKER, time.localtime()[:6]), json.dumps(FORMAT) + "\n")
+        for member in members:
+            when = max(time.localtime(member.changed)[:6], (1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(member.name, when)
+            info.file_size = member.size
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w") as file:
+                for chunk in member.chunks(LARGEST_FILE):
+                    file.write(chunk)
+
+
+def _write_folder(target: Path, members: Iterable[Member]) -> None:
+    target.mkdir()
+    (target / MARKER).write_text(json.dumps(FORMAT) + "\n")
+    for member in members:
+        path = target / member.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as file:
+            for chunk in member.chunks(LARGEST_FILE):
+                file.write(chunk)
+        os.utime(path, (member.changed, member.changed))
+
+
+def import_archive(
+    cache: Cache,
+    source: str | Path,
+    *,
+    tell: Callable[[str, bool], None] | None = None,
+) -> tuple[int, list[Damage]]:
     """Take what is sound in an archive into the cache; what is there already stays.
 
     Parameters
@@ -427,186 +508,237 @@ def import_archive(cache: Cache, source: str | Path) -> tuple[int, list[Damage]]
         Into which.
     source : str or pathlib.Path
         A ZIP file or a folder that `export_archive` wrote, or a cache.
+    tell : callable, optional
+        Takes ``"image"``, ``"data set"``, ``"answer"`` or ``"file"`` for each that is sound, and
+        whether it was taken: `False` means that the cache held the same already.
 
     Returns
     -------
     count : int
         How many images were taken.
     refused : list of Damage
-        What was not, and why.
+        What was not, and why; also what differs from what the cache holds under its name.
 
     Raises
     ------
     CacheError
-        The source is no archive, or the cache cannot be written.
+        The source is no archive, or it would unpack to far more than it is, or the cache cannot
+        be written.
     """
     source = Path(source)
-    taken, refused = 0, []
-    with _members(source) as members:
-        if MARKER not in members or _small_json(members[MARKER]) != FORMAT:
+    taken = 0
+    with closing(opened_members(source)) as members:
+        marker = members.get(MARKER)
+        if marker is None or _marker(marker) != FORMAT:
             raise CacheError(
                 f"{source} is no archive of atldld (it has no {MARKER} that this version knows)."
             )
-        for name, member in members.items():
-            if name == MARKER or name.endswith(".jpg.json") or name.startswith("unpacked/"):
+        refused = [
+            Damage(source / shown(name), problem)
+            for name, problem in members.left_out()
+            if not name.startswith(_NEVER_TAKEN)
+        ]
+        expected = _ExpectedSizes(cache)
+        # by name: the records of data sets come before the images, which are checked against them
+        for name in sorted(members.names()):
+            if name == MARKER or name.startswith(_NEVER_TAKEN) or _is_companion(members, name):
                 continue
-            if name.endswith(".json") and name.removesuffix(".json") in members:
+            member = members.get(name)
+            if member is None:  # it has gone meanwhile
                 continue
             try:
                 if _IMAGE.fullmatch(name):
-                    taken += _take_image(cache, name, member, members.get(f"{name}.json"))
+                    kind, new = "image", _take_image(cache, members, member, expected)
                 elif _DOCUMENT.fullmatch(name):
-                    _take_document(cache, name, member)
+                    kind = "data set" if name.startswith("datasets/") else "answer"
+                    new = _take_document(cache, member)
                 elif _FILE.fullmatch(name):
-                    _take_file(cache, name, member, members.get(f"{name}.json"))
+                    kind, new = "file", _take_file(cache, members, member)
                 else:
                     raise InvalidInputError("its name is none of an archive's")
-            except (InvalidInputError, ValueError) as error:
-                refused.append(Damage(source / name, str(error)))
+            except InvalidInputError as error:
+                refused.append(Damage(source / shown(name), error.message))
+                continue
+            taken += kind == "image" and new
+            if tell:
+                tell(kind, new)
     return taken, refused
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A file of an archive: how long it is, and how to open it."""
-
-    size: int
-    open: Callable[[], IO[bytes]]
+# What a cache has besides, and makes anew.
+_NEVER_TAKEN = ("locks/", "unpacked/")
 
 
-@contextmanager
-def _members(source: Path) -> Iterator[dict[str, _Member]]:
-    if source.is_dir():
-        paths = [path for path in source.rglob("*") if path.is_file() and not path.is_symlink()]
-        yield {
-            path.relative_to(source).as_posix(): _Member(path.stat().st_size, partial(_open, path))
-            for path in paths
-            if not path.name.startswith(".")
-        }
-        return
+class _DataSetDocument(msgspec.Struct):
+    section_data_set: dict[str, Any]
+    section_images: list[dict[str, Any] | None]
+    fetched: str | None = None
+    complete: bool = True
+    defects: list[tuple[str, str]] = []
+
+
+class _QueryDocument(msgspec.Struct):
+    query: str
+    rows: list[dict[str, Any]]
+    fetched: str | None = None
+    complete: bool = True
+    defects: list[tuple[str, str]] = []
+
+
+class _ExpectedSizes:
+    """How large the cache's records say that images are."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._images: dict[int, dict[int, SectionImage]] = {}
+
+    def check(self, image_id: int, downsample: int, facts: ImageFacts) -> None:
+        """Refuse an image whose companion says another size than its record.
+
+        Raises
+        ------
+        InvalidInputError
+            If it does.
+        """
+        known = self._of(facts.dataset_id).get(image_id)
+        if known is None:
+            return
+        said, expected = (facts.width, facts.height), known.size(downsample)
+        if downsample > known.highest_downsample or said != expected:
+            raise InvalidInputError(
+                f"its companion says {said[0]} × {said[1]} pixels, but its record"
+                f" {expected[0]} × {expected[1]} at downsample {downsample}"
+            )
+
+    def _of(self, dataset_id: int | None) -> dict[int, SectionImage]:
+        if dataset_id is None:
+            return {}
+        if dataset_id not in self._images:
+            if len(self._images) > 64:  # images come by their own numbers, and so nearly in order
+                self._images.clear()
+            record = _record(self._cache, dataset_id)
+            self._images[dataset_id] = (
+                {image.id: image for image in record.images} if record else {}
+            )
+        return self._images[dataset_id]
+
+
+def _marker(member: Member) -> dict[str, Any]:
     try:
-        archive = zipfile.ZipFile(source)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise CacheError(f"{source} is neither a folder nor a ZIP file: {error}.") from None
-    with archive:
-        yield {
-            info.filename: _Member(info.file_size, partial(archive.open, info))
-            for info in archive.infolist()
-            if not info.is_dir()
-        }
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _read(member: _Member, largest: int) -> Iterator[bytes]:
-    """Yield a member's bytes, no more than it announces and no more than are allowed."""
-    if member.size > largest:
-        raise InvalidInputError(f"it announces {member.size} bytes, too many")
-    length = 0
-    try:
-        with member.open() as file:
-            while chunk := file.read(CHUNK):
-                length += len(chunk)
-                if length > member.size:
-                    raise InvalidInputError("it is longer than it announces")
-                yield chunk
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidInputError(f"it cannot be read: {error}") from None
-
-
-def _small_json(member: _Member) -> dict[str, Any]:
-    import json
-
-    try:
-        document = json.loads(b"".join(_read(member, LARGEST_DOCUMENT)))
-    except (InvalidInputError, ValueError, RecursionError):
+        return decode(member.read(1 << 16), dict)
+    except InvalidInputError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
-def _take_image(cache: Cache, name: str, member: _Member, companion: _Member | None) -> bool:
+def _take_image(cache: Cache, members: Members, member: Member, expected: _ExpectedSizes) -> bool:
     from atldld.errors import BrokenImageError
     from atldld.fetch.images import verify
 
-    found = _IMAGE.fullmatch(name)
-    facts = {} if companion is None else _small_json(companion)
-    if found is None or not facts:
-        raise InvalidInputError("nothing is known of where it came from")
+    found = _IMAGE.fullmatch(member.name)
+    assert found is not None
     image_id, downsample, expression = int(found[1]), int(found[2]), found[3] is not None
-    if cache.find_image(image_id, downsample, expression=expression) is not None:
+    path = cache.image_path(image_id, downsample, expression=expression)
+    if path.relative_to(cache.root).as_posix() != member.name:
+        raise InvalidInputError("its name is none of an archive's")
+    facts = facts_of(members, member.name, ImageFacts)
+    expected.check(image_id, downsample, facts)
+
+    def is_held() -> bool:
+        held = cache.find_image(image_id, downsample, expression=expression)
+        if held is not None and held.sha256 != facts.sha256:
+            raise InvalidInputError("the cache holds another image here, which stays")
+        return held is not None
+
+    if is_held():
         return False
-    dataset_id = facts.get("dataset_id")
     with cache.new_image(image_id, downsample, expression=expression) as (file, temporary, keep):
-        digest = hashlib.sha256()
-        for chunk in _read(member, LARGEST_IMAGE):
-            digest.update(chunk)
-            file.write(chunk)
+        if is_held():  # another process was quicker
+            return False
+        _copy(member, LARGEST_IMAGE, facts, file)
         file.flush()
-        if digest.hexdigest() != facts.get("sha256"):
-            raise InvalidInputError("its bytes do not match its hash")
         try:
-            verify(temporary, int(facts["width"]), int(facts["height"]))
-        except (BrokenImageError, KeyError, TypeError) as error:
+            verify(temporary, facts.width, facts.height)
+        except BrokenImageError as error:
             raise InvalidInputError(f"it is no sound image: {error}") from None
         keep(
-            width=int(facts["width"]),
-            height=int(facts["height"]),
-            sha256=digest.hexdigest(),
-            url=str(facts.get("url", "")),
-            dataset_id=dataset_id if isinstance(dataset_id, int) else None,
-            fetched=str(facts.get("fetched", "")) or None,
+            width=facts.width,
+            height=facts.height,
+            sha256=facts.sha256,
+            url=facts.url,
+            dataset_id=facts.dataset_id,
+            fetched=facts.fetched,
         )
     return True
 
 
-def _take_document(cache: Cache, name: str, member: _Member) -> None:
-    kind, _, stem = name.removesuffix(".json").partition("/")
-    document = _small_json(member)
-    if not document:
-        raise InvalidInputError("it is no JSON")
+def _copy(member: Member, largest: int, facts: FileFacts, file: BinaryIO) -> None:
+    """Write a member's bytes, which must be those that its companion knows."""
+    digest = hashlib.sha256()
+    for chunk in member.chunks(largest):
+        digest.update(chunk)
+        file.write(chunk)
+    if digest.hexdigest() != facts.sha256:
+        raise InvalidInputError("its bytes do not match its hash")
+
+
+def _take_document(cache: Cache, member: Member) -> bool:
+    kind, _, stem = member.name.removesuffix(".json").partition("/")
+    document: dict[str, Any] = decode(member.read(LARGEST_DOCUMENT), dict[str, Any])
     if kind == "datasets":
+        _check_data_set(document, stem)
+    else:
         try:
-            record = SectionDataSet.from_records(
-                document["section_data_set"], document["section_images"]
-            )
-        except (AtldldError, KeyError, TypeError, AttributeError):
-            raise InvalidInputError("it is no data set") from None
-        if str(record.id) != stem:
-            raise InvalidInputError(f"it is data set {record.id}")
-    elif not isinstance(document.get("rows"), list):
-        raise InvalidInputError("it is no answer to a query")
-    if cache.read_document(kind, stem) is None:
-        cache.write_json(cache.root / name, document)
+            answer = msgspec.convert(document, _QueryDocument)
+        except msgspec.ValidationError:
+            raise InvalidInputError("it is no answer to a query") from None
+        if hashlib.sha256(answer.query.encode()).hexdigest() != stem:
+            raise InvalidInputError("it is the answer to another query than its name says")
+    held = cache.read_document(kind, stem)
+    if held is None:
+        cache.write_json(cache.root / kind / f"{stem}.json", document)
+        return True
+    if {**held, "fetched": None} != {**document, "fetched": None}:
+        raise InvalidInputError("the cache holds another answer of the service here, which stays")
+    return False
 
 
-def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | None) -> None:
-    facts = {} if companion is None else _small_json(companion)
-    if not facts:
-        raise InvalidInputError("nothing is known of where it came from")
-    name = name.removeprefix("files/")
-    if cache.find_file(name) is not None:
-        return
+def _check_data_set(document: dict[str, Any], stem: str) -> None:
+    try:
+        known = msgspec.convert(document, _DataSetDocument)
+        record = SectionDataSet.from_records(known.section_data_set, known.section_images)
+    except (AtldldError, msgspec.ValidationError, TypeError, AttributeError, OverflowError):
+        raise InvalidInputError("it is no data set") from None
+    if str(record.id) != stem:
+        raise InvalidInputError(f"it is data set {record.id}")
+    if any(image.data_set_id not in (None, record.id) for image in record.images):
+        raise InvalidInputError("it holds images of another data set")
+
+
+def _take_file(cache: Cache, members: Members, member: Member) -> bool:
+    name = member.name.removeprefix("files/")
+    facts = facts_of(members, member.name, FileFacts)
+
+    def is_held() -> bool:
+        held = cache.find_file(name)
+        if held is not None and held.sha256 != facts.sha256:
+            raise InvalidInputError("the cache holds another file here, which stays")
+        return held is not None
+
+    if is_held():
+        return False
     with cache.new_file(name) as (file, temporary, keep):
-        digest = hashlib.sha256()
-        for chunk in _read(member, LARGEST_FILE):
-            digest.update(chunk)
-            file.write(chunk)
-        if digest.hexdigest() != facts.get("sha256"):
-            raise InvalidInputError("its bytes do not match its hash")
+        if is_held():
+            return False
+        _copy(member, LARGEST_FILE, facts, file)
         file.flush()
-        problem = problem_of(cache, name, temporary, digest.hexdigest())
+        problem = problem_of(cache, name, temporary, facts.sha256)
         if problem is not None:
             raise InvalidInputError(
                 f"{problem}; fetch it from the institute itself (`atldld atlas fetch`), or use it "
                 "as a file of your own (`--annotation`, `--graph`)"
             )
-        keep(
-            url=str(facts.get("url", "")),
-            sha256=digest.hexdigest(),
-            fetched=str(facts.get("fetched", "")) or None,
-        )
+        keep(url=facts.url, sha256=facts.sha256, fetched=facts.fetched)
+    return True
 
 
 def _mend(session: Session, stored: StoredImage) -> str:
