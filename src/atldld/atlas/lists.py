@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from atldld.errors import InvalidInputError
@@ -206,8 +207,13 @@ def _flat(listed: list[object]) -> Iterator[tuple[Mapping[str, Any], int | None]
 def _plain_keys(record: Mapping[Any, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, value in record.items():
-        plain.setdefault(re.sub(r"[^a-z]", "", str(key).lower()), value)
+        plain.setdefault(_plain_key(str(key)), value)
     return plain
+
+
+@lru_cache(maxsize=256)  # of thousands of records all have the same
+def _plain_key(key: str) -> str:
+    return re.sub(r"[^a-z]", "", key.lower())
 
 
 def _is_nothing(value: object) -> bool:
