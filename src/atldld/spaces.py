@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import check_id, check_number
+from atldld.arguments import check_number, check_whole
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 
 __all__ = [
@@ -404,7 +404,7 @@ class ReferenceSpace(_Named):
 
 def _same_id(given: object, known: int) -> bool:
     try:
-        return check_id(given, "reference space") == known
+        return check_whole(given, "reference space") == known
     except InvalidInputError:
         return False
 
