@@ -68,6 +68,9 @@ class TestCache:
         other = tmp_path / "other"
         _, err = atldld("cache", "import", target, "--cache-dir", other)
         assert "14 images taken" in err
+        assert "1 data set taken; 0 were there already; 0 refused" in err.replace("\n", " ")
+        _, err = atldld("cache", "import", target, "--cache-dir", other)
+        assert "nothing taken; 15 were there already; 0 refused" in err.replace("\n", " ")
         with start("serve", target, "--port", 0) as server:
             address = server.stdout.readline().strip()
             try:
@@ -80,6 +83,9 @@ class TestCache:
         assert "14 sections written" in err
         for path in (tmp_path / "out").glob("*.png"):
             assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+    def test_odd_budgets_are_refused(self):
+        assert "budget" in atldld("serve", "--budget", 0, "--port", 0, status=2)[1]
 
     def test_serving_to_others_needs_a_word(self):
         assert "--public" in atldld("serve", "--host", "0.0.0.0", "--port", 0, status=2)[1]

@@ -87,13 +87,14 @@ class Lanes:
     Attributes
     ----------
     queries : Lane
-        For queries and synchronisation that are more than light.
+        For queries and synchronisation that are more than light. One at a time: Python runs no
+        two of them at once, and light ones would wait for both.
     pixels : Lane
         For images, grids and volumes that have to be made. One at a time: each keeps all
         processors busy, and a section at full resolution takes most of a gigabyte.
     """
 
-    queries: Lane = field(default_factory=lambda: Lane(2, 12))
+    queries: Lane = field(default_factory=lambda: Lane(1, 10))
     pixels: Lane = field(default_factory=lambda: Lane(1, 40))
 
     @property
