@@ -32,6 +32,7 @@
     └── SkippedImageWarning                      an image cannot be used and is left out
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used
+    LockWarning (a UserWarning)                  another process is waited for, or locks are missing
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
 known and by what to do next.
@@ -52,6 +53,7 @@ __all__ = [
     "HTTPStatusError",
     "ImageNotFoundError",
     "InvalidInputError",
+    "LockWarning",
     "MissingAlignmentWarning",
     "NetworkError",
     "NotFoundError",
@@ -243,3 +245,7 @@ class SkippedImageWarning(ServiceWarning):
 
 class AlignmentFileWarning(UserWarning):
     """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used."""
+
+
+class LockWarning(UserWarning):
+    """Another process is waited for, or the file system has no locks to keep it apart."""

@@ -12,6 +12,7 @@ import simplejpeg
 from atldld.archive.demo import vocabulary
 from atldld.atlas.plates import plate_name, svg_name
 from atldld.fetch.cache import Cache
+from atldld.processes import renew_in_children
 
 if TYPE_CHECKING:
     from atldld.archive.app import View
@@ -47,8 +48,16 @@ class StoredArchive:
         self._cache.check_version()
         self._wanted = None if dataset_ids is None else set(dataset_ids)
         self._lock = Lock()
+        renew_in_children(self)
         self._seen: object = None
         self._tables: dict[str, list[Record]] = {}
+
+    def renew(self) -> None:
+        """Have a lock of its own in a forked child."""
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[StoredArchive], tuple[Any, ...]]:
+        return StoredArchive, (self._cache.root, self._wanted and sorted(self._wanted))
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the records by model."""

@@ -11,6 +11,7 @@ axes are (p, i, r). The shape and the spacing must be those that the file's name
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,8 @@ class VolumeFile:
         Returns
         -------
         array : numpy.ndarray, shape `shape`
-            Read-only, in the file's own order of bytes (p is the fastest axis).
+            Read-only, in the file's own order of bytes (p is the fastest axis). In a cache that
+            cannot be written it is in memory, not mapped.
         synthetic : bool
             Whether the file says that it is the demo brain's.
         file : CachedFile
@@ -135,16 +137,21 @@ class VolumeFile:
         file = self._fetch(session, progress, read.append)
         root = session.archive_cache.root
         path = root / "unpacked" / f"{self.path}-{file.sha256[:16]}.npy"
+        synthetic = _is_synthetic(_header(file.path))
         if not path.exists():
             array = read[0] if read else self._checked(file.path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                np.save(temporary, array)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as temporary:
+                    np.save(temporary, array)
+            except OSError:  # read-only, or full: it does without the file
+                array.flags.writeable = False
+                return array, synthetic, file
             for old in path.parent.glob(f"{self.name}.nrrd-*.npy"):
                 if old != path:  # which another process may just have made too
-                    old.unlink(missing_ok=True)
-        mapped = np.load(path, mmap_mode="r")
-        return mapped, _is_synthetic(_header(file.path)), file
+                    with suppress(OSError):  # Windows keeps what a process has mapped
+                        old.unlink()
+        return np.load(path, mmap_mode="r"), synthetic, file
 
     def _fetch(
         self,
