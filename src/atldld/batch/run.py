@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,6 +26,7 @@ from atldld.errors import (
     ServiceTimeoutError,
     ServiceWarning,
 )
+from atldld.fetch.locks import Taken, locked
 from atldld.fetch.session import Session
 from atldld.pipeline import default_jobs
 
@@ -348,27 +349,19 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _alone(place: Place) -> Iterator[None]:
-    """Keep other processes of this machine from working on the same batch."""
-    import filelock
-
+    """Keep other processes from working on the same batch, where there are locks."""
     path = place.journal.with_name(f".{place.journal.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise OutputError(
-            f"Another process is working on a batch in {place}.",
-            hint="Wait for it, stop it, or choose another folder.",
-        ) from None
-    except NotImplementedError:  # a file system without locks
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, f"The batch in {place}", wait=False))
+        except Taken:
+            raise OutputError(
+                f"Another process is working on a batch in {place}.",
+                hint="Wait for it, stop it, or choose another folder.",
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"{path} cannot be written: {error.strerror or error}.",
+                hint="Choose another folder.",
+            ) from error
         yield
-        return
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another folder."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
 from atldld.fetch.cache import replacing
+from atldld.fetch.locks import Taken, locked
 from atldld.fetch.rma import RMAParameters, fetch_all
 from atldld.fetch.session import Session
 from atldld.find import catalogue
@@ -231,7 +232,10 @@ def update(
     """
     root = session.cache.root
     path = catalogue.catalogue_path(root)
-    with _only_one(session), closing(_Staging(root, session, progress)) as staging:
+    with (
+        _only_one(session) as alone,
+        closing(_Staging(root, session, progress, alone=alone)) as staging,
+    ):
         known = _base(path)
         base = None if full else known
         fetched = [part for part in _PARTS if staging.fetch(part, base)]
@@ -302,7 +306,7 @@ def _started(
     if base is None:
         return catalogue.new_database(temporary)
     shutil.copyfile(path, temporary)
-    db = sqlite3.connect(temporary, isolation_level=None)
+    db = catalogue.connected(temporary)
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
     for own in staging.anew:
@@ -349,9 +353,14 @@ class _Staging:
         Where to ask.
     progress : callable, optional
         See `update`.
+    alone : bool
+        Whether no other update can use the file. Without locks nobody knows, and the pages are
+        kept in memory.
     """
 
-    def __init__(self, root: Path, session: Session, progress: Progress | None) -> None:
+    def __init__(
+        self, root: Path, session: Session, progress: Progress | None, *, alone: bool = True
+    ) -> None:
         self.remarks: list[str] = []
         self.anew: list[str] = []
         self.incremental = False
@@ -362,13 +371,17 @@ class _Staging:
         self._path = root / "catalogue-update.sqlite"
         root.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = self._connected()
+            self._db = self._connected(alone)
         except sqlite3.DatabaseError:
             self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
-            self._db = self._connected()
+            self._db = self._connected(alone)
 
-    def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
+    def _connected(self, alone: bool) -> sqlite3.Connection:
+        db = (
+            catalogue.connected(self._path)
+            if alone
+            else sqlite3.connect(":memory:", isolation_level=None)
+        )
         # one page is lost by a power cut, and asked for again
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(
@@ -503,30 +516,23 @@ def _total(envelope: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def _only_one(session: Session) -> Iterator[None]:
-    """Keep a second update of the same catalogue from running at once."""
-    import filelock
-
+def _only_one(session: Session) -> Iterator[bool]:
+    """Keep a second update of the same catalogue from running at once, where there are locks."""
     session.cache.check_version()
     path = session.cache.root / "locks" / "catalogue.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=0)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise CacheError(
-            "Another update of this catalogue is running.", hint="Wait for it to end."
-        ) from error
-    except OSError as error:
-        raise CacheError(
-            f"The cache at {session.cache.root} cannot be written: {error.strerror or error}.",
-            hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR.",
-        ) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.release()
+    with ExitStack() as stack:
+        try:
+            alone = stack.enter_context(locked(path, "The catalogue", wait=False))
+        except Taken:
+            raise CacheError(
+                "Another update of this catalogue is running.", hint="Wait for it to end."
+            ) from None
+        except OSError as error:
+            raise CacheError(
+                f"The cache at {session.cache.root} cannot be written: {error.strerror or error}.",
+                hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR.",
+            ) from error
+        yield alone
 
 
 @contextmanager
