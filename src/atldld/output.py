@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, CacheError, OutputError
 from atldld.fetch.cache import CachedImage, replacing, sha256_of, sweep
-from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
 from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
@@ -272,8 +271,8 @@ def save_image(
         mask = session.image(image, downsample, expression=True)
         files[folder / f"{stem}-expression.png"] = mask
     _make_folder(folder)
-    for path, cached in files.items():
-        write_picture(path, decode(cached.path))
+    for (path, cached), masked in zip(files.items(), (False, True), strict=False):
+        write_picture(path, session.pixels(image, downsample, expression=masked, held=cached))
     return list(files)
 
 
@@ -293,7 +292,7 @@ def copy_image(session: Session, image: SectionImage, path: Path, downsample: in
     """
     cached = session.image(image, downsample)
     if path.suffix == ".png":
-        write_picture(path, decode(cached.path))
+        write_picture(path, session.pixels(image, downsample, held=cached))
         return
     try:
         with replacing(path) as temporary:

@@ -36,7 +36,6 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.images import decode
 from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
 from atldld.pipeline import default_jobs, fetch_then_work
 from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
@@ -317,7 +316,12 @@ def _count_all(
         if isinstance(file, AtldldError):
             return file
         try:
-            pixels = decode(file.path)
+            pixels = session.pixels(
+                task.section.image,
+                task.downsample,
+                expression=stain_threshold is None,
+                held=file,
+            )
         except AtldldError as error:
             return error
         if stain_threshold is None:

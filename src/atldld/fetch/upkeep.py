@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +20,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError
-from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, replacing, sha256_of
-from atldld.fetch.session import Session
+from atldld.fetch.cache import (
+    FORMAT,
+    MARKER,
+    Cache,
+    companion_of,
+    is_left_over,
+    not_writable,
+    read_json,
+    replacing,
+    sha256_of,
+)
+from atldld.fetch.session import Session, check_id
 from atldld.records import SectionDataSet, SectionImage
 
 __all__ = [
@@ -47,7 +56,7 @@ LARGEST_IMAGE = 1 << 30
 LARGEST_DOCUMENT = 256 << 20
 LARGEST_FILE = 8 << 30
 CHUNK = 1 << 20
-LEFT_OVER_AFTER = 3600.0  # seconds; what a run that goes on is writing is younger
+UNTOUCHED = 3600.0  # seconds after which `verify_cache` tells of what may be of another machine
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,10 @@ class StoredImage:
     facts : dict
         What its companion says: width, height, bytes, sha256, url, fetched, dataset_id. Empty
         where there is none.
+    bytes : int
+        Length of the file.
+    modified : float
+        When it was written last, in seconds of the system's clock.
     """
 
     path: Path
@@ -72,6 +85,8 @@ class StoredImage:
     downsample: int
     expression: bool
     facts: dict[str, Any]
+    bytes: int = 0
+    modified: float = 0.0
 
     @property
     def dataset_id(self) -> int | None:
@@ -85,7 +100,7 @@ class StoredImage:
         with suppress(TypeError, ValueError):
             when = datetime.fromisoformat(self.facts.get("fetched", ""))
             return when if when.tzinfo else when.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        return datetime.fromtimestamp(self.modified, UTC)
 
 
 @dataclass(frozen=True)
@@ -138,6 +153,13 @@ class Verification:
     sound: int = 0
     damaged: list[Damage] = field(default_factory=list)
 
+    def add(self, path: Path, problem: str | None, remedy: str | None) -> None:
+        """Count a file: sound without a problem, gone with an empty one."""
+        if problem is None:
+            self.sound += 1
+        elif problem:
+            self.damaged.append(Damage(path, problem, remedy))
+
     @property
     def repaired(self) -> int:
         """How many of them are mended or gone."""
@@ -145,21 +167,30 @@ class Verification:
 
 
 def stored_images(cache: Cache) -> Iterator[StoredImage]:
-    """Yield every image file of the cache, sound or not, by id and tier."""
-    paths = (cache.root / "images").glob("*/*/*.jpg")
-    for path in sorted(path for path in paths if not path.name.startswith(".")):
+    """Yield every image file of the cache, sound or not, by path.
+
+    Files that others remove meanwhile are left out.
+    """
+    for file in sorted(cache.files("images"), key=lambda file: file.path):
+        path = file.path
         found = _IMAGE.fullmatch(path.relative_to(cache.root).as_posix())
         if found is not None:
-            facts = read_json(companion_of(path))
-            yield StoredImage(path, int(found[1]), int(found[2]), found[3] is not None, facts)
+            yield StoredImage(
+                path,
+                int(found[1]),
+                int(found[2]),
+                found[3] is not None,
+                _facts(path),
+                file.bytes,
+                file.modified,
+            )
 
 
 def stored_files(cache: Cache) -> Iterator[str]:
     """Yield the names of the other files of the cache (atlases, grids, plates), sound or not."""
-    folder = cache.root / "files"
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(file.path for file in cache.files("files")):
         name = path.relative_to(cache.root).as_posix()
-        if path.is_file() and not path.is_symlink() and _FILE.fullmatch(name):
+        if not path.is_symlink() and _FILE.fullmatch(name):
             if path.suffix == ".json" and path.with_suffix("").is_file():
                 continue  # the companion of another one
             yield name.removeprefix("files/")
@@ -180,7 +211,7 @@ def holdings(cache: Cache) -> list[Holding]:
                 record=_record(cache, dataset_id),
                 images=sum(not image.expression for image in images),
                 masks=sum(image.expression for image in images),
-                bytes=sum(image.path.stat().st_size for image in images),
+                bytes=sum(image.bytes for image in images),
                 tiers=tuple(sorted({image.downsample for image in images})),
             )
         )
@@ -203,61 +234,113 @@ def verify_cache(
         Remove what is damaged, and fetch it again unless working offline.
     progress : callable, optional
         Takes how many images are done, how many there are, and the last one's name.
-    """
-    from atldld.errors import BrokenImageError
-    from atldld.fetch.images import verify
 
+    Raises
+    ------
+    CacheError
+        If the cache is of a newer version; if something must be removed, and cannot be.
+
+    Notes
+    -----
+    Others may use the cache meanwhile. What they remove counts neither as sound nor as damaged;
+    what looks damaged is looked at again when nobody is writing it.
+    """
     cache = session.cache
     cache.check_version()
     result = Verification()
     images = list(stored_images(cache))
     for done, stored in enumerate(images, start=1):
-        facts = stored.facts
-        problem = None
-        if not facts:
-            problem = "nothing is known of where it came from"
-        elif facts.get("sha256") != sha256_of(stored.path):
-            problem = "its bytes have changed"
-        else:
-            try:
-                verify(stored.path, facts.get("width", 0), facts.get("height", 0))
-            except BrokenImageError as error:
-                problem = error.message
-        if problem is None:
-            result.sound += 1
-        else:
-            remedy = _mend(session, stored) if repair else None
-            result.damaged.append(Damage(stored.path, problem, remedy))
+        problem = _problem_of_image(stored.path)
+        remedy = None
+        if problem:
+            with cache.settled(stored.image_id):
+                problem = _problem_of_image(stored.path)
+                if problem and repair:
+                    _remove(cache, stored.path)
+            if problem and repair:
+                remedy = _fetch_again(session, stored)
+        result.add(stored.path, problem, remedy)
         if progress:
             progress(done, len(images), stored.path.name)
     for kind in ("datasets", "queries"):
         for name in cache.document_names(kind):
             path = cache.root / kind / f"{name}.json"
-            if read_json(path):
-                result.sound += 1
-                continue
-            if repair:
-                path.unlink(missing_ok=True)
-            result.damaged.append(
-                Damage(path, "it is no JSON", "removed; fetched when needed" if repair else None)
-            )
+            problem = _problem_of_document(path)
+            if problem and repair:
+                _remove(cache, path)
+            result.add(path, problem, "removed; fetched when needed" if repair else None)
     for name in stored_files(cache):
-        path, facts = cache.file_path(name), read_json(companion_of(cache.file_path(name)))
-        if facts.get("sha256") == sha256_of(path):
-            result.sound += 1
-            continue
-        problem = "its bytes have changed" if facts else "nothing is known of where it came from"
-        if repair:
-            _remove(path)
-        remedy = "removed; fetched when needed" if repair else None
-        result.damaged.append(Damage(path, problem, remedy))
+        path = cache.file_path(name)
+        problem = _problem_of_bytes(path)
+        if problem:
+            with cache.settled_file(name):
+                problem = _problem_of_bytes(path)
+                if problem and repair:
+                    _remove(cache, path)
+        result.add(path, problem, "removed; fetched when needed" if repair else None)
     for path in _left_over(cache):
         if repair:
-            path.unlink(missing_ok=True)
-        result.damaged.append(
-            Damage(path, "a run that was killed left it", "removed" if repair else None)
-        )
+            _remove(cache, path)
+        result.add(path, "a run that was killed left it", "removed" if repair else None)
     return result
+
+
+# What is wrong with a file of the cache: a sentence, nothing, or `_GONE` where it is there no more.
+_GONE = ""
+
+
+def _problem_of_image(path: Path) -> str | None:
+    from atldld.errors import BrokenImageError
+    from atldld.fetch.images import verify
+
+    facts = _facts(path)
+    problem = _problem_of_bytes(path)
+    if problem is None:
+        try:
+            verify(path, facts.get("width", 0), facts.get("height", 0))
+        except BrokenImageError as error:
+            return error.message
+        except FileNotFoundError:
+            return _GONE
+        except OSError as error:
+            return _unread(error)
+    return problem
+
+
+def _problem_of_bytes(path: Path) -> str | None:
+    try:
+        facts = read_json(companion_of(path))
+        digest = sha256_of(path)
+    except FileNotFoundError:
+        return _GONE
+    except OSError as error:
+        return _unread(error)
+    if not facts:
+        return "nothing is known of where it came from"
+    return None if facts.get("sha256") == digest else "its bytes have changed"
+
+
+def _problem_of_document(path: Path) -> str | None:
+    try:
+        if read_json(path):
+            return None
+    except CacheError as error:
+        return _unread(error)
+    return "it is no JSON" if path.exists() else _GONE
+
+
+def _unread(error: OSError) -> str:
+    if isinstance(error, CacheError):
+        return error.message.rstrip(".")
+    return f"it cannot be read: {error.strerror or error}"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what is known of a file, as far as that can be read."""
+    try:
+        return read_json(companion_of(path))
+    except CacheError:
+        return {}
 
 
 def prune(
@@ -288,31 +371,61 @@ def prune(
     Raises
     ------
     InvalidInputError
-        No condition at all.
+        If there is no condition at all, or one that makes no sense.
+    CacheError
+        If the cache cannot be written, or is of a newer version.
+
+    Notes
+    -----
+    Others may use the cache meanwhile: what they remove first is not counted, and an image that
+    is removed under a run is fetched again by it.
     """
     if older_than is None and max_size is None and dataset_id is None:
         raise InvalidInputError(
             "Pruning without a condition would empty the cache.",
             hint="Give --older-than, --max-size or --dataset.",
         )
+    before = None if older_than is None else _moment_before(older_than)
+    if max_size is not None and (not _is_number(max_size) or not max_size >= 0):
+        raise InvalidInputError(
+            f"The largest size is {max_size!r}, but must be a number of bytes, 0 or more."
+        )
+    if dataset_id is not None:
+        dataset_id = check_id(dataset_id, "section data set")
     cache.check_version()
     images = sorted(stored_images(cache), key=lambda image: image.fetched)
     if dataset_id is not None:
         images = [image for image in images if image.dataset_id == dataset_id]
-    kept = sum(image.path.stat().st_size for image in images)
-    before = None if older_than is None else datetime.now(UTC) - older_than
+    kept = sum(image.bytes for image in images)
     count = size = 0
     for image in images:
         too_old = before is not None and image.fetched < before
         too_much = max_size is not None and kept > max_size
         all_of_it = before is None and max_size is None
         if too_old or too_much or all_of_it:
-            own = image.path.stat().st_size
-            _remove(image.path)
-            count, size, kept = count + 1, size + own, kept - own
+            kept -= image.bytes
+            if _remove(cache, image.path):
+                count, size = count + 1, size + image.bytes
     if dataset_id is not None and before is None and max_size is None:
-        (cache.root / "datasets" / f"{dataset_id}.json").unlink(missing_ok=True)
+        _remove(cache, cache.root / "datasets" / f"{dataset_id}.json")
     return count, size
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _moment_before(age: timedelta) -> datetime:
+    """Return the moment so long ago; the first that there is for longer ages."""
+    if not isinstance(age, timedelta) or age <= timedelta(0):
+        raise InvalidInputError(
+            f"The age is {age!s}, but must be a positive time.",
+            hint="To remove everything, give --max-size 0.",
+        )
+    try:
+        return datetime.now(UTC) - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def export_archive(
@@ -520,7 +633,7 @@ def _take_image(cache: Cache, name: str, member: _Member, companion: _Member | N
             raise InvalidInputError("its bytes do not match its hash")
         try:
             verify(temporary, int(facts["width"]), int(facts["height"]))
-        except (BrokenImageError, KeyError, TypeError) as error:
+        except (BrokenImageError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidInputError(f"it is no sound image: {error}") from None
         keep(
             width=int(facts["width"]),
@@ -543,7 +656,7 @@ def _take_document(cache: Cache, name: str, member: _Member) -> None:
             record = SectionDataSet.from_records(
                 document["section_data_set"], document["section_images"]
             )
-        except (AtldldError, KeyError, TypeError, AttributeError):
+        except _NO_RECORD:
             raise InvalidInputError("it is no data set") from None
         if str(record.id) != stem:
             raise InvalidInputError(f"it is data set {record.id}")
@@ -574,9 +687,8 @@ def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | No
         )
 
 
-def _mend(session: Session, stored: StoredImage) -> str:
-    """Remove a damaged image and fetch it again; say which of the two could be done."""
-    _remove(stored.path)
+def _fetch_again(session: Session, stored: StoredImage) -> str:
+    """Fetch a damaged image again that has been removed; say whether that could be done."""
     if session.settings.offline:
         return "removed; not fetched again, offline"
     try:
@@ -601,21 +713,35 @@ def _record(cache: Cache, dataset_id: int | None) -> SectionDataSet | None:
         return None
     try:
         return SectionDataSet.from_records(document["section_data_set"], document["section_images"])
-    except (AtldldError, KeyError, TypeError, AttributeError):
+    except _NO_RECORD:
         return None
 
 
-def _remove(path: Path) -> None:
-    """Remove an image; its companion first, so that a killed removal leaves nothing vouched for."""
-    companion_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+# What is raised for a document that holds something else than a data set.
+_NO_RECORD = (AtldldError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+
+
+def _remove(cache: Cache, path: Path) -> bool:
+    """Remove a file and its companion; return whether it was there.
+
+    The companion goes first, so that a killed removal leaves nothing vouched for.
+    """
+    try:
+        companion_of(path).unlink(missing_ok=True)
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise not_writable(cache.root, error) from error
+    return True
 
 
 def _left_over(cache: Cache) -> list[Path]:
     """Return temporary files that no running process can still be writing."""
-    limit = time.time() - LEFT_OVER_AFTER
-    return [
-        path
-        for path in cache.root.rglob(".*.part*")
-        if path.is_file() and path.stat().st_mtime < limit
-    ]
+    found = []
+    for file in cache.files():
+        if file.path.match(".*.part*"):
+            with suppress(OSError):
+                if is_left_over(file.path, UNTOUCHED):
+                    found.append(file.path)
+    return sorted(found)
