@@ -383,3 +383,18 @@ def test_all_of_it_at_once_in_threads_and_processes(tmp_path):
             open_dataset(909, session=session).sections, truth, strict=True
         ):
             assert np.array_equal(section.pixels(4), picture)
+
+
+def test_process_ids_of_another_container_are_nobodys_here(monkeypatch):
+    """Two containers of one host name that share a cache must not take each other for dead."""
+    original = os.stat
+
+    class Stat:
+        st_ino = 4026999999
+
+    monkeypatch.setattr(
+        os, "stat", lambda path, **options: Stat() if "/ns/" in str(path) else original(path)
+    )
+    assert cache_module._here().endswith("x4026999999")
+    monkeypatch.setattr(Stat, "st_ino", cache_module._WHOLE_MACHINE)
+    assert "x4026" not in cache_module._here()

@@ -64,7 +64,19 @@ FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
 LEFT_OVER_AFTER = 86_400.0  # seconds after which `sweep` removes what may be of another machine
 
-_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+
+def _here() -> str:
+    """Return a name for what process ids are good in: this machine, or this container of it."""
+    name = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # no Linux
+        return name
+    return name if namespace == _WHOLE_MACHINE else f"{name}x{namespace}"
+
+
+_WHOLE_MACHINE = 0xEFFFFFFC  # what Linux calls the process ids that no container has for itself
+_HOST = _here()
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ELSEWHERE = "Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
 _FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
