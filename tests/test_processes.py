@@ -106,6 +106,8 @@ def test_a_child_never_asks_on_its_parents_connection(slow, asking):
     assert slow.asked[-1][0] == theirs, "the parent's connection must still be good"
 
 
+@pytest.mark.filterwarnings("ignore::atldld.errors.LockWarning")  # on a busy machine
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks beside threads, from 3.12 on
 def test_forked_workers_get_their_own_sections(slow, asking):
     """Eight workers beside threads of the parent that download: all pixels are the right ones."""
     sections = open_dataset(909, session=asking).sections
@@ -122,9 +124,7 @@ def test_forked_workers_get_their_own_sections(slow, asking):
         threads = [pool.submit(everything, seed) for seed in range(3)]
         for seed in range(8):
             read, write = os.pipe()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                child = os.fork()
+            child = os.fork()
             if child == 0:
                 signal.alarm(100)
                 with os.fdopen(write, "wb") as pipe:

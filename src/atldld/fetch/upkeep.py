@@ -404,11 +404,22 @@ def prune(
         all_of_it = before is None and max_size is None
         if too_old or too_much or all_of_it:
             kept -= image.bytes
-            if _remove(cache, image.path):
+            # nobody looks at an image that has lost its companion, but is there still
+            with cache.settled(image.image_id):
+                removed = not _is_newer(image) and _remove(cache, image.path)
+            if removed:
                 count, size = count + 1, size + image.bytes
     if dataset_id is not None and before is None and max_size is None:
         _remove(cache, cache.root / "datasets" / f"{dataset_id}.json")
     return count, size
+
+
+def _is_newer(image: StoredImage) -> bool:
+    """Whether an image has been written again since it was listed."""
+    try:
+        return image.path.stat().st_mtime != image.modified
+    except OSError:
+        return False
 
 
 def _is_number(value: object) -> bool:
