@@ -33,6 +33,7 @@
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
                                                  planes mirror sections
+    LockWarning (a UserWarning)                  another process is waited for, or locks are missing
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
 known and by what to do next.
@@ -55,6 +56,7 @@ __all__ = [
     "HTTPStatusError",
     "ImageNotFoundError",
     "InvalidInputError",
+    "LockWarning",
     "MissingAlignmentWarning",
     "NetworkError",
     "NotFoundError",
@@ -253,3 +255,7 @@ class AlignmentFileWarning(UserWarning):
     Planes that show a section as the mirror image of what the service's alignment has are used as
     they are, since sets that were mirrored on purpose are about.
     """
+
+
+class LockWarning(UserWarning):
+    """Another process is waited for, or the file system has no locks to keep it apart."""

@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.processes import is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,20 @@ LEFT_OVER_AFTER = 86_400.0
 # unlucky name.
 _STORES = ("zarr.json", ".zgroup", ".zarray", "atldld-archive.json")
 
-_HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+_WHOLE_MACHINE = 0xEFFFFFFC  # what Linux calls the process ids that no container has for itself
+
+
+def _here() -> str:
+    """Return a name for what process ids are good in: this machine, or this container of it."""
+    name = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # no Linux
+        return name
+    return name if namespace == _WHOLE_MACHINE else f"{name}x{namespace}"
+
+
+_HOST = _here()
 _PART, _OLD = ".part", ".old"
 _TEMPORARY = re.compile(
     r"\.(?P<pid>\d{1,10})@(?P<host>[A-Za-z0-9]+)-[0-9a-f]{8}(\.part.*|\.old)", re.DOTALL
@@ -619,23 +633,13 @@ def is_left_over(path: Path) -> bool:
         written = path.lstat().st_mtime
     except OSError:
         return False
-    if found["host"] != _HOST or os.name == "nt":
+    if found["host"] != _HOST:
         # nobody here can tell whether the writer still runs
         return written < time.time() - LEFT_OVER_AFTER
     if int(found["pid"]) == os.getpid():
         # of an earlier process of the same number, as in containers
         return written < _STARTED
-    return not _is_alive(int(found["pid"]))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # somebody else's process
-        return True
-    return True
+    return not is_alive(int(found["pid"]))
 
 
 def _put_back(aside: Path) -> None:

@@ -297,8 +297,9 @@ def save_image(
         cached = {
             path: session.image(image, downsample, expression=mask) for path, mask in new.items()
         }
-        for path, found in cached.items():
-            write_picture(path, decode(found.path), force=force)
+        for path, held in cached.items():
+            pixels = session.pixels(image, downsample, expression=new[path], held=held)
+            write_picture(path, pixels, force=force)
     return list(files)
 
 
@@ -331,7 +332,7 @@ def copy_image(
     check_targets([path], force=force)
     cached = session.image(image, downsample)
     if path.suffix == ".png":
-        write_picture(path, decode(cached.path), force=force)
+        write_picture(path, session.pixels(image, downsample, held=cached), force=force)
         return
     with whole_file(path, force=force, sync=False) as temporary:
         shutil.copyfile(cached.path, temporary)

@@ -19,10 +19,9 @@ Result = TypeVar("Result")
 
 def default_jobs() -> int:
     """Return how many cores this process may use."""
-    try:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def workers_for(jobs: int | None) -> int:
@@ -49,7 +48,8 @@ def fetch_then_work(
     Fetching leaves its bytes on disk and runs as far ahead as it can, so the line never waits for
     the cores. Work holds pixels, so no more than ``workers + 1`` results exist at a time. An
     exception of either is raised where its result would be yielded; leaving the loop cancels
-    what has not begun.
+    what has not begun. Where the loop goes on in a forked process, which has none of the threads,
+    what is left is begun anew there.
 
     Parameters
     ----------
@@ -60,8 +60,10 @@ def fetch_then_work(
     fetchers, workers : int
         How many threads each has.
     """
+    here = os.getpid()
     fetching = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
     working = ThreadPoolExecutor(workers, thread_name_prefix="work")
+    done = 0
     try:
         fetched = deque(fetching.submit(fetch, item) for item in items)
         waiting: deque[Future[Result]] = deque()
@@ -69,11 +71,18 @@ def fetch_then_work(
             waiting.append(working.submit(_work_on, work, item, fetched.popleft()))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
-        while waiting:
+                done += 1
+                if os.getpid() != here:
+                    break
+        while waiting and os.getpid() == here:
             yield waiting.popleft().result()
+            done += 1
     finally:
-        fetching.shutdown(wait=False, cancel_futures=True)
-        working.shutdown(wait=False, cancel_futures=True)
+        if os.getpid() == here:
+            fetching.shutdown(wait=False, cancel_futures=True)
+            working.shutdown(wait=False, cancel_futures=True)
+    if os.getpid() != here:
+        yield from fetch_then_work(items[done:], fetch, work, fetchers=fetchers, workers=workers)
 
 
 def _work_on(

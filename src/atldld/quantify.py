@@ -37,7 +37,6 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.images import decode
 from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
@@ -320,7 +319,12 @@ def _count_all(
         if isinstance(file, AtldldError):
             return file
         try:
-            pixels = decode(file.path)
+            pixels = session.pixels(
+                task.section.image,
+                task.downsample,
+                expression=stain_threshold is None,
+                held=file,
+            )
         except AtldldError as error:
             return error
         if stain_threshold is None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atldld.arguments import plain
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
-from atldld.fetch.images import REDUCTIONS, decode
+from atldld.fetch.images import REDUCTIONS
 from atldld.fetch.session import check_downsample
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.spaces import Grid, Layout, Plane, check_points
@@ -242,13 +242,17 @@ def warp(job: Job, files: Files) -> RegisteredSection:
     # What would be averaged all the same is averaged by the decoder, before there are pixels.
     reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix, shape))
     matrix = shrink_source(matrix, reduction)
-    pixels = decode(files.image.path, reduction)
+    session, record = job.section.session, job.section.image
+    pixels = session.pixels(record, job.downsample, reduction=reduction, held=files.image)
     background = background_of(pixels)
     image = resample(pixels, matrix, shape, background)
     del pixels  # may be large, and the mask comes next
     mask = None
     if files.mask is not None:
-        mask = resample(decode(files.mask.path, reduction), matrix, shape, (0, 0, 0))
+        colours = session.pixels(
+            record, job.downsample, expression=True, reduction=reduction, held=files.mask
+        )
+        mask = resample(colours, matrix, shape, (0, 0, 0))
     return RegisteredSection(job.section, job.plane, job.downsample, image, mask, background, files)
 
 

@@ -125,9 +125,7 @@ class Section:
         numpy.ndarray, shape (height, width, 3), uint8
             RGB.
         """
-        from atldld.fetch.images import decode
-
-        return decode(self.session.image(self.image, downsample, expression=expression).path)
+        return self.session.pixels(self.image, downsample, expression=expression)
 
     def register(
         self,

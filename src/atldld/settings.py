@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from atldld.addresses import Login, shown, without_login
 from atldld.errors import InvalidInputError
@@ -22,13 +24,24 @@ def default_cache_dir() -> Path:
 
     ``$XDG_CACHE_HOME/atldld`` where that variable is set, as in 0.3, else the platform's own
     place for caches. The folder is not created.
+
+    Raises
+    ------
+    InvalidInputError
+        If this account has no home folder, or ``XDG_CACHE_HOME`` cannot be a folder.
     """
-    xdg = os.environ.get("XDG_CACHE_HOME")
+    xdg = os.environ.get("XDG_CACHE_HOME", "").strip()
     if xdg:
-        return Path(xdg) / "atldld"
+        return _folder("XDG_CACHE_HOME", xdg) / "atldld"
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("atldld", appauthor=False))
+    try:
+        return Path(platformdirs.user_cache_dir("atldld", appauthor=False)).expanduser()
+    except RuntimeError:
+        raise InvalidInputError(
+            "This account has no home folder, so there is no place for the cache.",
+            hint="Set ATLDLD_CACHE_DIR, or give --cache-dir.",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,8 @@ class Settings:
     download_url : str
         The host of the informatics archive (``ATLDLD_DOWNLOAD_URL``).
     cache_dir : pathlib.Path
-        The folder of the cache (``ATLDLD_CACHE_DIR``).
+        The folder of the cache (``ATLDLD_CACHE_DIR``). ``~`` stands for a home folder; a relative
+        one is taken from the folder that is the current one now.
     offline : bool
         Make no request at all (``ATLDLD_OFFLINE``); what is not in the cache is an
         `~atldld.errors.OfflineError`.
@@ -57,7 +71,8 @@ class Settings:
     Raises
     ------
     InvalidInputError
-        If an address is not ``http://host`` or ``https://host``.
+        If an address is not ``http://host`` or ``https://host``, or no folder can have the name
+        of the cache's.
     """
 
     api_url: str = API_URL
@@ -70,12 +85,13 @@ class Settings:
     def __post_init__(self) -> None:
         logins = {login.address: login for login in self.logins}
         for name in ("api_url", "download_url"):
-            url, login = _checked(name, getattr(self, name))
+            url, login = _checked(name, str(getattr(self, name)).strip())
             object.__setattr__(self, name, url)
             if login is not None:
                 logins[login.address] = login
         object.__setattr__(self, "logins", tuple(logins.values()))
-        object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser())
+        folder = _folder("cache_dir", self.cache_dir, "Set ATLDLD_CACHE_DIR or --cache-dir.")
+        object.__setattr__(self, "cache_dir", folder)
 
     @classmethod
     def from_environment(
@@ -100,15 +116,24 @@ class Settings:
             The environment; the process's own by default.
         api_url, download_url, cache_dir, offline, strict : optional
             What goes before the environment.
+
+        Raises
+        ------
+        InvalidInputError
+            If a variable makes no sense; the sentence names it.
         """
         env = os.environ if environ is None else environ
-        chosen_cache = cache_dir or env.get("ATLDLD_CACHE_DIR") or default_cache_dir()
-        api = api_url or env.get("ATLDLD_API_URL") or API_URL
+
+        def chosen(name: str, given: str | Path | None) -> str | Path | None:
+            # what is empty counts as not set
+            return next((v for v in (given, env.get(name)) if v and str(v).strip()), None)
+
+        api = str(chosen("ATLDLD_API_URL", api_url) or API_URL).strip()
         archive = DOWNLOAD_URL if _checked("api_url", api)[0] == API_URL else api
         return cls(
             api_url=api,
-            download_url=download_url or env.get("ATLDLD_DOWNLOAD_URL") or archive,
-            cache_dir=Path(chosen_cache),
+            download_url=str(chosen("ATLDLD_DOWNLOAD_URL", download_url) or archive),
+            cache_dir=Path(chosen("ATLDLD_CACHE_DIR", cache_dir) or default_cache_dir()),
             offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
             strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,
         )
@@ -120,7 +145,7 @@ def _checked(name: str, address: str) -> tuple[str, Login | None]:
         url, login = without_login(address.rstrip("/"))
     except ValueError:
         url, login = "", None
-    if not url.lower().startswith(("http://", "https://")) or "?" in url or "#" in url:
+    if not _is_address(url):
         # Neither query nor fragment is told: what is written there may be a secret.
         told = re.split(r"[?#]", shown(address))[0]
         raise InvalidInputError(
@@ -134,4 +159,59 @@ def _checked(name: str, address: str) -> tuple[str, Login | None]:
 
 
 def _is_on(environ: Mapping[str, str], name: str) -> bool:
-    return environ.get(name, "").lower() not in {"", "0", "false", "no", "off"}
+    value = environ.get(name, "")
+    word = value.strip().lower()
+    if word in {"1", "true", "t", "yes", "y", "on"}:
+        return True
+    if word in {"", "0", "false", "f", "no", "n", "off"}:
+        return False
+    raise InvalidInputError(f"{name} is {value!r}, but must be 1 (on) or 0 (off).")
+
+
+def _is_address(url: str) -> bool:
+    """Whether an address names a host by HTTP, and nothing that a path could not be added to."""
+    # urlsplit would drop line breaks in silence
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname or ""
+        if ":" in host and not re.fullmatch(r"(.*@)?\[[^\[\]]+\](:[0-9]*)?", parts.netloc):
+            return False
+        if ":" in host or re.fullmatch(r"[0-9]+(\.[0-9]+){3}", host):
+            ipaddress.ip_address(host)
+        elif not host.isascii():
+            host.encode("idna")
+    except ValueError:
+        return False
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(host)
+        and port != 0
+        and not parts.query
+        and not parts.fragment
+    )
+
+
+def _folder(name: str, value: str | os.PathLike[str], hint: str | None = None) -> Path:
+    """Return the whole path of a folder, or say why a setting cannot be one."""
+    hint = hint or f"Set {name} to a folder."
+    try:
+        text = os.fspath(value)
+        if not isinstance(text, str) or "\0" in text:
+            raise TypeError
+        return Path(text).expanduser().absolute()
+    except TypeError:
+        raise InvalidInputError(
+            f"{name} is {value!r}, but must be the name of a folder.", hint=hint
+        ) from None
+    except RuntimeError:  # of expanduser
+        raise InvalidInputError(
+            f"{name} is {str(value)!r}, but nobody knows of that home folder.", hint=hint
+        ) from None
+    except OSError as error:  # of the current folder, which has been removed
+        raise InvalidInputError(
+            f"{name} is {str(value)!r}, but the current folder is unknown: "
+            f"{error.strerror or error}.",
+            hint=hint,
+        ) from None

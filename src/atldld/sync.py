@@ -20,7 +20,6 @@ from atldld.errors import (
     InvalidInputError,
     SkippedImageWarning,
 )
-from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.pipeline import fetch_then_work
 from atldld.place import Placement
@@ -287,10 +286,10 @@ class DatasetDownloader:
                 self.downsample_ref,
                 self.downsample_img,
             )
-            pixels = decode(session.image(image, self.downsample_img).path)
+            pixels = session.pixels(image, self.downsample_img)
             mask = None
             if self.include_expression and image.has_expression_mask:
-                mask = decode(session.image(image, self.downsample_img, expression=True).path)
+                mask = session.pixels(image, self.downsample_img, expression=True)
         except AtldldError as error:
             return error
         return image.id, coordinate, pixels, mask, field

@@ -73,7 +73,7 @@ def get_image(
     image = SectionImage.from_record(session.image_record(image_id))
     check_downsample(image, downsample)
     if folder is None:
-        return decode(session.image(image, downsample, expression=expression).path)
+        return session.pixels(image, downsample, expression=expression)
     copy = Path(folder) / f"{image.id}-{downsample}{'-expression' if expression else ''}.jpg"
     try:
         verify(copy, *image.size(downsample))

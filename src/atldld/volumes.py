@@ -8,7 +8,6 @@ all sections with little memory, and the result.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from numpy.typing import NDArray
 
 from atldld.arguments import check_number, plain, several
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
-from atldld.fetch.images import decode
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.spaces import BOX, LARGEST_SIDE
 from atldld.warp.background import background_of
@@ -368,16 +366,11 @@ def available_memory() -> int | None:
 
 
 def _memory_of_machine() -> int | None:
+    import psutil
+
     try:
-        # what the kernel would give, caches included
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
+        return int(psutil.virtual_memory().available)
+    except (OSError, RuntimeError, ValueError):  # no /proc, as in some containers
         return None
 
 
@@ -490,7 +483,9 @@ def _arriving(
         if isinstance(file, AtldldError):
             return file
         try:
-            pixels = decode(file.path)
+            pixels = task.section.session.pixels(
+                task.section.image, task.downsample, expression=task.expression, held=file
+            )
         except AtldldError as error:
             return error
         if channel == "expression":

@@ -122,3 +122,9 @@ def test_s3(s3, session, ids, work, tmp_path):
     assert run_batch(ids[:2], "s3://bucket/all", work, session=session).kept == 2
     with pytest.raises(OutputError, match="s3://nowhere"):
         run_batch(ids[:1], "s3://nowhere/all", work, session=session)
+
+
+def test_a_home_folder_that_nobody_knows(tmp_path):
+    """The kind: a name of a folder that `expanduser` refuses with an error of its own."""
+    with pytest.raises(InvalidInputError, match="home folder"):
+        open_place("~nosuchuser/out", tmp_path)

@@ -240,6 +240,10 @@ class Application:
             if path.endswith(">.json"):  # no ending means JSON
                 rules.append(Rule(path.removesuffix(".json"), endpoint=answer, methods=["GET"]))
         self._paths = Map(rules, converters={"id": _Id}, merge_slashes=False)
+        self._paths.update()  # here and not at the first request, which takes a lock for it
+
+    def __reduce__(self) -> tuple[Callable[..., Application], tuple[Any, ...]]:
+        return partial(type(self), row_cap=self._row_cap), (self._source,)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""

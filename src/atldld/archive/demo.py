@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from importlib.resources import files
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from atldld.archive import brain
 from atldld.archive.volumes import atlas_tables
 from atldld.place import Placement
+from atldld.processes import cached_property, renew_in_children
 from atldld.records import SectionDataSet
 from atldld.spaces import PlaneOfSection, ReferenceSpace
 
@@ -160,6 +160,21 @@ class DemoArchive:
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._pixels: OrderedDict[tuple[object, ...], NDArray[np.uint8]] = OrderedDict()
         self._lock = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Have a lock of its own in a forked child."""
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        made_when_asked = {"_lock", "_tables"}
+        state = {name: value for name, value in vars(self).items() if name not in made_when_asked}
+        return {**state, "_kept": OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.renew()
+        renew_in_children(self)
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the records by model."""

@@ -25,6 +25,7 @@ from atldld.fetch.members import (
     facts_of,
     opened_members,
 )
+from atldld.processes import renew_in_children
 from atldld.records import SectionDataSet
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class StoredArchive:
     """
 
     def __init__(self, root: Path, dataset_ids: Sequence[int] | None = None) -> None:
-        self._members = opened_members(Path(root))
+        self._root = Path(root)
+        self._members = opened_members(self._root)
         try:
             _check_marker(root, self._members.get(MARKER))
         except BaseException:
@@ -77,6 +79,7 @@ class StoredArchive:
         self._layout = Cache(Path("/"))
         self._wanted = None if dataset_ids is None else set(dataset_ids)
         self._lock = Lock()
+        renew_in_children(self)
         self._seen: object = None
         self._tables: dict[str, list[Record]] = {}
         self._documents: dict[str, tuple[object, Record | None]] = {}
@@ -86,6 +89,13 @@ class StoredArchive:
     def close(self) -> None:
         """Let go of the folder or file."""
         self._members.close()
+
+    def renew(self) -> None:
+        """Have a lock of its own in a forked child."""
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[StoredArchive], tuple[Any, ...]]:
+        return StoredArchive, (self._root, self._wanted and sorted(self._wanted))
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the records by model."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from atldld.errors import (
 from atldld.export.common import need
 from atldld.fetch.answers import decode
 from atldld.fetch.known import GRAPH, is_known_graph
+from atldld.processes import cached_property
 from atldld.regions import Labels
 from atldld.settings import DOWNLOAD_URL
 from atldld.spaces import BOX, PLACED_SPACES, ReferenceSpace
@@ -88,8 +88,21 @@ class Atlas:
     source: str
     synthetic: bool = False
     spaces: tuple[int, ...] = PLACED_SPACES
-    load: Callable[[str], NDArray[Any] | None] = field(default=lambda _: None, repr=False)
+    load: Callable[[str], NDArray[Any] | None] = field(default_factory=lambda: _Given(), repr=False)
     template_kind: str = "average_template"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What the cache holds is not sent along: it is mapped again, or fetched, where it arrives.
+        state = {name: value for name, value in vars(self).items() if name != "template"}
+        if isinstance(self.load, _Volumes) and self.load.has_mapped(self.annotation):
+            state["annotation"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["annotation"] is None:
+            state["annotation"] = state["load"].annotation()
+        state["annotation"].flags.writeable = False
+        vars(self).update(state)
 
     @cached_property
     def template(self) -> NDArray[Any] | None:
@@ -163,6 +176,49 @@ def _known(name: str, resolution: float | None) -> VolumeFile:
             hint="`atldld atlas list` shows them.",
         )
     return volume_file("annotation", 25 if resolution is None else resolution)
+
+
+@dataclass(frozen=True, slots=True)
+class _Volumes:
+    """The atlas's volumes at one resolution, as a session has them."""
+
+    session: Session
+    resolution: int
+    sha256: str
+
+    def __call__(self, kind: str) -> NDArray[Any]:
+        return volume_file(kind, self.resolution).open(self.session)[0]
+
+    def has_mapped(self, array: NDArray[Any]) -> bool:
+        """Whether an array is the annotation in the cache, all of it."""
+        return (
+            isinstance(array, np.memmap)
+            # its name holds the hash of what it was unpacked from
+            and self.sha256[:16] in Path(str(array.filename)).name
+            and array.shape == volume_file("annotation", self.resolution).shape
+        )
+
+    def annotation(self) -> NDArray[Any]:
+        """Return the annotation again, in another process."""
+        labels, _, held = volume_file("annotation", self.resolution).open(self.session)
+        if held.sha256 != self.sha256:
+            raise AtldldError(
+                f"The annotation in the cache at {self.session.archive_cache.root} is another one "
+                "than that of the atlas that was sent here.",
+                url=held.url,
+                hint="Let both processes use the same service, and caches that were filled by it.",
+            )
+        return labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """A template that is at hand, or none."""
+
+    grey: NDArray[Any] | None = None
+
+    def __call__(self, _: str) -> NDArray[Any] | None:
+        return self.grey
 
 
 def open_atlas(
@@ -242,9 +298,6 @@ def open_atlas(
     if synthetic != structures.synthetic and graph is None:
         raise _mixed(structures.synthetic, synthetic)
 
-    def load(kind: str) -> NDArray[Any]:
-        return volume_file(kind, file.resolution).open(session)[0]
-
     return Atlas(
         name=name,
         resolution=float(file.resolution),
@@ -253,7 +306,7 @@ def open_atlas(
         citation=DEMO_CITATION if synthetic else CITATION,
         source=held.url,
         synthetic=synthetic,
-        load=load,
+        load=_Volumes(session, file.resolution, held.sha256),
         template_kind=str(template),
     )
 
@@ -364,5 +417,5 @@ def _from_files(
         citation=CITATION,
         source=str(annotation),
         synthetic=synthetic,
-        load=lambda _: grey,
+        load=_Given(grey),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,8 +131,18 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
         graph=graph,
         citation=str(opened.metadata.get("citation") or "see the atlas's own metadata"),
         source=str(opened.metadata.get("atlas_link") or f"{BRAINGLOBE}{name}"),
-        load=lambda _: _turned(opened, opened.template),
+        load=_Template(opened),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """The template of one of BrainGlobe's atlases, read when it is used."""
+
+    opened: Any
+
+    def __call__(self, _: str) -> NDArray[Any]:
+        return _turned(self.opened, self.opened.template)
 
 
 def _turned(opened: Any, stack: NDArray[Any]) -> NDArray[Any]:

@@ -128,7 +128,8 @@ class VolumeFile:
         Returns
         -------
         array : numpy.ndarray, shape `shape`
-            Read-only, in the file's own order of bytes (p is the fastest axis).
+            Read-only, in the file's own order of bytes (p is the fastest axis). In a cache that
+            cannot be written it is in memory, not mapped.
         synthetic : bool
             Whether the file says that it is the demo brain's.
         file : CachedFile

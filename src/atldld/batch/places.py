@@ -192,9 +192,9 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
     Raises
     ------
     InvalidInputError
-        It cannot be one.
+        If it cannot be one.
     OutputError
-        It is a file, or cannot be written.
+        If it is a file, or cannot be written.
     """
     found = _URL.fullmatch(os.fspath(out))
     if found and found["scheme"].lower() not in {"file", "local"}:
@@ -202,7 +202,12 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
         _check_scheme(found["scheme"].lower(), url)
         name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
         return Store(url, journals.absolute() / f"{name}.jsonl")
-    root = Path(found["rest"] if found else out).expanduser().absolute()
+    try:
+        root = Path(found["rest"] if found else out).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidInputError(
+            f"{os.fspath(out)} cannot be a folder: nobody knows of that home folder."
+        ) from None
     check_folder(root)
     return Folder(root)
 

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,6 +27,7 @@ from atldld.errors import (
     ServiceTimeoutError,
     ServiceWarning,
 )
+from atldld.fetch.locks import Taken, locked
 from atldld.fetch.session import Session
 from atldld.files import write_errors
 from atldld.pipeline import default_jobs
@@ -350,24 +351,15 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _alone(place: Place) -> Iterator[None]:
-    """Keep other processes of this machine from working on the same batch."""
-    import filelock
-
+    """Keep other processes from working on the same batch, where there are locks."""
     path = place.journal.with_name(f".{place.journal.name}.lock")
-    try:
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path)
-            lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise OutputError(
-            f"Another process is working on a batch in {place}.",
-            hint="Wait for it, stop it, or choose another folder.",
-        ) from None
-    except NotImplementedError:  # a file system without locks
+    with ExitStack() as stack:
+        try:
+            with write_errors(path):
+                stack.enter_context(locked(path, f"The batch in {place}", wait=False))
+        except Taken:
+            raise OutputError(
+                f"Another process is working on a batch in {place}.",
+                hint="Wait for it, stop it, or choose another folder.",
+            ) from None
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()

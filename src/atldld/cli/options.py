@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atldld.addresses import shown
-from atldld.errors import AlignmentFileWarning, ServiceWarning
+from atldld.errors import AlignmentFileWarning, LockWarning, ServiceWarning
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
@@ -155,17 +155,25 @@ def say(text: str) -> None:
 
 @contextmanager
 def warnings_once() -> Iterator[None]:
-    """Show the service's defects as plain sentences, each once, when the command is done."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Show the service's defects as plain sentences, each once, when the command is done.
+
+    What is waited for is told at once.
+    """
+    caught: dict[str, None] = {}
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if issubclass(category, LockWarning):
+            say(f"Warning: {message}")
+        elif issubclass(category, (ServiceWarning, AlignmentFileWarning)):
+            caught[str(message)] = None
+
+    with warnings.catch_warnings():
         warnings.simplefilter("default")
+        warnings.showwarning = show
         try:
             yield
         finally:
-            for text in dict.fromkeys(
-                str(warning.message)
-                for warning in caught
-                if issubclass(warning.category, (ServiceWarning, AlignmentFileWarning))
-            ):
+            for text in caught:
                 say(f"Warning: {text}")
 
 

@@ -24,13 +24,15 @@ name is whole. An image counts only when it has been decoded; its companion says
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,15 +40,18 @@ from typing import Any, BinaryIO
 
 from atldld.addresses import shown
 from atldld.errors import CacheError
+from atldld.fetch.locks import locked
 from atldld.files import temporary_beside, whole_file, write_errors
 
 __all__ = [
     "Cache",
     "CachedFile",
     "CachedImage",
+    "FileHeld",
     "companion_of",
     "read_json",
     "sha256_of",
+    "unreadable",
 ]
 
 MARKER = "atldld-archive.json"
@@ -54,6 +59,8 @@ FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ELSEWHERE = "Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
+_DOCUMENT = {"datasets": re.compile(r"[0-9]{1,15}"), "queries": re.compile(r"[A-Za-z0-9]+")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,25 @@ class CachedFile:
     fetched: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileHeld:
+    """Any file below the cache's folder, as it was found.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    bytes : int
+        Its length.
+    modified : float
+        When it was written last, in seconds of the system's clock.
+    """
+
+    path: Path
+    bytes: int
+    modified: float
+
+
 class Cache:
     """Verified files under one folder.
 
@@ -138,6 +164,27 @@ class Cache:
         """Return where atldld 0.3 kept an image in the same folder."""
         return self.root / f"{image_id}-{downsample}{'-expression' if expression else ''}.jpg"
 
+    def check_folder(self) -> None:
+        """Say what keeps the folder from being one, if anything does; it need not be there.
+
+        Raises
+        ------
+        CacheError
+            If it is a file, or lies below one, or cannot be looked into.
+        """
+        try:
+            if stat.S_ISDIR(self.root.stat().st_mode):
+                os.scandir(self.root).close()
+                return
+            problem = "it is a file, not a folder"
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            problem = "a part of its name is a file, not a folder"
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
+        raise CacheError(f"The cache at {self.root} cannot be used: {problem}.", hint=_ELSEWHERE)
+
     def check_version(self) -> None:
         """Refuse a folder that a newer version has made, or that is something else.
 
@@ -161,13 +208,18 @@ class Cache:
 
         A file without its companion, or of another length than its companion says, does not
         count.
+
+        Raises
+        ------
+        CacheError
+            If one is there that may not be read.
         """
         path = self.image_path(image_id, downsample, expression=expression)
         known = read_json(companion_of(path))
         try:
             image = CachedImage(path=path, **known)
-            return image if path.stat().st_size == image.bytes else None
-        except (TypeError, OSError):
+            return image if _has_bytes(path, image.bytes) else None
+        except TypeError:
             return None
 
     @contextmanager
@@ -184,7 +236,8 @@ class Cache:
         Without that call nothing is kept.
         """
         final = self.image_path(image_id, downsample, expression=expression)
-        with self._locked(image_id), self._writing(final) as (file, temporary):
+        what = f"Section image {image_id}"
+        with self._locked(image_id, what), self._writing(final) as (file, temporary):
 
             def keep(
                 *,
@@ -225,12 +278,12 @@ class Cache:
         return self.root.joinpath("files", *parts)
 
     def find_file(self, name: str) -> CachedFile | None:
-        """Return another file that was verified, or `None`; see `file_path`."""
+        """Return another file that was verified, or `None`; see `file_path` and `find_image`."""
         path = self.file_path(name)
         try:
             file = CachedFile(path=path, **read_json(companion_of(path)))
-            return file if path.stat().st_size == file.bytes else None
-        except (TypeError, OSError):
+            return file if _has_bytes(path, file.bytes) else None
+        except TypeError:
             return None
 
     @contextmanager
@@ -240,7 +293,8 @@ class Cache:
         As `new_image`; the function takes ``url``, ``sha256`` and optionally ``fetched``.
         """
         final = self.file_path(name)
-        with self._locked(zlib.crc32(name.encode())), self._writing(final) as (file, temporary):
+        number = zlib.crc32(name.encode())
+        with self._locked(number, name), self._writing(final) as (file, temporary):
 
             def keep(*, url: str, sha256: str, fetched: str | None = None) -> CachedFile:
                 file.flush()
@@ -264,14 +318,72 @@ class Cache:
         self.write_json(self.root / kind / f"{name}.json", {**document, "fetched": _now()})
 
     def document_names(self, kind: str) -> list[str]:
-        """Return the names of the documents of a kind, sorted."""
-        return sorted(path.stem for path in (self.root / kind).glob("*.json"))
+        """Return the names of the documents of a kind, sorted.
+
+        Other files that lie there, such as those that are being written, are left out.
+        """
+        names = (
+            file.path.stem
+            for file in self.files(kind)
+            if file.path.parent == self.root / kind and file.path.suffix == ".json"
+        )
+        return sorted(name for name in names if _DOCUMENT[kind].fullmatch(name))
+
+    def files(self, folder: str = "") -> Iterator[FileHeld]:
+        """Yield every file of the cache that is there when its turn comes, in no order.
+
+        Others may remove files meanwhile: what is gone is left out.
+
+        Parameters
+        ----------
+        folder : str
+            Only those below this one.
+
+        Raises
+        ------
+        CacheError
+            If a folder cannot be looked into.
+        """
+        self.check_folder()
+
+        def tell(error: OSError) -> None:
+            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise CacheError(
+                    f"{error.filename} cannot be read: {error.strerror or error}.",
+                    hint="Make it readable, or remove it: what was there is fetched again.",
+                )
+
+        for where, _, names in os.walk(self.root / folder, onerror=tell):
+            for name in names:
+                path = Path(where, name)
+                with suppress(OSError):
+                    facts = path.stat()
+                    if stat.S_ISREG(facts.st_mode):
+                        yield FileHeld(path, facts.st_size, facts.st_mtime)
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
         locks = self.root / "locks"
-        files = [p for p in self.root.rglob("*") if p.is_file() and p.parent != locks]
-        return len(files), sum(path.stat().st_size for path in files)
+        sizes = [file.bytes for file in self.files() if file.path.parent != locks]
+        return len(sizes), sum(sizes)
+
+    def settled(self, image_id: int) -> AbstractContextManager[None]:
+        """Wait until nobody is writing an image, and keep others from it.
+
+        A cache that cannot be written is settled as it is.
+        """
+        return self._settled(image_id, f"Section image {image_id}")
+
+    def settled_file(self, name: str) -> AbstractContextManager[None]:
+        """Wait until nobody is writing another file; see `settled`."""
+        return self._settled(zlib.crc32(name.encode()), name)
+
+    @contextmanager
+    def _settled(self, number: int, what: str) -> Iterator[None]:
+        with ExitStack() as stack:
+            with suppress(CacheError):
+                stack.enter_context(self._locked(number, what))
+            yield
 
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
         """Write a JSON file of the archive, whole or not at all."""
@@ -281,29 +393,19 @@ class Cache:
             os.replace(temporary, path)
 
     @contextmanager
-    def _locked(self, number: int) -> Iterator[None]:
-        """Keep others from writing the same file; the system frees it when a process dies."""
-        import filelock
-
+    def _locked(self, number: int, what: str) -> Iterator[None]:
+        """Keep others from fetching the same file."""
         self.check_version()
-        path = self.root / "locks" / f"{number % LOCKS:02x}.lock"
-        try:
-            with self._errors():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lock = filelock.FileLock(path)
-                lock.acquire()
-        except NotImplementedError:
-            # A file system without locks: others may fetch the same image too, which costs time.
+        with ExitStack() as stack:
+            with self.errors():
+                stack.enter_context(
+                    locked(self.root / "locks" / f"{number % LOCKS:02x}.lock", what)
+                )
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-        with self._errors():
+        with self.errors():
             self.check_version()
             if not read_json(self.root / MARKER):
                 with whole_file(self.root / MARKER, force=True, sync=False) as marker:
@@ -312,7 +414,8 @@ class Cache:
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
 
-    def _errors(self) -> AbstractContextManager[None]:
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn what the system says against writing into a `CacheError`."""
         return write_errors(
             f"The cache at {self.root}",
             CacheError,
@@ -333,12 +436,41 @@ def companion_of(path: Path) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, or an empty one where there is none."""
+    """Return a JSON object, or an empty one where there is none.
+
+    Raises
+    ------
+    CacheError
+        If a file is there that may not be read: what cannot be read is not missing.
+    """
     try:
         document = json.loads(path.read_bytes())
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def unreadable(path: Path, error: OSError) -> CacheError:
+    """Return the error that says why a file of the cache cannot be read, and what would help."""
+    return CacheError(
+        f"{path} is in the cache, but cannot be read: {error.strerror or error}.",
+        hint="Make it readable, or remove it: it is fetched again when it is needed.",
+    )
+
+
+def _has_bytes(path: Path, count: object) -> bool:
+    """Whether a file is there, may be read, and has so many bytes."""
+    try:
+        size = path.stat().st_size
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except OSError:
+        return False
+    if not os.access(path, os.R_OK):
+        raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return size == count
 
 
 def _now() -> str:

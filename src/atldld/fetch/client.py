@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
@@ -34,6 +36,7 @@ from atldld.errors import (
     ServiceError,
     ServiceTimeoutError,
 )
+from atldld.processes import renew_in_children
 
 if TYPE_CHECKING:
     import httpx
@@ -106,6 +109,10 @@ class Limits:
 class Client:
     """Asks the service, politely and persistently. Safe to use from many threads.
 
+    In a forked process it has connections and slots of its own. A pickled one is made anew where
+    it is unpickled, from its address, limits and transport; those of one address and limits are
+    one client in a process, however many things that hold it arrive there.
+
     Parameters
     ----------
     base_url : str
@@ -139,6 +146,23 @@ class Client:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self.limits.in_flight)
         self._closed = threading.Event()
+        self._restored = False
+        renew_in_children(self)
+
+    def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
+        return _unpickled, (self.base_url, self.limits, self._transport, self._logins)
+
+    def renew(self) -> None:
+        """Forget, in a forked child, the parent's connections and who held what there."""
+        closed = self._closed.is_set()
+        self.requests_sent = 0
+        self._told = {}
+        self._lines = []
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(self.limits.in_flight)
+        self._closed = threading.Event()
+        if closed:
+            self._closed.set()
 
     def url(
         self, path: str, params: Mapping[str, Any] | None = None, *, base: str | None = None
@@ -209,13 +233,17 @@ class Client:
         return self._persist(lambda: self._download_once(url, file, check, limit, progress))
 
     def close(self) -> None:
-        """Close the connections, and end waits between tries."""
-        self._closed.set()
+        """Close the connections, and end waits between tries.
+
+        A client that was unpickled may serve others too: it opens new connections when asked.
+        """
+        if not self._restored:
+            self._closed.set()
         with self._lock:
             for line in self._lines:
                 line.drop()
             self._lines.clear()
-        if self._transport is not None:
+        if self._transport is not None and not self._restored:
             self._transport.close()
 
     def _json_once(self, url: str) -> dict[str, Any]:
@@ -477,7 +505,8 @@ class Client:
         Slots that each serve one request in ``in_flight / per_second`` seconds keep to the rate
         together; no other clock is needed.
         """
-        self._slots.acquire()
+        slots = self._slots
+        slots.acquire()
         begun = time.monotonic()
         try:
             yield
@@ -485,11 +514,11 @@ class Client:
             rate = self.limits.per_second
             rest = 0.0 if rate is None else begun + self.limits.in_flight / rate - time.monotonic()
             if rest > 0 and not self._closed.is_set():
-                later = threading.Timer(rest, self._slots.release)
+                later = threading.Timer(rest, slots.release)
                 later.daemon = True
                 later.start()
             else:
-                self._slots.release()
+                slots.release()
 
     @contextmanager
     def _line(self) -> Iterator[_Line]:
@@ -574,6 +603,25 @@ class Client:
         )
 
 
+def _unpickled(
+    base_url: str,
+    limits: Limits,
+    transport: httpx.BaseTransport | None,
+    logins: tuple[Login, ...],
+) -> Client:
+    """Return a client that stands for a pickled one."""
+    if transport is not None:
+        return Client(base_url, limits=limits, transport=transport, logins=logins)
+    return _client(base_url, limits, logins)
+
+
+@lru_cache(maxsize=8)
+def _client(base_url: str, limits: Limits, logins: tuple[Login, ...]) -> Client:
+    client = Client(base_url, limits=limits, logins=logins)
+    client._restored = True
+    return client
+
+
 def _shared(transport: httpx.BaseTransport) -> httpx.BaseTransport:
     """Return a transport that stays open when one of the HTTP clients that use it is closed."""
     import httpx
@@ -598,8 +646,19 @@ class _Line:
         self.socket: Any = None
         self._make = make
         self._http: httpx.Client | None = None
-        self._end: Callable[[], object] | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
         self._last: tuple[str, bytes] | None = None
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Leave the connection to the parent, in a forked child: not a byte is sent on it."""
+        if self._end is not None:
+            self._end.detach()
+        if self.socket is not None:
+            with suppress(OSError, ValueError):
+                # of the plain socket: closing a TLS socket could say good-bye
+                os.close(socket.socket.detach(self.socket))
+        self._http = self._end = self._last = self.socket = None
 
     def http(self) -> httpx.Client:
         """Return the HTTP client."""

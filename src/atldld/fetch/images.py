@@ -8,7 +8,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from atldld.errors import BrokenImageError
+from atldld.errors import BrokenImageError, CacheError
+from atldld.fetch.cache import unreadable
 
 __all__ = ["LARGEST_BUFFER", "LARGEST_PIXELS", "REDUCTIONS", "decode", "verify"]
 
@@ -55,8 +56,18 @@ def decode(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
     BrokenImageError
         If the file does not decode whole, or is larger than `LARGEST_PIXELS` and
         `LARGEST_BUFFER` allow.
+    CacheError
+        If the file is gone, or may not be read.
     """
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CacheError(
+            f"{path} is gone: something has removed it since it was verified.",
+            hint="Ask for it again, and it is fetched again.",
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
     pixels = _decode(data, reduction, f"The JPEG at {path}", None)
     height, width = _size(data)
     # the decoder pads what does not fill a block by repeating the edge

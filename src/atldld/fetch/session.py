@@ -20,6 +20,7 @@ from atldld.errors import (
     AnswerError,
     AtldldError,
     BrokenImageError,
+    CacheError,
     DatasetNotFoundError,
     HTTPStatusError,
     ImageNotFoundError,
@@ -38,6 +39,8 @@ from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 
 if TYPE_CHECKING:
     import httpx
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Host", "Session", "cache_root", "check_downsample", "check_id", "default_session"]
 
@@ -49,6 +52,9 @@ DATASET_INCLUDES = ("genes", "specimen(donor(age))", "products", "treatments", "
 class Session:
     """The settings, the cache and the client, together.
 
+    A session can be used in forked processes and be pickled: each process has connections of its
+    own, and files in the cache are shared by all.
+
     Parameters
     ----------
     settings : Settings, optional
@@ -56,7 +62,13 @@ class Session:
     limits : Limits, optional
         Time limits, retries and bounds of the client.
     transport : httpx.BaseTransport, optional
-        Where requests go instead of the network.
+        Where requests go instead of the network. To be pickled with the session it must be
+        picklable; in forked processes it is used as it is.
+
+    Raises
+    ------
+    CacheError
+        If the cache's folder cannot be one.
     """
 
     def __init__(
@@ -72,6 +84,7 @@ class Session:
             cache_root(self.settings, "download"),
             allens=self.settings.download_url == DOWNLOAD_URL,
         )
+        self.cache.check_folder()
         self.defects: list[ServiceWarning] = []
         self.client = Client(
             self.settings.api_url,
@@ -290,8 +303,11 @@ class Session:
     def _report_kept(self, document: Mapping[str, Any]) -> None:
         """Report the defects that a document was fetched with, each time that it is used."""
         kinds = {kind.__name__: kind for kind in ServiceWarning.__subclasses__()}
-        for name, text in document.get("defects") or ():
-            self.report(kinds.get(name, ServiceWarning)(text))
+        defects = document.get("defects")
+        for defect in defects if isinstance(defects, list) else ():
+            if isinstance(defect, (list, tuple)) and len(defect) == 2:
+                name, text = map(str, defect)
+                self.report(kinds.get(name, ServiceWarning)(text))
 
     def dataset(self, dataset_id: int | str, *, refresh: bool = False) -> SectionDataSet:
         """Return a data set with all its images and both alignments.
@@ -407,6 +423,52 @@ class Session:
                     url=url,
                 ) from None
             raise
+
+    def pixels(
+        self,
+        image: SectionImage,
+        downsample: int = 0,
+        *,
+        expression: bool = False,
+        reduction: int = 1,
+        held: CachedImage | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return the pixels of an image, fetching it if need be.
+
+        An image that something else removes before it is read is fetched again.
+
+        Parameters
+        ----------
+        image, downsample, expression
+            See `image`.
+        reduction : {1, 2, 4, 8}
+            See `~atldld.fetch.images.decode`.
+        held : CachedImage, optional
+            The verified image, where it has been asked for already.
+
+        Returns
+        -------
+        numpy.ndarray, shape (height // reduction, width // reduction, 3), uint8
+            RGB.
+
+        Raises
+        ------
+        BrokenImageError, CacheError
+            If the file does not decode, or cannot be read.
+        OfflineError, ServiceError
+            See `image`.
+        """
+        from atldld.fetch.images import decode
+
+        file = held or self.image(image, downsample, expression=expression)
+        for _ in range(3):  # another run may prune the cache at this very moment
+            try:
+                return decode(file.path, reduction)
+            except CacheError:
+                if file.path.exists():
+                    raise
+            file = self.image(image, downsample, expression=expression)
+        return decode(file.path, reduction)
 
     def file_address(
         self,

@@ -40,7 +40,7 @@ from atldld.fetch.members import (
     opened_members,
     shown,
 )
-from atldld.fetch.session import Session
+from atldld.fetch.session import Session, check_id
 from atldld.fetch.unpacked import check_unpacked
 from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
 from atldld.records import SectionDataSet, SectionImage
@@ -63,7 +63,8 @@ _IMAGE = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", 
 _DOCUMENT = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json", re.ASCII)
 _FILE = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
-LEFT_OVER_AFTER = 3600.0  # seconds; what a run that goes on is writing is younger
+UNTOUCHED = 3600.0
+"""Seconds after which `verify_cache` tells of what another machine may have left."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ class StoredImage:
     facts : dict
         What its companion says: width, height, bytes, sha256, url, fetched, dataset_id. Empty
         where there is none.
+    bytes : int
+        Length of the file.
+    modified : float
+        When it was written last, in seconds of the system's clock.
     """
 
     path: Path
@@ -88,6 +93,8 @@ class StoredImage:
     downsample: int
     expression: bool
     facts: dict[str, Any]
+    bytes: int = 0
+    modified: float = 0.0
 
     @property
     def dataset_id(self) -> int | None:
@@ -101,7 +108,7 @@ class StoredImage:
         with suppress(TypeError, ValueError):
             when = datetime.fromisoformat(self.facts.get("fetched", ""))
             return when if when.tzinfo else when.replace(tzinfo=UTC)
-        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        return datetime.fromtimestamp(self.modified, UTC)
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,13 @@ class Verification:
     sound: int = 0
     damaged: list[Damage] = field(default_factory=list)
 
+    def add(self, path: Path, problem: str | None, remedy: str | None) -> None:
+        """Count a file: sound without a problem, gone with an empty one."""
+        if problem is None:
+            self.sound += 1
+        elif problem:
+            self.damaged.append(Damage(path, problem, remedy))
+
     @property
     def repaired(self) -> int:
         """How many of them are mended or gone."""
@@ -161,21 +175,30 @@ class Verification:
 
 
 def stored_images(cache: Cache) -> Iterator[StoredImage]:
-    """Yield every image file of the cache, sound or not, by id and tier."""
-    paths = (cache.root / "images").glob("*/*/*.jpg")
-    for path in sorted(path for path in paths if not path.name.startswith(".")):
+    """Yield every image file of the cache, sound or not, by path.
+
+    Files that others remove meanwhile are left out.
+    """
+    for file in sorted(cache.files("images"), key=lambda file: file.path):
+        path = file.path
         found = _IMAGE.fullmatch(path.relative_to(cache.root).as_posix())
         if found is not None:
-            facts = read_json(companion_of(path))
-            yield StoredImage(path, int(found[1]), int(found[2]), found[3] is not None, facts)
+            yield StoredImage(
+                path,
+                int(found[1]),
+                int(found[2]),
+                found[3] is not None,
+                _facts(path),
+                file.bytes,
+                file.modified,
+            )
 
 
 def stored_files(cache: Cache) -> Iterator[str]:
     """Yield the names of the other files of the cache (atlases, grids, plates), sound or not."""
-    folder = cache.root / "files"
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(file.path for file in cache.files("files")):
         name = path.relative_to(cache.root).as_posix()
-        if path.is_file() and not path.is_symlink() and _FILE.fullmatch(name):
+        if not path.is_symlink() and _FILE.fullmatch(name):
             if path.suffix == ".json" and path.with_suffix("").is_file():
                 continue  # the companion of another one
             yield name.removeprefix("files/")
@@ -196,7 +219,7 @@ def holdings(cache: Cache) -> list[Holding]:
                 record=_record(cache, dataset_id),
                 images=sum(not image.expression for image in images),
                 masks=sum(image.expression for image in images),
-                bytes=sum(image.path.stat().st_size for image in images),
+                bytes=sum(image.bytes for image in images),
                 tiers=tuple(sorted({image.downsample for image in images})),
             )
         )
@@ -219,77 +242,127 @@ def verify_cache(
         Remove what is damaged, and fetch it again unless working offline.
     progress : callable, optional
         Takes how many images are done, how many there are, and the last one's name.
-    """
-    from atldld.errors import BrokenImageError
-    from atldld.fetch.images import verify
 
+    Raises
+    ------
+    CacheError
+        If the cache is of a newer version; if something must be removed, and cannot be.
+
+    Notes
+    -----
+    Others may use the cache meanwhile. What they remove counts neither as sound nor as damaged;
+    what looks damaged is looked at again when nobody is writing it.
+    """
     cache = session.cache
     cache.check_version()
     result = Verification()
     images = list(stored_images(cache))
     for done, stored in enumerate(images, start=1):
-        facts = stored.facts
-        problem = None
-        if not facts:
-            problem = "nothing is known of where it came from"
-        elif facts.get("sha256") != sha256_of(stored.path):
-            problem = "its bytes have changed"
-        else:
-            try:
-                verify(stored.path, facts.get("width", 0), facts.get("height", 0))
-            except BrokenImageError as error:
-                problem = error.message
-        if problem is None:
-            result.sound += 1
-        else:
-            remedy = _mend(session, stored) if repair else None
-            result.damaged.append(Damage(stored.path, problem, remedy))
+        problem = _problem_of_image(stored.path)
+        remedy = None
+        if problem:
+            with cache.settled(stored.image_id):
+                problem = _problem_of_image(stored.path)
+                if problem and repair:
+                    _remove(cache, stored.path)
+            if problem and repair:
+                remedy = _fetch_again(session, stored)
+        result.add(stored.path, problem, remedy)
         if progress:
             progress(done, len(images), stored.path.name)
     for kind in ("datasets", "queries"):
         for name in cache.document_names(kind):
             path = cache.root / kind / f"{name}.json"
-            if read_json(path):
-                result.sound += 1
-                continue
-            if repair:
-                path.unlink(missing_ok=True)
-            result.damaged.append(
-                Damage(path, "it is no JSON", "removed; fetched when needed" if repair else None)
-            )
+            problem = _problem_of_document(path)
+            if problem and repair:
+                _remove(cache, path)
+            result.add(path, problem, "removed; fetched when needed" if repair else None)
     for name in stored_files(cache):
-        path, facts = cache.file_path(name), read_json(companion_of(cache.file_path(name)))
-        sha256 = sha256_of(path)
-        if facts.get("sha256") == sha256:
-            problem = problem_of(cache, name, path, sha256)
-        else:
-            problem = (
-                "its bytes have changed" if facts else "nothing is known of where it came from"
-            )
-        # the institute may have revised its graph: it is sound, and said of when it is opened
-        if problem is None or (name == GRAPH and facts.get("sha256") == sha256):
-            result.sound += 1
-            continue
-        if repair:
-            _remove(path)
-        remedy = "removed; fetched when needed" if repair else None
-        result.damaged.append(Damage(path, problem, remedy))
+        path = cache.file_path(name)
+        problem = _problem_of_file(cache, name)
+        if problem:
+            with cache.settled_file(name):
+                problem = _problem_of_file(cache, name)
+                if problem and repair:
+                    _remove(cache, path)
+        result.add(path, problem, "removed; fetched when needed" if repair else None)
     for path, problem in check_unpacked(cache):
-        if problem is None:
-            result.sound += 1
-            continue
-        if repair:
-            _remove(path)
-        remedy = "removed; made anew when needed" if repair else None
-        result.damaged.append(Damage(path, problem, remedy))
+        if problem and repair:
+            _remove(cache, path)
+        result.add(path, problem, "removed; made anew when needed" if repair else None)
     for path in _left_over(cache):
         if repair:
             sweep(path.parent)
-            path.unlink(missing_ok=True)
-        result.damaged.append(
-            Damage(path, "a run that was killed left it", "removed" if repair else None)
-        )
+            _remove(cache, path)
+        result.add(path, "a run that was killed left it", "removed" if repair else None)
     return result
+
+
+# What is wrong with a file of the cache: a sentence, nothing, or `_GONE` where it is there no more.
+_GONE = ""
+
+
+def _problem_of_image(path: Path) -> str | None:
+    from atldld.errors import BrokenImageError
+    from atldld.fetch.images import verify
+
+    facts = _facts(path)
+    problem = _problem_of_bytes(path)
+    if problem is None:
+        try:
+            verify(path, facts.get("width", 0), facts.get("height", 0))
+        except BrokenImageError as error:
+            return error.message
+        except FileNotFoundError:
+            return _GONE
+        except OSError as error:
+            return _unread(error)
+    return problem
+
+
+def _problem_of_bytes(path: Path) -> str | None:
+    try:
+        facts = read_json(companion_of(path))
+        digest = sha256_of(path)
+    except FileNotFoundError:
+        return _GONE
+    except OSError as error:
+        return _unread(error)
+    if not facts:
+        return "nothing is known of where it came from"
+    return None if facts.get("sha256") == digest else "its bytes have changed"
+
+
+def _problem_of_file(cache: Cache, name: str) -> str | None:
+    path = cache.file_path(name)
+    problem = _problem_of_bytes(path)
+    # the institute may have revised its graph: it is sound, and told of when it is opened
+    if problem is not None or name == GRAPH:
+        return problem
+    return problem_of(cache, name, path, str(_facts(path).get("sha256")))
+
+
+def _problem_of_document(path: Path) -> str | None:
+    try:
+        if read_json(path):
+            return None
+    except CacheError as error:
+        return _unread(error)
+    return "it is no JSON" if path.exists() else _GONE
+
+
+def _unread(error: OSError) -> str:
+    if isinstance(error, CacheError):
+        return error.message.rstrip(".")
+    return f"it cannot be read: {error.strerror or error}"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what is known of a file, as far as that can be read."""
+    try:
+        return read_json(companion_of(path))
+    except CacheError:
+        return {}
 
 
 def prune(
@@ -320,31 +393,72 @@ def prune(
     Raises
     ------
     InvalidInputError
-        No condition at all.
+        If there is no condition at all, or one that makes no sense.
+    CacheError
+        If the cache cannot be written, or is of a newer version.
+
+    Notes
+    -----
+    Others may use the cache meanwhile: what they remove first is not counted, and an image that
+    is removed under a run is fetched again by it.
     """
     if older_than is None and max_size is None and dataset_id is None:
         raise InvalidInputError(
             "Pruning without a condition would empty the cache.",
             hint="Give --older-than, --max-size or --dataset.",
         )
+    before = None if older_than is None else _moment_before(older_than)
+    if max_size is not None and (not _is_number(max_size) or not max_size >= 0):
+        raise InvalidInputError(
+            f"The largest size is {max_size!r}, but must be a number of bytes, 0 or more."
+        )
+    if dataset_id is not None:
+        dataset_id = check_id(dataset_id, "section data set")
     cache.check_version()
     images = sorted(stored_images(cache), key=lambda image: image.fetched)
     if dataset_id is not None:
         images = [image for image in images if image.dataset_id == dataset_id]
-    kept = sum(image.path.stat().st_size for image in images)
-    before = None if older_than is None else datetime.now(UTC) - older_than
+    kept = sum(image.bytes for image in images)
     count = size = 0
     for image in images:
         too_old = before is not None and image.fetched < before
         too_much = max_size is not None and kept > max_size
         all_of_it = before is None and max_size is None
         if too_old or too_much or all_of_it:
-            own = image.path.stat().st_size
-            _remove(image.path)
-            count, size, kept = count + 1, size + own, kept - own
+            kept -= image.bytes
+            # nobody looks at an image that has lost its companion, but is there still
+            with cache.settled(image.image_id):
+                removed = not _is_newer(image) and _remove(cache, image.path)
+            if removed:
+                count, size = count + 1, size + image.bytes
     if dataset_id is not None and before is None and max_size is None:
-        (cache.root / "datasets" / f"{dataset_id}.json").unlink(missing_ok=True)
+        _remove(cache, cache.root / "datasets" / f"{dataset_id}.json")
     return count, size
+
+
+def _is_newer(image: StoredImage) -> bool:
+    """Whether an image has been written again since it was listed."""
+    try:
+        return image.path.stat().st_mtime != image.modified
+    except OSError:
+        return False
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _moment_before(age: timedelta) -> datetime:
+    """Return the moment so long ago; the first that there is for longer ages."""
+    if not isinstance(age, timedelta) or age <= timedelta(0):
+        raise InvalidInputError(
+            f"The age is {age!s}, but must be a positive time.",
+            hint="To remove everything, give --max-size 0.",
+        )
+    try:
+        return datetime.now(UTC) - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def export_archive(
@@ -706,7 +820,7 @@ def _check_data_set(document: dict[str, Any], stem: str) -> None:
     try:
         known = msgspec.convert(document, _DataSetDocument)
         record = SectionDataSet.from_records(known.section_data_set, known.section_images)
-    except (AtldldError, msgspec.ValidationError, TypeError, AttributeError, OverflowError):
+    except (msgspec.ValidationError, *_NO_RECORD):
         raise InvalidInputError("it is no data set") from None
     if str(record.id) != stem:
         raise InvalidInputError(f"it is data set {record.id}")
@@ -741,9 +855,8 @@ def _take_file(cache: Cache, members: Members, member: Member) -> bool:
     return True
 
 
-def _mend(session: Session, stored: StoredImage) -> str:
-    """Remove a damaged image and fetch it again; say which of the two could be done."""
-    _remove(stored.path)
+def _fetch_again(session: Session, stored: StoredImage) -> str:
+    """Fetch a damaged image again that has been removed; say whether that could be done."""
     if session.settings.offline:
         return "removed; not fetched again, offline"
     try:
@@ -768,21 +881,35 @@ def _record(cache: Cache, dataset_id: int | None) -> SectionDataSet | None:
         return None
     try:
         return SectionDataSet.from_records(document["section_data_set"], document["section_images"])
-    except (AtldldError, KeyError, TypeError, AttributeError):
+    except _NO_RECORD:
         return None
 
 
-def _remove(path: Path) -> None:
-    """Remove an image; its companion first, so that a killed removal leaves nothing vouched for."""
-    companion_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+# What is raised for a document that holds something else than a data set.
+_NO_RECORD = (AtldldError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+
+
+def _remove(cache: Cache, path: Path) -> bool:
+    """Remove a file and its companion; return whether it was there.
+
+    The companion goes first, so that a killed removal leaves nothing vouched for.
+    """
+    with cache.errors():
+        companion_of(path).unlink(missing_ok=True)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+    return True
 
 
 def _left_over(cache: Cache) -> list[Path]:
     """Return temporary files that no running process can still be writing."""
-    limit = time.time() - LEFT_OVER_AFTER
-    return [
-        path
-        for path in cache.root.rglob(".*.part*")
-        if is_left_over(path) or (path.is_file() and path.stat().st_mtime < limit)
-    ]
+    found = []
+    for file in cache.files():
+        if file.path.match(".*.part*"):
+            with suppress(OSError):
+                abandoned = file.path.stat().st_mtime < time.time() - UNTOUCHED
+                if abandoned or is_left_over(file.path):
+                    found.append(file.path)
+    return sorted(found)

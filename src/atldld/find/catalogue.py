@@ -26,6 +26,7 @@ __all__ = [
     "TABLES",
     "Loader",
     "catalogue_path",
+    "connected",
     "count",
     "finish",
     "new_database",
@@ -187,6 +188,11 @@ def catalogue_path(root: Path) -> Path:
     return root / "catalogue.sqlite"
 
 
+def connected(path: Path) -> sqlite3.Connection:
+    """Open a file that nobody else uses, and that may lie where there are no locks."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True, isolation_level=None)
+
+
 def new_database(path: Path | None = None) -> sqlite3.Connection:
     """Make an empty catalogue, in memory unless a path is given.
 
@@ -195,7 +201,7 @@ def new_database(path: Path | None = None) -> sqlite3.Connection:
     CacheError
         This Python's SQLite lacks full-text search by trigrams.
     """
-    db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+    db = sqlite3.connect(":memory:", isolation_level=None) if path is None else connected(path)
     try:
         db.execute("CREATE VIRTUAL TABLE temp.probe USING fts5(text, tokenize='trigram')")
         db.execute("DROP TABLE temp.probe")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +36,7 @@ from atldld.find.conditions import (
 from atldld.find.found import FoundDataSet, Source
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
 from atldld.find.service import Service
+from atldld.processes import cached_property
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,13 +7,14 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
+from atldld.fetch.locks import Taken, locked
 from atldld.fetch.rma import RMAParameters, fetch_all
 from atldld.fetch.session import Session
 from atldld.files import whole_file, write_errors
@@ -236,8 +237,8 @@ def update(
     path = catalogue.catalogue_path(root)
     with (
         _errors(path),
-        _only_one(session),
-        closing(_Staging(root, session, progress)) as staging,
+        _only_one(session) as alone,
+        closing(_Staging(root, session, progress, alone=alone)) as staging,
     ):
         known = _base(path)
         base = None if full else known
@@ -309,7 +310,7 @@ def _started(
     if base is None:
         return catalogue.new_database(temporary)
     shutil.copyfile(path, temporary)
-    db = sqlite3.connect(temporary, isolation_level=None)
+    db = catalogue.connected(temporary)
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
     for own in staging.anew:
@@ -356,9 +357,14 @@ class _Staging:
         Where to ask.
     progress : callable, optional
         See `update`.
+    alone : bool
+        Whether no other update can use the file. Without locks nobody knows, and the pages are
+        kept in memory.
     """
 
-    def __init__(self, root: Path, session: Session, progress: Progress | None) -> None:
+    def __init__(
+        self, root: Path, session: Session, progress: Progress | None, *, alone: bool = True
+    ) -> None:
         self.remarks: list[str] = []
         self.anew: list[str] = []
         self.incremental = False
@@ -369,15 +375,19 @@ class _Staging:
         self._path = root / "catalogue-update.sqlite"
         root.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = self._connected()
+            self._db = self._connected(alone)
         except sqlite3.OperationalError:
             raise  # what it holds may be sound
         except sqlite3.DatabaseError:
             self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
-            self._db = self._connected()
+            self._db = self._connected(alone)
 
-    def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None)
+    def _connected(self, alone: bool) -> sqlite3.Connection:
+        db = (
+            catalogue.connected(self._path)
+            if alone
+            else sqlite3.connect(":memory:", isolation_level=None)
+        )
         # one page is lost by a power cut, and asked for again
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(
@@ -512,25 +522,18 @@ def _total(envelope: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def _only_one(session: Session) -> Iterator[None]:
-    """Keep a second update of the same catalogue from running at once."""
-    import filelock
-
+def _only_one(session: Session) -> Iterator[bool]:
+    """Keep a second update of the same catalogue from running at once, where there are locks."""
     session.cache.check_version()
     path = session.cache.root / "locks" / "catalogue.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=0)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise CacheError(
-            "Another update of this catalogue is running.", hint="Wait for it to end."
-        ) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.release()
+    with ExitStack() as stack:
+        try:
+            alone = stack.enter_context(locked(path, "The catalogue", wait=False))
+        except Taken:
+            raise CacheError(
+                "Another update of this catalogue is running.", hint="Wait for it to end."
+            ) from None
+        yield alone
 
 
 @contextmanager

@@ -110,6 +110,10 @@ class Affine:
         matrix.flags.writeable = False
         object.__setattr__(self, "matrix", matrix)
 
+    def __reduce__(self) -> tuple[type[Affine], tuple[Any, ...]]:
+        # by its constructor: arrays that are unpickled as such can be written to
+        return Affine, (self.matrix, self.source, self.target)
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Affine)

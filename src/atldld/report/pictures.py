@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from atldld.atlas.outlines import Outline, outlines
 from atldld.atlas.planes import on_reference
 from atldld.errors import AtldldError
-from atldld.fetch.images import decode
 from atldld.place import Affine
 from atldld.spaces import AXES
 
@@ -312,7 +311,9 @@ def _raw(registered: RegisteredSection) -> Pixels:
     # finer tiers would be made smaller right away
     longest = max(section.image.size(registered.downsample))
     reduction = next(size for size in (8, 4, 2, 1) if longest // size >= RAW_SIDE or size == 1)
-    return decode(registered.files.image.path, reduction)
+    return section.session.pixels(
+        section.image, registered.downsample, reduction=reduction, held=registered.files.image
+    )
 
 
 def _shrunk(pixels: Pixels, longest: int) -> Pixels:

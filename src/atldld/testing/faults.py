@@ -53,13 +53,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from atldld.errors import AtldldError
+from atldld.processes import cached_property
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -309,7 +309,7 @@ class Exchange:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the application answers."""
+        """Return what the application answers."""
         return _ask(self.server.application, self.request, self.server.address)
 
     def send(self, answer: Answer) -> None:
