@@ -299,7 +299,7 @@ def test_a_large_progressive_image_is_refused_by_its_header(tmp_path):
     bomb = with_size(jpeg(progressive=True), 40_000, 40_000)
     members = with_image(bomb, width=40_000, height=40_000)
     _, (refused,), _ = taken_from(tmp_path, archive(tmp_path, members))
-    assert "progressive JPEG of 40000 × 40000 pixels" in refused.problem
+    assert "is progressive and of 1,600 million pixels" in refused.problem
     small = jpeg(progressive=True)
     assert taken_from(tmp_path, archive(tmp_path, with_image(small)))[0] == 1
 
@@ -307,7 +307,7 @@ def test_a_large_progressive_image_is_refused_by_its_header(tmp_path):
 def test_an_image_of_very_many_scans_is_refused(tmp_path):
     bomb = jpeg(progressive=True) + b"\xff\xda" * 200
     _, (refused,), _ = taken_from(tmp_path, archive(tmp_path, with_image(bomb)))
-    assert "more than 100 scans" in refused.problem
+    assert "comes in more than 64 parts" in refused.problem
 
 
 def test_a_member_that_is_longer_than_it_says(tmp_path):

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atldld import files as files_module
 from atldld.archive.demo import DemoArchive
 from atldld.archive.local import in_process_session
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OfflineError
-from atldld.fetch import cache as cache_module
 from atldld.fetch import locks, upkeep
-from atldld.fetch.cache import Cache, companion_of, read_json, sweep
+from atldld.fetch.cache import Cache, companion_of, read_json
 from atldld.fetch.upkeep import (
     export_archive,
     holdings,
@@ -33,6 +33,7 @@ from atldld.fetch.upkeep import (
     stored_images,
     verify_cache,
 )
+from atldld.files import sweep
 from atldld.sections import open_dataset
 
 
@@ -329,8 +330,8 @@ def test_one_meaning_of_left_over(filled):
     folder = filled.cache.root / "datasets"
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead = folder / f".{child.pid}@{cache_module._HOST}-00000000.part.json"
-    alive = folder / f".{os.getpid()}@{cache_module._HOST}-00000000.part.json"
+    dead = folder / f".{child.pid}@{files_module._HOST}-00000000.part.json"
+    alive = folder / f".{os.getpid()}@{files_module._HOST}-00000000.part.json"
     elsewhere = folder / f".{child.pid}@elsewhere-00000000.part.json"
     for path in (dead, alive, elsewhere):
         path.write_text("{")
@@ -413,6 +414,6 @@ def test_process_ids_of_another_container_are_nobodys_here(monkeypatch):
     monkeypatch.setattr(
         os, "stat", lambda path, **options: Stat() if "/ns/" in str(path) else original(path)
     )
-    assert cache_module._here().endswith("x4026999999")
-    monkeypatch.setattr(Stat, "st_ino", cache_module._WHOLE_MACHINE)
-    assert "x4026" not in cache_module._here()
+    assert files_module._here().endswith("x4026999999")
+    monkeypatch.setattr(Stat, "st_ino", files_module._WHOLE_MACHINE)
+    assert "x4026" not in files_module._here()

@@ -153,7 +153,12 @@ class VolumeFile:
                     f"The bytes of {file.path} have changed since it was fetched.",
                     hint="Mend it with `atldld cache verify --repair`.",
                 )
-            self._unpack(cache, file.path, file.sha256)
+            try:
+                self._unpack(cache, file.path, file.sha256)
+            except CacheError:
+                # the cache is read-only or full: a temporary file does
+                mapped, synthetic = read_volume(file.path, self.resolution, self.kind)
+                return mapped, synthetic, file
             mapped = self._mapped(cache, file)
         if mapped is None:
             raise CacheError(
