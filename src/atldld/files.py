@@ -551,7 +551,11 @@ def _new_name(path: Path, ending: str) -> Path:
 def _discard(temporary: Path) -> None:
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
-    if os.path.isdir(temporary):
+    for pause in (0, 0.01, 0.1):
+        # a library's threads may still be writing what has failed already
+        if not os.path.isdir(temporary):
+            break
+        time.sleep(pause)
         shutil.rmtree(temporary, ignore_errors=True)
     _in_use.discard(temporary.name)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,14 @@ from atldld.errors import AtldldError, CacheError, OutputError
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
-from atldld.files import check_folder, check_targets, make_folder, whole_file
+from atldld.files import (
+    check_folder,
+    check_space,
+    check_targets,
+    make_folder,
+    whole_file,
+    write_errors,
+)
 from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
@@ -171,21 +179,27 @@ def download_dataset(
             dataset_id=dataset_id,
             hint="Choose another folder, or replace them with --force.",
         )
+    names = [
+        _file_names(plan.section.id, recipe.expression, fields, picture_format) for plan in plans
+    ]
     if not before:
         # nothing vouches for files of these names, so they are somebody else's
-        names = (
-            _file_names(plan.section.id, recipe.expression, fields, picture_format)
-            for plan in plans
-        )
         check_targets([folder / name for each in names for name in each.values()], force=force)
+        # the displacement fields are not compressed: two float32 for each pixel
+        pixels = sum(math.prod(plan.plane.grid.shape) for plan in plans)
+        check_space(folder, 8 * pixels if fields else 0)
     make_folder(folder)
-    if force and before:
-        _remove(folder, before)
-        before = {}
-    kept = _still_there(folder, before)
+    older = _older_files(before, force=force)
+    # What is to be replaced stays until there is something better; so does what tells of it, which
+    # the hashes of new pictures do not fit.
+    replacing = force and bool(before)
+    kept = {} if replacing else _still_there(folder, before)
     metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
-    _write_metadata(folder, metadata)
+    if older:
+        metadata["to_be_replaced"] = older
+    if not replacing:
+        _write_metadata(folder, metadata)
 
     def finish(registered: RegisteredSection) -> dict[str, Any]:
         return _write_section(folder, registered, fields=fields, picture_format=picture_format)
@@ -214,9 +228,13 @@ def download_dataset(
                 progress(done, len(plans), f"section {plan.section.number}")
     except BaseException:
         # what is there need not be made again
-        with contextlib.suppress(OutputError):
-            _write_metadata(folder, metadata)
+        if metadata["per_image"] or not replacing:
+            with contextlib.suppress(OutputError):
+                _write_metadata(folder, metadata)
         raise
+    if not failed:
+        _remove(folder, older, metadata)
+        metadata.pop("to_be_replaced", None)
     metadata["complete"] = not failed
     metadata["warnings"] = [
         f"{type(defect).__name__}: {defect}" for defect in session.defects[met_before:]
@@ -636,11 +654,22 @@ def _still_there(folder: Path, before: Mapping[str, Any]) -> dict[str, dict[str,
     return kept
 
 
-def _remove(folder: Path, before: Mapping[str, Any]) -> None:
-    """Remove the files that an earlier run lists, and nothing else."""
-    for hashes in _files_of(before).values():
-        for name in hashes:
-            (folder / name).unlink(missing_ok=True)
+def _older_files(before: Mapping[str, Any], *, force: bool) -> list[str]:
+    """Return the files of earlier runs that are not to stay once all of the new ones are there."""
+    listed = before.get("to_be_replaced")
+    older = {str(name) for name in listed} if isinstance(listed, list) else set()
+    if force:
+        older |= {name for hashes in _files_of(before).values() for name in hashes}
+    return sorted(name for name in older if name == Path(name).name)
+
+
+def _remove(folder: Path, older: Iterable[str], metadata: Mapping[str, Any]) -> None:
+    """Remove the files of an earlier run for which there are no new ones, and nothing else."""
+    new = {name for hashes in _files_of(metadata).values() for name in hashes}
+    with write_errors(folder):
+        for name in older:
+            if name not in new:
+                (folder / name).unlink(missing_ok=True)
 
 
 def _write_metadata(folder: Path, metadata: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ that are there, those beside its output too, unless it is called with ``--force`
 """
 
 import os
+import shutil
 import sys
 
 import cv2
@@ -298,3 +299,33 @@ def test_ids_that_are_none_are_said_first(refused):
     error, asked = refused("volume nonsense -o a.nii.gz")
     assert isinstance(error, InvalidInputError)
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("command", "asked_for"),
+    [
+        ("volume 909 -o a.npy --resolution 50", set()),
+        ("volume 909 -o a.nii --resolution 50", set()),
+        ("export fields 909 out --resolution 50", {"SectionDataSet", "SectionImage"}),
+        ("download dataset 909 out --fields", {"SectionDataSet", "SectionImage"}),
+        ("atlas fetch annotation --resolution 100", {None}),
+    ],
+)
+def test_a_disk_that_is_obviously_too_small(refused, monkeypatch, command, asked_for):
+    """Where the size of the result is known: what is not compressed takes what it takes."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2, 2, 1))
+    error, asked = refused(command)
+    assert {request.model for request in asked} == asked_for
+    assert all(request.image_id is None for request in asked)
+    assert "MB are free there" in error.message
+
+
+def test_a_batch_that_the_disk_has_no_space_for(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ATLDLD_API_URL", server.url)
+    assert CliRunner().invoke(app, ["dataset", "info", "909"]).exit_code == 0
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2, 2, 1))
+    server.forget()
+    result = CliRunner().invoke(app, ["download", "datasets", "909", "out"])
+    assert "are free there" in result.exception.message
+    assert server.log == ()

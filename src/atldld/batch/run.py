@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Any, Literal
 
 from atldld.arguments import check_ids, check_whole
+from atldld.batch.estimate import estimate
 from atldld.batch.journal import Entry, Journal
-from atldld.batch.places import Place, open_place
+from atldld.batch.places import Folder, Place, open_place
 from atldld.batch.work import Work
 from atldld.errors import (
     AtldldError,
@@ -29,7 +30,7 @@ from atldld.errors import (
 )
 from atldld.fetch.locks import Taken, locked
 from atldld.fetch.session import Session
-from atldld.files import write_errors
+from atldld.files import check_space, write_errors
 from atldld.pipeline import default_jobs
 
 __all__ = ["PATIENCE", "BatchSummary", "Progress", "Task", "run_batch"]
@@ -172,6 +173,7 @@ def run_batch(
             place.keep_journal()
             kept = {one for one in chosen if _is_done(journal, place, work, one)}
             to_do = [one for one in chosen if one not in kept]
+            _check_space(place, to_do, work, session)
             ended, given_up = _follow(make(to_do), journal, place, len(kept), len(to_do), progress)
         except BaseException:
             with suppress(OutputError):
@@ -325,6 +327,16 @@ def _follow(
         if in_a_row >= PATIENCE and len(ended) < to_do:
             return ended, f"{in_a_row} data sets in a row failed, the last because: {entry.why}"
     return ended, None
+
+
+def _check_space(place: Place, ids: Sequence[int], work: Work, session: Session) -> None:
+    """Refuse a batch that the disk has obviously no space for, by what is known of it here.
+
+    What is empty compresses to little, so a quarter of the estimate is enough to begin.
+    """
+    if isinstance(place, Folder):
+        with suppress(CacheError):  # a damaged catalogue is not needed
+            check_space(place.root, (estimate(ids, work, session).written_bytes or 0) // 4)
 
 
 def _is_done(journal: Journal, place: Place, work: Work, dataset_id: int) -> bool:
