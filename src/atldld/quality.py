@@ -27,9 +27,9 @@ from atldld.errors import InvalidInputError
 from atldld.export.common import as_json, check_new, ending_of, whole_file
 from atldld.pipeline import default_jobs
 from atldld.spaces import Grid
-from atldld.volumes import darkness
 from atldld.warp.planes import OutputPlane
 from atldld.warp.resample import resample
+from atldld.warp.stain import darkness
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -228,7 +228,7 @@ class SectionView:
     plane : OutputPlane
         Which point of the brain each pixel shows.
     darkness : numpy.ndarray, shape (rows, columns), uint8
-        See `atldld.volumes.darkness`.
+        See `atldld.warp.stain.darkness`.
     tissue : numpy.ndarray, shape (rows, columns), bool
         Where there is tissue.
     inside : numpy.ndarray, shape (rows, columns), bool

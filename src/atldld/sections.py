@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from atldld.register import RegisteredSection
     from atldld.volumes import Volume
     from atldld.warp.planes import PlaneKind
+    from atldld.warp.stain import Scale
 
 __all__ = ["DataSet", "Section", "open_dataset"]
 
@@ -309,6 +310,7 @@ class DataSet:
         thickness: float | None = None,
         jobs: int | None = None,
         progress: Callable[[int, int, str], None] | None = None,
+        scale: Scale | str | Path = "jet",
     ) -> Volume:
         """Lay every section into one grid of voxels; see `atldld.volumes.build_volume`.
 
@@ -318,7 +320,7 @@ class DataSet:
         """
         from atldld.volumes import build_volume
 
-        return build_volume(self, resolution, channel, fill, thickness, jobs, progress)
+        return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
     def __repr__(self) -> str:
         genes = ", ".join(gene.acronym or "?" for gene in self.record.genes) or "no gene"
