@@ -28,6 +28,7 @@ from atldld.quantify import quantify
 from atldld.regions import Regions, compact_labels, ids_within
 from atldld.sections import DataSet, open_dataset
 from atldld.spaces import BOX
+from atldld.warp.stain import JET
 
 DATASET = 71717084
 SMALL = 909  # every eighth section, in small images
@@ -331,6 +332,7 @@ def test_the_threshold_is_obeyed(dataset, annotation, sections, table):
             unionize=False,
         )
         assert found.metadata["threshold_of_brightest_channel"] == threshold
+        assert found.metadata["scale"] == JET.describe()
         return found.row("CTX")["density"]
 
     densities = [at(threshold) for threshold in (0, 20, 120, 254)]

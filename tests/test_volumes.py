@@ -24,6 +24,7 @@ from atldld.volumes import (
     available_memory,
     build_volume,
 )
+from atldld.warp.stain import JET, Scale
 
 CORONAL, SAGITTAL = 71717084, 69289763
 LIMIT = 2.0  # grey levels, RMS
@@ -308,6 +309,13 @@ def test_expression_is_the_intensity_of_the_masks(plain_session):
     assert strong.sum() > 30
     assert rms(found[strong] - shown[strong]) < 0.08
     assert found[shown < 0.001].max() < 0.05
+    assert volume.metadata["scale"] == JET.describe()
+    # the same masks by a scale of half the range
+    own = Scale.of("half", JET.colours[np.minimum(2 * np.arange(256), 255)])
+    half = dataset.volume(25, channel="expression", scale=own)
+    assert half.metadata["scale"]["name"] == "half"
+    both = half.data[tuple(indices.T)][strong]
+    assert both.mean() == pytest.approx(found[strong].mean() / 2, rel=0.03)
 
 
 def test_intensity_is_darkness(plain_session):

@@ -504,12 +504,13 @@ def _beside_grid(
     except AtldldError as error:
         _lacking(dataset, "expression grid", str(error))
         return columns
-    compared["grid"] = found.source
+    compared["grid"], compared["grid_kinds"] = found.source, list(found.data)
     place = {one: k for k, one in enumerate(regions.ids)}
     for row in means.rows():
         where = place[row["structure_id"]], HEMISPHERES.index(row["hemisphere"])
         for name in (*names, "data_fraction"):
-            columns[f"grid_{name}"][where] = row[name]
+            # a grid need not hold every kind
+            columns[f"grid_{name}"][where] = row.get(name, np.nan)
     return columns
 
 

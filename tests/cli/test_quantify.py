@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -105,6 +107,8 @@ def test_stain(quantify):
         (("-o", "table.txt"), ".csv, .parquet"),
         (("--threshold", 300), "254"),
         (("--hemisphere", "middle"), "left"),
+        (("--scale", "hot"), "no scale 'hot'"),
+        (("--scale", "none.csv"), "none.csv cannot be read as a scale"),
     ],
 )
 def test_refused_before_anything_is_asked(quantify, arguments, says):
@@ -141,3 +145,59 @@ def test_a_grid_and_its_table(atldld, tmp_path):
         in atldld("grid", DATASET, "-o", "energy.npy", status=1).stderr
     )
     assert "ending" in atldld("grid", DATASET, "-o", "energy.mhd", status=2).stderr
+
+
+def test_a_scale_of_one_s_own_is_used_and_recorded(quantify, tmp_path):
+    """The same masks by a scale of half the range: half the intensity, the same area."""
+    jet = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0, ::-1]
+    own = jet[np.minimum(2 * np.arange(256), 255)]
+    np.savetxt(tmp_path / "own.csv", own, fmt="%d", delimiter=",")
+    rows, about = {}, {}
+    for name in ("jet", "own.csv"):
+        options = ("--no-grid", "--no-unionize", "--force")
+        quantify("-o", "table.csv", "--scale", name, *options)
+        with open(tmp_path / "table.csv", newline="") as file:
+            rows[name] = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
+        about[name] = json.loads((tmp_path / "table.json").read_text())["scale"]
+    assert about["jet"]["name"] == "jet"
+    assert about["own.csv"]["name"] == "own.csv"
+    assert about["own.csv"]["sha256"] != about["jet"]["sha256"]
+    whole, half = (float(rows[name]["intensity"]) for name in ("jet", "own.csv"))
+    assert half == pytest.approx(whole / 2, abs=2)
+    assert float(rows["own.csv"]["density"]) == pytest.approx(
+        float(rows["jet"]["density"]), abs=0.01
+    )
+
+
+def test_a_zip_of_energy_alone_is_enough(atldld, quantify, cache, tmp_path):
+    """The kind: energy was asked for and there, but refused as the other kinds were not.
+
+    The service sends energy alone to whoever asks for nothing else, and such a ZIP may lie in the
+    cache.
+    """
+    atldld("grid", DATASET, "-o", "before.npy")
+    [path] = cache.rglob(f"{DATASET}.zip")
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("data_set.xml", "energy.mhd", "energy.raw"):
+            archive.writestr(name, parts[name])
+    try:
+        offline = {"ATLDLD_OFFLINE": "1"}
+        options = ("--atlas-resolution", 100, "-o", "energy.npy")
+        atldld("atlas", "fetch", "annotation", "--resolution", 100)
+        done = atldld("grid", DATASET, "--regions", "--kind", "energy", *options, **offline)
+        assert "energy" in done.stdout
+        assert np.array_equal(*(np.load(tmp_path / n) for n in ("before.npy", "energy.npy")), True)
+        lacking = atldld("grid", DATASET, "--kind", "density", "-o", "d.npy", status=2, **offline)
+        assert "holds energy, but not 'density'" in lacking.stderr
+        quantify("-o", "table.csv", "--no-unionize")
+        with open(tmp_path / "table.csv", newline="") as file:
+            row = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
+        assert float(row["grid_energy"]) > 50
+        assert row["grid_density"] == ""
+        about = json.loads((tmp_path / "table.json").read_text())
+        assert about["compared_with"]["grid_kinds"] == ["energy"]
+    finally:
+        path.write_bytes(whole)

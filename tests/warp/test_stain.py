@@ -65,9 +65,10 @@ def test_every_level_of_a_full_jet_survives_jpeg(sampling):
         picture = np.zeros((48, 48, 3))
         picture[8:40, 8:40] = jet[level]
         read = read_mask(sent(picture, sampling))
-        inner = read.level[12:36, 12:36].astype(int)
-        assert np.abs(inner - level).max() <= 4, level
-        assert (read.part[12:36, 12:36] > 235).all(), level
+        off = np.abs(read.level.astype(int) - level)
+        assert off[16:32, 16:32].max() <= 4, level
+        assert off[10:38, 10:38].mean() <= 4, level
+        assert read.part[10:38, 10:38].mean() > 245, level
         assert abs(mean_level(read) - level) <= 4, level
         # black is nothing
         assert not read.level[:4].any()
