@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
+import threading
 
 import cv2
 import numpy as np
 import pytest
+
+from atldld.archive.demo import DemoArchive
+from atldld.archive.local import listen
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
 DATASET = 909  # fourteen small sections
@@ -169,35 +172,33 @@ def test_a_scale_of_one_s_own_is_used_and_recorded(quantify, tmp_path):
     )
 
 
-def test_a_zip_of_energy_alone_is_enough(atldld, quantify, cache, tmp_path):
-    """The kind: energy was asked for and there, but refused as the other kinds were not.
+class EnergyAlone(DemoArchive):
+    """A service that sends energy alone, whatever is asked for."""
 
-    The service sends energy alone to whoever asks for nothing else, and such a ZIP may lie in the
-    cache.
-    """
-    atldld("grid", DATASET, "-o", "before.npy")
-    [path] = cache.rglob(f"{DATASET}.zip")
-    whole = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("data_set.xml", "energy.mhd", "energy.raw"):
-            archive.writestr(name, parts[name])
+    def grid(self, dataset_id, kinds):
+        return super().grid(dataset_id, ["energy"])
+
+
+def test_a_zip_of_energy_alone_is_enough(quantify, atldld, tmp_path):
+    """The kind: energy was asked for and there, but refused as the other kinds were not."""
+    server = listen("127.0.0.1", 0, EnergyAlone([DATASET]))
+    threading.Thread(target=server.run, daemon=True).start()
+    there = dict.fromkeys(
+        ("ATLDLD_API_URL", "ATLDLD_DOWNLOAD_URL"), f"http://127.0.0.1:{server.effective_port}"
+    ) | {"ATLDLD_CACHE_DIR": str(tmp_path / "cache")}
     try:
-        offline = {"ATLDLD_OFFLINE": "1"}
-        options = ("--atlas-resolution", 100, "-o", "energy.npy")
-        atldld("atlas", "fetch", "annotation", "--resolution", 100)
-        done = atldld("grid", DATASET, "--regions", "--kind", "energy", *options, **offline)
-        assert "energy" in done.stdout
-        assert np.array_equal(*(np.load(tmp_path / n) for n in ("before.npy", "energy.npy")), True)
-        lacking = atldld("grid", DATASET, "--kind", "density", "-o", "d.npy", status=2, **offline)
+        options = ("--regions", "--kind", "energy", "-o", "energy.npy", "--atlas-resolution", 100)
+        assert "energy" in atldld("grid", DATASET, *options, **there).stdout
+        assert np.nanmax(np.load(tmp_path / "energy.npy")) > 200
+        lacking = atldld("grid", DATASET, "--kind", "density", "--regions", status=2, **there)
         assert "holds energy, but not 'density'" in lacking.stderr
-        quantify("-o", "table.csv", "--no-unionize")
-        with open(tmp_path / "table.csv", newline="") as file:
-            row = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
-        assert float(row["grid_energy"]) > 50
-        assert row["grid_density"] == ""
-        about = json.loads((tmp_path / "table.json").read_text())
-        assert about["compared_with"]["grid_kinds"] == ["energy"]
+        assert "Use energy (`--kind`)" in lacking.stderr
+        quantify("-o", "table.csv", "--no-unionize", "--resolution", 200, **there)
     finally:
-        path.write_bytes(whole)
+        server.close()
+    with open(tmp_path / "table.csv", newline="") as file:
+        row = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
+    assert float(row["grid_energy"]) > 50
+    assert row["grid_density"] == ""
+    about = json.loads((tmp_path / "table.json").read_text())
+    assert about["compared_with"]["grid_kinds"] == ["energy"]

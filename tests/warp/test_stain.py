@@ -62,17 +62,17 @@ def test_every_level_of_a_full_jet_survives_jpeg(sampling):
     """
     jet = full_jet()
     for level in LEVELS:
-        picture = np.zeros((48, 48, 3))
-        picture[8:40, 8:40] = jet[level]
+        picture = np.zeros((64, 64, 3))
+        picture[20:52, 20:52] = jet[level]
         read = read_mask(sent(picture, sampling))
         off = np.abs(read.level.astype(int) - level)
-        assert off[16:32, 16:32].max() <= 4, level
-        assert off[10:38, 10:38].mean() <= 4, level
-        assert read.part[10:38, 10:38].mean() > 245, level
+        assert off[32:48, 32:48].max() <= 4, level
+        assert off[22:50, 22:50].mean() <= 4, level
+        assert read.part[22:50, 22:50].mean() > 245, level
         assert abs(mean_level(read) - level) <= 4, level
         # black is nothing
-        assert not read.level[:4].any()
-        assert not read.intensity[:4].any()
+        assert not read.level[:16].any()
+        assert not read.intensity[:16].any()
 
 
 @pytest.mark.parametrize(("sampling", "diameter"), [("444", 12), ("444", 8), ("420", 12)])

@@ -65,7 +65,7 @@ def grid(
         check_output(table, force=force)
     found = fetch_grid(dataset_id, session=session, refresh=refresh)
     if output is not None or regions:
-        _ = found[kind]  # says at once if it lacks this kind
+        found[kind]  # says at once if it lacks this kind
     if output is not None:
         typer.echo(found.save(output, kind))
     if regions or table is not None:
