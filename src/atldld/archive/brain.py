@@ -1224,8 +1224,8 @@ def render(
     downsample
         Tier d, 0..8.
     view
-        "image" for the stained section, "expression" for the heat colours of a made-up gene on
-        black.
+        "image" for the stained section, "expression" for a made-up gene in the colours of a full
+        jet on black.
     cells
         Strew cell dots, darker where the tissue has more cells ("image" only).
     noise

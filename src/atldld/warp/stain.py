@@ -226,9 +226,12 @@ def read_mask(
     Read a mask first and average or warp the numbers: the average of two colours is none of the
     scale, or another level's.
 
-    JPEG leaves little of the colour of a dim pixel. A pixel that is less than 0.92 as bright as
-    its level's colour is mixed with black, so its level is that of its neighbourhood, in which
-    bright pixels count for more.
+    JPEG leaves little of the colour of a dim pixel. So the level of one that is less than 0.92 as
+    bright as its level's colour is moved towards that of its neighbourhood, in which bright pixels
+    count for more, as far as JPEG may have taken it; the dimmer, the farther. Its part is its
+    brightness, of that colour's. Where no black is within 3 pixels nothing is mixed with it: a
+    pixel as bright as the scale's darkest colour is whole there, as mixtures of two colours are
+    darker than either.
 
     Parameters
     ----------
@@ -239,20 +242,22 @@ def read_mask(
     scale : Scale
         The colours of the levels.
     """
-    brightest = pixels.max(axis=2)
+    red, green, blue = cv2.split(pixels)
+    brightest = np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
     level, part = np.zeros_like(brightest), np.zeros_like(brightest)
-    at = np.nonzero(brightest > expressing)
-    if not len(at[0]):
+    at = np.flatnonzero(brightest > expressing)
+    if not len(at):
         return Expression(level, part)
-    value = brightest[at].astype(np.float32)
-    chroma = pixels[at].astype(np.float32) @ _TO_CHROMA / value[:, None]
+    value = brightest.ravel()[at].astype(np.float32)
+    colours = pixels.reshape(-1, 3).take(at, axis=0).astype(np.float32)
+    chroma = colours @ _TO_CHROMA / value[:, None]
     # without black nearby nothing is mixed with it
-    edge = cv2.erode(brightest, _DISC)[at] <= expressing
+    edge = cv2.erode(brightest, _DISC).ravel()[at] <= expressing
     bright = value.copy()
     for end in _ends(scale):
-        same = ((chroma - end) ** 2).sum(axis=1) < _SAME_HUE**2
-        own = np.flatnonzero(edge & same)
-        around = _around(value[own], value[own], (at[0][own], at[1][own]), brightest.shape)
+        apart = chroma - end
+        own = np.flatnonzero(edge & (np.einsum("ij,ij->i", apart, apart) < _SAME_HUE**2))
+        around = _around(value[own], value[own], at[own], brightest.shape)
         bright[own] = np.where(value[own] < _FULL * around, around, value[own])
     shade = np.minimum(bright * (_SHADES / 256), _SHADES - 1).astype(np.intp)
     found = _levels_of_colours(scale)[shade, _cells(chroma)]
@@ -267,8 +272,8 @@ def read_mask(
     # colours mixed with each other are darker too
     fraction[~edge & (value >= full[full > EXPRESSING].min())] = 1
     # in which nothing but black is 0
-    level[at] = np.maximum(found, 1)
-    part[at] = np.maximum(np.rint(fraction * 255), 1)
+    level.ravel()[at] = np.maximum(found, 1)
+    part.ravel()[at] = np.maximum(np.rint(fraction * 255), 1)
     return Expression(level, part)
 
 
@@ -282,7 +287,6 @@ _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # how far JPEG spr
 _FULL = 0.92  # part of its full brightness below which a colour is mixed with black
 _DOUBT = 5.0  # levels by which JPEG may make a colour wrong, at full brightness
 _NEAR = 2.0  # standard deviation of a neighbourhood, in pixels
-_SHARPNESS = 6  # power of the brightness with which neighbours count
 _SAME_HUE = 0.15  # difference of chroma, relative to brightness, that JPEG makes at an end
 _CELLS, _REACH = 128, 0.75  # chroma is looked up in so many steps each way, from −reach to reach
 _SHADES = 64  # and brightness in so many
@@ -293,15 +297,16 @@ _DIMMING = 0.002  # and the part that is black counts so much of the square of a
 def _around(
     values: NDArray[np.float32],
     weights: NDArray[np.float32],
-    at: tuple[NDArray[Any], ...],
+    at: NDArray[np.intp],
     shape: tuple[int, ...],
 ) -> NDArray[np.float32]:
-    """Return the mean of pixels' values over the neighbourhood of each, bright ones for more."""
-    weights = (weights / weights.max(initial=1)) ** _SHARPNESS + np.float32(1e-12)
+    """Return the mean of pixels' values over the neighbourhood of each, by weight to the sixth."""
+    weights = weights / weights.max(initial=1)
+    weights = (weights * weights * weights) ** 2 + np.float32(1e-12)
     top, bottom = np.zeros((2, *shape), dtype=np.float32)
-    top[at], bottom[at] = values * weights, weights
+    top.ravel()[at], bottom.ravel()[at] = values * weights, weights
     total, weight = (
-        cv2.GaussianBlur(plane, (13, 13), _NEAR, borderType=cv2.BORDER_CONSTANT)[at]
+        cv2.GaussianBlur(plane, (13, 13), _NEAR, borderType=cv2.BORDER_CONSTANT).ravel()[at]
         for plane in (top, bottom)
     )
     mean: NDArray[np.float32] = total / weight
