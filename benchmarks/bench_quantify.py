@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
         for name in (
             "compact_labels",
             "decode",
-            "heat_position",
+            "read_mask",
             "on_image",
             "_count",
             "_beside_grid",

@@ -5,6 +5,7 @@ import json
 import os
 import tracemalloc
 import zipfile
+from itertools import combinations
 
 import httpx
 import numpy as np
@@ -446,6 +447,62 @@ def damaged_deflate():
     content = bytearray(packed.getvalue())
     content[begin : begin + 8] = b"\xff" * 8
     return bytes(content)
+
+
+KINDS = ("energy", "density", "intensity")
+
+
+@pytest.mark.parametrize(
+    "held",
+    [held for count in (1, 2, 3) for held in combinations(KINDS, count)],
+    ids="+".join,
+)
+def test_what_a_zip_holds_is_used(answering, held):
+    """The kind: a ZIP of which all kinds were demanded where it was asked for one.
+
+    The service sends energy alone by default; any other may lack or be more.
+    """
+    held = set(held)
+    density = np.linspace(0, 0.9, 24, dtype="<f4")
+    intensity = np.where(density > 0, np.linspace(3, 90, 24), 0).astype("<f4")
+    truth = {"density": density, "intensity": intensity, "energy": density * intensity}
+    for numbers in truth.values():
+        numbers[-1] = -1
+    parts = {"injection_mhd": HEADER, "injection_raw": RAW, "data_set_xml": "<x/>"}
+    for kind in held:
+        parts |= {f"{kind}_mhd": HEADER, f"{kind}_raw": truth[kind].tobytes()}
+    # half a kind is none
+    parts |= {f"{kind}_mhd": HEADER for kind in {*KINDS} - held}
+    grid = fetch_grid(5, session=answering(zipped(**parts)))
+    assert set(grid.data) == held
+    assert set(grid.kinds) == (held if len(held) == 1 else {*KINDS})
+    for kind in KINDS:
+        if kind not in grid.kinds:
+            with pytest.raises(InvalidInputError, match=rf"but not '{kind}'.*--kind"):
+                grid[kind]
+            continue
+        expected = truth[kind].reshape(4, 3, 2).transpose(2, 1, 0).copy()
+        expected[-1, -1, -1] = np.nan
+        np.testing.assert_allclose(grid[kind], expected, rtol=1e-5)
+    graph = StructureGraph.from_answer(
+        [{"id": 7, "acronym": "A", "name": "all", "parent_structure_id": None}]
+    )
+    means = grid_region_means(grid, np.full((2, 3, 4), 7, np.uint32), graph)
+    row = means.row("A")
+    for kind in grid.kinds:
+        expected = truth[kind][:-1].mean()
+        if kind == "intensity" and len(held) > 1:
+            expected = truth["energy"][:-1].mean() / truth["density"][:-1].mean()
+        assert row[kind] == pytest.approx(expected, rel=1e-5)
+    assert set(KINDS) & set(means.columns) == set(grid.kinds)
+
+
+def test_a_zip_that_holds_no_kind(answering):
+    with pytest.raises(GridNotFoundError, match=r"no energy\.mhd and no energy\.raw"):
+        fetch_grid(5, session=answering(zipped(data_set_xml="<x/>")))
+    energy = zipped(energy_mhd=HEADER, energy_raw=RAW)
+    with pytest.raises(GridNotFoundError, match=r"use what it holds \(--kind\): energy"):
+        fetch_grid(5, session=answering(energy), kinds=["density"], refresh=True)
 
 
 @pytest.mark.parametrize(

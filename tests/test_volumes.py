@@ -23,9 +23,8 @@ from atldld.volumes import (
     Volume,
     available_memory,
     build_volume,
-    darkness,
-    heat_position,
 )
+from atldld.warp.stain import JET, Scale
 
 CORONAL, SAGITTAL = 71717084, 69289763
 LIMIT = 2.0  # grey levels, RMS
@@ -296,7 +295,7 @@ def test_the_number_of_threads_changes_nothing(plain_session):
     np.testing.assert_array_equal(one.coverage, more.coverage)
 
 
-def test_expression_is_the_position_on_the_heat_scale(plain_session):
+def test_expression_is_the_intensity_of_the_masks(plain_session):
     dataset = part_of(plain_session, CORONAL, slice(60, 64))
     volume = dataset.volume(25, channel="expression")
     assert volume.data.dtype == np.float32
@@ -310,6 +309,13 @@ def test_expression_is_the_position_on_the_heat_scale(plain_session):
     assert strong.sum() > 30
     assert rms(found[strong] - shown[strong]) < 0.08
     assert found[shown < 0.001].max() < 0.05
+    assert volume.metadata["scale"] == JET.describe()
+    # the same masks by a scale of half the range
+    own = Scale.of("half", JET.colours[np.minimum(2 * np.arange(256), 255)])
+    half = dataset.volume(25, channel="expression", scale=own)
+    assert half.metadata["scale"]["name"] == "half"
+    both = half.data[tuple(indices.T)][strong]
+    assert both.mean() == pytest.approx(found[strong].mean() / 2, rel=0.03)
 
 
 def test_intensity_is_darkness(plain_session):
@@ -322,33 +328,6 @@ def test_intensity_is_darkness(plain_session):
     expected = 1 - colours.data[covered] @ weights / (brain.BACKGROUND @ weights)
     assert rms(volume.data[covered] - np.clip(expected, 0, 1)) < 0.01
     assert volume.data.max() > 0.5
-
-
-def test_darkness_of_known_colours():
-    pixels = np.array([[(200, 200, 200), (100, 100, 100), (0, 0, 0), (255, 255, 255)]], np.uint8)
-    assert darkness(pixels, (200.0, 200.0, 200.0)).tolist() == [[0, 128, 255, 0]]
-    red = np.full((1, 1, 3), (100, 200, 200), np.uint8)
-    assert darkness(red, (200.0, 200.0, 200.0))[0, 0] == round(255 * 0.21 / 2)
-    # dark field: bright tissue on black is not dark
-    assert darkness(pixels, (0.0, 0.0, 0.0)).max() <= 255
-
-
-def test_heat_positions_of_the_scale_s_own_colours():
-    positions = np.linspace(0, 1, 101)
-    colours = np.rint(brain.heat(positions)).astype(np.uint8)
-    found = heat_position(colours[None])[0] / 255
-    assert np.abs(found - positions).max() < 0.035  # red is one hue for a twentieth of the scale
-    assert (np.diff(found) >= 0).all()
-    # half in the dark it is the same colour; nearly black is nothing, but blue is something
-    dimmed = heat_position((colours[None] / 2).astype(np.uint8))[0] / 255
-    assert np.abs(dimmed - positions).max() < 0.05
-    assert heat_position(np.array([[(0, 0, 20), (20, 20, 20), (0, 0, 21)]], np.uint8)).tolist() == [
-        [0, 0, 1]
-    ]
-    # violet is not on the scale: it is nearer to blue or to red
-    violet = np.array([[(60, 0, 255), (255, 0, 60)]], np.uint8)
-    low, high = heat_position(violet)[0]
-    assert low < 10 < 240 < high
 
 
 def test_the_metadata_say_where_it_comes_from(plain_session):

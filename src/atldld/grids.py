@@ -94,8 +94,9 @@ class ExpressionGrid:
     Attributes
     ----------
     data : dict of str to numpy.ndarray, shape (P, I, R), float32
-        By kind. ``"density"``: expressing pixels / all pixels; ``"intensity"``: mean intensity
-        of the expressing ones; ``"energy"``: density × intensity. NaN where there are no data.
+        By kind, what was read; see `kinds`. ``"density"``: expressing pixels / all pixels;
+        ``"intensity"``: mean intensity of the expressing ones; ``"energy"``: density × intensity.
+        NaN where there are no data.
     resolution : float
         Side R of a voxel, in µm. Voxel k of an axis is centred at k · R of the reference space.
     dataset_id : int or None
@@ -134,12 +135,27 @@ class ExpressionGrid:
         return self["intensity"]
 
     def __getitem__(self, kind: str) -> NDArray[np.float32]:
-        if kind not in self.data:
+        if kind in self.data:
+            return self.data[kind]
+        if kind not in self.kinds:
             raise InvalidInputError(
                 f"This grid holds {', '.join(self.data)}, but not {kind!r}.",
                 dataset_id=self.dataset_id,
+                hint=f"Use {' or '.join(self.data)} (`--kind`), or fetch it anew (`--refresh`).",
             )
-        return self.data[kind]
+        if kind == "energy":
+            return self.data["density"] * self.data["intensity"]
+        energy = self.data["energy"]
+        by = self.data["density" if kind == "intensity" else "intensity"]
+        # where nothing expresses, both are 0
+        out: NDArray[np.float32] = np.where(by == 0, by, energy / np.where(by == 0, 1, by))
+        return out
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What can be had: of any two kinds the third follows, as energy = density × intensity."""
+        own = tuple(kind for kind in GRID_KINDS if kind in self.data)
+        return own if len(own) < 2 else GRID_KINDS
 
     @property
     def centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -165,7 +181,7 @@ def fetch_grid(
     dataset_id: int | str,
     *,
     session: Session | None = None,
-    kinds: str | Iterable[str] = GRID_KINDS,
+    kinds: str | Iterable[str] | None = None,
     refresh: bool = False,
 ) -> ExpressionGrid:
     """Return the expression grids of a data set, from the cache or the service.
@@ -176,8 +192,9 @@ def fetch_grid(
         The id of the section data set.
     session : Session, optional
         Where to ask; by default what the environment says.
-    kinds : {"energy", "density", "intensity"} or iterable of them
-        What is read. All three are fetched and kept, in one file.
+    kinds : {"energy", "density", "intensity"} or iterable of them, optional
+        What must be there and is read; by default what the service's answer holds, which need not
+        be all. All three are asked for and kept, in one file.
     refresh : bool
         Ask the service even if they are in the cache.
 
@@ -186,13 +203,15 @@ def fetch_grid(
     InvalidInputError
         The id or a kind is none. Nothing is asked.
     GridNotFoundError
-        The service has no grid of this data set, or sent a ZIP that lacks one of the kinds.
+        The service has no grid of this data set, or sent a ZIP that lacks one of the kinds, or
+        all of them.
     OfflineError, ServiceError
         It is not in the cache, and cannot be fetched; or what was sent cannot be used.
     """
     dataset_id = check_id(dataset_id, "section data set")
-    kinds = several(kinds)
-    _check_kinds(kinds)
+    if kinds is not None:
+        kinds = several(kinds)
+        _check_kinds(kinds)
     session = session or default_session()
     try:
         file = session.file(
@@ -216,15 +235,22 @@ def fetch_grid(
         ) from None
     data, steps, synthetic = {}, set(), False
     with _opened(file.path) as archive:
+        missing = {
+            kind: sorted({f"{kind}.mhd", f"{kind}.raw"} - set(archive.namelist()))
+            for kind in GRID_KINDS
+        }
+        there = [kind for kind in GRID_KINDS if not missing[kind]]
+        if kinds is None:
+            kinds = there or GRID_KINDS
         for kind in kinds:
-            missing = {f"{kind}.mhd", f"{kind}.raw"} - set(archive.namelist())
-            if missing:
+            if missing[kind]:
+                use = f", or use what it holds (--kind): {', '.join(there)}" if there else ""
                 raise GridNotFoundError(
                     f"The service's grid of section data set {dataset_id} has no "
-                    f"{' and no '.join(sorted(missing))}.",
+                    f"{' and no '.join(missing[kind])}.",
                     dataset_id=dataset_id,
                     url=file.url,
-                    hint="Ask it anew with --refresh, or for another kind with --kind.",
+                    hint=f"Ask it anew with --refresh{use}.",
                 )
             header = _header(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
             layout = _layout(header, f"{kind}.raw of {file.url}")
@@ -439,7 +465,8 @@ def grid_region_means(
 
     Energy and density are means over the voxels that hold data, all of which count the same.
     Intensity is mean energy / mean density where the grid has both, which is what the expressing
-    pixels of the whole structure have on average, and else the mean over voxels.
+    pixels of the whole structure have on average, and else the mean over voxels. A kind that the
+    grid lacks is made of the two others.
 
     Parameters
     ----------
@@ -471,6 +498,7 @@ def grid_region_means(
             dataset_id=grid.dataset_id,
             hint="Adult grids go with adult annotations only.",
         )
+    data = {kind: grid[kind] for kind in grid.kinds}
     ids, place = np.unique(labels, return_inverse=True)
     regions = Regions(ids.tolist(), graph)
     right = (grid.centres[2] >= BOX[2] / 2).astype(np.intp)
@@ -482,7 +510,7 @@ def grid_region_means(
         return np.column_stack((halves, halves.sum(axis=1)))
 
     voxels = total(np.ones(labels.shape))
-    known = np.all([np.isfinite(one) for one in grid.data.values()], axis=0)
+    known = np.all([np.isfinite(one) for one in data.values()], axis=0)
     with_data = total(known)
     with np.errstate(invalid="ignore", divide="ignore"):
         values: dict[str, NDArray[Any]] = {
@@ -490,9 +518,9 @@ def grid_region_means(
             "voxels_with_data": with_data.astype(np.int64),
             "data_fraction": with_data / voxels,
         }
-        for kind, array in grid.data.items():
+        for kind, array in data.items():
             values[kind] = total(np.where(known, array, 0)) / with_data
-        if {"energy", "density", "intensity"} <= set(grid.data):
+        if {"energy", "density"} <= set(data):
             values["intensity"] = values["energy"] / values["density"]
     about = {
         "voxels": f"voxels of {grid.resolution:g} um of the structure",

@@ -35,9 +35,9 @@ from atldld.files import check_targets, whole_file
 from atldld.pipeline import workers_for
 from atldld.register import Job, Recipe, run
 from atldld.spaces import Grid, Plane
-from atldld.volumes import darkness
 from atldld.warp.planes import OutputPlane
 from atldld.warp.resample import resample
+from atldld.warp.stain import darkness
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -254,7 +254,7 @@ class SectionView:
     plane : OutputPlane
         Which point of the brain each pixel shows.
     darkness : numpy.ndarray, shape (rows, columns), uint8
-        See `atldld.volumes.darkness`.
+        See `atldld.warp.stain.darkness`.
     tissue : numpy.ndarray, shape (rows, columns), bool
         Where there is tissue.
     inside : numpy.ndarray, shape (rows, columns), bool

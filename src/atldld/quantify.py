@@ -3,18 +3,20 @@
 Everything is counted in the image. Each pixel of a mask is asked where it lies, which is one
 affine map, and which structure the annotation has there; no picture is warped, so a pixel counts
 once and with its own value. What a pixel stands for is the same all over a section, so a section
-is one histogram: structure, hemisphere, position on the heat scale.
+is three sums for each structure and hemisphere.
 
 With a = the pixel's area in the reference space, and over the pixels of a structure in all
 sections::
 
-    density   = Σ a of expressing pixels / Σ a of all pixels
-    intensity = Σ a · intensity of expressing pixels / Σ a of expressing pixels
+    density   = Σ a · part / Σ a
+    intensity = Σ a · part · level / Σ a · part
     energy    = density · intensity
 
-A pixel of a mask expresses when its brightest channel exceeds the threshold; its intensity is its
-colour's position on the heat scale, 1 to 255 (`atldld.volumes.heat_position`). ``docs/quantify.md``
-says what may be compared with what.
+A pixel of a mask expresses when its brightest channel exceeds the threshold. Its level is that of
+its colour on the masks' scale, 1 to 255; its part is how much of it expresses, by its brightness
+(`atldld.warp.stain.read_mask`): at the edges of cells pixels are mixed with black, and to count
+them whole would make the same cells larger the coarser they are read. ``docs/quantify.md`` says
+what may be compared with what.
 
 Source of the definitions: the Allen Institute's columns of StructureUnionize.
 """
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,9 +44,9 @@ from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
 from atldld.spaces import BOX, Grid
-from atldld.volumes import EXPRESSING, darkness, heat_position
 from atldld.warp.background import background_of
 from atldld.warp.planes import OutputPlane, choose_downsample
+from atldld.warp.stain import EXPRESSING, Scale, darkness, open_scale, read_mask
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -63,8 +66,9 @@ _ABOUT = {
     "area_mm2": "area of the pixels in the reference space, mm2, over all sections",
     "volume_mm3": "volume of the reference space that the sections stand for, mm3: area times the "
     "way halfway to the next sections, but no more than half of the usual spacing on each side",
-    "density": "area of expressing pixels / area of all pixels, 0 to 1",
-    "intensity": "mean position of expressing pixels on the heat scale, 1 (blue) to 255 (red)",
+    "density": "area that expresses / area of all pixels, 0 to 1; a pixel that is dimmer than its "
+    "colour on the scale counts in part",
+    "intensity": "mean level of what expresses on the masks' scale, 1 (low) to 255 (high)",
     "energy": "density x intensity",
     "stained_fraction": "area of pixels darker than the threshold / area of all pixels, 0 to 1; "
     "NOT a density of expression",
@@ -97,6 +101,7 @@ def quantify(
     *,
     hemispheres: bool = True,
     threshold: int = EXPRESSING,
+    scale: Scale | str | Path = "jet",
     stain_threshold: float | None = None,
     grid: bool = True,
     unionize: bool = True,
@@ -118,10 +123,12 @@ def quantify(
         Give rows for left and right too.
     threshold : int
         0 to 254: a pixel of a mask expresses when its brightest channel exceeds this.
+    scale : Scale, str or pathlib.Path
+        The colours of the masks; see `atldld.warp.stain.open_scale`.
     stain_threshold : float, optional
         Read the section images instead of the masks, and give another quantity: the
         ``stained_fraction``, of pixels that take away more than this of the background's light (0
-        to 1; see `atldld.volumes.darkness`).
+        to 1; see `atldld.warp.stain.darkness`).
     grid, unionize : bool
         Put beside it what the service itself has: means of its 200 µm grids, and its
         StructureUnionize. Where it has none, or cannot be asked, the columns hold NaN and a
@@ -143,7 +150,8 @@ def quantify(
     Raises
     ------
     InvalidInputError
-        A threshold or a resolution that makes no sense. Nothing is asked.
+        A threshold or a resolution that makes no sense, or a scale that cannot be had. Nothing is
+        asked.
     UnsupportedPlaneError
         The data set is of another brain than the atlas: a developing one.
     AlignmentMissingError
@@ -162,6 +170,7 @@ def quantify(
     """
     check_thresholds(threshold, stain_threshold)
     threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
+    scale = open_scale(scale)
     atlas.check_dataset(dataset.record)
     masks = stain_threshold is None
     chosen = dataset.chosen(sections)
@@ -174,7 +183,7 @@ def quantify(
     regions = Regions(ids.tolist(), atlas.graph)
     voxels = _voxels_of(keys, len(ids))
     counts, used, failed = _count_all(
-        tasks, keys, len(ids), threshold, stain_threshold, workers_for(jobs), progress
+        tasks, keys, len(ids), threshold, scale, stain_threshold, workers_for(jobs), progress
     )
     if not used:
         raise failed[0][1]
@@ -206,7 +215,7 @@ def quantify(
     if not hemispheres:
         values = {name: array[:, 2:] for name, array in values.items()}
     metadata = _describe(
-        dataset, atlas, resolution, threshold, stain_threshold, used, failed, without_mask
+        dataset, atlas, resolution, threshold, scale, stain_threshold, used, failed, without_mask
     )
     metadata |= {"unknown_ids": regions.unknown, "compared_with": compared}
     return regions.table(values, {name: _ABOUT[name] for name in values}, metadata)
@@ -290,6 +299,7 @@ def _count_all(
     keys: NDArray[np.unsignedinteger[Any]],
     labels: int,
     threshold: int,
+    scale: Scale,
     stain_threshold: float | None,
     jobs: int,
     progress: Progress | None,
@@ -299,7 +309,8 @@ def _count_all(
     Returns
     -------
     counts : numpy.ndarray, shape (labels, sections, 2, 3), int64
-        In the left and the right half: pixels, those above the threshold, the sum of their values.
+        In the left and the right half: pixels, the sum of their parts (255 for a whole one), and
+        the sum of parts times values.
     used : list
         The sections that were counted.
     failed : list
@@ -328,14 +339,15 @@ def _count_all(
         except AtldldError as error:
             return error
         if stain_threshold is None:
-            value, least = heat_position(pixels, threshold), 1
+            mask = read_mask(pixels, threshold, scale)
+            value, part = mask.level, mask.part
         else:
             value = darkness(pixels, background_of(pixels))
-            least = int(np.floor(255 * stain_threshold)) + 1
+            part = np.where(value > 255 * stain_threshold, 255, 0).astype(np.uint8)
         del pixels
         image = task.section.image
         where = on_image(keys, task.section.placement, image.width, image.height, task.downsample)
-        return _count(where, value, labels, least)
+        return _count(where, value, part, labels)
 
     used: list[_Task] = []
     failed: list[tuple[_Task, AtldldError]] = []
@@ -356,25 +368,25 @@ def _count_all(
 
 
 def _count(
-    where: NDArray[np.unsignedinteger[Any]], value: NDArray[np.uint8], labels: int, least: int
+    where: NDArray[np.unsignedinteger[Any]],
+    value: NDArray[np.uint8],
+    part: NDArray[np.uint8],
+    labels: int,
 ) -> NDArray[np.int64]:
-    """Return pixels, those of at least a value and the sum of these, shape (labels, 2, 3)."""
-    # Many structures are in no section; a histogram of those that are stays small.
-    histogram = np.zeros(2 * labels * 256, dtype=np.int64)
+    """Return pixels, the sum of parts and of parts · values, shape (labels, 2, 3)."""
+    total = np.zeros((2 * labels, 3), dtype=np.int64)
     step = max(_AT_ONCE // where.shape[1], 1)
     for start in range(0, where.shape[0], step):
-        joint = where[start : start + step].astype(np.intp)
-        low, high = int(joint.min()), int(joint.max()) + 1
-        joint -= low
-        joint *= 256
-        joint += value[start : start + step]
-        found = np.bincount(joint.ravel(), minlength=(high - low) * 256)
-        histogram[low * 256 : high * 256] += found
-    by_value = histogram.reshape(labels, 2, 256)
-    above = by_value[..., least:]
-    return np.stack(
-        (by_value.sum(axis=-1), above.sum(axis=-1), above @ np.arange(least, 256)), axis=-1
-    )
+        rows = slice(start, start + step)
+        total[:, 0] += np.bincount(where[rows].ravel(), minlength=2 * labels)
+        # most of a mask is black
+        at = np.nonzero(part[rows])
+        key = where[rows][at]
+        weight = part[rows][at].astype(np.float64)  # exact: sums stay below 2 ** 53
+        for column, weights in ((1, weight), (2, weight * value[rows][at])):
+            found = np.bincount(key, weights, minlength=2 * labels)
+            total[:, column] += found.astype(np.int64)
+    return total.reshape(labels, 2, 3)
 
 
 def _in_halves(
@@ -435,6 +447,7 @@ def _measure(
     """Turn what was counted, shape (rows, sections, 2, 3), into quantities, shape (rows, 3)."""
     counted = _with_both(counted.transpose(0, 2, 1, 3))  # rows, halves, sections, 3
     pixels, above, total = np.moveaxis(counted, -1, 0)
+    above, total = above / 255, total / 255
     all_area, above_area, total_area = pixels @ area, above @ area, total @ area
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
@@ -498,12 +511,13 @@ def _beside_grid(
     except AtldldError as error:
         _lacking(dataset, "expression grid", str(error))
         return columns
-    compared["grid"] = found.source
+    compared["grid"], compared["grid_kinds"] = found.source, list(found.data)
     place = {one: k for k, one in enumerate(regions.ids)}
     for row in means.rows():
         where = place[row["structure_id"]], HEMISPHERES.index(row["hemisphere"])
         for name in (*names, "data_fraction"):
-            columns[f"grid_{name}"][where] = row[name]
+            # a grid need not hold every kind
+            columns[f"grid_{name}"][where] = row.get(name, np.nan)
     return columns
 
 
@@ -523,6 +537,7 @@ def _describe(
     atlas: Atlas,
     resolution: float,
     threshold: int,
+    scale: Scale,
     stain_threshold: float | None,
     used: Sequence[_Task],
     failed: Sequence[tuple[_Task, AtldldError]],
@@ -535,7 +550,11 @@ def _describe(
     left_out = {str(one.image_id): one.reason for one in dataset.skipped}
     left_out |= {str(section.id): "it has no expression mask" for section in without_mask}
     counts = (
-        {"counted": "expression masks", "threshold_of_brightest_channel": threshold}
+        {
+            "counted": "expression masks",
+            "threshold_of_brightest_channel": threshold,
+            "scale": scale.describe(),
+        }
         if stain_threshold is None
         else {"counted": "section images", "stain_threshold": stain_threshold}
     )

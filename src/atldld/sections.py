@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from atldld.spaces import Layout
     from atldld.volumes import Volume
     from atldld.warp.planes import PlaneKind
+    from atldld.warp.stain import Scale
 
 __all__ = ["DataSet", "Section", "open_dataset"]
 
@@ -390,6 +391,7 @@ class DataSet:
         thickness: float | None = None,
         jobs: int | None = None,
         progress: Callable[[int, int, str], None] | None = None,
+        scale: Scale | str | Path = "jet",
     ) -> Volume:
         """Lay every section into one grid of voxels; see `atldld.volumes.build_volume`.
 
@@ -399,7 +401,7 @@ class DataSet:
         """
         from atldld.volumes import build_volume
 
-        return build_volume(self, resolution, channel, fill, thickness, jobs, progress)
+        return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
     def __repr__(self) -> str:
         genes = ", ".join(gene.acronym or "?" for gene in self.record.genes) or "no gene"

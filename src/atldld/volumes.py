@@ -11,12 +11,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +23,7 @@ from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.spaces import BOX, LARGEST_SIDE
 from atldld.warp.background import background_of
+from atldld.warp.stain import Scale, darkness, open_scale, read_mask
 from atldld.warp.volume import Accumulator, Neighbours, Slab
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHANNELS",
-    "EXPRESSING",
     "FILLS",
     "Volume",
     "available_memory",
@@ -41,8 +39,6 @@ __all__ = [
     "bytes_needed",
     "check_memory",
     "check_options",
-    "darkness",
-    "heat_position",
 ]
 
 CHANNELS = ("image", "expression", "intensity")
@@ -50,12 +46,6 @@ CHANNELS = ("image", "expression", "intensity")
 
 FILLS = ("none", "nearest", "linear")
 """How gaps between sections can be filled."""
-
-EXPRESSING = 20
-"""Brightest channel above which a pixel of an expression mask counts; below is the JPEG's noise."""
-
-LUMINOSITY = (0.21, 0.72, 0.07)
-"""Weights of red, green and blue in the brightness that the service itself works with."""
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
 _USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400, 500, 1000)
@@ -153,6 +143,7 @@ def build_volume(
     thickness: float | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
+    scale: Scale | str | Path = "jet",
 ) -> Volume:
     """Lay every section of one or more data sets into one grid of voxels.
 
@@ -168,9 +159,9 @@ def build_volume(
     resolution : float
         Side of a voxel, in µm.
     channel : {"image", "expression", "intensity"}
-        ``"image"``: the section images, RGB. ``"expression"``: the expression masks' colours as
-        positions on their heat scale (`heat_position`). ``"intensity"``: how much darker than its
-        section's background a pixel is (`darkness`).
+        ``"image"``: the section images, RGB. ``"expression"``: the intensities of the expression
+        masks, 0 to 1 (`atldld.warp.stain.read_mask`). ``"intensity"``: how much darker than its
+        section's background a pixel is (`atldld.warp.stain.darkness`).
     fill : {"none", "nearest", "linear"}
         What is done between sections; see `atldld.warp.volume`.
     thickness : float, optional
@@ -181,6 +172,8 @@ def build_volume(
         Threads; the number of cores by default.
     progress : callable, optional
         Called with how many sections are done, how many there are, and what the last one was.
+    scale : Scale, str or pathlib.Path
+        The colours of the expression masks; see `atldld.warp.stain.open_scale`.
 
     Returns
     -------
@@ -189,8 +182,8 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        An option that makes no sense, no data set, or a volume that does not fit into memory.
-        Nothing is asked.
+        If an option makes no sense, if there is no data set or no such scale, or if the volume
+        does not fit into memory. Nothing is asked.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError
@@ -204,6 +197,7 @@ def build_volume(
     chosen = _check_datasets(datasets)
     resolution, thickness = plain(resolution), plain(thickness)
     check_options(resolution, channel, fill, thickness)
+    scale = open_scale(scale)
     for dataset in chosen:
         dataset.check_placed()
     shape = _shape(resolution)
@@ -217,7 +211,7 @@ def build_volume(
     failed: list[tuple[_Task, AtldldError]] = []
     used: list[_Task] = []
     with ThreadPoolExecutor(jobs, thread_name_prefix="volume") as pool:
-        arrived = _arriving(tasks, channel, jobs, failed)
+        arrived = _arriving(tasks, channel, scale, jobs, failed)
         for pixels, neighbours in _with_neighbours(arrived):
             task = pixels.task
             accumulator.add(
@@ -243,6 +237,8 @@ def build_volume(
         )
     data, coverage = accumulator.finish()
     metadata = _describe(chosen, resolution, channel, fill, thickness, used, failed, without_mask)
+    if channel == "expression":
+        metadata["scale"] = scale.describe()
     return Volume(
         data,
         coverage,
@@ -277,82 +273,6 @@ def check_options(
             f"The resolution is {resolution:g} µm, but voxels must be from 1 to {min(BOX)} µm.",
             hint="Use a resolution from 10 to some hundreds of µm.",
         )
-
-
-def darkness(
-    pixels: NDArray[np.uint8], background: tuple[float, float, float]
-) -> NDArray[np.uint8]:
-    """Return how much of the background's light a stained section takes away.
-
-    With luminosity L = 0.21 R + 0.72 G + 0.07 B it is a = 1 − L / L(background), and 0 where the
-    pixel is brighter than that: absorptance, 0 for bare glass and 1 for black. It goes up with
-    optical density, as −log₁₀(1 − a), but unlike that its average over an area is that of the
-    area's average colour, so that tiers and resolutions agree. On dark-field images it is 0.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray, shape (height, width, 3), uint8
-        RGB.
-    background : tuple of 3 float
-        The colour around the tissue; see `atldld.warp.background_of`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (height, width), uint8
-        255 · a, rounded.
-    """
-    weights = np.array(LUMINOSITY)
-    around = max(float(weights @ background), 1.0)
-    # 255 · (1 − L / around), rounded and cut to 0 … 255, in one pass
-    return cv2.transform(pixels, np.array([[*(-255 / around * weights), 255.0]]))  # type: ignore[return-value]
-
-
-def heat_position(pixels: NDArray[np.uint8], expressing: int = EXPRESSING) -> NDArray[np.uint8]:
-    """Return where on the heat scale the colours of an expression mask lie.
-
-    The scale runs from blue (low) through cyan, green and yellow to red (high), so its hue alone
-    tells the position, whatever black around it has done to a pixel's brightness. The service's
-    scale stands for the luminosity of the stain near segmented cells, which is no quantity of
-    expression.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray, shape (height, width, 3), uint8
-        RGB, expressing pixels coloured on black.
-    expressing : int
-        What the brightest channel must exceed for a pixel to count; below is the JPEG's noise.
-
-    Returns
-    -------
-    numpy.ndarray, shape (height, width), uint8
-        0 where no channel exceeds `expressing`: nothing is expressed there. Else 1 (blue) to 255
-        (red): 255 times the position from 0 to 1, in which nothing but black is 0.
-    """
-    hue, _, value = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL))
-    position = cv2.LUT(hue, _position_of_hue())
-    position[value <= expressing] = 0
-    return position  # type: ignore[return-value]
-
-
-@cache
-def _position_of_hue() -> NDArray[np.uint8]:
-    """255 times the position on the heat scale for each hue of OpenCV's 256, at least 1.
-
-    Red has one hue but is the scale's last twentieth; its middle is taken. Hues between blue and
-    red (violet) are not on the scale: they are the colours of JPEG's errors, and go to the nearer.
-    """
-    from atldld.archive.brain import heat
-
-    positions = np.linspace(0, 1, 2001)
-    colours = np.rint(heat(positions)).astype(np.uint8)
-    hues = cv2.cvtColor(colours[None], cv2.COLOR_RGB2HSV_FULL)[0, :, 0].astype(int)
-    table = np.empty(256)
-    blue = hues[0]
-    known = {hue: positions[hues == hue].mean() for hue in np.unique(hues)}
-    table[: blue + 1] = np.interp(np.arange(blue + 1), list(known), list(known.values()))
-    violet = np.arange(blue + 1, 256)
-    table[violet] = np.where(violet - blue < 256 - violet, table[blue], table[0])
-    return np.clip(np.rint(table * 255), 1, 255).astype(np.uint8)
 
 
 def available_memory() -> int | None:
@@ -466,7 +386,11 @@ def _plan(
 
 
 def _arriving(
-    tasks: Sequence[_Task], channel: str, jobs: int, failed: list[tuple[_Task, AtldldError]]
+    tasks: Sequence[_Task],
+    channel: str,
+    scale: Scale,
+    jobs: int,
+    failed: list[tuple[_Task, AtldldError]],
 ) -> Iterator[_Pixels]:
     """Yield sections with their pixels, in order; put those that cannot be had into `failed`."""
     if not tasks:
@@ -489,7 +413,8 @@ def _arriving(
         except AtldldError as error:
             return error
         if channel == "expression":
-            return _Pixels(task, heat_position(pixels), (0.0,))
+            # before anything is averaged: the average of two colours is another level's
+            return _Pixels(task, read_mask(pixels, scale=scale).intensity, (0.0,))
         background = background_of(pixels)
         if channel == "intensity":
             return _Pixels(task, darkness(pixels, background), (0.0,))

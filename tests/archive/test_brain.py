@@ -187,14 +187,6 @@ class TestFunction:
             change = brain.color(points + step) - brain.color(points)
             assert rms(change.mean(axis=-1)[inside]) > 2.2
 
-    def test_heat_runs_from_blue_to_red(self) -> None:
-        low, middle, high = brain.heat([0.0, 0.5, 1.0])
-        assert low.argmax() == 2
-        assert middle.argmax() == 1
-        assert high.argmax() == 0
-        assert np.array_equal(brain.heat([-1, 2]), brain.heat([0, 1]))
-        assert brain.heat(np.zeros((3, 4))).shape == (3, 4, 3)
-
 
 class TestTiers:
     def test_shapes(self, pictures: list[np.ndarray]) -> None:

@@ -15,6 +15,7 @@ from atldld.errors import InvalidInputError, NetworkError, OutputError
 from atldld.fetch.client import Client, Limits
 from atldld.output import download_dataset
 from atldld.register import Recipe
+from atldld.warp.stain import JET, Scale
 
 
 def files(folder):
@@ -201,15 +202,19 @@ def test_a_file_in_the_place_of_the_folder(session, ids, work, tmp_path):
         run_batch(ids, tmp_path / "out", work, session=session)
 
 
-def test_volumes_are_the_same_as_one_by_one(session, ids, tmp_path):
+@pytest.mark.parametrize("channel", ["intensity", "expression"])
+def test_volumes_are_the_same_as_one_by_one(session, ids, tmp_path, channel):
     from atldld.sections import open_dataset
 
-    work = Volumes(resolution=400, channel="intensity", ending=".npy")
+    own = Scale.of("own", JET.colours[np.minimum(2 * np.arange(256), 255)])
+    work = Volumes(resolution=400, channel=channel, ending=".npy", scale=own)
     summary = run_batch(ids[:2], tmp_path, work, session=session)
     assert summary.complete
-    alone = open_dataset(ids[1], session=session).volume(400, channel="intensity")
+    alone = open_dataset(ids[1], session=session).volume(400, channel=channel, scale=own)
     path = tmp_path / str(ids[1]) / f"{ids[1]}.npy"
     np.testing.assert_array_equal(np.load(path), alone.data)
+    said = own.describe() if channel == "expression" else None
+    assert json.loads(path.with_name("metadata.json").read_text())["request"].get("scale") == said
     metadata = json.loads(path.with_name("metadata.json").read_text())
     assert metadata["complete"] is True
     assert metadata["synthetic"] is True

@@ -5,9 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
+import cv2
 import numpy as np
 import pytest
+
+from atldld.archive.demo import DemoArchive
+from atldld.archive.local import listen
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
 DATASET = 909  # fourteen small sections
@@ -105,6 +110,8 @@ def test_stain(quantify):
         (("-o", "table.txt"), ".csv, .parquet"),
         (("--threshold", 300), "254"),
         (("--hemisphere", "middle"), "left"),
+        (("--scale", "hot"), "no scale 'hot'"),
+        (("--scale", "none.csv"), "none.csv cannot be read as a scale"),
     ],
 )
 def test_refused_before_anything_is_asked(quantify, arguments, says):
@@ -141,3 +148,57 @@ def test_a_grid_and_its_table(atldld, tmp_path):
         in atldld("grid", DATASET, "-o", "energy.npy", status=1).stderr
     )
     assert "ending" in atldld("grid", DATASET, "-o", "energy.mhd", status=2).stderr
+
+
+def test_a_scale_of_one_s_own_is_used_and_recorded(quantify, tmp_path):
+    """The same masks by a scale of half the range: half the intensity, the same area."""
+    jet = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0, ::-1]
+    own = jet[np.minimum(2 * np.arange(256), 255)]
+    np.savetxt(tmp_path / "own.csv", own, fmt="%d", delimiter=",")
+    rows, about = {}, {}
+    for name in ("jet", "own.csv"):
+        options = ("--no-grid", "--no-unionize", "--force")
+        quantify("-o", "table.csv", "--scale", name, *options)
+        with open(tmp_path / "table.csv", newline="") as file:
+            rows[name] = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
+        about[name] = json.loads((tmp_path / "table.json").read_text())["scale"]
+    assert about["jet"]["name"] == "jet"
+    assert about["own.csv"]["name"] == "own.csv"
+    assert about["own.csv"]["sha256"] != about["jet"]["sha256"]
+    whole, half = (float(rows[name]["intensity"]) for name in ("jet", "own.csv"))
+    assert half == pytest.approx(whole / 2, abs=2)
+    assert float(rows["own.csv"]["density"]) == pytest.approx(
+        float(rows["jet"]["density"]), abs=0.01
+    )
+
+
+class EnergyAlone(DemoArchive):
+    """A service that sends energy alone, whatever is asked for."""
+
+    def grid(self, dataset_id, kinds):
+        return super().grid(dataset_id, ["energy"])
+
+
+def test_a_zip_of_energy_alone_is_enough(quantify, atldld, tmp_path):
+    """The kind: energy was asked for and there, but refused as the other kinds were not."""
+    server = listen("127.0.0.1", 0, EnergyAlone([DATASET]))
+    threading.Thread(target=server.run, daemon=True).start()
+    there = dict.fromkeys(
+        ("ATLDLD_API_URL", "ATLDLD_DOWNLOAD_URL"), f"http://127.0.0.1:{server.effective_port}"
+    ) | {"ATLDLD_CACHE_DIR": str(tmp_path / "cache")}
+    try:
+        options = ("--regions", "--kind", "energy", "-o", "energy.npy", "--atlas-resolution", 100)
+        assert "energy" in atldld("grid", DATASET, *options, **there).stdout
+        assert np.nanmax(np.load(tmp_path / "energy.npy")) > 200
+        lacking = atldld("grid", DATASET, "--kind", "density", "--regions", status=2, **there)
+        assert "holds energy, but not 'density'" in lacking.stderr
+        assert "Use energy (`--kind`)" in lacking.stderr
+        quantify("-o", "table.csv", "--no-unionize", "--resolution", 200, **there)
+    finally:
+        server.close()
+    with open(tmp_path / "table.csv", newline="") as file:
+        row = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
+    assert float(row["grid_energy"]) > 50
+    assert row["grid_density"] == ""
+    about = json.loads((tmp_path / "table.json").read_text())
+    assert about["compared_with"]["grid_kinds"] == ["energy"]

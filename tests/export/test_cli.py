@@ -64,7 +64,7 @@ def test_fields(run, tmp_path, form, ending):
 
 
 def test_a_section_whose_mask_cannot_be_had_is_not_written_without(run, tmp_path):
-    """Nothing would tell it from a section that has none; the command must not say that all is well."""
+    """Nothing would tell it from a section that has none, so all is not well."""
     run("dataset", "info", PAGE)
     (root,) = (tmp_path / "cache" / "other-services").iterdir()
     (root / "images" / "101321" / "101321612" / "4-expression.jpg" / "in the way").mkdir(

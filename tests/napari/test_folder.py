@@ -11,7 +11,7 @@ from atldld.archive import brain
 from atldld.atlas.files import Drawing, write_drawing
 from atldld.errors import OutputError
 from atldld.napari.reader import get_reader
-from atldld.volumes import heat_position
+from atldld.warp.stain import read_mask
 
 
 def read(folder):
@@ -62,7 +62,7 @@ def test_layers_of_a_folder(coronal):
         stored = cv2.imread(str(folder / f"{one['image_id']}.png"), cv2.IMREAD_COLOR_RGB)
         mask = cv2.imread(str(folder / f"{one['image_id']}_expr.png"), cv2.IMREAD_COLOR_RGB)
         assert np.array_equal(np.asarray(sections[one["plane"]]), stored)
-        assert np.array_equal(np.asarray(masks[one["plane"]]), heat_position(mask))
+        assert np.array_equal(np.asarray(masks[one["plane"]]), read_mask(mask).level)
     # between sections there is glass, and no expression
     blank = next(k for k in range(len(sections)) if k not in {one["plane"] for one in placed})
     assert np.ptp(np.asarray(sections[blank]), axis=(0, 1)).max() == 0

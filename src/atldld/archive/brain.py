@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import cv2
 import numpy as np
 
+from atldld.warp.stain import JET
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -45,7 +47,7 @@ __all__ = [
     "Voxels",
     "color",
     "expression",
-    "heat",
+    "mask_part",
     "render",
     "structure_id",
     "tissue",
@@ -790,25 +792,18 @@ def voxels(resolution: int) -> Voxels:
     return out
 
 
-def heat(values: ArrayLike) -> NDArray[np.float32]:
-    """Return the colours of the heat scale of expression masks.
+def mask_part(gene: ArrayLike) -> Field:
+    """Return how much of a place expression masks show in colour, float32, 0..1.
+
+    Masks show where expression exceeds 0.11; they begin within 0.01 of it.
 
     Parameters
     ----------
-    values
-        (...,) strength; 0 is blue, then cyan, green, yellow, and 1 is red. Values beyond
-        these take the end colours.
-
-    Returns
-    -------
-    float32 (..., 3) RGB, 0..255.
+    gene
+        (...,) strength of expression, 0..1.
     """
-    x = np.clip(np.asarray(values, dtype=np.float32), 0, 1)[..., None]
-    centres = np.array([3.0, 2.0, 1.0], dtype=np.float32)
-    rgb = np.clip(
-        np.float32(1.5) - np.abs(4 * (x * np.float32(0.8) + np.float32(0.12)) - centres), 0, 1
-    )
-    return cast("Field", rgb * np.float32(255))
+    strength = np.asarray(gene, dtype=np.float32)
+    return cast("Field", np.clip((strength - np.float32(0.105)) * 100, 0, 1))
 
 
 # --- rendering ------------------------------------------------------------------------------
@@ -878,8 +873,9 @@ def _sample(
 
     Returns
     -------
-    float32 (4, rows + 8, columns + 8): R, G, B and darkness of cells; and where a label must not
-    be, (rows + 8, columns + 8): the tissue, 0..1, and 0.4 outside the reference box.
+    float32 (4, rows + 8, columns + 8): R, G, B and darkness of cells, or for masks first the
+    expression, 0..1; and where a label must not be, (rows + 8, columns + 8): the tissue, 0..1, and
+    0.4 outside the reference box.
     """
     height, width = rows + 2 * _MARGIN, columns + 2 * _MARGIN
     planes = np.empty((4, height, width), dtype=np.float32)
@@ -903,9 +899,7 @@ def _sample(
             planes[:3, *window] = s.rgb.reshape(3, *shape)
             planes[3, *window] = s.cells.reshape(shape)
         else:
-            shown = np.clip((s.gene - np.float32(0.10)) * 8, 0, 1)
-            planes[:3, *window] = (heat(s.gene).T * shown).reshape(3, *shape)
-            planes[3, *window] = shown.reshape(shape) * np.float32(0.85)
+            planes[0, *window] = s.gene.reshape(shape)
         # Beyond the box a label would be lost to pictures of the reference space, but does no harm.
         beyond = ((points < 100) | (points > _BOX - 100)).any(axis=-1)
         inside[window] = np.maximum(s.tissue.reshape(shape), np.float32(0.4) * beyond)
@@ -981,17 +975,15 @@ def _tiled(tile: Field | None, top: int, rows: int, columns: int) -> Field | Non
     return np.tile(piece, (1, across))[:, :columns]
 
 
-# Share of the light a fully dark cell takes away, for R, G, B, and the same in expression views.
-_CELL_DIMMING = {"image": (0.62, 0.68, 0.46), "expression": (1.0, 1.0, 1.0)}
+# Share of the light a fully dark cell takes away, for R, G, B.
+_CELL_DIMMING = (0.62, 0.68, 0.46)
 
 
-def _finish(
-    planes: list[Field], cells: Field | None, noise: Field | None, view: View
-) -> NDArray[np.uint8]:
+def _finish(planes: list[Field], cells: Field | None, noise: Field | None) -> NDArray[np.uint8]:
     """Put cells and noise over R, G, B (and cell darkness) planes and round, (h, w, 3) uint8."""
     channels = []
     dark = None if cells is None else cv2.multiply(planes[3], cells)
-    for plane, dimming in zip(planes, _CELL_DIMMING[view], strict=False):
+    for plane, dimming in zip(planes, _CELL_DIMMING, strict=False):
         channel: Any = plane
         if dark is not None:
             channel = cv2.subtract(channel, cv2.multiply(channel, dark, scale=dimming))
@@ -1079,19 +1071,130 @@ def _bands(rows: int, size: int) -> list[tuple[int, int]]:
 
 
 def _coarse(
-    planes: Field, cells: Field | None, noise: Field | None, factor: int, view: View
+    planes: Field, cells: Field | None, noise: Field | None, factor: int
 ) -> NDArray[np.uint8]:
     """Finish tier-4 planes and average ``factor`` x ``factor`` pixels, for tiers beyond 4."""
     rows, columns = (n // factor for n in planes.shape[1:])
     out = np.empty((rows, columns, 3), dtype=np.float32)
     dark = None if cells is None else planes[3] * cells
-    for k, dimming in enumerate(_CELL_DIMMING[view]):
+    for k, dimming in enumerate(_CELL_DIMMING):
         plane = planes[k] if dark is None else planes[k] * (1 - np.float32(dimming) * dark)
         if noise is not None:
             plane = plane + noise
         plane = plane[: rows * factor, : columns * factor]
         out[..., k] = plane.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def _picture(
+    planes: list[Field],
+    border: int,
+    size: tuple[int, int],
+    downsample: int,
+    *,
+    noise: bool,
+    seed: int,
+) -> NDArray[np.uint8]:
+    """Put cells and noise over the planes of a stained section and round.
+
+    Parameters
+    ----------
+    planes
+        R, G, B and, if there shall be cells, their darkness, with a border.
+    border
+        Width of the border, pixels.
+    size
+        Width and height of the picture.
+    downsample
+        Its tier.
+    noise, seed
+        See `render`.
+
+    Returns
+    -------
+    uint8 (height, width, 3) RGB.
+    """
+    width, height = size
+    cells = len(planes) > 3
+    tier = min(downsample, _TIER)
+    zoom = (_STEP >> tier) // border
+    dots = _cell_tile(tier) if cells else None
+    grain = _noise_tile(tier) if noise else None
+    dots, grain = _rolled(dots, _shift(seed, 0)), _rolled(grain, _shift(seed, 1))
+
+    if downsample > _TIER:
+        stack = np.stack(planes)[:, border:-border, border:-border]
+        n, m = stack.shape[1:]
+        coarse = _coarse(
+            stack,
+            _tiled(dots, 0, n, m),
+            _tiled(grain, 0, n, m),
+            1 << (downsample - _TIER),
+        )
+        return np.ascontiguousarray(coarse[:height, :width])
+    picture = np.empty((height, width, 3), dtype=np.uint8)
+
+    def fill(band: tuple[int, int]) -> None:
+        top, end = band
+        first, last = top // zoom + border, -(-end // zoom) + border
+        around: list[Any] = [plane[first - 1 : last + 1] for plane in planes]
+        if zoom > 1:
+            around = [
+                cv2.resize(plane, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+                for plane in around
+            ]
+        window = np.s_[zoom : zoom + end - top, zoom * border : zoom * border + width]
+        picture[top:end] = _finish(
+            [plane[window] for plane in around],
+            _tiled(dots, top, end - top, width),
+            _tiled(grain, top, end - top, width),
+        )
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(fill, _bands(height, _BAND)))
+    return picture
+
+
+def _mask(gene: Field, border: int, size: tuple[int, int], downsample: int) -> NDArray[np.uint8]:
+    """Paint an expression mask: at tier 2, of which coarser ones are averages, or finer.
+
+    Parameters
+    ----------
+    gene
+        float32 expression at tier 2, with a border.
+    border
+        Width of the border, pixels.
+    size
+        Width and height of the picture.
+    downsample
+        Its tier.
+
+    Returns
+    -------
+    uint8 (height, width, 3) RGB.
+    """
+    width, height = size
+    picture = np.empty((height, width, 3), dtype=np.uint8)
+    zoom, factor = 1 << max(2 - downsample, 0), 1 << max(downsample - 2, 0)
+
+    def fill(band: tuple[int, int]) -> None:
+        top, end = band
+        first, last = top * factor // zoom + border, -(-end * factor // zoom) + border
+        around: Any = gene[first - 1 : last + 1]
+        if zoom > 1:
+            around = cv2.resize(around, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+        rows, columns = (end - top) * factor, width * factor
+        strength = around[zoom : zoom + rows, zoom * border : zoom * border + columns]
+        part = mask_part(strength)
+        shown = part > 0
+        colours = np.zeros((rows, columns, 3), dtype=np.float32)
+        colours[shown] = JET.paint(255 * strength[shown]) * part[shown, None]
+        averaged = cv2.resize(colours, (width, end - top), interpolation=cv2.INTER_AREA)
+        picture[top:end] = np.rint(averaged)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        list(pool.map(fill, _bands(height, max(_BAND // factor, 1))))
+    return picture
 
 
 def render(
@@ -1121,12 +1224,12 @@ def render(
     downsample
         Tier d, 0..8.
     view
-        "image" for the stained section, "expression" for the heat colours of a made-up gene on
-        black.
+        "image" for the stained section, "expression" for a made-up gene in the colours of a full
+        jet on black.
     cells
-        Strew cell dots, darker where the tissue has more cells.
+        Strew cell dots, darker where the tissue has more cells ("image" only).
     noise
-        Add mild sensor noise ("image" only, masks have none).
+        Add mild sensor noise ("image" only).
     seed
         Chooses where in their periodic patterns cells and noise start.
     label
@@ -1147,7 +1250,7 @@ def render(
         raise ValueError(f"image_to_reference must have shape (3, 3), not {matrix.shape}")
     if not 0 <= downsample <= 8:
         raise ValueError(f"downsample must be 0..8, not {downsample}")
-    if view not in _CELL_DIMMING:
+    if view not in ("image", "expression"):
         raise ValueError(f"view must be 'image' or 'expression', not {view!r}")
     out_width, out_height = width >> downsample, height >> downsample
     if out_width < 1 or out_height < 1:
@@ -1160,52 +1263,18 @@ def render(
     # One sample more on each side, for those lines to start from.
     bounds = (_MARGIN - 1, _MARGIN + rows + 1, _MARGIN - 1, _MARGIN + columns + 1)
     used = 4 if cells else 3
+    if view == "expression":
+        base, used = 2, 1
     with ThreadPoolExecutor(_WORKERS) as pool:
         planes = list(pool.map(lambda plane: _refine(plane, base, bounds), samples[:used]))
     planes[:3] = [np.maximum(plane, 0) for plane in planes[:3]]
     border = _STEP >> base
 
-    tier = min(downsample, _TIER)
-    zoom = 1 << (base - tier)
-    dots = _cell_tile(tier) if cells else None
-    if dots is not None and view == "expression":
-        dots = 1 - dots  # there the gaps between cells are dark
-    grain = _noise_tile(tier) if noise and view == "image" else None
-    dots, grain = _rolled(dots, _shift(seed, 0)), _rolled(grain, _shift(seed, 1))
-
-    if downsample > _TIER:
-        stack = np.stack(planes)[:, border:-border, border:-border]
-        n, m = stack.shape[1:]
-        picture = _coarse(
-            stack,
-            _tiled(dots, 0, n, m),
-            _tiled(grain, 0, n, m),
-            1 << (downsample - _TIER),
-            view,
-        )[:out_height, :out_width]
-        picture = np.ascontiguousarray(picture)
+    size = (out_width, out_height)
+    if view == "expression":
+        picture = _mask(planes[0], border, size, downsample)
     else:
-        picture = np.empty((out_height, out_width, 3), dtype=np.uint8)
-
-        def fill(band: tuple[int, int]) -> None:
-            top, end = band
-            first, last = top // zoom + border, -(-end // zoom) + border
-            around: list[Any] = [plane[first - 1 : last + 1] for plane in planes]
-            if zoom > 1:
-                around = [
-                    cv2.resize(plane, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
-                    for plane in around
-                ]
-            window = np.s_[zoom : zoom + end - top, zoom * border : zoom * border + out_width]
-            picture[top:end] = _finish(
-                [plane[window] for plane in around],
-                _tiled(dots, top, end - top, out_width),
-                _tiled(grain, top, end - top, out_width),
-                view,
-            )
-
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            list(pool.map(fill, _bands(out_height, _BAND)))
+        picture = _picture(planes, border, size, downsample, noise=noise, seed=seed)
     if label is not None:
         _stamp(picture, f"{label}  atldld demo brain", inside, (width, height), downsample)
     return picture

@@ -26,7 +26,7 @@ SHAPE = (67, 41, 58)  # voxels along p, i, r
 STEP = 200  # µm; voxel k is centred at k · STEP, as in the service's grids
 POINTS = 2  # along each side of a voxel
 
-# Above this, the colour in a rendered mask is brighter than the 20 that count as expressing.
+# Above this, rendered masks show a colour; see `brain.mask_part`.
 EXPRESSED = 0.11
 
 _HEADER = """ObjectType = Image

@@ -19,6 +19,7 @@ from atldld.output import METADATA, PictureFormat, download_dataset
 from atldld.register import Recipe
 from atldld.sections import open_dataset
 from atldld.spaces import Plane
+from atldld.warp.stain import JET, Scale
 
 __all__ = ["Download", "Made", "Volumes", "Work"]
 
@@ -207,6 +208,8 @@ class Volumes:
         How thick sections are taken to be, in µm.
     ending : str
         Says the format; see `atldld.export.write_volume`.
+    scale : Scale
+        The colours of the expression masks.
     """
 
     resolution: float = 25
@@ -214,6 +217,7 @@ class Volumes:
     fill: str = "none"
     thickness: float | None = None
     ending: str = ".nii.gz"
+    scale: Scale = JET
 
     @property
     def tier(self) -> int | None:
@@ -235,7 +239,11 @@ class Volumes:
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the result."""
-        return {"makes": "volumes", **asdict(self), **_version()}
+        chosen: dict[str, Any] = {"makes": "volumes", **asdict(self), **_version()}
+        del chosen["scale"]
+        if self.channel == "expression":
+            chosen["scale"] = self.scale.describe()
+        return chosen
 
     def make(
         self,
@@ -257,7 +265,13 @@ class Volumes:
         check_volume(path, coverage=True, force=ours)
         dataset = open_dataset(dataset_id, session=session)
         built = build_volume(
-            dataset, self.resolution, self.channel, self.fill, self.thickness, threads
+            dataset,
+            self.resolution,
+            self.channel,
+            self.fill,
+            self.thickness,
+            threads,
+            scale=self.scale,
         )
         (described,) = built.metadata["datasets"]
         document = {

@@ -65,6 +65,8 @@ def grid(
     if (regions or table is not None) and labels == "atlas":
         check_atlas(resolution=atlas_resolution)
     found = fetch_grid(dataset_id, session=session, refresh=refresh)
+    if output is not None or regions:
+        found[kind]  # says at once if it lacks this kind
     if output is not None:
         typer.echo(found.save(output, kind, force=force))
     if regions or table is not None:

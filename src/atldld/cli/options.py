@@ -29,6 +29,7 @@ __all__ = [
     "DatasetId",
     "Force",
     "Jobs",
+    "MaskScale",
     "asks_service",
     "command_line",
     "progress_bar",
@@ -60,6 +61,15 @@ AtlasResolution = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")]
+MaskScale = Annotated[
+    str,
+    typer.Option(
+        "--scale",
+        metavar="NAME|FILE",
+        help="Colours of the expression masks: jet, or a .csv or .npy file with red, green and "
+        "blue (0 to 255) of levels 0 to 255.",
+    ),
+]
 
 PANEL = "Where to ask and where to keep"
 

@@ -12,11 +12,13 @@ from atldld.cli.options import (
     DatasetId,
     Force,
     Jobs,
+    MaskScale,
     asks_service,
     progress_bar,
     say,
     table,
 )
+from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -73,7 +75,8 @@ def quantify(
         typer.Option(
             min=0, max=254, help="A pixel of a mask expresses if its brightest channel exceeds it."
         ),
-    ] = 20,
+    ] = EXPRESSING,
+    scale: MaskScale = "jet",
     stain_threshold: Annotated[
         float | None,
         typer.Option(
@@ -102,12 +105,14 @@ def quantify(
     from atldld.quantify import quantify as run
     from atldld.regions import check_output, ids_within
     from atldld.sections import open_dataset
+    from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked
     if output is not None:
         check_output(output, force=force)
     check_thresholds(threshold, stain_threshold)
     check_atlas(atlas, atlas_resolution, own=annotation is not None)
+    colours = open_scale(scale)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     dataset.check_placed()
     opened = open_atlas(
@@ -121,6 +126,7 @@ def quantify(
                 opened,
                 resolution,
                 threshold=threshold,
+                scale=colours,
                 stain_threshold=stain_threshold,
                 grid=grid,
                 unionize=unionize,

@@ -11,6 +11,7 @@ from atldld.cli.options import (
     AtlasResolution,
     Force,
     Jobs,
+    MaskScale,
     asks_service,
     command_line,
     progress_bar,
@@ -50,6 +51,7 @@ def report(
         bool, typer.Option("--no-atlas", help="No outlines, no table of regions.")
     ] = False,
     no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
+    scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
     jobs: Jobs = None,
     force: Force = False,
@@ -59,9 +61,11 @@ def report(
     The page holds everything itself, loads nothing, and opens from disk.
     """
     from atldld.report import check_page, gather, open_source, try_atlas, write_report
+    from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked
     check_page(output, force=force)
+    colours = open_scale(scale)
     source = open_source(
         what,
         session=session,
@@ -84,6 +88,7 @@ def report(
                 opened,
                 without_atlas=reason,
                 volume=not no_volume,
+                scale=colours,
                 jobs=jobs,
                 command_line=command_line(),
                 progress=progress,

@@ -7,11 +7,12 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import Force, Jobs, asks_service, progress_bar, say
+from atldld.cli.options import Force, Jobs, MaskScale, asks_service, progress_bar, say
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.warp.stain import Scale
 
 
 @asks_service
@@ -36,7 +37,7 @@ def volume(
     channel: Annotated[
         Literal["image", "expression", "intensity"],
         typer.Option(
-            help="Section images (RGB), expression masks (position on the heat scale), or how "
+            help="Section images (RGB), intensities of the expression masks (0 to 1), or how "
             "much darker than the background the stain is."
         ),
     ] = "image",
@@ -55,6 +56,7 @@ def volume(
             help="For one data set: use the planes of a QuickNII, VisuAlign or DeepSlice file.",
         ),
     ] = None,
+    scale: MaskScale = "jet",
     jobs: Jobs = None,
     force: Force = False,
     listed: Annotated[
@@ -93,6 +95,9 @@ def volume(
     Data sets that are named by their ids become one volume. With --datasets or --gene, each
     becomes one of its own, OUT/ID/ID.nii.gz, and the same command goes on where it has stopped.
     """
+    from atldld.warp.stain import open_scale
+
+    colours = open_scale(scale)
     if listed or gene:
         from atldld.batch import Volumes, find_ids, read_ids
 
@@ -105,7 +110,7 @@ def volume(
             session,
             read_ids(listed) if listed else find_ids(session, gene=gene, plane=plane),
             output,
-            Volumes(resolution, channel, fill, thickness, "." + ending.lstrip(".")),
+            Volumes(resolution, channel, fill, thickness, "." + ending.lstrip("."), colours),
             threads=jobs,
             dask=dask,
             rate=rate,
@@ -128,6 +133,7 @@ def volume(
         channel,
         fill,
         thickness,
+        scale=colours,
         alignment=alignment,
         jobs=jobs,
         force=force,
@@ -143,6 +149,7 @@ def _one_volume(
     fill: str,
     thickness: float | None,
     *,
+    scale: "Scale",
     alignment: Path | None,
     jobs: int | None,
     force: bool,
@@ -168,6 +175,7 @@ def _one_volume(
                 thickness,
                 jobs=jobs,
                 progress=progress,
+                scale=scale,
             )
     except KeyboardInterrupt:
         session.close()

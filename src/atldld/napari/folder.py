@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from atldld.errors import OutputError
 from atldld.output import METADATA
 from atldld.spaces import AXES
-from atldld.volumes import heat_position
+from atldld.warp.stain import Scale, open_scale, read_mask
 
 __all__ = ["Stack", "is_ours", "layers"]
 
@@ -162,19 +162,22 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
     """Return the sections of a folder as a layer, and as others their masks and outlines.
 
     Parameters
     ----------
     path : pathlib.Path
         The folder; outlines in it are those that `atldld.atlas.files.write_drawing` names.
+    scale : Scale, str or pathlib.Path
+        The colours of the masks; see `atldld.warp.stain.open_scale`.
 
     Returns
     -------
     list of tuple
-        Layer data tuples: an image in RGB; an image of the positions on the heat scale, if there
-        are masks; shapes, if there are outlines. Pictures are lazy where dask is installed.
+        Layer data tuples: an image in RGB; an image of the masks' levels
+        (`atldld.warp.stain.read_mask`), if there are masks; shapes, if there are outlines. Pictures
+        are lazy where dask is installed.
 
     Raises
     ------
@@ -185,11 +188,9 @@ def layers(path: Path) -> list[Layer]:
     metadata = _read(path)
     stack = _stack(metadata, path)
     found = [_sections(path, metadata, stack)]
-    for make in (_masks, _outlines):
-        layer = make(path, metadata, stack)
-        if layer is not None:
-            found.append(layer)
-    return found
+    masks = _masks(path, metadata, stack, open_scale(scale))
+    outlines = _outlines(path, metadata, stack)
+    return found + [layer for layer in (masks, outlines) if layer is not None]
 
 
 def _read(path: Path) -> _Metadata:
@@ -332,25 +333,27 @@ def _sections(path: Path, metadata: _Metadata, stack: Stack) -> Layer:
     return data, {**_options(path, metadata, stack, "sections"), "rgb": True}, "image"
 
 
-def _masks(path: Path, metadata: _Metadata, stack: Stack) -> Layer | None:
+def _masks(path: Path, metadata: _Metadata, stack: Stack, scale: Scale) -> Layer | None:
     files = _files(path, metadata, "expression")
     if not files:
         return None
     blank = np.zeros(stack.shape[1:], dtype=np.uint8)
     data = _stacked(
-        files, stack, blank, lambda file: heat_position(_picture(file, (*blank.shape, 3)))
+        files,
+        stack,
+        blank,
+        lambda file: read_mask(_picture(file, (*blank.shape, 3)), scale=scale).level,
     )
     options = _options(path, metadata, stack, "expression")
-    options |= {"rgb": False, "contrast_limits": (0, 255), "colormap": _heat_colormap()}
+    options["metadata"]["atldld"]["scale"] = scale.describe()
+    options |= {"rgb": False, "contrast_limits": (0, 255), "colormap": _colormap(scale)}
     return data, options | {"blending": "translucent", "opacity": 0.7}, "image"
 
 
-def _heat_colormap() -> NDArray[np.float64]:
-    """Return the colours of the masks for `heat_position`: nothing for 0, then blue to red."""
-    from atldld.archive.brain import heat
-
+def _colormap(scale: Scale) -> NDArray[np.float64]:
+    """Return the colours of the masks for their levels, and nothing for 0."""
     colours = np.zeros((256, 4))
-    colours[1:, :3] = heat(np.arange(1, 256) / 255) / 255
+    colours[1:, :3] = scale.colours[1:] / 255
     colours[1:, 3] = 1
     return colours
 

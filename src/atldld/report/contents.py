@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from atldld.register import RegisteredSection
 from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
 from atldld.sections import Section
+from atldld.warp.stain import Scale, open_scale
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -136,6 +138,7 @@ def gather(
     *,
     without_atlas: str | None = None,
     volume: bool = True,
+    scale: Scale | str | Path = "jet",
     jobs: int | None = None,
     command_line: str | None = None,
     progress: Progress | None = None,
@@ -156,6 +159,8 @@ def gather(
         Why there is none.
     volume : bool
         Lay the sections into a volume too.
+    scale : Scale, str or pathlib.Path
+        The colours of the expression masks; see `atldld.warp.stain.open_scale`.
     jobs : int, optional
         Threads; the number of cores by default.
     command_line : str, optional
@@ -167,9 +172,12 @@ def gather(
     ------
     AlignmentMissingError
         If no section of the data set is placed.
+    InvalidInputError
+        If there is no such scale.
     AtldldError
         Not one section can be had; the first one's error.
     """
+    scale = open_scale(scale)
     dataset = source.dataset
     dataset.check_placed()
     missing: dict[str, str] = {}
@@ -185,7 +193,7 @@ def gather(
     entries, seen, failed = _sections(source, atlas, jobs, progress)
     quality = _quality(source, seen, atlas, jobs, missing)
     del seen
-    regions = _regions(source, atlas, jobs, missing)
+    regions = _regions(source, atlas, scale, jobs, missing)
     slices: tuple[Slices, ...] = ()
     if not volume:
         missing["volume"] = "It was not asked for."
@@ -300,7 +308,11 @@ def _quality(
 
 
 def _regions(
-    source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
+    source: Source,
+    atlas: Atlas | None,
+    scale: Scale,
+    jobs: int | None,
+    missing: dict[str, str],
 ) -> RegionTable | None:
     from atldld.quantify import quantify
 
@@ -313,6 +325,7 @@ def _regions(
             source.dataset,
             atlas,
             source.table_resolution,
+            scale=scale,
             stain_threshold=None if masks else STAIN_THRESHOLD,
             jobs=jobs,
         )

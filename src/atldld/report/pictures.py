@@ -17,6 +17,7 @@ from atldld.atlas.planes import on_reference
 from atldld.errors import AtldldError
 from atldld.place import Affine
 from atldld.spaces import AXES
+from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -333,7 +334,7 @@ def _transparent(mask: Pixels) -> Pixels:
     bright[brightest == 0] = 0
     # what is noise on black does not count as expressing elsewhere either
     # (opacity is kept without loss, so few levels of it save much)
-    opacity = np.where(brightest > 20, brightest | 63, 0).astype(np.uint8)
+    opacity = np.where(brightest > EXPRESSING, brightest | 63, 0).astype(np.uint8)
     return np.dstack((bright, opacity))
 
 

@@ -46,7 +46,7 @@ __all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
 Result = TypeVar("Result")
 
 TABLE_RESOLUTION = 8.0
-"""In µm, as in `atldld.quantify.quantify`: coarser masks exaggerate how much expresses."""
+"""In µm, as in `atldld.quantify.quantify`: in coarser masks the colours of cells are mixed."""
 
 
 class Source(Protocol):

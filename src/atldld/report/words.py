@@ -162,10 +162,11 @@ def _counted(about: dict[str, Any]) -> str:
     if about["counted"] == "expression masks":
         return (
             "Expression was counted in the service’s expression masks in image space at up to "
-            f"{about['resolution_um']:g} µm per pixel: a pixel counts as expressing if its "
-            f"brightest channel exceeds {about['threshold_of_brightest_channel']} of 255, its "
-            "intensity is the position of its colour on the heat scale (1 to 255), and energy is "
-            "density × intensity, area-weighted over all sections."
+            f"{about['resolution_um']:g} µm per pixel: a pixel expresses if its brightest channel "
+            f"exceeds {about['threshold_of_brightest_channel']} of 255, and counts by the part "
+            f"that its brightness says; its intensity is the level of its colour on the scale "
+            f"“{about['scale']['name']}” (1 to 255), and energy is density × intensity, "
+            "area-weighted over all sections."
         )
     return (
         "As there are no expression masks, the stained fraction was measured in the section "
