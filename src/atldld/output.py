@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -18,10 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import AtldldError, CacheError, OutputError
 from atldld.fetch.cache import CachedImage, replacing, sha256_of, sweep
 from atldld.fetch.images import decode
 from atldld.fetch.session import Session, check_id
+from atldld.metadata import METADATA, is_plain, read_metadata, section_in
 from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
@@ -32,12 +33,12 @@ __all__ = [
     "Summary",
     "copy_image",
     "download_dataset",
+    "files_of",
     "overview",
     "save_image",
     "write_picture",
 ]
 
-METADATA = "metadata.json"
 
 BETWEEN_WRITES = 1.0
 """Seconds from one state of the metadata on disk to the next, while sections are made."""
@@ -168,7 +169,8 @@ def download_dataset(
         _remove(folder, before)
         before = {}
     sweep(folder)
-    kept = _still_there(folder, before)
+    placed = {str(plan.section.id) for plan in plans}
+    kept = {k: entry for k, entry in _still_there(folder, before).items() if k in placed}
     metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
     _write_metadata(folder, metadata)
@@ -347,7 +349,7 @@ def overview(folder: str | Path, path: str | Path) -> Path:
     from atldld.plot import contact_sheet
 
     folder, path = Path(folder), Path(path)
-    metadata = json.loads((folder / METADATA).read_text("utf-8"))
+    metadata = read_metadata(folder)
     pictures = []
     for image_id, entry in reversed(metadata["per_image"].items()):
         axis = entry["third_coordinate"]["axis"]
@@ -545,11 +547,11 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
     if not path.exists():
         return {}
     try:
-        before = json.loads(path.read_text("utf-8"))
+        before = parse_json(path.read_bytes())
         other = before["dataset_id"]
         if not isinstance(before.get("per_image", {}), dict):
             raise TypeError
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, DocumentError, TypeError, KeyError, AttributeError):
         before, other = {}, None
     if str(other) != str(dataset_id) and not force:
         what = f"the result of data set {other}" if other else "a metadata.json of something else"
@@ -568,34 +570,36 @@ def _make_folder(folder: Path) -> None:
         raise _not_writable(folder, error) from error
 
 
-def _files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the names and hashes of the files that an earlier run lists, by image id.
 
     Names come from a file that anyone may have edited, so only plain ones count.
     """
     listed: dict[str, dict[str, str]] = {}
-    for image_id, entry in metadata.get("per_image", {}).items():
+    entries = metadata.get("per_image")
+    for image_id, entry in entries.items() if isinstance(entries, dict) else ():
         with contextlib.suppress(AttributeError, KeyError, TypeError):
             hashes = {file["name"]: file["sha256"] for file in entry["files"].values()}
-            if all(name == Path(name).name for name in hashes):
+            if all(map(is_plain, hashes)):
                 listed[image_id] = hashes
     return listed
 
 
 def _still_there(folder: Path, before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the entries of an earlier run whose files are all whole."""
+    """Return the entries of an earlier run that say all they should and whose files are whole."""
     kept = {}
-    for image_id, hashes in _files_of(before).items():
+    for image_id, hashes in files_of(before).items():
+        entry = before["per_image"][image_id]
         with contextlib.suppress(OSError):
             whole = all(sha256_of(folder / name) == digest for name, digest in hashes.items())
-            if whole and "mask_failed" not in before["per_image"][image_id]:
-                kept[image_id] = before["per_image"][image_id]
+            if whole and "mask_failed" not in entry and section_in(entry):
+                kept[image_id] = entry
     return kept
 
 
 def _remove(folder: Path, before: Mapping[str, Any]) -> None:
     """Remove the files that an earlier run lists, and nothing else."""
-    for hashes in _files_of(before).values():
+    for hashes in files_of(before).values():
         for name in hashes:
             (folder / name).unlink(missing_ok=True)
 

@@ -10,7 +10,6 @@ finds and misses.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -27,6 +26,7 @@ from atldld.errors import InvalidInputError
 from atldld.export.common import as_json, check_new, ending_of, whole_file
 from atldld.pipeline import default_jobs
 from atldld.spaces import Grid
+from atldld.text import TableWriter
 from atldld.volumes import darkness
 from atldld.warp.planes import OutputPlane
 from atldld.warp.resample import resample
@@ -198,9 +198,9 @@ class DatasetQuality:
             whole_file(path) as temporary,
             open(temporary, "w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            table = TableWriter(file)
+            table.row(_COLUMNS)
+            table.rows([row[name] for name in _COLUMNS] for row in rows)
         return path
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ that the structure graph lacks (``"unknown"``), and what lies outside the annota
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.export.common import as_json, check_new, ending_of, need, whole_file
+from atldld.text import TableWriter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,10 +257,9 @@ class RegionTable:
         sidecar = _beside(path)
         with whole_file(path) as temporary, whole_file(sidecar) as about:
             with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(self.columns)
-                for row in self.rows():
-                    writer.writerow([_text(value) for value in row.values()])
+                table = TableWriter(file)
+                table.row(self.columns)
+                table.rows(map(_text, row.values()) for row in self.rows())
             about.write_text(as_json(described, indent=1) + "\n", "utf-8")
         return [path, sidecar]
 

@@ -363,7 +363,7 @@ def available_memory() -> int | None:
 def _memory_of_machine() -> int | None:
     try:
         # what the kernel would give, caches included
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text("utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
@@ -382,7 +382,7 @@ def _memory_of_group() -> int | None:
     ):
         try:
             # "max" is no limit
-            return max(int(limit.read_text()) - int(used.read_text()), 0)
+            return max(int(limit.read_text("utf-8")) - int(used.read_text("utf-8")), 0)
         except (OSError, ValueError):
             continue
     return None

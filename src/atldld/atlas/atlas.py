@@ -5,7 +5,6 @@ Reference spaces 9 and 10 (P56) are one space, and both use the same annotation 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from atldld.atlas.structures import StructureGraph
 from atldld.atlas.volumes import read_volume, volume_file
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import AnswerError, AtldldError, InvalidInputError, UnsupportedPlaneError
 from atldld.settings import DOWNLOAD_URL
 from atldld.spaces import PLACED_SPACES, ReferenceSpace
@@ -231,8 +231,8 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
 
     def read(path: Path) -> StructureGraph:
         try:
-            return StructureGraph.from_answer(json.loads(path.read_bytes()))
-        except (InvalidInputError, ValueError, RecursionError) as error:
+            return StructureGraph.from_answer(parse_json(path.read_bytes()))
+        except (InvalidInputError, DocumentError) as error:
             raise AnswerError(
                 f"The service answered no structure graph: {error}", hint="Try again later."
             ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import InvalidInputError, NotFoundError
 
 __all__ = ["Structure", "StructureGraph"]
@@ -140,10 +140,15 @@ class StructureGraph:
             The file cannot be read, or holds no structure graph.
         """
         try:
-            document = json.loads(Path(path).read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise InvalidInputError(f"{path} is no structure graph: {error}.") from None
-        return cls.from_answer(document)
+            document = parse_json(Path(path).read_bytes())
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        except DocumentError as error:
+            raise InvalidInputError(f"{path} {error}, so it is no structure graph.") from None
+        try:
+            return cls.from_answer(document)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path} cannot be used. {error.message}") from None
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self.structures)

@@ -16,7 +16,7 @@ from atldld.batch.journal import JOURNAL
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.common import need
-from atldld.output import METADATA
+from atldld.metadata import METADATA
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
 

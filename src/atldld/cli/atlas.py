@@ -12,11 +12,13 @@ from atldld.cli.options import (
     AtlasName,
     AtlasResolution,
     DatasetId,
+    answer,
     asks_service,
     progress_bar,
     say,
     table,
 )
+from atldld.text import shown
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -75,7 +77,7 @@ def fetch(
     from atldld.atlas.volumes import volume_file
 
     if what.startswith(BRAINGLOBE):
-        typer.echo(repr(open_atlas(name=what, session=session)))
+        answer(repr(open_atlas(name=what, session=session)))
         return
     file = None if what == "structures" else volume_file(what, resolution)
     graph = fetch_graph(session)
@@ -94,7 +96,7 @@ def fetch(
             file.open(session, progress=progress)
     held = file.fetch(session)
     say(f"{held.bytes / 1e6:.1f} MB, SHA-256 {held.sha256}")
-    typer.echo(held.path)
+    answer(held.path)
 
 
 @app.command()
@@ -176,7 +178,7 @@ def outlines(
             path, drawn = write_drawing(section, opened, drawing, output)
             unknown.update(one.id for one in drawn if not one.known)
             progress(done, len(sections), path.name)
-            typer.echo(path)
+            answer(path)
     if opened.synthetic:
         say("The structures are those of the SYNTHETIC demo brain.")
     if unknown:
@@ -230,7 +232,7 @@ def plates(
             for path in copy_plate(
                 session, one, output, downsample=downsample_img, annotation=annotated
             ):
-                typer.echo(path)
+                answer(path)
             progress(done, len(chosen), str(one.id))
 
 
@@ -251,14 +253,14 @@ def _bytes_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(shown(what), total=None)
 
         def show(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, say, table
+from atldld.cli.options import DatasetId, answer, asks_service, say, table
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -87,9 +87,9 @@ def dataset_preview(
     path = output_dir / f"dataset-id-{dataset_id}-preview.png"
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
-    typer.echo(path)
+    answer(path)
 
 
 def _print_facts(facts: dict[str, str]) -> None:
     for heading, value in facts.items():
-        typer.echo(f"{heading + ':':<19}{value}")
+        answer(f"{heading + ':':<19}{value}")

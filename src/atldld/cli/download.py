@@ -1,7 +1,5 @@
 """`atldld download`: registered data sets, and images as they are."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -9,7 +7,16 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import AlignmentFile, DatasetId, Jobs, asks_service, progress_bar, say
+from atldld.cli.options import (
+    AlignmentFile,
+    DatasetId,
+    Jobs,
+    answer,
+    asks_service,
+    command_line,
+    progress_bar,
+    say,
+)
 from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ def download_dataset(
                 force=force,
                 refresh=refresh,
                 alignment=alignment,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -91,7 +98,7 @@ def download_dataset(
     _say_failed(summary.failed)
     already = f", {summary.kept} were there already" if summary.kept else ""
     say(f"{summary.written} sections written{already}.")
-    typer.echo(summary.folder)
+    answer(summary.folder)
     if not summary.complete:
         say(f"{len(summary.failed)} could not be had; the same command tries them again.")
         raise typer.Exit(1)
@@ -168,7 +175,7 @@ def download_image(
                 downsample=downsample_img,
                 expression=include_expression,
             ):
-                typer.echo(path)
+                answer(path)
         except AtldldError as error:
             if len(image_ids) == 1:
                 raise

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, progress_bar, say
+from atldld.cli.options import DatasetId, answer, asks_service, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -68,7 +68,7 @@ def export_quicknii(
                 copy_image(session, section.image, path.parent / name, downsample_img)
                 progress(done, len(dataset.sections), name)
     say(f"{len(dataset.sections)} sections anchored.")
-    typer.echo(path)
+    answer(path)
 
 
 @app.command("fields")
@@ -98,7 +98,7 @@ def export_fields(
         index = write_fields(
             dataset, output_folder, recipe, _FIELD_ENDINGS[field_format], progress=progress
         )
-    typer.echo(index)
+    answer(index)
 
 
 @app.command("sections")
@@ -127,6 +127,6 @@ def export_sections(
             written += 1
             progress(written, len(dataset.sections), str(section.id))
     say(f"{written} sections written.")
-    typer.echo(output_folder)
+    answer(output_folder)
     if written < len(dataset.sections):
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import AtlasResolution, DatasetId, Force, asks_service, say
+from atldld.cli.options import AtlasResolution, DatasetId, Force, answer, asks_service, say
 from atldld.cli.quantify import show
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ def grid(
         check_output(table, force=force)
     found = fetch_grid(dataset_id, session=session, refresh=refresh)
     if output is not None:
-        typer.echo(found.save(output, kind))
+        answer(found.save(output, kind))
     if regions or table is not None:
         names, graph = open_labels(session, labels, atlas_resolution)
         means = grid_region_means(found, names, graph)
         if table is not None:
             for path in means.save(table):
-                typer.echo(path)
+                answer(path)
         if regions:
             show(means.select(hemispheres=["both"]), kind)
     if found.synthetic:

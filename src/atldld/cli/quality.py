@@ -11,6 +11,7 @@ from atldld.cli.options import (
     DatasetId,
     Force,
     Jobs,
+    answer,
     asks_service,
     progress_bar,
     say,
@@ -71,7 +72,7 @@ def quality(
     if output is None:
         show(found)
     else:
-        typer.echo(found.save(output))
+        answer(found.save(output))
     say(found.rule)
     say(
         f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "

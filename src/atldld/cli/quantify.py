@@ -12,6 +12,7 @@ from atldld.cli.options import (
     DatasetId,
     Force,
     Jobs,
+    answer,
     asks_service,
     progress_bar,
     say,
@@ -135,7 +136,7 @@ def quantify(
         show(chosen if hemisphere else chosen.select(hemispheres=["both"]), by)
     else:
         for path in chosen.save(output):
-            typer.echo(path)
+            answer(path)
     about = regions.metadata
     if about["synthetic"]:
         say("SYNTHETIC: of the demo brain.")

@@ -1,7 +1,5 @@
 """`atldld report`: one page about a data set that holds everything itself."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,9 @@ from atldld.cli.options import (
     AtlasResolution,
     Force,
     Jobs,
+    answer,
     asks_service,
+    command_line,
     progress_bar,
     say,
 )
@@ -85,7 +85,7 @@ def report(
                 without_atlas=reason,
                 volume=not no_volume,
                 jobs=jobs,
-                command_line=shlex.join(["atldld", *sys.argv[1:]]),
+                command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:
@@ -100,7 +100,7 @@ def report(
         f"{len(made.entries)} sections of data set {source.dataset.id}, {odd} suspicious, "
         f"{output.stat().st_size / 1e6:.1f} MB. Open it in a browser:"
     )
-    typer.echo(output)
+    answer(output)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
         raise typer.Exit(1)

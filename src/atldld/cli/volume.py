@@ -7,7 +7,7 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import Force, Jobs, asks_service, progress_bar, say
+from atldld.cli.options import Force, Jobs, answer, asks_service, progress_bar, say
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _one_volume(
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
     for path in write_volume(built, output, coverage=True):
-        typer.echo(path)
+        answer(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.text import whole_text
 
 __all__ = ["as_json", "check_new", "ending_of", "need", "whole_file", "whole_folder"]
 
@@ -189,7 +190,8 @@ def as_json(
     ascii_only : bool
         Write other characters as escapes: the headers of some formats are ASCII.
     """
-    return json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_plain)
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_plain)
+    return whole_text(text)
 
 
 def _plain(value: object) -> object:

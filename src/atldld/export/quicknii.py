@@ -19,7 +19,6 @@ against planes that people placed, of data set 100048576.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -37,6 +36,7 @@ from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.export.common import as_json, ending_of, whole_file
 from atldld.place import Placement
 from atldld.spaces import BOX
+from atldld.text import TableWriter
 
 if TYPE_CHECKING:
     from atldld.records import SectionDataSet, SectionImage
@@ -233,13 +233,11 @@ def write_quicknii(
 
 def _as_csv(slices: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    table = TableWriter(text)
     vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
-    writer.writerow(["Filenames", *vectors, "width", "height", "nr"])
+    table.row(["Filenames", *vectors, "width", "height", "nr"])
     for one in slices:
-        writer.writerow(
-            [one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]]
-        )
+        table.row([one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]])
     return text.getvalue().rstrip("\n")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atldld.export.common import as_json, ending_of, whole_file
+from atldld.text import shown
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -59,7 +60,7 @@ def write(voxels: Voxels, path: Path, ending: str) -> list[Path]:
     step = voxels.resolution
     metadata = {
         "axes": "ZYXS" if voxels.rgb else "ZYX",
-        "Name": voxels.title,
+        "Name": shown(voxels.title),
         "Description": as_json(voxels.provenance),
         **_sizes(step),
         "PhysicalSizeZ": step,

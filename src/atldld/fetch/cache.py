@@ -38,6 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import CacheError
 
 __all__ = [
@@ -310,7 +311,7 @@ class Cache:
             if not read_json(self.root / MARKER):
                 self.root.mkdir(parents=True, exist_ok=True)
                 with replacing(self.root / MARKER) as marker:
-                    marker.write_text(json.dumps(FORMAT) + "\n")
+                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = _temporary(path)
             try:
@@ -388,8 +389,8 @@ def companion_of(path: Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, or an empty one where there is none."""
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        document = parse_json(path.read_bytes())
+    except (OSError, DocumentError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -13,7 +13,6 @@ was asked for by another address, is asked for again on a new connection (decisi
 from __future__ import annotations
 
 import hashlib
-import json
 import socket
 import threading
 import time
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import (
     AnswerError,
     HTTPStatusError,
@@ -197,8 +197,8 @@ class Client:
         def accept(response: httpx.Response, _: bytes) -> dict[str, Any]:
             # An error's body is read before its status counts: it may say more than the number.
             try:
-                envelope = json.loads(body)
-            except (ValueError, RecursionError):
+                envelope = parse_json(body)
+            except DocumentError:
                 envelope = None
             if isinstance(envelope, dict) and envelope.get("success") is False:
                 rma_error = RMAError(

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import AtldldError, CacheError, InvalidInputError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, replacing, sha256_of
 from atldld.fetch.session import Session
@@ -489,11 +490,9 @@ def _read(member: _Member, largest: int) -> Iterator[bytes]:
 
 
 def _small_json(member: _Member) -> dict[str, Any]:
-    import json
-
     try:
-        document = json.loads(b"".join(_read(member, LARGEST_DOCUMENT)))
-    except (InvalidInputError, ValueError, RecursionError):
+        document = parse_json(b"".join(_read(member, LARGEST_DOCUMENT)))
+    except (InvalidInputError, DocumentError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from atldld.documents import DocumentError, parse_as, parse_json
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
 from atldld.fetch.cache import replacing
 from atldld.fetch.rma import RMAParameters, fetch_all
@@ -135,15 +136,20 @@ def catalogue_info(session: Session) -> CatalogueInfo:
 def _describe(db: sqlite3.Connection, path: Path) -> CatalogueInfo:
     facts = catalogue.read_facts(db)
     source = catalogue.source_of(db)
+    try:
+        added = parse_as(facts.get("added", "{}").encode(), dict[str, int])
+        remarks = parse_as(facts.get("remarks", "[]").encode(), tuple[str, ...])
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"what it says of the last update {error}") from None
     return CatalogueInfo(
         path=path,
         source=source,
-        built=datetime.fromisoformat(facts["built"]) if "built" in facts else source.when,
+        built=catalogue.moment(facts, "built") or source.when,
         bytes=path.stat().st_size,
         rows={table: catalogue.count(db, table) for table in catalogue.TABLES},
         imaged=db.execute("SELECT count(*) FROM imaged").fetchone()[0],
-        added=json.loads(facts.get("added", "{}")),
-        remarks=tuple(json.loads(facts.get("remarks", "[]"))),
+        added=added,
+        remarks=remarks,
     )
 
 
@@ -462,7 +468,9 @@ class _Staging:
             ).fetchone()
         self._asked.add(page.text)
         if known is not None:
-            return dict(json.loads(known[0]))
+            # what a damaged file says is asked for again
+            with suppress(ValueError, TypeError):
+                return parse_as(str(known[0]).encode(), dict[str, Any])
         answer = self._session.rma(page)
         rows = answer.get("msg")
         if not isinstance(rows, list):
@@ -490,7 +498,17 @@ class _Staging:
         for (content,) in self._db.execute(
             "SELECT rows FROM page WHERE query = ? ORDER BY rowid", (query.text,)
         ):
-            yield from json.loads(zlib.decompress(content))
+            try:
+                rows = parse_json(zlib.decompress(content))
+            except (zlib.error, DocumentError, TypeError):
+                rows = None
+            if not isinstance(rows, list):
+                self.remove()
+                raise CacheError(
+                    f"What the last update has left at {self._path} is damaged, and was removed.",
+                    hint="Run the update again.",
+                )
+            yield from rows
 
     def load(self, part: _Part, loader: catalogue.Loader) -> None:
         """Load a table that has been fetched."""

@@ -23,8 +23,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.documents import DocumentError, parse_as
 from atldld.errors import OutputError
-from atldld.output import METADATA
+from atldld.metadata import METADATA
 from atldld.spaces import AXES
 from atldld.volumes import heat_position
 
@@ -195,12 +196,12 @@ def layers(path: Path) -> list[Layer]:
 def _read(path: Path) -> _Metadata:
     file = path / METADATA
     try:
-        metadata = msgspec.json.decode(file.read_bytes(), type=_Metadata)
+        metadata = parse_as(file.read_bytes(), _Metadata)
     except OSError as error:
         raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except msgspec.DecodeError as error:
+    except DocumentError as error:
         raise OutputError(
-            f"{file} is not what atldld writes today: {error}.",
+            f"{file} is not what atldld writes today: it {error}.",
             hint="Make the folder anew with `atldld download dataset`.",
         ) from error
     if not metadata.per_image:
@@ -470,9 +471,11 @@ def _rings(
     GeoJSON counts pixels of its own picture from the corner of the first; napari counts centres.
     """
     try:
-        document = msgspec.json.decode(file.read_bytes(), type=_Outlines)
-    except (OSError, msgspec.DecodeError) as error:
-        raise _unreadable(file, str(error)) from error
+        document = parse_as(file.read_bytes(), _Outlines)
+    except OSError as error:
+        raise _unreadable(file, str(error.strerror)) from error
+    except DocumentError as error:
+        raise _unreadable(file, f"it {error}") from error
     if document.atldld is None:
         warnings.warn(
             f"{file.name} does not say on which picture its outlines lie, and is left out.",

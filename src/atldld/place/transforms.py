@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import InvalidInputError, OutputError
 from atldld.pipeline import default_jobs
 from atldld.records import SectionDataSet, SectionImage
@@ -254,9 +255,11 @@ class Affine:
             It cannot be read, or holds something else.
         """
         try:
-            record: Any = json.loads(Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(f"{path} cannot be read as JSON: {error}.") from None
+            record: Any = parse_json(Path(path).read_bytes())
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        except DocumentError as error:
+            raise InvalidInputError(f"{path} {error}.") from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise InvalidInputError(
                 f'{path} is no saved affine map: it lacks "format": "{FORMAT}".',
