@@ -16,7 +16,9 @@ Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaI
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
 from atldld.fetch.session import Session, check_id, default_session
+from atldld.metadata import is_plain
 from atldld.spaces import BOX
 
 if TYPE_CHECKING:
@@ -57,6 +60,19 @@ GRID_STEP = 200.0
 """Side of an adult grid's voxels, in µm."""
 
 _NO_DATA = -1
+_BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a way to compress that Python lacks
+    RuntimeError,  # encrypted
+    ValueError,
+    OverflowError,
+    OSError,
+    struct.error,
+)
+_LARGEST_HEADER = 10_000
+_LONGEST_SIDE = 10_000  # in voxels
 _LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
 _TYPES = {
     "MET_FLOAT": "f4",
@@ -208,8 +224,9 @@ def fetch_grid(
                     url=file.url,
                     hint="Ask it anew with --refresh, or for another kind with --kind.",
                 )
-            header = _header(archive.read(f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
-            found, step = _array(header, archive.read(f"{kind}.raw"), f"{kind}.raw of {file.url}")
+            header = _header(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
+            raw = _member(archive, f"{kind}.raw")
+            found, step = _array(header, raw, f"{kind}.raw of {file.url}")
             data[kind] = _without_marks(found)
             steps.add(step)
             synthetic |= "SYNTHETIC" in header.get("Comment", "")
@@ -264,10 +281,21 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
     """
     path = Path(path)
     try:
-        header = _header(path.read_bytes(), str(path))
-        raw = path.with_name(Path(header.get("ElementDataFile", "")).name).read_bytes()
-        return _array(header, raw, str(path))
-    except (OSError, AnswerError) as error:
+        with open(path, "rb") as file:
+            header = _header(file.read(_LARGEST_HEADER), str(path))
+        name = Path(header.get("ElementDataFile", "")).name
+        if not is_plain(name):
+            raise AnswerError("its ElementDataFile names no file.")
+        raw = path.with_name(name)
+        if raw.stat().st_size > _LARGEST:
+            raise AnswerError(f"{name} has {raw.stat().st_size} bytes, which no grid has.")
+        return _array(header, raw.read_bytes(), str(path))
+    except OSError as error:
+        what = error.filename or path
+        raise InvalidInputError(
+            f"{path} cannot be used: {what} cannot be read: {error.strerror or error}."
+        ) from None
+    except AnswerError as error:
         raise InvalidInputError(f"{path} cannot be used: {error}") from None
 
 
@@ -298,8 +326,8 @@ def fetch_grid_annotation(session: Session | None = None) -> NDArray[np.uint32]:
     with _opened(file.path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         try:
-            header = _header(archive.read(names["gridAnnotation.mhd"]), file.url)
-            raw = archive.read(names["gridAnnotation.raw"])
+            header = _header(_member(archive, names["gridAnnotation.mhd"]), file.url)
+            raw = _member(archive, names["gridAnnotation.raw"])
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
     return _array(header, raw, file.url)[0].astype(np.uint32)
@@ -514,18 +542,24 @@ def _check_zip(path: Path) -> None:
     with _opened(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > _LARGEST:
             raise AnswerError("The service sent a ZIP whose files are too large.")
-        try:
-            broken = archive.testzip()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-            raise AnswerError(f"The service sent a ZIP that cannot be read: {error}.") from None
-    if broken is not None:
-        raise AnswerError(f"The service sent a ZIP in which {broken} is broken.")
+        for info in archive.infolist():
+            _member(archive, info.filename)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return a file out of a ZIP, whole."""
+    try:
+        return archive.read(name)
+    except _BROKEN_ZIP as error:
+        raise AnswerError(
+            f"The service sent a ZIP in which {name:.60} cannot be read: {error}."
+        ) from None
 
 
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except _BROKEN_ZIP:
         with open(path, "rb") as file:
             begin = file.read(40)
         raise AnswerError(
@@ -537,7 +571,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
 def _header(text: bytes, what: str) -> dict[str, str]:
     """Return the fields of a MetaImage's header; see `_array` for what is read of them."""
     fields: dict[str, str] = {}
-    for line in text[:10_000].decode("latin-1").splitlines():
+    for line in text[:_LARGEST_HEADER].decode("latin-1").splitlines():
         name, equals, value = line.partition("=")
         if equals:
             fields[name.strip()] = value.strip()
@@ -553,20 +587,20 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
         try:
             return [float(one) for one in fields.get(name, default).split()]
         except ValueError:
-            raise AnswerError(f"{what}: its {name} is {fields[name]!r}.") from None
+            raise AnswerError(f"{what}: its {name} is {fields[name]!r:.60}.") from None
 
     sizes, steps = numbers("DimSize", ""), numbers("ElementSpacing", "")
     kind = fields["ElementType"]
     if (
         len(sizes) != 3
-        or min(sizes) < 1
+        or not all(size.is_integer() and 1 <= size <= _LONGEST_SIDE for size in sizes)
         or len(steps) != 3
         or len(set(steps)) != 1
-        or not 0 < steps[0] < float("inf")
+        or not 0 < steps[0] < BOX[0]
     ):
         raise AnswerError(
-            f"{what} has DimSize = {fields.get('DimSize')} and ElementSpacing = "
-            f"{fields.get('ElementSpacing')}, but must have three sizes and cubic voxels."
+            f"{what} has DimSize = {fields['DimSize']:.60} and ElementSpacing = "
+            f"{fields.get('ElementSpacing', 'nothing'):.60}, but must have three sizes and cubic voxels."
         )
     usual = (
         ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),
@@ -575,11 +609,11 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
     for name, value in usual:
         if numbers(name, value) != [float(one) for one in value.split()]:
             raise AnswerError(
-                f"{what} has {name} = {fields[name]}, but the service's grids have {value}."
+                f"{what} has {name} = {fields[name]:.60}, but the service's grids have {value}."
             )
     if kind not in _TYPES or fields.get("CompressedData", "False").lower() == "true":
-        raise AnswerError(f"{what} holds {kind}, compressed or of a type that is not read.")
-    if int(fields.get("ElementNumberOfChannels", "1") or 1) != 1:
+        raise AnswerError(f"{what} holds {kind:.60}, compressed or of a type that is not read.")
+    if numbers("ElementNumberOfChannels", "1") not in ([], [1]):
         raise AnswerError(f"{what} has several numbers to a voxel.")
     big = "true" in (
         fields.get("BinaryDataByteOrderMSB", "").lower(),

@@ -215,12 +215,14 @@ def svg_name(plate_id: int) -> str:
 def _check_svg(path: Path) -> None:
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise AnswerError(
             f"The service sent no drawing: {error}.", hint="Try again later."
         ) from None
     if root.tag.rpartition("}")[2] != "svg":
-        raise AnswerError(f"The service sent no SVG, but <{root.tag}>.", hint="Try again later.")
+        raise AnswerError(
+            f"The service sent no SVG, but <{root.tag:.60}>.", hint="Try again later."
+        )
 
 
 def choose_plates(plates: tuple[Plate, ...], wanted: list[str] | None) -> list[Plate]:

@@ -588,9 +588,11 @@ def check_id(value: int | str, what: str) -> int:
         exact = number == float(value)
     except (TypeError, ValueError, OverflowError):
         number, exact = 0, False
-    if isinstance(value, bool) or not exact or number < 1:
+    if isinstance(value, bool) or not exact or not 0 < number < 1 << 63:
+        # a whole number of thousands of digits has no text
+        told = f"{value!r:.60}" if isinstance(value, str | float) or number else "This"
         raise InvalidInputError(
-            f"{value!r} is not the id of a {what}: ids are positive whole numbers."
+            f"{told} is not the id of a {what}: ids are positive whole numbers."
         )
     return number
 

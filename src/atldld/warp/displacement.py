@@ -287,10 +287,24 @@ class DisplacementField:
         Raises
         ------
         InvalidInputError
-            The file holds no array of shape (rows, columns, 2).
+            If the file cannot be read, or holds no array of numbers of shape (rows, columns, 2).
         """
         _check_ending(file_path)
-        array = np.load(file_path)
+        try:
+            # Mapped: a file that is shorter than it says is refused before memory is taken. What
+            # is pickled could run anything, and is never loaded.
+            array = np.load(file_path, mmap_mode="r", allow_pickle=False)
+        except OSError as error:
+            raise InvalidInputError(
+                f"{file_path} cannot be read: {error.strerror or error}."
+            ) from None
+        except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError):
+            array = None
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise InvalidInputError(
+                f"{file_path} is no whole .npy file of numbers.",
+                hint="`DisplacementField.save` writes such files.",
+            )
         if array.ndim != 3 or array.shape[-1] != 2:
             raise InvalidInputError(
                 f"{file_path} holds an array of shape {array.shape}, but a displacement field has "
