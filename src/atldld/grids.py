@@ -600,7 +600,8 @@ def _array(fields: Mapping[str, str], raw: bytes, what: str) -> tuple[NDArray[An
     ):
         raise AnswerError(
             f"{what} has DimSize = {fields['DimSize']:.60} and ElementSpacing = "
-            f"{fields.get('ElementSpacing', 'nothing'):.60}, but must have three sizes and cubic voxels."
+            f"{fields.get('ElementSpacing', 'nothing'):.60}, but must have three sizes and cubic "
+            "voxels."
         )
     usual = (
         ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),

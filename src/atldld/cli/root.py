@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
-from atldld.cli.terminal import answer_lines, say
+from atldld.cli.terminal import answer_lines, heed_memory_limit, say
 
 __all__ = ["app", "run"]
 
@@ -105,6 +105,7 @@ def root(
 
 def run() -> int:
     """Run the command and return its status; see `atldld.cli.main`."""
+    heed_memory_limit()
     command = get_command(app)
     try:
         with command.make_context("atldld", sys.argv[1:]) as context:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atldld.cli.options import DatasetId, answer, asks_service, say, table
-from atldld.cli.terminal import answer_csv, answer_json
+from atldld.cli.terminal import answer_csv, answer_json, as_typed
 from atldld.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -349,7 +349,11 @@ def _search(
 
     *forms, limit = output
     form = _form(*forms)
-    found = search(kind, session=session, **filters)
+    given: dict[str, Any] = {
+        name: [as_typed(one) for one in value] if isinstance(value, list) else value
+        for name, value in filters.items()
+    }
+    found = search(kind, session=session, **given)
     rows = list(found)
     shown = rows[:limit]
     for remark in found.remarks:

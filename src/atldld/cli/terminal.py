@@ -27,11 +27,19 @@ __all__ = [
     "answer_csv",
     "answer_json",
     "answer_lines",
+    "as_typed",
     "command_line",
+    "heed_memory_limit",
     "run_to_the_end",
     "say",
 ]
 
+LEAST_MEMORY = 512 << 20
+"""Bytes of address space without which OpenBLAS ends the process as it is loaded."""
+
+_M_ARENA_MAX = -8  # of malloc.h
+
+NO_MEMORY = -1  # which ends with 1
 STOPPED = 130
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of other tools
 
@@ -111,6 +119,22 @@ def answer_csv(rows: Iterable[Iterable[object]]) -> None:
     sys.stdout.flush()
 
 
+def as_typed(argument: str) -> str:
+    """Return an argument as it was typed in UTF-8, where Python has taken it for something else.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is no text.
+    """
+    if argument.isascii():
+        return argument
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError:
+        raise InvalidInputError(f"{shown(argument)} is no text in UTF-8.") from None
+
+
 def command_line() -> str:
     """Return the command as it was typed, for what it makes to say."""
     import shlex
@@ -174,7 +198,8 @@ def prepare() -> None:
     """Make the standard streams take whatever is printed, and libraries keep quiet.
 
     A stream that was closed becomes one that leads nowhere; otherwise the next file that is
-    opened would get its number, and what is printed.
+    opened would get its number, and what is printed. Streams that someone has put in the places
+    of the process's own stay as they are.
     """
     codecs.register_error("atldld", _replaced)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -182,7 +207,7 @@ def prepare() -> None:
             _open_nowhere(number, name)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Stream):
+        if stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
             lines, at_once = stream.line_buffering, stream.write_through
             encoding = stream.encoding
             setattr(sys, name, _Stream(stream.detach(), encoding, "atldld", None, lines, at_once))
@@ -190,8 +215,47 @@ def prepare() -> None:
     # and it writes to the terminal where it gets none.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    sys.unraisablehook = _not_raised
-    threading.excepthook = _ended
+    if isinstance(sys.stderr, _Stream):
+        sys.unraisablehook = _not_raised
+        threading.excepthook = _ended
+
+
+def heed_memory_limit() -> None:
+    """Live within a limit of memory, and refuse one under which libraries cannot be loaded.
+
+    Raises
+    ------
+    AtldldError
+        If this process may not have as much memory as Python with its libraries takes.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        raise AtldldError(
+            f"A process may have {limit >> 20} MB of memory here (`ulimit -v`), and atldld "
+            f"needs {LEAST_MEMORY >> 20} MB to begin with.",
+            hint="Raise the limit.",
+        )
+    if limit != resource.RLIM_INFINITY:
+        _take_less_memory()
+
+
+def _take_less_memory() -> None:
+    """Let threads share what they would each reserve, 64 MB for memory and 8 MB for a stack.
+
+    A thread that gets neither never starts, and whoever has started it waits for ever.
+    """
+    import ctypes
+
+    threading.stack_size(1 << 20)
+    try:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        ctypes.CDLL("libgcc_s.so.1")  # loaded as the first thread ends, or it ends the process
+    except (OSError, AttributeError):  # another C library than GNU's
+        pass
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
@@ -236,10 +300,11 @@ def run_to_the_end(work: Callable[[], int]) -> NoReturn:
         sys.stdout.flush()
     except BaseException as error:
         status = _status_of(error)
-    if status == STOPPED:
-        _stop()
-    # nothing is left to be tidied up if someone presses Ctrl-C now
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if status in (STOPPED, NO_MEMORY):
+        _stop(status)
+    if isinstance(sys.stderr, _Stream):
+        # nothing is left to be tidied up if someone presses Ctrl-C now
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(status)
 
 
@@ -252,6 +317,8 @@ def _status_of(error: BaseException) -> int:
         say("Stopped.")
         return STOPPED
     say(f"Error: {sentence_of(error)}")
+    if not isinstance(error, AtldldError) and _lacks_memory(error):
+        return NO_MEMORY
     if os.environ.get("ATLDLD_TRACEBACK"):
         import traceback
 
@@ -289,11 +356,13 @@ def _lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
 
 
-def _stop() -> NoReturn:
-    """End at once: threads that still work or wait would be waited for."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+def _stop(status: int) -> NoReturn:
+    """End at once: threads that still work or wait would be waited for, some of them for ever."""
+    if status == NO_MEMORY:
+        os._exit(1)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(status))
     atexit._run_exitfuncs()  # processes that were started end, temporary folders go
-    os._exit(STOPPED)
+    os._exit(status)
 
 
 def _not_raised(unraisable: Any) -> None:
