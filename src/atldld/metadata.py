@@ -67,6 +67,8 @@ class SectionEntry(msgspec.Struct):
     note: str | None = None
 
     def __post_init__(self) -> None:
+        if "image" not in self.files:
+            raise ValueError("a section has no picture")
         if not all(is_plain(file.name) for file in self.files.values()):
             raise ValueError("a file lies elsewhere")
         if (self.tsv is None) != (self.tvs is None):

@@ -319,7 +319,12 @@ def _gather(
             raise InvalidInputError(f"The structure graph names structure {one} twice.")
         stated = record.get("parent_structure_id")
         into[one] = record, above if above is not None else _whole(stated, None)
-        waiting += [(child, one) for child in reversed(record.get("children") or ())]
+        children = record.get("children") or []
+        if not isinstance(children, list):
+            raise InvalidInputError(
+                f"This is no structure graph: the children of structure {one} are no list."
+            )
+        waiting += [(child, one) for child in reversed(children)]
 
 
 def _paths(parents: Mapping[int, int | None]) -> dict[int, tuple[int, ...]]:

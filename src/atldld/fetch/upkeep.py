@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -485,7 +486,10 @@ def _read(member: _Member, largest: int) -> Iterator[bytes]:
                 if length > member.size:
                     raise InvalidInputError("it is longer than it announces")
                 yield chunk
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    # an offset before the file's beginning is an OSError; so is a disk that cannot be read
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, AtldldError):
+            raise
         raise InvalidInputError(f"it cannot be read: {error}") from None
 
 

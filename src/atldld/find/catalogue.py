@@ -22,6 +22,7 @@ from atldld.find.found import Source
 from atldld.spaces import PlaneOfSection, ReferenceSpace
 
 __all__ = [
+    "DATABASE_ERRORS",
     "SCHEMA",
     "TABLES",
     "Loader",
@@ -53,6 +54,9 @@ TABLES = (
     "image",
 )
 """The tables whose rows are counted."""
+
+DATABASE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises of a damaged file; the second where its message quotes what is no text."""
 
 Record = Mapping[str, Any]
 
@@ -282,7 +286,7 @@ def _check_tables(db: sqlite3.Connection) -> None:
 def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except DATABASE_ERRORS as error:
         raise CacheError(
             f"The catalogue at {path} cannot be read: {error}.",
             hint="Build it anew with `atldld catalogue update --full`, or ask the service with "

@@ -237,7 +237,11 @@ def update(
     """
     root = session.cache.root
     path = catalogue.catalogue_path(root)
-    with _only_one(session), closing(_Staging(root, session, progress)) as staging:
+    with (
+        _only_one(session),
+        _errors(path),
+        closing(_Staging(root, session, progress)) as staging,
+    ):
         known = _base(path)
         base = None if full else known
         fetched = [part for part in _PARTS if staging.fetch(part, base)]
@@ -369,7 +373,7 @@ class _Staging:
         root.mkdir(parents=True, exist_ok=True)
         try:
             self._db = self._connected()
-        except sqlite3.DatabaseError:
+        except catalogue.DATABASE_ERRORS:
             self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
             self._db = self._connected()
 
@@ -463,9 +467,10 @@ class _Staging:
         """
         known = None
         if page.text not in self._asked:
-            known = self._db.execute(
-                "SELECT envelope FROM page WHERE page = ?", (page.text,)
-            ).fetchone()
+            with self._reading():
+                known = self._db.execute(
+                    "SELECT envelope FROM page WHERE page = ?", (page.text,)
+                ).fetchone()
         self._asked.add(page.text)
         if known is not None:
             # what a damaged file says is asked for again
@@ -495,20 +500,30 @@ class _Staging:
 
     def rows(self, query: Query) -> Iterator[Record | None]:
         """Give the rows of a query that has been fetched, a page in memory at a time."""
-        for (content,) in self._db.execute(
-            "SELECT rows FROM page WHERE query = ? ORDER BY rowid", (query.text,)
-        ):
-            try:
+        with self._reading():
+            pages = self._db.execute("SELECT rowid FROM page WHERE query = ?", (query.text,))
+            numbers = sorted(number for (number,) in pages)
+        for number in numbers:
+            with self._reading():
+                (content,) = self._db.execute(
+                    "SELECT rows FROM page WHERE rowid = ?", (number,)
+                ).fetchone()
                 rows = parse_json(zlib.decompress(content))
-            except (zlib.error, DocumentError, TypeError):
-                rows = None
-            if not isinstance(rows, list):
-                self.remove()
-                raise CacheError(
-                    f"What the last update has left at {self._path} is damaged, and was removed.",
-                    hint="Run the update again.",
-                )
+                if not isinstance(rows, list):
+                    raise TypeError
             yield from rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Remove a file that is damaged, so that the next update begins anew."""
+        try:
+            yield
+        except (*catalogue.DATABASE_ERRORS, zlib.error, DocumentError, TypeError) as error:
+            self.remove()
+            raise CacheError(
+                f"What the last update has left at {self._path} is damaged, and was removed.",
+                hint="Run the update again.",
+            ) from error
 
     def load(self, part: _Part, loader: catalogue.Loader) -> None:
         """Load a table that has been fetched."""
@@ -551,7 +566,7 @@ def _only_one(session: Session) -> Iterator[None]:
 def _errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.DatabaseError, OSError) as error:
+    except (*catalogue.DATABASE_ERRORS, OSError) as error:
         if isinstance(error, ConnectionError | TimeoutError | CacheError):
             raise
         raise CacheError(

@@ -489,6 +489,8 @@ def _rings(
         for polygon in polygons:
             try:
                 rings = [np.array(ring, dtype=np.float64) for ring in polygon]
+                if not all(ring.ndim == 2 and np.isfinite(ring).all() for ring in rings):
+                    raise ValueError
                 placed = [ring @ to_output[:, :2].T + to_output[:, 2] for ring in rings]
             except (TypeError, ValueError):
                 raise _unreadable(file, f"a polygon of {feature.properties.acronym}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tokenize
+import warnings
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,19 @@ from atldld.spaces import LARGEST_SIDE, check_points
 __all__ = ["DisplacementField"]
 
 Field = NDArray[np.float32]
+
+_MAGIC = b"\x93NUMPY"
+
+# What NumPy raises where a file's header is none, by what is wrong with it.
+_BROKEN_HEADER = (
+    ValueError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    OverflowError,
+    RecursionError,
+)
 
 _INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -291,14 +306,18 @@ class DisplacementField:
         """
         _check_ending(file_path)
         try:
-            # Mapped: a file that is shorter than it says is refused before memory is taken. What
-            # is pickled could run anything, and is never loaded.
-            array = np.load(file_path, mmap_mode="r", allow_pickle=False)
+            with open(file_path, "rb") as file:
+                ours = file.read(len(_MAGIC)) == _MAGIC
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy's, of files that Python 2 wrote
+                # Mapped: a file that is shorter than it says is refused before memory is taken.
+                # What is pickled could run anything, and is never loaded.
+                array = np.load(file_path, mmap_mode="r", allow_pickle=False) if ours else None
         except OSError as error:
             raise InvalidInputError(
                 f"{file_path} cannot be read: {error.strerror or error}."
             ) from None
-        except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError):
+        except _BROKEN_HEADER:
             array = None
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
             raise InvalidInputError(
