@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 
 from atldld.text import whole_text
 
-__all__ = ["DocumentError", "parse_as", "parse_json"]
+__all__ = ["DocumentError", "check_numbers", "parse_as", "parse_json"]
 
 # How a lone surrogate, which no file can hold, is spelt; a pair of them is one character.
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 T = TypeVar("T")
+
+LARGEST_NUMBER = 1e15
+"""Nothing that is counted or measured here comes near; computing with more overflows."""
 
 
 class DocumentError(ValueError):
@@ -37,8 +40,10 @@ def parse_json(content: bytes | bytearray) -> Any:
         If it is no JSON, or nested too deep to be read.
     """
     try:
-        document = json.loads(content)
-        return _mended(document) if _SURROGATE.search(content) else document
+        # strictly: `json` itself lets through what no file can hold
+        text = content.decode(json.detect_encoding(bytes(content[:4])))
+        document = json.loads(text)
+        return _mended(document) if _SURROGATE.search(text) else document
     except RecursionError:
         raise DocumentError("is nested too deep to be read") from None
     except UnicodeDecodeError:
@@ -77,6 +82,25 @@ def parse_as(content: bytes, kind: type[T]) -> T:
         raise DocumentError(f"does not say what it should ({error})") from None
     except msgspec.DecodeError:
         raise DocumentError("is no JSON") from None
+
+
+def check_numbers(document: object) -> None:
+    """Refuse numbers that are none, which Python reads in JSON all the same, or far too large.
+
+    Raises
+    ------
+    DocumentError
+        If there is one, anywhere.
+    """
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+            raise DocumentError("holds a number that cannot be")
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def _mended(document: Any) -> Any:

@@ -5,14 +5,13 @@ Anyone may have edited it. So it is read by its types: whoever has it may rely o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from atldld.documents import DocumentError, parse_json
+from atldld.documents import DocumentError, check_numbers, parse_json
 from atldld.errors import OutputError
 
 __all__ = ["METADATA", "FolderMetadata", "SectionEntry", "is_plain", "read_metadata", "section_in"]
@@ -125,7 +124,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA
     try:
         metadata = parse_json(path.read_bytes())
-        _check_numbers(metadata)
+        check_numbers(metadata)
         if isinstance(metadata, dict) and metadata.get("per_image") == {}:
             raise OutputError(
                 f"{folder} holds no section.", hint="Run `atldld download dataset` again."
@@ -149,7 +148,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 def section_in(entry: object) -> bool:
     """Whether this is what ``per_image`` says of a section."""
     try:
-        _check_numbers(entry)
+        check_numbers(entry)
         msgspec.convert(entry, SectionEntry)
     except (DocumentError, msgspec.ValidationError):
         return False
@@ -169,16 +168,3 @@ def _check_line(line: Mapping[str, object]) -> None:
         raise ValueError("a third coordinate is no plane")
     if line.get("axis") not in {"p", "i", "r"}:
         raise ValueError("a third coordinate is none of p, i, r")
-
-
-def _check_numbers(document: object) -> None:
-    """Refuse numbers that are none, which JSON cannot say and Python reads all the same."""
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise DocumentError("holds a number that is none")
-        if isinstance(value, Mapping):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)

@@ -1,9 +1,11 @@
 """Every command at terminals of every kind: text of others, encodings, closed streams, Ctrl-C."""
 
 import ast
+import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -545,6 +547,36 @@ def test_cells_that_stay_as_they_are(value):
     assert cell_of(value) == value
     if isinstance(value, str):
         assert text_in_cell(value) == value
+
+
+def test_the_page_of_a_report_saves_tables_by_the_same_rule(tmp_path):
+    """The kind's other door: the button of the page, which writes CSV in JavaScript."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no Node.js here to run the page's script with")
+    script = (SOURCE / "report" / "report.js").read_text("utf-8")
+    begin = script.index("const FORMULA")
+    rule = script[begin : script.index("};", begin) + 2]
+    texts = [
+        "=1",
+        "+x",
+        "-5",
+        "-5.5e3",
+        "-5x",
+        "@a",
+        "\t=",
+        "\ra",
+        " =1",
+        "＝1",
+        "'=1",
+        "it's",
+        "-",
+    ]
+    program = f"{rule}\nconsole.log(JSON.stringify({json.dumps(texts)}.map(field)))"
+    (tmp_path / "rule.js").write_text(program, encoding="utf-8")
+    done = subprocess.run([node, tmp_path / "rule.js"], capture_output=True, timeout=LONG)
+    cells = [row for (row,) in csv.reader(json.loads(done.stdout))]
+    assert cells == [cell_of(text) for text in texts]
 
 
 def test_every_table_goes_through_one_writer():

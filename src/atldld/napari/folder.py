@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.documents import DocumentError, parse_as
+from atldld.documents import DocumentError, check_numbers, parse_as, parse_json
 from atldld.errors import OutputError
 from atldld.metadata import METADATA
 from atldld.spaces import AXES
@@ -196,12 +196,16 @@ def layers(path: Path) -> list[Layer]:
 def _read(path: Path) -> _Metadata:
     file = path / METADATA
     try:
-        metadata = parse_as(file.read_bytes(), _Metadata)
+        document = parse_json(file.read_bytes())
+        check_numbers(document)
+        metadata = msgspec.convert(document, _Metadata)
     except OSError as error:
         raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except DocumentError as error:
+    except (DocumentError, msgspec.ValidationError) as error:
         raise OutputError(
-            f"{file} is not what atldld writes today: it {error}.",
+            f"{file} is not what atldld writes today: it {error}."
+            if isinstance(error, DocumentError)
+            else f"{file} is not what atldld writes today ({error}).",
             hint="Make the folder anew with `atldld download dataset`.",
         ) from error
     if not metadata.per_image:

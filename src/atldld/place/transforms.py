@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.documents import DocumentError, parse_json
+from atldld.documents import DocumentError, check_numbers, parse_json
 from atldld.errors import InvalidInputError, OutputError
 from atldld.pipeline import default_jobs
 from atldld.records import SectionDataSet, SectionImage
@@ -256,6 +256,7 @@ class Affine:
         """
         try:
             record: Any = parse_json(Path(path).read_bytes())
+            check_numbers(record)
         except OSError as error:
             raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
         except DocumentError as error:
