@@ -19,7 +19,7 @@ def atldld(at_demo_server):
             capture_output=True,
             text=True,
             env={**os.environ, **environ},
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)

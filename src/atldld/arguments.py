@@ -147,9 +147,16 @@ def check_id(value: Any, what: str) -> int:
         exact = number == float(given)
     except (TypeError, ValueError, OverflowError):
         number, exact = 0, False
-    if isinstance(given, bool) or not exact or number < 1 or hasattr(given, "__array__"):
+    if (
+        isinstance(given, bool)
+        or not exact
+        or not 0 < number < 1 << 63
+        or hasattr(given, "__array__")
+    ):
+        # a whole number of thousands of digits has no text
+        told = f"{value!r:.60}" if not isinstance(given, int) or abs(given) < 1 << 200 else "This"
         raise InvalidInputError(
-            f"{value!r} is not the id of a {what}: ids are positive whole numbers."
+            f"{told} is not the id of a {what}: ids are positive whole numbers."
         )
     return number
 

@@ -76,6 +76,10 @@ __all__ = [
 ]
 
 
+LONGEST = 2000
+"""Characters of a message: what is quoted in it may be of any length."""
+
+
 class AtldldError(Exception):
     """Base class of every error that atldld raises on purpose.
 
@@ -100,6 +104,8 @@ class AtldldError(Exception):
         image_id: int | None = None,
         url: str | None = None,
     ) -> None:
+        if len(message) > LONGEST:  # it quotes a file or an answer that has no end
+            message = f"{message[:LONGEST]}…"
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,6 +63,7 @@ GRID_STEP = 200.0
 """Side of an adult grid's voxels, in µm."""
 
 _NO_DATA = -1
+_LONGEST_SIDE = 10_000  # in voxels
 _LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
 _LONGEST_HEADER = 10_000
 # what reading a broken or a hostile ZIP may raise
@@ -72,6 +74,8 @@ _BROKEN = (
     OSError,
     EOFError,
     ValueError,
+    OverflowError,
+    struct.error,
     zlib.error,
     lzma.LZMAError,
 )
@@ -650,20 +654,21 @@ def _layout(fields: Mapping[str, str], what: str) -> _Layout:
         try:
             return [float(one) for one in fields.get(name, default).split()]
         except ValueError:
-            raise AnswerError(f"{what}: its {name} is {fields[name]!r}.") from None
+            raise AnswerError(f"{what}: its {name} is {fields[name]!r:.60}.") from None
 
     sizes, steps = numbers("DimSize", ""), numbers("ElementSpacing", "")
     kind = fields["ElementType"]
     if (
         len(sizes) != 3
-        or not all(size.is_integer() and size >= 1 for size in sizes)
+        or not all(size.is_integer() and 1 <= size <= _LONGEST_SIDE for size in sizes)
         or len(steps) != 3
         or len(set(steps)) != 1
-        or not 0 < steps[0] < float("inf")
+        or not 0 < steps[0] < BOX[0]
     ):
         raise AnswerError(
-            f"{what} has DimSize = {fields.get('DimSize')} and ElementSpacing = "
-            f"{fields.get('ElementSpacing')}, but must have three sizes and cubic voxels."
+            f"{what} has DimSize = {fields['DimSize']:.60} and ElementSpacing = "
+            f"{fields.get('ElementSpacing', 'nothing'):.60}, but must have three sizes and cubic "
+            "voxels."
         )
     usual = (
         ("NDims", "3"),
@@ -675,11 +680,11 @@ def _layout(fields: Mapping[str, str], what: str) -> _Layout:
     for name, value in usual:
         if numbers(name, value) != [float(one) for one in value.split()]:
             raise AnswerError(
-                f"{what} has {name} = {fields[name]}, but the service's grids have {value}."
+                f"{what} has {name} = {fields[name]:.60}, but the service's grids have {value}."
             )
     stored = fields.get("CompressedData", "False"), fields.get("BinaryData", "True")
     if kind not in _TYPES or [text.lower() for text in stored] != ["false", "true"]:
-        raise AnswerError(f"{what} holds {kind}, compressed, as text or of a type not read.")
+        raise AnswerError(f"{what} holds {kind:.60}, compressed, as text or of a type not read.")
     big = "true" in (
         fields.get("BinaryDataByteOrderMSB", "").lower(),
         fields.get("ElementByteOrderMSB", "").lower(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import shutil
 import time
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import AtldldError, CacheError, OutputError
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.images import decode
@@ -30,6 +30,7 @@ from atldld.files import (
     whole_file,
     write_errors,
 )
+from atldld.metadata import METADATA, is_plain, read_metadata, section_in
 from atldld.records import SectionImage
 from atldld.register import Job, Recipe, RegisteredSection, run
 from atldld.sections import DataSet, open_dataset
@@ -40,12 +41,12 @@ __all__ = [
     "Summary",
     "copy_image",
     "download_dataset",
+    "files_of",
     "overview",
     "save_image",
     "write_picture",
 ]
 
-METADATA = "metadata.json"
 
 BETWEEN_WRITES = 1.0
 """Seconds from one state of the metadata on disk to the next, while sections are made."""
@@ -193,7 +194,12 @@ def download_dataset(
     # What is to be replaced stays until there is something better; so does what tells of it, which
     # the hashes of new pictures do not fit.
     replacing = force and bool(before)
-    kept = {} if replacing else _still_there(folder, before)
+    placed = {str(plan.section.id) for plan in plans}
+    kept = {
+        name: entry
+        for name, entry in ({} if replacing else _still_there(folder, before)).items()
+        if name in placed
+    }
     metadata = _describe(dataset, recipe, request, plans, command_line)
     metadata["per_image"].update(kept)
     if older:
@@ -417,7 +423,7 @@ def overview(folder: str | Path, path: str | Path, *, force: bool = False) -> Pa
     from atldld.plot import contact_sheet
 
     folder, path = Path(folder), Path(path)
-    metadata = json.loads((folder / METADATA).read_text("utf-8"))
+    metadata = read_metadata(folder)
     pictures = []
     for image_id, entry in reversed(metadata["per_image"].items()):
         axis = entry["third_coordinate"]["axis"]
@@ -613,11 +619,11 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
     if not path.exists():
         return {}
     try:
-        before = json.loads(path.read_text("utf-8"))
+        before = parse_json(path.read_bytes())
         other = before["dataset_id"]
         if not isinstance(before.get("per_image", {}), dict):
             raise TypeError
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, DocumentError, TypeError, KeyError, AttributeError):
         before, other = {}, None
     if str(other) != str(dataset_id) and not force:
         what = f"the result of data set {other}" if other else "a metadata.json of something else"
@@ -629,28 +635,30 @@ def _check_folder(folder: Path, dataset_id: int, *, force: bool) -> dict[str, An
     return dict(before)
 
 
-def _files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the names and hashes of the files that an earlier run lists, by image id.
 
     Names come from a file that anyone may have edited, so only plain ones count.
     """
     listed: dict[str, dict[str, str]] = {}
-    for image_id, entry in metadata.get("per_image", {}).items():
+    entries = metadata.get("per_image")
+    for image_id, entry in entries.items() if isinstance(entries, dict) else ():
         with contextlib.suppress(AttributeError, KeyError, TypeError):
             hashes = {file["name"]: file["sha256"] for file in entry["files"].values()}
-            if all(name == Path(name).name for name in hashes):
+            if all(map(is_plain, hashes)):
                 listed[image_id] = hashes
     return listed
 
 
 def _still_there(folder: Path, before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the entries of an earlier run whose files are all whole."""
+    """Return the entries of an earlier run that say all they should and whose files are whole."""
     kept = {}
-    for image_id, hashes in _files_of(before).items():
+    for image_id, hashes in files_of(before).items():
+        entry = before["per_image"][image_id]
         with contextlib.suppress(OSError):
             whole = all(sha256_of(folder / name) == digest for name, digest in hashes.items())
-            if whole and "mask_failed" not in before["per_image"][image_id]:
-                kept[image_id] = before["per_image"][image_id]
+            if whole and "mask_failed" not in entry and section_in(entry):
+                kept[image_id] = entry
     return kept
 
 
@@ -659,13 +667,13 @@ def _older_files(before: Mapping[str, Any], *, force: bool) -> list[str]:
     listed = before.get("to_be_replaced")
     older = {str(name) for name in listed} if isinstance(listed, list) else set()
     if force:
-        older |= {name for hashes in _files_of(before).values() for name in hashes}
-    return sorted(name for name in older if name == Path(name).name)
+        older |= {name for hashes in files_of(before).values() for name in hashes}
+    return sorted(name for name in older if is_plain(name))
 
 
 def _remove(folder: Path, older: Iterable[str], metadata: Mapping[str, Any]) -> None:
     """Remove the files of an earlier run for which there are no new ones, and nothing else."""
-    new = {name for hashes in _files_of(metadata).values() for name in hashes}
+    new = {name for hashes in files_of(metadata).values() for name in hashes}
     with write_errors(folder):
         for name in older:
             if name not in new:

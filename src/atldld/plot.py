@@ -12,6 +12,7 @@ from atldld.constants import REF_DIM_1UM
 from atldld.dataset import PlaneOfSection
 from atldld.errors import AtldldError, UnsupportedPlaneError
 from atldld.spaces import AXES, BOX, Plane
+from atldld.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -239,8 +240,9 @@ def contact_sheet(
     import cv2
 
     def write(text: str, x: int, y: int, size: float, grey: int) -> None:
+        line = _drawable(text)
         cv2.putText(
-            sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (grey,) * 3, 1, cv2.LINE_AA
+            sheet, line, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, (grey,) * 3, 1, cv2.LINE_AA
         )
 
     gap, head, caption = 8, 34, 18
@@ -295,5 +297,11 @@ def volume_cuts(
         ]
         lines.append(np.hstack(padded))
     sheet = np.pad(np.vstack(lines), ((head, 0), (gap, 0), (0, 0)), constant_values=255)
-    cv2.putText(sheet, title, (gap, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40,) * 3, 1, cv2.LINE_AA)
+    line = _drawable(title)
+    cv2.putText(sheet, line, (gap, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (40,) * 3, 1, cv2.LINE_AA)
     return sheet
+
+
+def _drawable(text: str) -> str:
+    """Return a text in the characters that OpenCV's fonts have."""
+    return shown(text).encode("ascii", "backslashreplace").decode("ascii")

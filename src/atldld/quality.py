@@ -10,7 +10,6 @@ finds and misses.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -35,6 +34,7 @@ from atldld.files import check_targets, whole_file
 from atldld.pipeline import workers_for
 from atldld.register import Job, Recipe, run
 from atldld.spaces import Grid, Plane
+from atldld.text import TableWriter
 from atldld.warp.planes import OutputPlane
 from atldld.warp.resample import resample
 from atldld.warp.stain import darkness
@@ -224,9 +224,9 @@ class DatasetQuality:
             whole_file(path, force=force) as temporary,
             open(temporary, "w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+            table = TableWriter(file)
+            table.row(_COLUMNS)
+            table.rows([row[name] for name in _COLUMNS] for row in rows)
         return path
 
     def to_rows(self) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ that the structure graph lacks (``"unknown"``), and what lies outside the annota
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from atldld.arguments import check_names, check_whole, plain, several
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.export.common import as_json, ending_of, need
 from atldld.files import check_targets, sidecar_of, whole_file, whole_files
+from atldld.text import TableWriter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -274,10 +274,9 @@ class RegionTable:
         files = [path, sidecar_of(path)]
         with whole_files(files, force=force) as (temporary, about):
             with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(self.columns)
-                for row in self.rows():
-                    writer.writerow([_text(value) for value in row.values()])
+                table = TableWriter(file)
+                table.row(self.columns)
+                table.rows(map(_text, row.values()) for row in self.rows())
             about.write_text(as_json(described, indent=1) + "\n", "utf-8")
         return files
 

@@ -302,7 +302,7 @@ def _memory_of_group() -> int | None:
     ):
         try:
             # "max" is no limit
-            return max(int(limit.read_text()) - int(used.read_text()), 0)
+            return max(int(limit.read_text("utf-8")) - int(used.read_text("utf-8")), 0)
         except (OSError, ValueError):
             continue
     return None

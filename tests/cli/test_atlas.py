@@ -37,7 +37,7 @@ def atlas(at_demo_server, cache):
                 "ATLDLD_CACHE_DIR": str(cache),
                 **environ,
             },
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)

@@ -30,7 +30,7 @@ def atldld(at_demo_server, cache, tmp_path):
             text=True,
             cwd=tmp_path,
             env={**os.environ, "ATLDLD_CACHE_DIR": str(cache), **environ},
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)
@@ -126,12 +126,12 @@ def _stop_and_look(url, cache, out):
         # tests that run in the background of a shell are started deaf to Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    until = time.monotonic() + 20
+    until = time.monotonic() + 600
     while not (out / "batch.jsonl").exists() and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(0.5)
     running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=30)
+    stdout, stderr = running.communicate(timeout=600)
     assert running.returncode == 130, (stdout, stderr)
     assert "The same command goes on from here." in stderr
     assert "Traceback" not in stderr

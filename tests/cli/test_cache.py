@@ -19,7 +19,7 @@ def start(*arguments, **options):
 
 def atldld(*arguments, status=0, **environ):
     with start(*arguments, env={**os.environ, **environ}) as process:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=600)
     assert "Traceback" not in err, err
     assert process.returncode == status, (out, err)
     return out, err
@@ -101,14 +101,14 @@ def test_pulling_the_plug_of_the_server(tmp_path):
         with start(
             "download", "dataset", 909, out, "--resolution", 8, "-e", "--api-url", address
         ) as run:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 600
             while not list(out.glob("*.png")) and time.monotonic() < deadline:
                 time.sleep(0.02)
             server.kill()
             assert run.poll() is None, run.communicate()
             time.sleep(1.5)
             with start("serve", "--port", port) as second:
-                _, err = run.communicate(timeout=100)
+                _, err = run.communicate(timeout=600)
                 second.kill()
     assert run.returncode == 0, err
     assert "14 sections written" in err

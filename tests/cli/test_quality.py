@@ -32,7 +32,7 @@ def quality(at_demo_server, cache, tmp_path):
                 "ATLDLD_DOWNLOAD_URL": at_demo_server,
                 "COLUMNS": "200",
             },
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)

@@ -38,7 +38,7 @@ def atldld(at_demo_server, cache, tmp_path):
                 "ATLDLD_DOWNLOAD_URL": at_demo_server,
                 **environ,
             },
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)

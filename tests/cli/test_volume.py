@@ -26,7 +26,7 @@ def volume(at_demo_server, cache):
             capture_output=True,
             text=True,
             env={**os.environ, "ATLDLD_CACHE_DIR": str(cache), **environ},
-            timeout=100,
+            timeout=600,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode == status, (done.stdout, done.stderr)

@@ -23,7 +23,7 @@ def start(server, cache, out, *options):
     )
 
 
-def end(process, timeout=60):
+def end(process, timeout=600):
     """Wait for the end: status and standard error."""
     try:
         _, stderr = process.communicate(timeout=timeout)
@@ -42,7 +42,7 @@ def complete(server, cache, out, *options):
     return stderr
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=600):
     """Wait for something to become true."""
     until = time.monotonic() + seconds
     while not condition():

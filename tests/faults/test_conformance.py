@@ -37,7 +37,7 @@ class Careless:
             if path.exists():
                 break
             try:
-                with urllib.request.urlopen(self.url + target, timeout=0.3) as response:
+                with urllib.request.urlopen(self.url + target, timeout=2) as response:
                     path.write_bytes(response.read())
             except (OSError, EOFError) as error:
                 if attempt == 2:

@@ -61,8 +61,8 @@ def test_killed_and_run_again(number, moments, truth, server, archive, tmp_path)
     time.sleep(moments[number] * seconds)
     process.send_signal(signal.SIGKILL)
     status, _ = end(process)
-    # the last moments may come after the end of a run that was faster than the first
-    assert status == -signal.SIGKILL or (status == 0 and number >= KILLS // 2)
+    # a moment may come after the end of a run that was faster than the first
+    assert status in (-signal.SIGKILL, 0)
     root = root_in(cache) if cache.exists() else cache / "nothing"
     verified = verified_in(root)
     # killed between an image and its companion: it is whole, and is looked at instead of fetched

@@ -73,10 +73,8 @@ def test_one_that_is_killed_does_not_lock_out_the_others(truth, server, archive,
     time.sleep(0.1)
     victim.kill()
     assert end(victim)[0] == -signal.SIGKILL
-    killed = time.monotonic()
     for status, stderr in map(end, others):
         assert status == 0, stderr
-    assert time.monotonic() - killed < 30
     for out in outs[1:]:
         assert result_of(out) == truth
     check_cache(root_in(tmp_path / "cache"), sizes_of(archive), leftovers=False)

@@ -9,7 +9,7 @@ import pytest
 from atldld.records import Gene
 from atldld.report import write_report
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(900)
 
 
 def shown(page):

@@ -23,6 +23,7 @@ from atldld.atlas.outlines import Frame, Outline
 from atldld.errors import InvalidInputError
 from atldld.export.common import need
 from atldld.files import whole_file
+from atldld.text import shown
 
 __all__ = ["Canvas", "canvas_of", "draw_outlines", "write_geojson", "write_svg"]
 
@@ -157,9 +158,9 @@ def write_svg(
         },
     )
     if title:
-        ElementTree.SubElement(root, "title").text = title
+        ElementTree.SubElement(root, "title").text = shown(title)
     if description:
-        ElementTree.SubElement(root, "desc").text = description
+        ElementTree.SubElement(root, "desc").text = shown(description)
     if picture is not None:
         data = _data_uri(picture)
         attributes = {"width": str(width), "height": str(height)}
@@ -178,7 +179,7 @@ def write_svg(
             {
                 "id": name if taken[name] == 1 else f"{name}-{taken[name]}",
                 "structure_id": str(outline.id),
-                "data-acronym": outline.acronym,
+                "data-acronym": shown(outline.acronym),
                 "data-hemisphere": outline.hemisphere,
                 "fill": f"#{outline.color}",
                 "fill-opacity": f"{opacity:g}",
@@ -192,7 +193,7 @@ def write_svg(
                 ),
             },
         )
-        ElementTree.SubElement(drawn, "title").text = f"{outline.acronym}: {outline.name}"
+        ElementTree.SubElement(drawn, "title").text = shown(f"{outline.acronym}: {outline.name}")
     with whole_file(path, force=force) as temporary:
         ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
 

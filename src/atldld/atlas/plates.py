@@ -234,12 +234,12 @@ def _check_svg(path: Path) -> None:
     try:
         with open(path, "rb") as file:
             parser.ParseFile(file)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:
         raise AnswerError(
             f"The service sent no drawing: {error}.", hint="Try again later."
         ) from None
     if root != "svg":
-        raise AnswerError(f"The service sent no SVG, but <{root}>.", hint="Try again later.")
+        raise AnswerError(f"The service sent no SVG, but <{root:.60}>.", hint="Try again later.")
 
 
 def choose_plates(

@@ -149,7 +149,10 @@ class StructureGraph:
             document = parse_list(path.read_bytes())
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInputError(f"{path} is no structure graph: {error}.") from None
-        return cls.from_answer(document)
+        try:
+            return cls.from_answer(document)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{path} cannot be used. {error.message}") from None
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self.structures)

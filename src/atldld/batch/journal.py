@@ -8,6 +8,7 @@ line that was torn counts for nothing.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -17,8 +18,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from atldld.documents import DocumentError, parse_as, parse_json
 from atldld.errors import OutputError
 from atldld.files import write_errors
+from atldld.text import whole_text
 
 __all__ = ["JOURNAL", "Entry", "Journal", "read_entries"]
 
@@ -130,8 +133,9 @@ class Journal:
         self._file.close()
 
     def _add(self, document: Mapping[str, Any]) -> None:
+        text = whole_text(json.dumps(document, ensure_ascii=False))
         with self._errors():
-            self._file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
+            self._file.write(text.encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -151,8 +155,8 @@ def _last_byte(file: Any) -> bytes:
 
 def _request_in(line: bytes) -> dict[str, Any] | None:
     try:
-        request = json.loads(line)["request"]
-    except (ValueError, TypeError, KeyError):
+        request = parse_json(line)["request"]
+    except (DocumentError, TypeError, KeyError):
         return None
     return request if isinstance(request, dict) else None
 
@@ -177,9 +181,11 @@ def _entries_in(lines: Iterable[bytes]) -> dict[int, Entry]:
 
 def _entry_in(line: bytes) -> Entry | None:
     try:
-        return msgspec.json.decode(line, type=Entry)
-    except msgspec.DecodeError:  # torn by a kill, or what a run began with
+        entry = parse_as(line, Entry)
+    except DocumentError:  # torn by a kill, or what a run began with
         return None
+    counts = (entry.data_set - 1, entry.sections, entry.image_bytes, entry.bytes, entry.seconds)
+    return entry if min(*counts, entry.defects) >= 0 and math.isfinite(entry.seconds) else None
 
 
 def _another(path: Path, before: dict[str, Any] | None, wanted: dict[str, Any]) -> OutputError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ __all__ = ["IdList", "find_ids", "read_ids"]
 
 STANDARD_INPUT = "-"
 SHOWN = 40  # characters of a line that is no id
+LARGEST = 64 << 20  # bytes of a list
+MOST_RUBBISH = 10_000  # lines without an id, after which it is no list of ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +54,28 @@ def read_ids(sources: Iterable[str], standard_input: BinaryIO | None = None) -> 
     Raises
     ------
     InvalidInputError
-        A source is neither an id nor a file, or there is no id in any of them.
+        A source is neither an id nor a file of some, or there is no id in any of them.
     """
     named: list[int] = []
     rubbish: list[str] = []
     for source in sources:
-        if source == STANDARD_INPUT:
-            stream = standard_input or sys.stdin.buffer
-            _read_lines("standard input", stream, named, rubbish)
-        elif source.isdigit():
+        if source.isdigit():
             named.append(check_id(source, "section data set"))
-        else:
-            try:
+            continue
+        try:
+            if source == STANDARD_INPUT:
+                stream = standard_input or sys.stdin.buffer
+                _read_lines("standard input", stream, named, rubbish)
+            else:
                 with open(source, "rb") as file:
                     _read_lines(Path(source).name, file, named, rubbish)
-            except FileNotFoundError:
-                raise InvalidInputError(
-                    f"{source!r} is neither the id of a section data set nor a file of ids."
-                ) from None
-            except OSError as error:
-                raise InvalidInputError(
-                    f"The list {source} cannot be read: {error.strerror or error}."
-                ) from error
+        except FileNotFoundError:
+            raise InvalidInputError(
+                f"{source!r} is neither the id of a section data set nor a file of ids."
+            ) from None
+        except OSError as error:
+            what = "Standard input" if source == STANDARD_INPUT else f"The list {source}"
+            raise InvalidInputError(f"{what} cannot be read: {error.strerror or error}.") from error
     ids = tuple(dict.fromkeys(named))
     if not ids:
         raise InvalidInputError(
@@ -105,18 +109,31 @@ def find_ids(session: Session, **filters: Any) -> IdList:
     return IdList(tuple(found.ids))
 
 
-def _read_lines(name: str, lines: Iterable[bytes], named: list[int], rubbish: list[str]) -> None:
-    for number, text in _meaningful(lines):
+def _read_lines(name: str, file: BinaryIO, named: list[int], rubbish: list[str]) -> None:
+    content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise InvalidInputError(
+            f"{name[:1].upper()}{name[1:]} has more than {LARGEST >> 20} MB, so it is no list of "
+            "ids."
+        )
+    for number, text in _meaningful(content):
         try:
             named.append(check_id(text, "section data set"))
         except InvalidInputError:
-            shown = text if len(text) <= SHOWN else text[:SHOWN] + "…"
-            rubbish.append(f"{name}, line {number}: {shown!r} is not the id of a data set.")
+            told = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+            rubbish.append(f"{name}, line {number}: {told!r} is not the id of a data set.")
+            if len(rubbish) > MOST_RUBBISH:
+                raise InvalidInputError(
+                    f"More than {MOST_RUBBISH:,} lines hold no id, so this is no list of ids. "
+                    f"The first is {rubbish[0]}"
+                ) from None
 
 
-def _meaningful(lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(lines, 1):
-        # editors on Windows begin a file with a mark
-        text = line.decode("utf-8-sig", errors="replace").partition("#")[0].strip()
-        if text:
-            yield number, text
+def _meaningful(content: bytes) -> Iterator[tuple[int, str]]:
+    # editors on Windows begin a file with a mark, and PowerShell writes UTF-16
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if marked else "utf-8-sig", errors="replace")
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        meant = line.partition("#")[0].strip()
+        if meant:
+            yield number, meant

@@ -17,7 +17,7 @@ from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.common import need
 from atldld.files import check_folder, make_folder, scratch_folder, sweep
-from atldld.output import METADATA
+from atldld.metadata import METADATA
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
 

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
+from atldld.documents import DocumentError, parse_json
 from atldld.fetch.session import Session
 from atldld.files import whole_file
-from atldld.output import METADATA, PictureFormat, download_dataset
+from atldld.metadata import METADATA, is_plain
+from atldld.output import PictureFormat, download_dataset, files_of
 from atldld.register import Recipe
 from atldld.sections import open_dataset
 from atldld.spaces import Plane
@@ -187,9 +187,9 @@ class Download:
         return round(images * self.views * rows * columns * PNG_BYTES_PER_PIXEL)
 
     def _files(self, folder: Path, metadata: Mapping[str, Any]) -> Iterator[Path]:
-        for entry in metadata["per_image"].values():
-            for file in entry["files"].values():
-                yield folder / file["name"]
+        for hashes in files_of(metadata).values():
+            for name in hashes:
+                yield folder / name
 
 
 @dataclass(frozen=True)
@@ -303,8 +303,11 @@ class Volumes:
     def is_whole(self, folder: Path) -> bool:
         """Whether all of it is there."""
         metadata = _metadata_in(folder)
-        return metadata.get("complete") is True and all(
-            (folder / name).exists() for name in metadata.get("files", ())
+        names = metadata.get("files")
+        return (
+            metadata.get("complete") is True
+            and isinstance(names, list)
+            and all(is_plain(name) and (folder / name).exists() for name in names)
         )
 
     def output_bytes(self, plane: Plane, images: int) -> int | None:
@@ -321,8 +324,8 @@ def _version() -> dict[str, str]:
 def _metadata_in(folder: Path) -> dict[str, Any]:
     """Return what vouches for a folder, or nothing."""
     try:
-        found = msgspec.json.decode((folder / METADATA).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        found = parse_json((folder / METADATA).read_bytes())
+    except (OSError, DocumentError):
         return {}
     return found if isinstance(found, dict) else {}
 

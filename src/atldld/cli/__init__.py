@@ -6,6 +6,7 @@ import nothing of the others.
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -64,17 +65,25 @@ def main() -> None:
     """Run the command; errors become one sentence and an exit status.
 
     The status is 0 when all went well, 2 for a command that makes no sense, 130 when stopped by
-    Ctrl-C, and 1 for everything else.
+    Ctrl-C, 141 when nobody reads the result any more (as `head` does), and 1 for everything else.
     """
+    try:
+        from atldld.cli.terminal import run_to_the_end
+
+        run_to_the_end(_run)
+    except KeyboardInterrupt:  # before the first line of it was reached
+        os._exit(130)
+
+
+def _run() -> int:
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
-        try:
-            print(help_text(), flush=True)  # noqa: T201
-        except BrokenPipeError:  # such as `atldld --help | head`
-            sys.stderr.close()
-        sys.exit(0 if sys.argv[1:] else 2)
+        from atldld.cli.terminal import answer_lines
+
+        answer_lines(help_text())
+        return 0 if sys.argv[1:] else 2
     from atldld.cli.root import run
 
-    run()
+    return run()
 
 
 def __getattr__(name: str) -> typer.Typer:

@@ -13,11 +13,13 @@ from atldld.cli.options import (
     AtlasResolution,
     DatasetId,
     Force,
+    answer,
     asks_service,
     progress_bar,
     say,
     table,
 )
+from atldld.text import shown
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -78,7 +80,7 @@ def fetch(
     if what != "structures":
         check_atlas(what if what.startswith(BRAINGLOBE) else "ccf_2017")
     if what.startswith(BRAINGLOBE):
-        typer.echo(repr(open_atlas(name=what, session=session)))
+        answer(repr(open_atlas(name=what, session=session)))
         return
     file = None if what == "structures" else volume_file(what, resolution)
     # whoever asks for nothing else wants what the service has now
@@ -98,7 +100,7 @@ def fetch(
             file.open(session, progress=progress)
     held = file.fetch(session)
     say(f"{held.bytes / 1e6:.1f} MB, SHA-256 {held.sha256}")
-    typer.echo(held.path)
+    answer(held.path)
 
 
 @app.command()
@@ -196,7 +198,7 @@ def outlines(
             path, drawn = write_drawing(section, opened, drawing, output, force=force)
             unknown.update(one.id for one in drawn if not one.known)
             progress(done, len(sections), path.name)
-            typer.echo(path)
+            answer(path)
     if opened.synthetic:
         say("The structures are those of the SYNTHETIC demo brain.")
     if structure and opened.unknown_ids:
@@ -264,7 +266,7 @@ def plates(
                 annotation=annotated,
                 force=force,
             ):
-                typer.echo(path)
+                answer(path)
             progress(done, len(chosen), str(one.id))
 
 
@@ -285,14 +287,14 @@ def _bytes_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(shown(what), total=None)
 
         def show(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)

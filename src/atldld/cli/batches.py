@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import command_line, say, table
+from atldld.cli.options import answer, command_line, say, table
 
 if TYPE_CHECKING:
     from atldld.batch import BatchSummary, Entry, Estimate, IdList, Progress, Work
@@ -140,7 +140,7 @@ def _show_summary(summary: BatchSummary) -> None:
     if defects := sum(entry.defects for entry in summary.entries):
         named = "each metadata.json names its own"
         say(f"Met {_count(defects, 'defect')} of the service's data; {named}.")
-    typer.echo(summary.out)
+    answer(summary.out)
     if summary.given_up:
         say(f"Given up: {summary.given_up}")
     if not summary.complete:
@@ -203,9 +203,8 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Bar
 
     text = "{task.fields[text]}"
-    with Bar(
-        BarColumn(), TextColumn(text), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as bar:
+    columns = (BarColumn(), TextColumn(text, markup=False), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None, text="")
 
         def show(now: Progress) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import Force, asks_service, progress_bar, say, table
+from atldld.cli.options import Force, answer, asks_service, progress_bar, say, table
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ _MOST_SHOWN = 100
 def info(session: "Session") -> None:
     """Show where the cache is and how large it is."""
     count, size = session.cache.size()
-    typer.echo(f"Location: {session.cache.root}")
-    typer.echo(f"Service:  {session.settings.api_url}")
-    typer.echo(f"Size:     {_size(size)} in {count} files")
+    answer(f"Location: {session.cache.root}")
+    answer(f"Service:  {session.settings.api_url}")
+    answer(f"Size:     {_size(size)} in {count} files")
 
 
 @app.command("list")
@@ -79,7 +79,7 @@ def verify(
     with progress_bar("Verifying") as progress:
         found = verify_cache(session, repair=repair, progress=progress)
     for damage in found.damaged:
-        typer.echo(
+        answer(
             f"{damage.path}: {damage.problem}" + (f" ({damage.remedy})" if damage.remedy else "")
         )
     say(f"{found.sound} files are sound, {len(found.damaged)} are damaged.")
@@ -138,7 +138,7 @@ def export(
 
     count = export_archive(session.cache, target, ids, force=force, tell=left_out)
     say(f"{count} images written.")
-    typer.echo(target)
+    answer(target)
 
 
 @app.command("import")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import asks_service, progress_bar, say
+from atldld.cli.options import answer, asks_service, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -60,7 +60,7 @@ def _print(info_: "CatalogueInfo") -> None:
         },
     }
     for heading, value in facts.items():
-        typer.echo(f"{heading + ':':<12}{value}")
+        answer(f"{heading + ':':<12}{value}")
     for remark in info_.remarks:
         say(f"Warning: {remark}")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import DatasetId, Force, asks_service, say, table
+from atldld.cli.options import DatasetId, Force, answer, asks_service, say, table
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -101,9 +101,9 @@ def dataset_preview(
     if not (path.is_file() and path.read_bytes() == drawn.getvalue()):
         with whole_file(path, force=force) as temporary:
             temporary.write_bytes(drawn.getvalue())
-    typer.echo(path)
+    answer(path)
 
 
 def _print_facts(facts: dict[str, str]) -> None:
     for heading, value in facts.items():
-        typer.echo(f"{heading + ':':<19}{value}")
+        answer(f"{heading + ':':<19}{value}")

@@ -12,6 +12,7 @@ from atldld.cli.options import (
     DatasetId,
     Force,
     Jobs,
+    answer,
     asks_service,
     command_line,
     progress_bar,
@@ -98,7 +99,7 @@ def download_dataset(
     _say_failed(summary.failed)
     already = f", {summary.kept} were there already" if summary.kept else ""
     say(f"{summary.written} sections written{already}.")
-    typer.echo(summary.folder)
+    answer(summary.folder)
     if not summary.complete:
         say(f"{len(summary.failed)} could not be had; the same command tries them again.")
         raise typer.Exit(1)
@@ -177,7 +178,7 @@ def download_image(
                 expression=include_expression,
                 force=force,
             ):
-                typer.echo(path)
+                answer(path)
         except AtldldError as error:
             if len(image_ids) == 1:
                 raise

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, Force, asks_service, progress_bar, say
+from atldld.cli.options import DatasetId, Force, answer, asks_service, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -82,7 +82,7 @@ def export_quicknii(
                 copy_image(session, image, picture, downsample_img, force=force)
                 progress(done, len(pictures), picture.name)
     say(f"{len(dataset.sections)} sections anchored.")
-    typer.echo(path)
+    answer(path)
 
 
 @app.command("fields")
@@ -114,7 +114,7 @@ def export_fields(
     recipe = Recipe(resolution=resolution, plane=plane)
     with progress_bar(f"Fields of {dataset_id}") as progress:
         index = write_fields(dataset, output_folder, recipe, ending, force=force, progress=progress)
-    typer.echo(index)
+    answer(index)
 
 
 @app.command("sections")
@@ -154,6 +154,6 @@ def export_sections(
             written += 1
             progress(written, len(dataset.sections), str(section.id))
     say(f"{written} sections written.")
-    typer.echo(output_folder)
+    answer(output_folder)
     if written < len(dataset.sections):
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import AtlasResolution, DatasetId, Force, asks_service, say
+from atldld.cli.options import AtlasResolution, DatasetId, Force, answer, asks_service, say
 from atldld.cli.quantify import show
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ def grid(
     if output is not None or regions:
         found[kind]  # says at once if it lacks this kind
     if output is not None:
-        typer.echo(found.save(output, kind, force=force))
+        answer(found.save(output, kind, force=force))
     if regions or table is not None:
         names, graph = open_labels(session, labels, atlas_resolution)
         means = grid_region_means(found, names, graph)
         if table is not None:
             for path in means.save(table, force=force):
-                typer.echo(path)
+                answer(path)
         if regions:
             show(means.select(hemispheres=["both"]), kind)
         if unknown := means.metadata["unknown_ids"]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atldld.cli.terminal import answer
 from atldld.settings import Settings
 
 app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
@@ -15,7 +16,7 @@ def version() -> None:
     """Show the version."""
     from atldld import __version__
 
-    typer.echo(f"atldld version {__version__}")
+    answer(f"atldld version {__version__}")
 
 
 @app.command()
@@ -30,5 +31,5 @@ def cache(
 
     folder = Settings.from_environment({}, cache_dir=cache_dir).cache_dir
     count, size = Cache(folder).size()
-    typer.echo(f"Location: {folder}")
-    typer.echo(f"Size:     {size / 1e6:.1f} MB in {count} files")
+    answer(f"Location: {folder}")
+    answer(f"Size:     {size / 1e6:.1f} MB in {count} files")

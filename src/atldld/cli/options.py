@@ -3,23 +3,21 @@
 import functools
 import inspect
 import logging
-import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atldld.addresses import shown
+from atldld.cli.terminal import answer, answer_lines, command_line, say
 from atldld.errors import AlignmentFileWarning, LockWarning, ServiceWarning
 from atldld.settings import Settings
+from atldld.text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from atldld.output import Progress
 
 __all__ = [
@@ -30,6 +28,7 @@ __all__ = [
     "Force",
     "Jobs",
     "MaskScale",
+    "answer",
     "asks_service",
     "command_line",
     "progress_bar",
@@ -152,17 +151,6 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def command_line() -> str:
-    """Return the command as it was called, to be kept: without the secrets in its addresses."""
-    words = (shown(word) if "://" in word else word for word in sys.argv[1:])
-    return shlex.join(["atldld", *words])
-
-
-def say(text: str) -> None:
-    """Print a line for the user, beside the result: to standard error."""
-    typer.echo(text, err=True)
-
-
 @contextmanager
 def warnings_once() -> Iterator[None]:
     """Show the service's defects as plain sentences, each once, when the command is done.
@@ -210,24 +198,26 @@ def waiting_told() -> Iterator[None]:
         log.removeHandler(saying)
 
 
-def console() -> "Console":
-    """Return a console on standard output; wide enough for a table when nobody looks."""
-    from rich.console import Console
+def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table; ``columns`` maps each heading to its justification.
 
-    return Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False, highlight=False)
-
-
-def table(columns: dict[str, str], rows: list[list[str]]) -> None:
-    """Print a table; ``columns`` maps each heading to its justification."""
+    Cells hold texts of others: they are shown, and never read as markup.
+    """
     from rich import box
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in columns.items():
-        out.add_column(heading, justify=justify)  # type: ignore[arg-type]
+        out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
-        out.add_row(*row)
-    console().print(out)
+        out.add_row(*(Text(shown(cell)) for cell in row))
+    # wide enough when nobody looks
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    with console.capture() as printed:
+        console.print(out)
+    answer_lines(printed.get().rstrip("\n"))
 
 
 @contextmanager
@@ -248,17 +238,17 @@ def progress_bar(what: str) -> Iterator["Progress"]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(text_format="{task.percentage:>3.0f}%", show_speed=True),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None, rate="")
+        task = bar.add_task(shown(what), total=None, rate="")
 
         def show(done: int, total: int, last: str) -> None:
             elapsed = bar.tasks[task].elapsed or 0

@@ -12,6 +12,7 @@ from atldld.cli.options import (
     DatasetId,
     Force,
     Jobs,
+    answer,
     asks_service,
     progress_bar,
     say,
@@ -82,7 +83,7 @@ def quality(
     if output is None:
         show(found)
     else:
-        typer.echo(found.save(output, force=force))
+        answer(found.save(output, force=force))
     for note in () if no_atlas else found.notes:
         say(note)
     say(found.rule)

@@ -13,6 +13,7 @@ from atldld.cli.options import (
     Force,
     Jobs,
     MaskScale,
+    answer,
     asks_service,
     progress_bar,
     say,
@@ -143,7 +144,7 @@ def quantify(
         show(chosen if hemisphere else chosen.select(hemispheres=["both"]), by)
     else:
         for path in chosen.save(output, force=force):
-            typer.echo(path)
+            answer(path)
     about = regions.metadata
     if about["synthetic"]:
         say("SYNTHETIC: of the demo brain.")

@@ -12,6 +12,7 @@ from atldld.cli.options import (
     Force,
     Jobs,
     MaskScale,
+    answer,
     asks_service,
     command_line,
     progress_bar,
@@ -105,7 +106,7 @@ def report(
         f"{len(made.entries)} sections of data set {source.dataset.id}, {odd} suspicious, "
         f"{output.stat().st_size / 1e6:.1f} MB. Open it in a browser:"
     )
-    typer.echo(output)
+    answer(output)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
@@ -12,9 +13,23 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
-from atldld.errors import AtldldError, InvalidInputError
+from atldld.cli.terminal import answer_lines, heed_memory_limit, say
 
 __all__ = ["app", "run"]
+
+# Typer brings a copy of Click's exceptions, or uses Click's own, and exports only some.
+_UsageError: Any = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+# What pydantic says, by which some versions of Typer read options, as part of our sentence.
+_WORDS = (
+    (r": Value error, ", ": "),
+    (r": Input should be ", ": it must be "),
+    (r", unable to parse string as an? \w+", ""),
+    (r" a valid integer\b", " a whole number"),
+    (r" a valid number\b", " a number"),
+)
 
 # Where a command is not the `app`, or the function of its own name, of the module of its own name.
 _HOMES = {"demo": "serve"}
@@ -88,10 +103,31 @@ def root(
     """Allen Brain Atlas section data sets in the brain's reference coordinates."""
 
 
-def run() -> None:
-    """Run the command; see `atldld.cli.main`."""
+def run() -> int:
+    """Run the command and return its status; see `atldld.cli.main`."""
+    heed_memory_limit()
+    command = get_command(app)
     try:
-        app()
-    except AtldldError as error:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2 if isinstance(error, InvalidInputError) else 1)
+        with command.make_context("atldld", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except _UsageError as error:
+        return _explain(error)
+    return 0
+
+
+def _explain(error: Any) -> int:
+    """Say what is wrong with a command in one sentence, not in a box."""
+    message = re.sub(r"\s*\n\s*", " ", error.format_message()).strip()
+    for words, ours in _WORDS:
+        message = re.sub(words, ours, message)
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, if not yet printed
+        if error.message.strip():
+            answer_lines(error.message)
+        return 2
+    context = getattr(error, "ctx", None)
+    end = "" if message.endswith((".", "?", "!")) else "."
+    where = f" See `{context.command_path} --help`." if context else ""
+    say(f"Error: {message}{end}{where}")
+    return 2

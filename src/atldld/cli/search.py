@@ -1,15 +1,13 @@
 """`atldld search`: data sets, images, genes, specimens and structures."""
 
-import csv
 import inspect
-import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atldld.cli.options import DatasetId, asks_service, say, table
+from atldld.cli.options import DatasetId, answer, asks_service, say, table
+from atldld.cli.terminal import answer_csv, answer_json, as_typed
 from atldld.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -351,7 +349,11 @@ def _search(
 
     *forms, limit = output
     form = _form(*forms)
-    found = search(kind, session=session, **filters)
+    given: dict[str, Any] = {
+        name: [as_typed(one) for one in value] if isinstance(value, list) else value
+        for name, value in filters.items()
+    }
+    found = search(kind, session=session, **given)
     rows = list(found)
     shown = rows[:limit]
     for remark in found.remarks:
@@ -387,21 +389,23 @@ def _form(as_json: bool, as_csv: bool, as_ids: bool) -> str | None:
 
 
 def _print_ids(ids: Sequence[int]) -> None:
-    if ids:
-        typer.echo("\n".join(map(str, ids)))
+    for one in ids:
+        answer(one)
 
 
 def _print_records(records: list[dict[str, Any]], form: str) -> None:
     if form == "json":
-        typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
+        answer_json(records)
         return
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(records[0])
-    for record in records:
-        writer.writerow(
+    rows: list[list[object]] = [list(records[0])]
+    rows += (
+        [
             "; ".join(map(str, value)) if isinstance(value, list | tuple) else value
             for value in record.values()
-        )
+        ]
+        for record in records
+    )
+    answer_csv(rows)
 
 
 def _say_count(found: "Search", shown: int) -> None:

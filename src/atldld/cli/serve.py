@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from atldld.cli.options import Force, progress_bar, say
+from atldld.cli.options import Force, answer, progress_bar, say
 from atldld.settings import Settings
 
 
@@ -58,7 +58,7 @@ def serve(
         kind = " SYNTHETIC pixels, genuine numbers." if getattr(source, "synthetic", False) else ""
         say(f"Serving {archive}: {count} data sets.{kind} Ctrl-C ends it.")
         say(f"Use it with: export ATLDLD_API_URL={address}")
-        typer.echo(address)
+        answer(address)
         server.run()  # ends with Ctrl-C, or when it is told to
         say("Stopped.")
 
@@ -135,6 +135,6 @@ def demo(
     say("Sections of a SYNTHETIC brain, placed by the genuine numbers of data set 69289763.")
     say(f"All of them on one sheet: {sheet.resolve()}")
     say("Pictures at 25 µm, expression masks and metadata.json:")
-    typer.echo(folder.resolve())
+    answer(folder.resolve())
     say("A report that shows and explains everything; open it in a browser:")
-    typer.echo(page.resolve())
+    answer(page.resolve())

@@ -1,6 +1,7 @@
 """`atldld sync`: points between images and the brain, in tables."""
 
 import csv
+import io
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ import typer
 from atldld.cli.options import Force, asks_service, say
 from atldld.errors import AtldldError, InvalidInputError, NotFoundError
 from atldld.files import check_targets, whole_file
+from atldld.text import TableWriter, shown, text_in_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +51,8 @@ Unit = Annotated[
     Literal["um", "mm"] | None,
     typer.Option(help="The unit of the columns p, i, r, where their names do not say it."),
 ]
+
+_TOLD = 40  # characters of a cell that holds something else than it must
 
 REFERENCE = ("p", "i", "r")
 FACTORS = {"um": 1.0, "mm": 1000.0}
@@ -596,22 +600,45 @@ class _Table:
 
             try:
                 array = values.cast(pyarrow.float64()).to_numpy()
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+            except (pyarrow.ArrowException, ValueError, OverflowError):
                 raise InvalidInputError(
-                    f"The column {name} of {self.where} holds no numbers: {error}."
+                    f"The column {name} of {self.where} holds {values.type}, which cannot be read "
+                    "as numbers."
                 ) from None
             return np.asarray(array, dtype=np.float64)
         out = np.full(len(values), np.nan)
         for row, text in enumerate(values):
             if text and not text.isspace():
                 try:
-                    out[row] = float(text)
+                    # Python's own notation, 1_000, is nobody's in a table
+                    out[row] = float("_" if "_" in text else text)
                 except ValueError:
+                    told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}…"
                     raise InvalidInputError(
-                        f"The column {name} of {self.where} holds {text!r} in row {row + 1}, "
+                        f"The column {name} of {self.where} holds {told} in row {row + 1}, "
                         "which is not a number."
                     ) from None
         return out
+
+    def texts(self, name: str) -> list[str]:
+        """Return a column as the texts of CSV cells.
+
+        Raises
+        ------
+        InvalidInputError
+            If Python has no such values, such as dates of the year 20,000.
+        """
+        values = self.columns[name]
+        if isinstance(values, list):
+            return values
+        try:
+            return _texts(values.to_pylist())
+        except (ValueError, OverflowError, _pyarrow().ArrowException):
+            raise InvalidInputError(
+                f"The column {name} of {self.where} holds {values.type} that cannot be written as "
+                "CSV.",
+                hint="Write a .parquet file.",
+            ) from None
 
     def ids(self, name: str) -> "NDArray[np.int64]":
         """Return a column of ids, -1 where a cell is empty."""
@@ -654,28 +681,33 @@ def _pyarrow() -> Any:
 
 def _read(name: str) -> _Table:
     """Read the table of points."""
+    if _kind(name) == "parquet":
+        return _read_parquet(name)
     where = "Standard input" if name == "-" else name
     try:
-        if _kind(name) == "parquet":
-            return _read_parquet(name)
-        if name == "-":
-            return _read_csv(sys.stdin, where)
-        with open(name, encoding="utf-8-sig", newline="") as file:
-            return _read_csv(file, where)
+        # UTF-8 also where the terminal writes something else
+        stream = getattr(sys.stdin, "buffer", sys.stdin)
+        content = stream.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise InvalidInputError(f"{name} cannot be read: {error.strerror or error}.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"{where} is no CSV table in UTF-8: {error}.") from None
+        raise InvalidInputError(f"{where} cannot be read: {error.strerror or error}.") from None
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return _read_csv(io.StringIO(text, newline=""), where)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{where} is no table in UTF-8: byte {error.start} is none of a text.",
+            hint="Save it as CSV in UTF-8.",
+        ) from None
+    except csv.Error as error:
+        raise InvalidInputError(f"{where} is no CSV table: {error}.") from None
 
 
 def _read_csv(lines: Iterable[str], where: str) -> _Table:
     reader = csv.reader(lines, strict=True)
-    names = [name.strip().removeprefix("\ufeff") for name in next(reader, [])]
+    names = [text_in_cell(name.strip()) for name in next(reader, [])]
     if not names:
         raise InvalidInputError(f"{where} is empty; its first line must name the columns.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{where} has several columns named {twice[0]!r}.")
+    _check_names(names, where)
     columns: list[list[str]] = [[] for _ in names]
     count = 0
     for cells in reader:
@@ -688,21 +720,31 @@ def _read_csv(lines: Iterable[str], where: str) -> _Table:
                 "columns."
             )
         for column, cell in zip(columns, cells, strict=True):
-            column.append(cell)
+            column.append(text_in_cell(cell))
     return _Table(dict(zip(names, columns, strict=True)), where, count)
 
 
 def _read_parquet(name: str) -> _Table:
     pyarrow = _pyarrow()
     try:
-        table = pyarrow.parquet.read_table(name)
-    except pyarrow.ArrowInvalid as error:
-        raise InvalidInputError(f"{name} is no Parquet file: {error}.") from None
-    twice = [one for one, count in Counter(table.column_names).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{name} has several columns named {twice[0]!r}.")
-    columns = dict(zip(table.column_names, table.columns, strict=True))
+        # not by its name, which pyarrow takes for an address, or for a folder of files
+        with open(name, "rb") as file:
+            table = pyarrow.parquet.ParquetFile(file).read()
+        _check_names(table.column_names, name)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from None
+    except InvalidInputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{name} is no whole Parquet file: {error}.") from None
     return _Table(columns, name, table.num_rows, table.schema.metadata)
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidInputError(f"{where} has several columns named {twice[0]!r}.")
 
 
 def _write(out: _Target, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
@@ -717,14 +759,14 @@ def _write(out: _Target, table: _Table, new: "dict[str, NDArray[Any]]") -> None:
         _write_parquet(out, table, new)
         return
     with _opened(out) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*table.names, *new])
-        old = [
-            values if isinstance(values, list) else _texts(values.to_pylist())
-            for values in table.columns.values()
-        ]
+        writer = TableWriter(file)
+        writer.row([*table.names, *new])
+        old = [table.texts(name) for name in table.names]
         added = [_texts(_cells(values)) for values in new.values()]
-        writer.writerows(zip(*old, *added, strict=True))
+        rows = zip(*old, *added, strict=True)
+        # a file keeps the cells of others; a terminal would obey what stands in them
+        look = out.name == "-" and sys.stdout.isatty()
+        writer.rows([shown(cell) for cell in row] if look else row for row in rows)
 
 
 def _write_parquet(out: _Target, table: _Table, new: "dict[str, NDArray[Any]]") -> None:

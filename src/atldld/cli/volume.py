@@ -7,7 +7,7 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import Force, Jobs, MaskScale, asks_service, progress_bar, say
+from atldld.cli.options import Force, Jobs, MaskScale, answer, asks_service, progress_bar, say
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _one_volume(
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
     for path in write_volume(built, output, coverage=True, force=force):
-        typer.echo(path)
+        answer(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")

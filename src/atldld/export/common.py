@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.text import whole_text
 
 __all__ = ["as_json", "ending_of", "need"]
 
@@ -82,7 +83,8 @@ def as_json(
     ascii_only : bool
         Write other characters as escapes: the headers of some formats are ASCII.
     """
-    return json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_plain)
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_plain)
+    return whole_text(text)
 
 
 def _plain(value: object) -> object:

@@ -19,26 +19,26 @@ against planes that people placed, of data set 100048576.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.arguments import check_whole
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.export.common import as_json, ending_of
 from atldld.files import check_targets, whole_file
 from atldld.place import Placement
 from atldld.spaces import BOX
+from atldld.text import TableWriter, shown
 
 if TYPE_CHECKING:
     from atldld.records import SectionDataSet, SectionImage
@@ -85,6 +85,8 @@ _TIERS = 14
 
 NEAR_MIDLINE = 500.0
 """How far from the midline, in µm, a section's middle must lie to be on one side of the brain."""
+# Of coordinates and sizes: far beyond any atlas or image, and far from overflowing.
+_LARGEST = 1e7
 
 # Below this (the volume of the box of the three unit vectors), a plane runs along the very
 # direction in which sections follow one another, and no way back exists.
@@ -273,13 +275,11 @@ def check_quicknii(path: str | Path, *, force: bool = False) -> str:
 
 def _as_csv(slices: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    table = TableWriter(text)
     vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
-    writer.writerow(["Filenames", *vectors, "width", "height", "nr"])
+    table.row(["Filenames", *vectors, "width", "height", "nr"])
     for one in slices:
-        writer.writerow(
-            [one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]]
-        )
+        table.row([one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]])
     return text.getvalue().rstrip("\n")
 
 
@@ -567,9 +567,9 @@ def read_alignment(path: str | Path) -> Alignment:
             f"The alignment file {path} cannot be read: {error.strerror or error}."
         ) from error
     try:
-        document = json.loads(content)
-    except ValueError:
-        raise InvalidInputError(f"{path} is no JSON.", hint=EXPECTED) from None
+        document = parse_json(content)
+    except DocumentError as error:
+        raise InvalidInputError(f"{path} {error}.", hint=EXPECTED) from None
     # VisuAlign's workspaces have the same under other names.
     slices, key = None, "anchoring"
     if isinstance(document, dict):
@@ -601,7 +601,7 @@ def read_alignment(path: str | Path) -> Alignment:
         )
     aligner = document.get("aligner")
     return Alignment(
-        path.name,
+        shown(path.name),
         sha256(content).hexdigest(),
         target,
         aligner if isinstance(aligner, str) else None,
@@ -618,8 +618,9 @@ def _check_target(path: Path, document: Mapping[str, Any]) -> str:
         r"mouse.*ccf.?v?3.*(?<!\d)25 ?um", target, re.IGNORECASE
     )
     if not fits or shape not in (None, list(TARGET_SHAPE)):
-        told = f"{target!r}" if target else "no atlas"
-        told += f" of {' × '.join(map(str, shape))} voxels" if isinstance(shape, list) else ""
+        told = _told(target) if target else "no atlas"
+        if isinstance(shape, list) and len(shape) == 3:
+            told += f" of {' × '.join(map(_told, shape))} voxels"
         raise InvalidInputError(
             f"{path} is for {told}, but must be for {TARGET} of "
             f"{' × '.join(map(str, TARGET_SHAPE))} voxels.",
@@ -630,11 +631,13 @@ def _check_target(path: Path, document: Mapping[str, Any]) -> str:
 
 def _image_id(path: Path, name: object) -> int:
     found = (
-        re.match(r"(\d+)(?!\d)", re.split(r"[/\\]", name)[-1]) if isinstance(name, str) else None
+        re.match(r"([0-9]{1,18})(?!\d)", re.split(r"[/\\]", name)[-1])
+        if isinstance(name, str)
+        else None
     )
     if found is None:
         raise InvalidInputError(
-            f"{path} anchors an image named {name!r}, which does not begin with the id of a "
+            f"{path} anchors an image named {_told(name)}, which does not begin with the id of a "
             "section image.",
             hint="Name images as `atldld export quicknii` does: <image id>_s<section number>.jpg.",
         )
@@ -646,13 +649,25 @@ def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> An
     if (
         not isinstance(numbers, list)
         or len(numbers) != 9
-        or not all(isinstance(n, (int, float)) and np.isfinite(n) for n in numbers)
+        or not all(_is_number(n) for n in numbers)
     ):
         raise InvalidInputError(
             f"{path} gives image {image_id} an anchoring that is not nine numbers.", hint=EXPECTED
         )
     sizes = [one.get("width"), one.get("height")]
     # DeepSlice writes −999 where it does not know the size.
-    known = all(isinstance(size, (int, float)) and size >= 1 for size in sizes)
+    known = all(_is_number(size) and size >= 1 for size in sizes)
     width, height = (int(size) if known else 0 for size in sizes)  # type: ignore[arg-type]
     return Anchored(width, height, tuple(float(number) for number in numbers))
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether this is a number that a coordinate or a size may have, in voxels or pixels."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _told(value: object) -> str:
+    """Return what a file says, short enough for a sentence."""
+    if isinstance(value, str):
+        return f"{value!r}" if len(value) <= 60 else f"{value[:60]!r}…"
+    return str(value)[:20] if _is_number(value) else f"a {type(value).__name__}"

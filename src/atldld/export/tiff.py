@@ -15,6 +15,7 @@ import numpy as np
 
 from atldld.export.common import as_json, ending_of
 from atldld.files import whole_file
+from atldld.text import shown
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -60,7 +61,7 @@ def write(voxels: Voxels, path: Path) -> None:
     step = voxels.resolution
     metadata = {
         "axes": "ZYXS" if voxels.rgb else "ZYX",
-        "Name": voxels.title,
+        "Name": shown(voxels.title),
         "Description": as_json(voxels.provenance),
         **_sizes(step),
         "PhysicalSizeZ": step,

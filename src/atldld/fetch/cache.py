@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from atldld.addresses import shown
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import CacheError
 from atldld.fetch.locks import locked
 from atldld.files import temporary_beside, whole_file, write_errors
@@ -409,7 +410,7 @@ class Cache:
             self.check_version()
             if not read_json(self.root / MARKER):
                 with whole_file(self.root / MARKER, force=True, sync=False) as marker:
-                    marker.write_text(json.dumps(FORMAT) + "\n")
+                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
@@ -444,10 +445,10 @@ def read_json(path: Path) -> dict[str, Any]:
         If a file is there that may not be read: what cannot be read is not missing.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except PermissionError as error:
         raise unreadable(path, error) from None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, DocumentError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -22,6 +22,7 @@ from atldld.find.found import Source
 from atldld.spaces import PlaneOfSection, ReferenceSpace
 
 __all__ = [
+    "DATABASE_ERRORS",
     "SCHEMA",
     "TABLES",
     "Loader",
@@ -29,6 +30,7 @@ __all__ = [
     "connected",
     "count",
     "finish",
+    "moment",
     "new_database",
     "opened",
     "read_facts",
@@ -53,6 +55,9 @@ TABLES = (
     "image",
 )
 """The tables whose rows are counted."""
+
+DATABASE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises of a damaged file; the second where its message quotes what is no text."""
 
 Record = Mapping[str, Any]
 
@@ -249,7 +254,7 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
             )
         ) as db,
     ):
-        facts = read_facts(db)
+        facts = read_facts(db) if "fact" in _tables_of(db) else {}
         if facts.get("schema") != str(SCHEMA):
             raise CacheError(
                 f"The catalogue at {path} is of version {facts.get('schema', 'unknown')}, and "
@@ -257,14 +262,37 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
                 hint="Build it anew with `atldld catalogue update --full`, or ask the service "
                 "with --live.",
             )
+        _check_tables(db)
+        source_of(db)
         yield db
+
+
+def _tables_of(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+
+
+def _check_tables(db: sqlite3.Connection) -> None:
+    """Refuse a file that lacks what searches read; views in place of tables are never read."""
+    there = _tables_of(db)
+    needed: dict[str, set[str]] = {table: {"id", *own} for table, own in _ENTITIES.items()}
+    needed |= {f"data_set_{own}": {"data_set_id", f"{own}_id"} for own in _LINKS.values()}
+    needed["alias"] = {"gene_id", "text"}
+    needed["imaged"] = {"data_set_id", "sections", "resolution"}
+    needed["name"] = {"id", "kind", "owner", "role", "text"}
+    needed |= {"trigram": set(), "trigram_count": set()}
+    for table, columns in needed.items():
+        if table not in there:
+            raise sqlite3.DatabaseError(f"it has no table {table}")
+        known = {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
+        if columns - known:
+            raise sqlite3.DatabaseError(f"its table {table} has no column {min(columns - known)}")
 
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except DATABASE_ERRORS as error:
         raise CacheError(
             f"The catalogue at {path} cannot be read: {error}.",
             hint="Build it anew with `atldld catalogue update --full`, or ask the service with "
@@ -274,7 +302,7 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 def read_facts(db: sqlite3.Connection) -> dict[str, str]:
     """Return what a catalogue says about itself: schema, service, updated, …."""
-    return dict(db.execute("SELECT key, value FROM fact"))
+    return {str(key): str(value) for key, value in db.execute("SELECT key, value FROM fact")}
 
 
 def shadow_images(db: sqlite3.Connection, data_set_ids: Iterable[int]) -> None:
@@ -300,14 +328,36 @@ def write_facts(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
 
 
 def source_of(db: sqlite3.Connection) -> Source:
-    """Return the catalogue as the source of an answer."""
+    """Return the catalogue as the source of an answer.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        If it does not say when that was.
+    """
     facts = read_facts(db)
-    when = facts.get("updated") or datetime.now(UTC).isoformat()
     return Source(
         kind="catalogue",
         url=facts.get("service", "an unknown service"),
-        when=datetime.fromisoformat(when),
+        when=moment(facts, "updated") or datetime.now(UTC),
     )
+
+
+def moment(facts: Mapping[str, str], name: str) -> datetime | None:
+    """Return the moment that a fact tells, with its time zone; `None` where there is none.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        If it is no date.
+    """
+    if not facts.get(name):
+        return None
+    try:
+        when = datetime.fromisoformat(facts[name])
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise sqlite3.DatabaseError(f"it says {name} = {facts[name]!r:.60}, no date") from None
 
 
 def count(db: sqlite3.Connection, table: str) -> int:
@@ -372,7 +422,7 @@ class Loader:
 
     def _entity(self, table: str, record: Record) -> int:
         number = self._id_of(table, record)
-        values = [_plain(record.get(column)) for column in _ENTITIES[table]]
+        values = [_typed(record.get(column), kind) for column, kind in _ENTITIES[table].items()]
         self.db.execute(self._upserts[table], (number, *values))
         return number
 
@@ -445,6 +495,22 @@ def _whole(value: object) -> int | None:
     """Return a positive whole number, or `None`."""
     usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63
     return value if usable else None  # type: ignore[return-value]
+
+
+def _typed(value: object, kind: str) -> object:
+    """Return a value as its column holds it; what is of another type counts as missing."""
+    plain = _plain(value)
+    if kind.startswith("TEXT"):
+        return plain if isinstance(plain, str) else None if plain is None else str(plain)
+    if isinstance(plain, str):
+        try:
+            plain = float(plain)
+        except ValueError:
+            return None
+    if kind == "REAL" or plain is None:
+        return plain
+    number = float(plain)  # type: ignore[arg-type]
+    return int(plain) if number.is_integer() and abs(number) < 1 << 63 else None  # type: ignore[call-overload]
 
 
 def _plain(value: object) -> object:

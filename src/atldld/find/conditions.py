@@ -513,19 +513,27 @@ def select(
     sql = f"SELECT {_SELECT[kind]} FROM {_FROM[kind]} WHERE {tests} ORDER BY {_ORDER[kind]}"
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
-    rows: list[Any] = [
-        _READ[kind](dict(zip(names, row, strict=True)))
-        if kind in _READ
-        else KINDS[kind](**dict(zip(names, row, strict=True)))
-        for row in cursor
-    ]
+    read = _READ.get(kind, lambda row: row)
+    rows: list[Any] = [_found(kind, read, dict(zip(names, row, strict=True))) for row in cursor]
     if ranked:
         rank = {number: place for place, number in enumerate(ranked)}
         rows.sort(key=lambda row: rank.get(row.id, len(rank)))
     return rows
 
 
-def _read_dataset(row: dict[str, Any]) -> FoundDataSet:
+def _found(
+    kind: str, read: Callable[[dict[str, Any]], dict[str, Any]], row: dict[str, Any]
+) -> msgspec.Struct:
+    """Return a row as what was found; a file may hold anything in any column."""
+    try:
+        return msgspec.convert(read(row), KINDS[kind])
+    except (ValueError, TypeError, LookupError, RecursionError, msgspec.ValidationError) as error:
+        raise sqlite3.DatabaseError(
+            f"{plural(kind, 1)} {row.get('id')} holds something else than it should ({error})"
+        ) from None
+
+
+def _read_dataset(row: dict[str, Any]) -> dict[str, Any]:
     names = {number: name for name, number in ORIENTATIONS.items()}
     for column in ("genes", "treatments", "products"):
         row[column] = tuple(one for one in json.loads(row[column]) if one)
@@ -533,20 +541,20 @@ def _read_dataset(row: dict[str, Any]) -> FoundDataSet:
     row["plane"] = PlaneOfSection.name_of(row["plane"])
     for column in ("representative", "failed", "synthetic"):
         row[column] = bool(row[column])
-    return FoundDataSet(**row)
+    return row
 
 
-def _read_image(row: dict[str, Any]) -> FoundImage:
-    return FoundImage(**{**row, "failed": bool(row["failed"])})
+def _read_image(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "failed": bool(row["failed"])}
 
 
-def _read_gene(row: dict[str, Any]) -> FoundGene:
+def _read_gene(row: dict[str, Any]) -> dict[str, Any]:
     row["aliases"] = tuple(json.loads(row["aliases"]))
     row["organism"] = organism_name(row["organism"])
-    return FoundGene(**row)
+    return row
 
 
-_READ: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+_READ: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "dataset": _read_dataset,
     "image": _read_image,
     "gene": _read_gene,

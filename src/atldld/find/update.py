@@ -7,12 +7,13 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from atldld.documents import DocumentError, parse_as, parse_json
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
 from atldld.fetch.locks import Taken, locked
 from atldld.fetch.rma import RMAParameters, fetch_all
@@ -136,15 +137,20 @@ def catalogue_info(session: Session) -> CatalogueInfo:
 def _describe(db: sqlite3.Connection, path: Path) -> CatalogueInfo:
     facts = catalogue.read_facts(db)
     source = catalogue.source_of(db)
+    try:
+        added = parse_as(facts.get("added", "{}").encode(), dict[str, int])
+        remarks = parse_as(facts.get("remarks", "[]").encode(), tuple[str, ...])
+    except ValueError as error:
+        raise sqlite3.DatabaseError(f"what it says of the last update {error}") from None
     return CatalogueInfo(
         path=path,
         source=source,
-        built=datetime.fromisoformat(facts["built"]) if "built" in facts else source.when,
+        built=catalogue.moment(facts, "built") or source.when,
         bytes=path.stat().st_size,
         rows={table: catalogue.count(db, table) for table in catalogue.TABLES},
         imaged=db.execute("SELECT count(*) FROM imaged").fetchone()[0],
-        added=json.loads(facts.get("added", "{}")),
-        remarks=tuple(json.loads(facts.get("remarks", "[]"))),
+        added=added,
+        remarks=remarks,
     )
 
 
@@ -378,7 +384,7 @@ class _Staging:
             self._db = self._connected(alone)
         except sqlite3.OperationalError:
             raise  # what it holds may be sound
-        except sqlite3.DatabaseError:
+        except catalogue.DATABASE_ERRORS:
             self._path.unlink(missing_ok=True)  # damaged: what it held is asked for again
             self._db = self._connected(alone)
 
@@ -476,12 +482,15 @@ class _Staging:
         """
         known = None
         if page.text not in self._asked:
-            known = self._db.execute(
-                "SELECT envelope FROM page WHERE page = ?", (page.text,)
-            ).fetchone()
+            with self._reading():
+                known = self._db.execute(
+                    "SELECT envelope FROM page WHERE page = ?", (page.text,)
+                ).fetchone()
         self._asked.add(page.text)
         if known is not None:
-            return dict(json.loads(known[0]))
+            # what a damaged file says is asked for again
+            with suppress(ValueError, TypeError):
+                return parse_as(str(known[0]).encode(), dict[str, Any])
         answer = self._session.rma(page)
         rows = answer.get("msg")
         if not isinstance(rows, list):
@@ -506,10 +515,30 @@ class _Staging:
 
     def rows(self, query: Query) -> Iterator[Record | None]:
         """Give the rows of a query that has been fetched, a page in memory at a time."""
-        for (content,) in self._db.execute(
-            "SELECT rows FROM page WHERE query = ? ORDER BY rowid", (query.text,)
-        ):
-            yield from json.loads(zlib.decompress(content))
+        with self._reading():
+            pages = self._db.execute("SELECT rowid FROM page WHERE query = ?", (query.text,))
+            numbers = sorted(number for (number,) in pages)
+        for number in numbers:
+            with self._reading():
+                (content,) = self._db.execute(
+                    "SELECT rows FROM page WHERE rowid = ?", (number,)
+                ).fetchone()
+                rows = parse_json(zlib.decompress(content))
+                if not isinstance(rows, list):
+                    raise TypeError
+            yield from rows
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Remove a file that is damaged, so that the next update begins anew."""
+        try:
+            yield
+        except (*catalogue.DATABASE_ERRORS, zlib.error, DocumentError, TypeError) as error:
+            self.remove()
+            raise CacheError(
+                f"What the last update has left at {self._path} is damaged, and was removed.",
+                hint="Run the update again.",
+            ) from error
 
     def load(self, part: _Part, loader: catalogue.Loader) -> None:
         """Load a table that has been fetched."""
@@ -547,7 +576,7 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         with write_errors(what, CacheError, hint=kept):
             yield
-    except sqlite3.DatabaseError as error:
+    except catalogue.DATABASE_ERRORS as error:
         raise CacheError(
             f"{what} cannot be written: {error}.",
             hint=f"Look whether the disk is sound and has space. {kept}",

@@ -23,8 +23,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.documents import DocumentError, check_numbers, parse_as, parse_json
 from atldld.errors import OutputError
-from atldld.output import METADATA
+from atldld.metadata import METADATA
 from atldld.spaces import AXES
 from atldld.warp.stain import Scale, open_scale, read_mask
 
@@ -196,12 +197,16 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
 def _read(path: Path) -> _Metadata:
     file = path / METADATA
     try:
-        metadata = msgspec.json.decode(file.read_bytes(), type=_Metadata)
+        document = parse_json(file.read_bytes())
+        check_numbers(document)
+        metadata = msgspec.convert(document, _Metadata)
     except OSError as error:
         raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except msgspec.DecodeError as error:
+    except (DocumentError, msgspec.ValidationError) as error:
         raise OutputError(
-            f"{file} is not what atldld writes today: {error}.",
+            f"{file} is not what atldld writes today: it {error}."
+            if isinstance(error, DocumentError)
+            else f"{file} is not what atldld writes today ({error}).",
             hint="Make the folder anew with `atldld download dataset`.",
         ) from error
     if not metadata.per_image:
@@ -473,9 +478,11 @@ def _rings(
     GeoJSON counts pixels of its own picture from the corner of the first; napari counts centres.
     """
     try:
-        document = msgspec.json.decode(file.read_bytes(), type=_Outlines)
-    except (OSError, msgspec.DecodeError) as error:
-        raise _unreadable(file, str(error)) from error
+        document = parse_as(file.read_bytes(), _Outlines)
+    except OSError as error:
+        raise _unreadable(file, str(error.strerror)) from error
+    except DocumentError as error:
+        raise _unreadable(file, f"it {error}") from error
     if document.atldld is None:
         warnings.warn(
             f"{file.name} does not say on which picture its outlines lie, and is left out.",
@@ -489,6 +496,8 @@ def _rings(
         for polygon in polygons:
             try:
                 rings = [np.array(ring, dtype=np.float64) for ring in polygon]
+                if not all(ring.ndim == 2 and np.isfinite(ring).all() for ring in rings):
+                    raise ValueError
                 placed = [ring @ to_output[:, :2].T + to_output[:, 2] for ring in rings]
             except (TypeError, ValueError):
                 raise _unreadable(file, f"a polygon of {feature.properties.acronym}") from None

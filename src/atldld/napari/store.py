@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from atldld.documents import DocumentError, parse_as
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export import beside
 from atldld.export.common import need
@@ -101,8 +102,8 @@ def layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
 
 def _described(path: Path) -> _Attributes | None:
     try:
-        return msgspec.json.decode((path / "zarr.json").read_bytes(), type=_Group).attributes
-    except (OSError, msgspec.DecodeError):
+        return parse_as((path / "zarr.json").read_bytes(), _Group).attributes
+    except (OSError, DocumentError):
         return None
 
 

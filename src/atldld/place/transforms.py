@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from atldld.documents import DocumentError, check_numbers, parse_json
 from atldld.errors import InvalidInputError
 from atldld.files import whole_file
 from atldld.pipeline import default_jobs
@@ -248,9 +249,12 @@ class Affine:
             It cannot be read, or holds something else.
         """
         try:
-            record: Any = json.loads(Path(path).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(f"{path} cannot be read as JSON: {error}.") from None
+            record: Any = parse_json(Path(path).read_bytes())
+            check_numbers(record)
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
+        except DocumentError as error:
+            raise InvalidInputError(f"{path} {error}.") from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise InvalidInputError(
                 f'{path} is no saved affine map: it lacks "format": "{FORMAT}".',

@@ -17,6 +17,7 @@ from atldld.report.contents import Entry, Report
 from atldld.report.pictures import STEPS, Slices, matrix_to_raw
 from atldld.report.words import DIRECTIONS, lead, methods, summary
 from atldld.spaces import AXES
+from atldld.text import shown
 
 __all__ = ["check_page", "figures", "render", "write_report"]
 
@@ -99,6 +100,8 @@ def render(report: Report) -> str:
     here = files("atldld.report")
     environment = jinja2.Environment(
         autoescape=True,
+        # what stands in braces is of others, unless it is markup that was made here
+        finalize=lambda value: shown(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -316,5 +319,20 @@ def _short(value: object) -> object:
 
 def _json(document: Mapping[str, Any] | list[Any]) -> str:
     """Return JSON that may stand in a script element: nothing in it can end the element."""
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = json.dumps(
+        _harmless(document), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    return text.replace("<", "\\u003c")
+
+
+def _harmless(value: object) -> object:
+    """Return a value for the page: texts as they may be shown, `None` for numbers that are none."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {shown(name): _harmless(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_harmless(inner) for inner in value]
+    return value

@@ -261,10 +261,19 @@
     }
     for (const id of ["filter", "hemisphere", "least"]) $(id).addEventListener("input", show);
     $("save-csv").addEventListener("click", () => {
-      const field = (value) => value === null ? "" : /[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
       save(`${figures.dataset.id}-regions.csv`, "text/csv", [columns, ...rows].map((row) => row.map(field).join(",")).join("\n") + "\n");
     });
     show();
+  };
+
+  /* A cell of CSV in which no text is a formula; the rule of atldld.text.cell_of. */
+  const FORMULA = /^'*([ \t\r\n]*[=+\-@＝＋－＠][^]|[\t\r\n])/;
+  const NUMBER = /^\s*([+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?\s*%?|[+-]?(inf|infinity|nan))\s*$/i;
+  const field = (value) => {
+    if (value === null) return "";
+    let text = String(value);
+    if (typeof value === "string" && FORMULA.test(text) && !NUMBER.test(text)) text = `'${text}`;
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
 
   /* ---- volume ---- */

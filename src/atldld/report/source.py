@@ -9,7 +9,6 @@ for quality figures, which must not depend on the folder's pictures, is the serv
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.quicknii import Alignment
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
-from atldld.output import METADATA
+from atldld.metadata import METADATA, read_metadata
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.place import Placement
 from atldld.quality import SectionView
@@ -312,12 +311,8 @@ def open_source(
 
 def _open_folder(folder: Path, session: Session) -> FolderSource:
     path = folder / METADATA
+    metadata = read_metadata(folder)
     try:
-        metadata = json.loads(path.read_text("utf-8"))
-        if not metadata["per_image"]:
-            raise OutputError(
-                f"{folder} holds no section.", hint="Run `atldld download dataset` again."
-            )
         record, planes = _record(metadata)
         stored = _stored_planes(metadata, planes)
         # the same cache and the same list of defects, but no request
@@ -325,16 +320,10 @@ def _open_folder(folder: Path, session: Session) -> FolderSource:
         quiet.settings = replace(session.settings, offline=True)
         dataset = DataSet(record, quiet, stored)
         _grid(dataset, metadata)
-    except OSError as error:
+    except (AtldldError, np.linalg.LinAlgError) as error:
+        said = error.message if isinstance(error, AtldldError) else "a matrix has no inverse"
         raise OutputError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint="Give a folder that `atldld download dataset` made.",
-        ) from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        if isinstance(error, AtldldError):
-            raise
-        raise OutputError(
-            f"{path} is no result of atldld's that a report can be made of: {error!r}.",
+            f"{path} is no result of atldld's that a report can be made of: {said}",
             hint="Give a folder that `atldld download dataset` made.",
         ) from None
     dataset.skipped = tuple(
@@ -407,9 +396,9 @@ def _stored_planes(
     if not known:
         return None
     return _StoredPlanes(
-        name=str(known["file"]),
-        sha256=str(known["sha256"]),
-        target=str(known["target"]),
+        name=str(known.get("file")),
+        sha256=str(known.get("sha256")),
+        target=str(known.get("target")),
         aligner=known.get("aligner"),
         images={},
         planes=planes,
@@ -425,4 +414,6 @@ def _grid(dataset: DataSet, metadata: Mapping[str, Any]) -> Grid:
         grid = Grid(dataset.plane, float(output["resolution_um"]), layout)
         if grid.axis_names == axes:
             return grid
-    raise ValueError(f"pictures with the axes {axes} of a {dataset.plane.value} data set")
+    raise InvalidInputError(
+        f"It has pictures with the axes {' and '.join(axes)} of a {dataset.plane.value} data set."
+    )

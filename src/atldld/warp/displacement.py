@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tokenize
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
@@ -18,6 +20,19 @@ from atldld.spaces import LARGEST_SIDE, check_points
 __all__ = ["DisplacementField"]
 
 Field = NDArray[np.float32]
+
+_MAGIC = b"\x93NUMPY"
+
+# What NumPy raises where a file's header is none, by what is wrong with it.
+_BROKEN_HEADER = (
+    ValueError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    OverflowError,
+    RecursionError,
+)
 
 _INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -308,10 +323,28 @@ class DisplacementField:
         Raises
         ------
         InvalidInputError
-            The file holds no array of shape (rows, columns, 2).
+            If the file cannot be read, or holds no array of numbers of shape (rows, columns, 2).
         """
         _check_ending(file_path)
-        array = np.load(file_path)
+        try:
+            with open(file_path, "rb") as file:
+                ours = file.read(len(_MAGIC)) == _MAGIC
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy's, of files that Python 2 wrote
+                # Mapped: a file that is shorter than it says is refused before memory is taken.
+                # What is pickled could run anything, and is never loaded.
+                array = np.load(file_path, mmap_mode="r", allow_pickle=False) if ours else None
+        except OSError as error:
+            raise InvalidInputError(
+                f"{file_path} cannot be read: {error.strerror or error}."
+            ) from None
+        except _BROKEN_HEADER:
+            array = None
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+            raise InvalidInputError(
+                f"{file_path} is no whole .npy file of numbers.",
+                hint="`DisplacementField.save` writes such files.",
+            )
         if array.ndim != 3 or array.shape[-1] != 2:
             raise InvalidInputError(
                 f"{file_path} holds an array of shape {array.shape}, but a displacement field has "
