@@ -15,7 +15,7 @@ from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.common import need
-from atldld.files import check_folder, make_folder, scratch_folder
+from atldld.files import check_folder, make_folder, scratch_folder, sweep
 from atldld.output import METADATA
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
@@ -73,7 +73,9 @@ class Folder:
 
     def is_whole(self, dataset_id: int, work: Work) -> bool:
         """Whether a data set's result is there, at a glance."""
-        return work.is_whole(self.root / str(dataset_id))
+        folder = self.root / str(dataset_id)
+        sweep(folder)
+        return work.is_whole(folder)
 
     def has_lost(self, dataset_id: int) -> bool:
         """Whether the journal knows a data set whose folder no ``metadata.json`` vouches for."""

@@ -145,6 +145,11 @@ def export_sections(
     written = 0
     with progress_bar(f"Sections of {dataset_id}") as progress:
         for section in registered:
+            if section.files.mask_failed:
+                # nothing would tell it from a section that has none
+                why = section.files.mask_problem
+                say(f"Image {section.id} is left out, without its mask: {why}")
+                continue
             write_section(section, files[section.id], force=force)
             written += 1
             progress(written, len(dataset.sections), str(section.id))
