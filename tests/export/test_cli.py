@@ -64,12 +64,11 @@ def test_fields(run, tmp_path, form, ending):
 
 
 def test_a_section_whose_mask_cannot_be_had_is_not_written_without(run, tmp_path):
-    """Nothing would tell it from a section that has none, so all is not well."""
+    """Nothing would tell it from a section that has none, and the command must not call it done."""
     run("dataset", "info", PAGE)
     (root,) = (tmp_path / "cache" / "other-services").iterdir()
-    (root / "images" / "101321" / "101321612" / "4-expression.jpg" / "in the way").mkdir(
-        parents=True
-    )
+    mask = root / "images" / "101321" / "101321612" / "4-expression.jpg"
+    (mask / "in the way").mkdir(parents=True)
     result = run("export", "sections", PAGE, tmp_path / "out", "--resolution", 400, "-e", status=1)
     assert "Image 101321612 is left out, without its mask: The cache at" in result.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -28,7 +28,7 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS)
 
 # Moments, and what else no two runs have in common.
 MOMENT = re.compile(rb"20\d\d-\d\d-\d\d([T ])\d\d:\d\d(:\d\d)?")
-CHANGING = re.compile(rb"urn:uuid:[0-9a-f-]{36}|\d+ (second|minute|hour)s? ago")
+CHANGING = re.compile(rb"urn:uuid:[0-9a-f-]{36}|\d+ (second|minute|hour)s? ago| --force")
 MINE = "the user's own"
 
 # What is there for a time: temporary files, locks, what an update has fetched.
