@@ -20,8 +20,9 @@ from atldld.archive.stored import StoredArchive
 from atldld.errors import CacheError, InvalidInputError
 from atldld.fetch import members as members_module
 from atldld.fetch.cache import Cache, companion_of
-from atldld.fetch.members import FolderMembers, ImageFacts, ZipMembers, decode, shown
+from atldld.fetch.members import FolderMembers, ImageFacts, ZipMembers, decode
 from atldld.fetch.upkeep import export_archive, import_archive, stored_images
+from atldld.text import shown
 
 MARKER = "atldld-archive.json"
 GOOD_MARKER = b'{"format": "atldld-archive", "version": 1}'
@@ -559,3 +560,38 @@ def test_a_folder_is_reached_through_a_link_to_it(filled, tmp_path):
     (tmp_path / "name").symlink_to(filled.root)
     assert len(StoredArchive(tmp_path / "name").tables()["SectionDataSet"]) == 1
     assert import_archive(Cache(tmp_path / "other"), tmp_path / "name")[0] == 2
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    """The kind: reading what is no file may wait for ever."""
+    pipe = tmp_path / "x.zip"
+    os.mkfifo(pipe)
+    with pytest.raises(CacheError, match="is a pipe or a device"):
+        import_archive(Cache(tmp_path / "cache"), pipe)
+
+
+def test_what_is_known_of_a_file_is_not_replaced(tmp_path):
+    """A lone companion in an archive must not stand for that of a file that the cache has."""
+    cache = Cache(tmp_path / "cache")
+    with cache.new_file("a/volume.nrrd") as (file, _, keep):
+        file.write(b"whole")
+        kept = keep(url="http://h/a/volume.nrrd", sha256=hashlib.sha256(b"whole").hexdigest())
+    lone = b'{"a": 1}'
+    facts = {
+        "bytes": len(lone),
+        "sha256": hashlib.sha256(lone).hexdigest(),
+        "url": "",
+        "fetched": "",
+    }
+    path = archive(
+        tmp_path,
+        {
+            "files/a/volume.nrrd.json": lone,
+            "files/a/volume.nrrd.json.json": json.dumps(facts).encode(),
+        },
+    )
+    _, refused = import_archive(cache, path)
+    assert [damage.problem for damage in refused] == [
+        "the cache keeps there what it knows of another file"
+    ]
+    assert cache.find_file("a/volume.nrrd") == kept

@@ -21,6 +21,7 @@ from typing import IO, Annotated, Any, Protocol, TypeVar
 import msgspec
 
 from atldld.errors import CacheError, InvalidInputError
+from atldld.files import check_file
 
 __all__ = [
     "LARGEST_DOCUMENT",
@@ -35,7 +36,6 @@ __all__ = [
     "decode",
     "facts_of",
     "opened_members",
-    "shown",
 ]
 
 T = TypeVar("T")
@@ -348,19 +348,15 @@ def opened_members(source: Path) -> FolderMembers | ZipMembers:
     CacheError
         If it is neither.
     """
-    return FolderMembers(source) if source.is_dir() else ZipMembers(source)
-
-
-def shown(name: str) -> str:
-    """Return a name that others chose as it can be shown: on one line, without control codes."""
-    return (
-        "".join(
-            letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-            for letter in name[:200]
-        )
-        .encode("utf-8", "backslashreplace")
-        .decode()
-    )
+    if source.is_dir():
+        return FolderMembers(source)
+    try:
+        check_file(source)  # reading a pipe would wait for ever
+    except InvalidInputError as error:
+        raise CacheError(
+            error.message, hint="An archive is a folder or a ZIP file that was exported."
+        ) from None
+    return ZipMembers(source)
 
 
 def _problem_of(info: zipfile.ZipInfo) -> str | None:

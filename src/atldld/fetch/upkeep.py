@@ -38,12 +38,12 @@ from atldld.fetch.members import (
     decode,
     facts_of,
     opened_members,
-    shown,
 )
 from atldld.fetch.session import Session, check_id
 from atldld.fetch.unpacked import check_unpacked
 from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
 from atldld.records import SectionDataSet, SectionImage
+from atldld.text import shown
 
 __all__ = [
     "Damage",
@@ -527,7 +527,7 @@ def _export(
         )
     members = FolderMembers(cache.root)
     for name, problem in members.left_out():
-        tell(shown(name), problem)
+        tell(shown(name[:200]), problem)
     chosen = list(_exported(members, wanted, tell))
     if not chosen:
         raise CacheError(f"The cache at {cache.root} is empty; there is nothing to export.")
@@ -648,7 +648,7 @@ def import_archive(
                 f"{source} is no archive of atldld (it has no {MARKER} that this version knows)."
             )
         refused = [
-            Damage(source / shown(name), problem)
+            Damage(source / shown(name[:200]), problem)
             for name, problem in members.left_out()
             if not name.startswith(_NEVER_TAKEN)
         ]
@@ -671,7 +671,7 @@ def import_archive(
                 else:
                     raise InvalidInputError("its name is none of an archive's")
             except InvalidInputError as error:
-                refused.append(Damage(source / shown(name), error.message))
+                refused.append(Damage(source / shown(name[:200]), error.message))
                 continue
             taken += kind == "image" and new
             if tell:
@@ -833,6 +833,8 @@ def _take_file(cache: Cache, members: Members, member: Member) -> bool:
     facts = facts_of(members, member.name, FileFacts)
 
     def is_held() -> bool:
+        if name.endswith(".json") and cache.find_file(name.removesuffix(".json")) is not None:
+            raise InvalidInputError("the cache keeps there what it knows of another file")
         held = cache.find_file(name)
         if held is not None and held.sha256 != facts.sha256:
             raise InvalidInputError("the cache holds another file here, which stays")
