@@ -581,7 +581,7 @@ def test_what_is_known_of_a_file_is_not_replaced(tmp_path):
         "bytes": len(lone),
         "sha256": hashlib.sha256(lone).hexdigest(),
         "url": "",
-        "fetched": "",
+        "fetched": "2026-01-02T03:04:05+00:00",
     }
     path = archive(
         tmp_path,

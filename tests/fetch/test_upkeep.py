@@ -192,7 +192,7 @@ def test_importing_what_is_no_archive(filled, tmp_path):
         )
     (tmp_path / "text.zip").write_text("hello")
     for source in (tmp_path / "text.zip", tmp_path / "missing"):
-        with pytest.raises(CacheError, match="a folder (nor|or) a ZIP"):
+        with pytest.raises(CacheError, match=r"a folder (nor|or) a ZIP"):
             import_archive(filled.cache, source)
 
 
