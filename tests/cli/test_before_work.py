@@ -73,7 +73,7 @@ KNOWN_NAMES = [(command, name) for command, name in FOLDERS.items() if name]
 NAMED_BY_IDS = {
     "export fields 909 {}": "{}_field.mha",
     "export sections 909 {}": "{}.ome.tif",
-    "export quicknii 909 -o {}/a.json --images": "{}.jpg",
+    "export quicknii 909 -o {}/a.json --images": "{}_s002.jpg",
     "atlas outlines 909 -o {} --format svg": "{}_outlines.svg",
     "atlas outlines 909 -o {} --format png": "{}_outlines.png",
     "download dataset 909 {}": "{}.png",

@@ -37,7 +37,9 @@ def hostile(value, name=""):
         return {key: hostile(inner, key) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [hostile(inner, name) for inner in value]
-    return f"{value}{EVIL}" if isinstance(value, str) and name in NAMES else value
+    if not isinstance(value, str) or name not in NAMES:
+        return value
+    return value + EVIL.replace("\ud800", "")  # which no service can send
 
 
 class Hostile(DemoArchive):

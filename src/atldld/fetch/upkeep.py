@@ -598,7 +598,7 @@ def _write_zip(target: Path, members: Iterable[Member]) -> None:
 
 def _write_folder(target: Path, members: Iterable[Member]) -> None:
     target.mkdir()
-    (target / MARKER).write_text(json.dumps(FORMAT) + "\n")
+    (target / MARKER).write_text(json.dumps(FORMAT) + "\n", "utf-8")
     for member in members:
         path = target / member.name
         path.parent.mkdir(parents=True, exist_ok=True)
