@@ -111,7 +111,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
             session=session,
         )
         opened = time.perf_counter() - start
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         table = module.quantify(
             dataset,
             atlas,
@@ -119,13 +119,14 @@ def run(options: argparse.Namespace, cache: Path) -> None:
             jobs=1 if options.profile else options.jobs,
         )
         seconds = time.perf_counter() - start
+        busy = time.process_time() - busy
     pixels = table.row(int(table["structure_id"][0]))["pixels"] + table.row(0)["pixels"]
     print(
         f"{len(table.metadata['sections'])} sections at tier "
         f"{table.metadata['sections'][0]['downsample']}, {pixels / 1e6:.0f} million pixels, "
         f"{atlas!r} opened in {opened:.2f} s"
     )
-    print(f"quantify: {seconds:.1f} s, {table!r}")
+    print(f"quantify: {seconds:.1f} s, {busy:.1f} s of processor time, {table!r}")
     print(f"peak memory: {peak_mb():.0f} MB")
     for name, took in sorted(spent.items(), key=lambda one: -one[1]):
         print(f"  {name.lstrip('_'):20} {took:6.2f} s")

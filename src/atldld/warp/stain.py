@@ -16,8 +16,8 @@ grey; ``python benchmarks/mask_scale.py`` lays one over the other. They say *ful
   JPEG's errors is redder than the granule layer, though grey goes on to 245. So a colour there
   stands for a range of some ±20. Whether the service's own masks are like that is not known.
 - Of jets, the full one fits single cells best (spread of grey over level 0.24 in logarithm; 0.35
-  for one cut to 0.12 … 0.92), but these are 1 to 2 pixels wide, and what reads as 62 to 203 is grey
-  79 to 147: they say that levels rise with the scale, and no more about how far.
+  for one cut to 0.12 … 0.92), but these are 1 to 2 pixels wide, and what reads as 48 to 203 is grey
+  79 to 146: they say that levels rise with the scale, and no more about how far.
 - Matplotlib's jet, which has longer ramps than `JET` (MATLAB's and OpenCV's), fits the granule
   layer better and the folds worse. Where a mask follows it, levels are off by up to 9.
 
