@@ -23,7 +23,14 @@ from typing import IO, Any
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OutputError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, companion_of, read_json, sha256_of
 from atldld.fetch.session import Session
-from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
+from atldld.files import (
+    check_targets,
+    is_left_over,
+    sweep,
+    whole_file,
+    whole_folder,
+    write_errors,
+)
 from atldld.records import SectionDataSet, SectionImage
 
 __all__ = [
@@ -122,6 +129,8 @@ class Damage:
     path: Path
     problem: str
     remedy: str | None = None
+    lost: bool = False
+    """Whether it was to be had again, and could not be."""
 
 
 @dataclass
@@ -141,8 +150,8 @@ class Verification:
 
     @property
     def repaired(self) -> int:
-        """How many of them are mended or gone."""
-        return sum(damage.remedy is not None for damage in self.damaged)
+        """How many of them are mended, or gone where nothing more was to be done."""
+        return sum(damage.remedy is not None and not damage.lost for damage in self.damaged)
 
 
 def stored_images(cache: Cache) -> Iterator[StoredImage]:
@@ -227,8 +236,8 @@ def verify_cache(
         if problem is None:
             result.sound += 1
         else:
-            remedy = _mend(session, stored) if repair else None
-            result.damaged.append(Damage(stored.path, problem, remedy))
+            remedy, lost = _mend(session, stored) if repair else (None, False)
+            result.damaged.append(Damage(stored.path, problem, remedy, lost))
         if progress:
             progress(done, len(images), stored.path.name)
     for kind in ("datasets", "queries"):
@@ -238,7 +247,7 @@ def verify_cache(
                 result.sound += 1
                 continue
             if repair:
-                path.unlink(missing_ok=True)
+                _unlink(path)
             result.damaged.append(
                 Damage(path, "it is no JSON", "removed; fetched when needed" if repair else None)
             )
@@ -255,7 +264,7 @@ def verify_cache(
     for path in _left_over(cache):
         if repair:
             sweep(path.parent)
-            path.unlink(missing_ok=True)
+            _unlink(path)
         result.damaged.append(
             Damage(path, "a run that was killed left it", "removed" if repair else None)
         )
@@ -300,7 +309,14 @@ def prune(
     cache.check_version()
     images = sorted(stored_images(cache), key=lambda image: image.fetched)
     if dataset_id is not None:
-        images = [image for image in images if image.dataset_id == dataset_id]
+        # also those that a removal which was cut off has left without a companion
+        record = _record(cache, dataset_id)
+        members = {image.id for image in record.images} if record else set()
+        images = [
+            image
+            for image in images
+            if image.dataset_id == dataset_id or (not image.facts and image.image_id in members)
+        ]
     kept = sum(image.path.stat().st_size for image in images)
     before = None if older_than is None else datetime.now(UTC) - older_than
     count = size = 0
@@ -313,7 +329,7 @@ def prune(
             _remove(image.path)
             count, size, kept = count + 1, size + own, kept - own
     if dataset_id is not None and before is None and max_size is None:
-        (cache.root / "datasets" / f"{dataset_id}.json").unlink(missing_ok=True)
+        _unlink(cache.root / "datasets" / f"{dataset_id}.json")
     return count, size
 
 
@@ -585,17 +601,17 @@ def _take_file(cache: Cache, name: str, member: _Member, companion: _Member | No
         )
 
 
-def _mend(session: Session, stored: StoredImage) -> str:
-    """Remove a damaged image and fetch it again; say which of the two could be done."""
+def _mend(session: Session, stored: StoredImage) -> tuple[str, bool]:
+    """Remove a damaged image and fetch it again; say what could be done, and if it is lost."""
     _remove(stored.path)
     if session.settings.offline:
-        return "removed; not fetched again, offline"
+        return "removed; not fetched again, offline", False
     try:
         record = _image_record(session, stored)
         session.image(record, stored.downsample, expression=stored.expression)
     except AtldldError as error:
-        return f"removed; not fetched again: {error.message}"
-    return "fetched again"
+        return f"removed; not fetched again: {error.message}", True
+    return "fetched again", False
 
 
 def _image_record(session: Session, stored: StoredImage) -> SectionImage:
@@ -618,8 +634,13 @@ def _record(cache: Cache, dataset_id: int | None) -> SectionDataSet | None:
 
 def _remove(path: Path) -> None:
     """Remove an image; its companion first, so that a killed removal leaves nothing vouched for."""
-    companion_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    _unlink(companion_of(path))
+    _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    with write_errors(path, CacheError):
+        path.unlink(missing_ok=True)
 
 
 def _left_over(cache: Cache) -> list[Path]:
