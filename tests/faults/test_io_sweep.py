@@ -77,7 +77,7 @@ CASES = [
     Case("outlines svg", OUTLINES, (OUTLINES,), ("out/*",)),
     Case("outlines png", f"{OUTLINES} --format png", (OUTLINES,), ("out/*",)),
     Case("outlines geojson", f"{OUTLINES} --format geojson", (OUTLINES,), ("out/*",)),
-    Case("plates", "atlas plates 990000001 -o out --downsample-img 4"),
+    Case("plates", "atlas plates 990000001 -o out --downsample-img 3"),
     Case("atlas fetch", "atlas fetch annotation --resolution 100", results="cache"),
     Case("catalogue update", "catalogue update --images", results="cache"),
     Case("catalogue again", "catalogue update --full", ("catalogue update",), results="cache"),
@@ -96,8 +96,8 @@ CASES = [
         "cache verify",
         "cache verify --repair",
         (WARM,),
+        # what is removed, and not there again after a kill, is fetched when it is needed
         spoil=("cache/**/images/**/[0-9].jpg",),
-        results="cache",
     ),
     Case("preview", "dataset preview 909 -o out", ("dataset info 909",)),
     Case(
@@ -113,8 +113,8 @@ CASES = [
         files={"points.csv": POINTS},
     ),
 ]
-SAMPLED = 3  # of the calls of a case
-DEFAULT = [case for case in CASES if zlib.crc32(case.name.encode()) % 3 == 0]
+SAMPLED = 2  # of the calls of a case
+DEFAULT = [case for case in CASES if zlib.crc32(case.name.encode()) % 4 == 0]
 
 
 class Small(DemoArchive):

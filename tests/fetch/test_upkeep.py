@@ -237,3 +237,35 @@ def test_an_image_without_companion_is_looked_at_before_it_is_fetched_again(fill
     sent = filled.client.requests_sent
     assert filled.image(image, 4).sha256 == known.sha256
     assert filled.client.requests_sent == sent
+
+
+def test_pruning_goes_on_where_it_was_cut_off(filled):
+    """Killed between the companion and the image: nothing vouches for it, and it is found."""
+    cache = filled.cache
+    companion_of(next(stored_images(cache)).path).unlink()
+    count = len(list(stored_images(cache)))
+    assert prune(cache, dataset_id=909)[0] == count
+    assert list(stored_images(cache)) == []
+
+
+def test_what_cannot_be_removed_is_one_sentence(filled, monkeypatch):
+    def fail(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.unlink", fail)
+    with pytest.raises(CacheError, match="Permission denied"):
+        prune(filled.cache, dataset_id=909)
+
+
+def test_what_was_not_fetched_again_is_not_mended(filled, monkeypatch):
+    flip_one_bit(next(stored_images(filled.cache)).path)
+
+    def fail(*arguments, **options):
+        raise CacheError("The disk is full.")
+
+    monkeypatch.setattr(type(filled), "image", fail)
+    found = verify_cache(filled, repair=True)
+    assert [damage.remedy for damage in found.damaged] == [
+        "removed; not fetched again: The disk is full."
+    ]
+    assert found.repaired == 0

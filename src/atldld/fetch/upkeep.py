@@ -144,6 +144,8 @@ class Damage:
     path: Path
     problem: str
     remedy: str | None = None
+    lost: bool = False
+    """Whether it was to be had again, and could not be."""
 
 
 @dataclass
@@ -161,17 +163,19 @@ class Verification:
     sound: int = 0
     damaged: list[Damage] = field(default_factory=list)
 
-    def add(self, path: Path, problem: str | None, remedy: str | None) -> None:
+    def add(
+        self, path: Path, problem: str | None, remedy: str | None, *, lost: bool = False
+    ) -> None:
         """Count a file: sound without a problem, gone with an empty one."""
         if problem is None:
             self.sound += 1
         elif problem:
-            self.damaged.append(Damage(path, problem, remedy))
+            self.damaged.append(Damage(path, problem, remedy, lost))
 
     @property
     def repaired(self) -> int:
-        """How many of them are mended or gone."""
-        return sum(damage.remedy is not None for damage in self.damaged)
+        """How many of them are mended, or gone where nothing more was to be done."""
+        return sum(damage.remedy is not None and not damage.lost for damage in self.damaged)
 
 
 def stored_images(cache: Cache) -> Iterator[StoredImage]:
@@ -259,15 +263,15 @@ def verify_cache(
     images = list(stored_images(cache))
     for done, stored in enumerate(images, start=1):
         problem = _problem_of_image(stored.path)
-        remedy = None
+        remedy, lost = None, False
         if problem:
             with cache.settled(stored.image_id):
                 problem = _problem_of_image(stored.path)
                 if problem and repair:
                     _remove(cache, stored.path)
             if problem and repair:
-                remedy = _fetch_again(session, stored)
-        result.add(stored.path, problem, remedy)
+                remedy, lost = _fetch_again(session, stored)
+        result.add(stored.path, problem, remedy, lost=lost)
         if progress:
             progress(done, len(images), stored.path.name)
     for kind in ("datasets", "queries"):
@@ -417,7 +421,14 @@ def prune(
     cache.check_version()
     images = sorted(stored_images(cache), key=lambda image: image.fetched)
     if dataset_id is not None:
-        images = [image for image in images if image.dataset_id == dataset_id]
+        # also those that a removal which was cut off has left without a companion
+        record = _record(cache, dataset_id)
+        members = {image.id for image in record.images} if record else set()
+        images = [
+            image
+            for image in images
+            if image.dataset_id == dataset_id or (not image.facts and image.image_id in members)
+        ]
     kept = sum(image.bytes for image in images)
     count = size = 0
     for image in images:
@@ -857,16 +868,16 @@ def _take_file(cache: Cache, members: Members, member: Member) -> bool:
     return True
 
 
-def _fetch_again(session: Session, stored: StoredImage) -> str:
-    """Fetch a damaged image again that has been removed; say whether that could be done."""
+def _fetch_again(session: Session, stored: StoredImage) -> tuple[str, bool]:
+    """Fetch a damaged image that was removed; say whether that could be done, and if it is lost."""
     if session.settings.offline:
-        return "removed; not fetched again, offline"
+        return "removed; not fetched again, offline", False
     try:
         record = _image_record(session, stored)
         session.image(record, stored.downsample, expression=stored.expression)
     except AtldldError as error:
-        return f"removed; not fetched again: {error.message}"
-    return "fetched again"
+        return f"removed; not fetched again: {error.message}", True
+    return "fetched again", False
 
 
 def _image_record(session: Session, stored: StoredImage) -> SectionImage:
