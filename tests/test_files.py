@@ -312,7 +312,12 @@ def test_the_ground_is_light():
     """Everything may import it: it takes the standard library and the errors."""
     code = "import sys, atldld.files; print(*(n for n in sys.modules if n.startswith('atldld')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(done.stdout.split()) == {"atldld", "atldld.errors", "atldld.files"}
+    assert set(done.stdout.split()) == {
+        "atldld",
+        "atldld.errors",
+        "atldld.files",
+        "atldld.processes",
+    }
 
 
 def test_writers_ask_before_they_replace():

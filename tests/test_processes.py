@@ -26,9 +26,9 @@ from atldld.archive.demo import DemoArchive
 from atldld.archive.local import in_process_session
 from atldld.archive.stored import StoredArchive
 from atldld.errors import NetworkError
-from atldld.fetch.cache import _temporary
 from atldld.fetch.client import Client
 from atldld.fetch.session import Session, default_session
+from atldld.files import _new_name
 from atldld.find import search
 from atldld.pipeline import fetch_then_work
 from atldld.sections import open_dataset
@@ -258,7 +258,7 @@ def test_a_closed_client_is_closed_in_a_child_too():
 
 def test_random_choices_differ():
     """Names of temporary files, and the jitter between tries."""
-    names = {in_child(lambda: _temporary(Path("x.jpg")).name) for _ in range(3)}
+    names = {in_child(lambda: _new_name(Path("x.jpg"), ".part.jpg").name) for _ in range(3)}
     assert len(names) == 3
     assert not any(name.startswith(f".{os.getpid()}@") for name in names)
     assert len({in_child(random.random) for _ in range(3)}) == 3

@@ -84,7 +84,7 @@ def parse_as(content: bytes, kind: type[T]) -> T:
         raise DocumentError("is no JSON") from None
 
 
-def check_numbers(document: object) -> None:
+def check_numbers(document: object, largest: float = LARGEST_NUMBER) -> None:
     """Refuse numbers that are none, which Python reads in JSON all the same, or far too large.
 
     Raises
@@ -95,7 +95,7 @@ def check_numbers(document: object) -> None:
     waiting = [document]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+        if isinstance(value, int | float) and not abs(value) <= largest:
             raise DocumentError("holds a number that cannot be")
         if isinstance(value, dict):
             waiting.extend(value.values())

@@ -41,8 +41,6 @@ known and by what to do next.
 
 from __future__ import annotations
 
-from atldld.addresses import shown
-
 __all__ = [
     "AlignmentFileWarning",
     "AlignmentMissingError",
@@ -111,7 +109,12 @@ class AtldldError(Exception):
         self.hint = hint
         self.dataset_id = dataset_id
         self.image_id = image_id
-        self.url = None if url is None else shown(url)
+        self.url = None
+        if url is not None:
+            # here, not at the top: `atldld --help` does without
+            from atldld.addresses import shown
+
+            self.url = shown(url)
 
     def __str__(self) -> str:
         known = [

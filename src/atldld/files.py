@@ -45,6 +45,7 @@ __all__ = [
     "check_targets",
     "is_left_over",
     "make_folder",
+    "nameless_file",
     "scratch_folder",
     "sidecar_of",
     "sweep",
@@ -518,6 +519,26 @@ def scratch_folder() -> Iterator[Path]:
     with write_errors(place), temporary_beside(place / "atldld", "") as folder:
         folder.mkdir(mode=0o700)
         yield folder
+
+
+def nameless_file(needed: int = 0) -> IO[bytes]:
+    """Return an open temporary file without a name: it goes with the last that has it open.
+
+    Parameters
+    ----------
+    needed : int
+        Bytes that it will surely take.
+
+    Raises
+    ------
+    OutputError
+        If there is no space for it.
+    """
+    with write_errors("Temporary files"):
+        folder = Path(tempfile.gettempdir())
+    with write_errors(folder):
+        check_space(folder, needed)
+        return tempfile.TemporaryFile(prefix="atldld-", dir=folder)
 
 
 class OnlyWrites:

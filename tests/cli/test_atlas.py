@@ -128,7 +128,7 @@ def test_an_atlas_of_ones_own(atlas, tmp_path):
     assert [1, 0x93, 0x99] in [
         one["properties"]["classification"]["color"] for one in document["features"]
     ]
-    done = atlas("outlines", DATASET, "-o", tmp_path, *options, "--structure", "x")
+    done = atlas("outlines", DATASET, "-o", tmp_path, *options, "--structure", "x", "--force")
     assert "lacks these ids, which are in none of the outlines: -5" in done.stderr
 
 

@@ -84,7 +84,7 @@ def test_a_table_is_written(quantify, tmp_path):
     assert about["synthetic"] is True
     assert about["resolution_um"] == 50
     assert about["atlas"]["resolution_um"] == 100
-    quantify("-o", "out/table.csv", status=1, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="/dev/null/no")
+    quantify("-o", "out/table.csv", status=1, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
     assert "replace it with --force" in quantify("-o", "out/table.csv", status=1).stderr
 
 
@@ -115,7 +115,7 @@ def test_stain(quantify):
     ],
 )
 def test_refused_before_anything_is_asked(quantify, arguments, says):
-    done = quantify(*arguments, status=2, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="/dev/null/no")
+    done = quantify(*arguments, status=2, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
     assert says in done.stderr
     assert "offline" not in done.stderr
 
@@ -161,7 +161,7 @@ def test_a_scale_of_one_s_own_is_used_and_recorded(quantify, tmp_path):
         quantify("-o", "table.csv", "--scale", name, *options)
         with open(tmp_path / "table.csv", newline="") as file:
             rows[name] = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
-        about[name] = json.loads((tmp_path / "table.json").read_text())["scale"]
+        about[name] = json.loads((tmp_path / "table.csv.json").read_text())["scale"]
     assert about["jet"]["name"] == "jet"
     assert about["own.csv"]["name"] == "own.csv"
     assert about["own.csv"]["sha256"] != about["jet"]["sha256"]
@@ -200,5 +200,5 @@ def test_a_zip_of_energy_alone_is_enough(quantify, atldld, tmp_path):
         row = next(r for r in csv.DictReader(file) if r["acronym"] == "CTX5")
     assert float(row["grid_energy"]) > 50
     assert row["grid_density"] == ""
-    about = json.loads((tmp_path / "table.json").read_text())
+    about = json.loads((tmp_path / "table.csv.json").read_text())
     assert about["compared_with"]["grid_kinds"] == ["energy"]

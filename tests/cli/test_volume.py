@@ -40,9 +40,7 @@ def refused(volume):
     """Run what must be refused, where any request would fail in another way."""
 
     def run(*arguments, status=2):
-        done = volume(
-            *arguments, status=status, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="/dev/null/no"
-        )
+        done = volume(*arguments, status=status, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
         assert "offline" not in done.stderr
         return done.stderr
 

@@ -86,7 +86,7 @@ def a_little_off(one):
 
 def warned(placed, path, change, chosen=slice(None)):
     """Change the planes of some sections, and return what is said of that."""
-    write_quicknii(placed, path)
+    write_quicknii(placed, path, force=True)
     document = json.loads(path.read_text())
     for one in document["slices"][chosen]:
         one["anchoring"] = np.concatenate(change(one)).tolist()

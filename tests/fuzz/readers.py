@@ -271,7 +271,7 @@ def _points(samples):
 def read_points(path):
     from atldld.cli.sync import _pixels, _read, _reference, _write
 
-    table = _read(str(path), "-")
+    table = _read(str(path))
     _write(str(path.with_name("out.csv")), table, {"new": np.zeros(len(table))})
     if "structure_id" in table.names:
         table.ids("structure_id")

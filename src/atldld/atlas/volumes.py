@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from atldld.export.common import need
 from atldld.fetch.cache import Cache, CachedFile, sha256_of
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
-from atldld.files import check_space
+from atldld.files import check_space, nameless_file
 from atldld.regions import as_labels, check_labels
 from atldld.spaces import BOX
 
@@ -284,10 +283,8 @@ def read_volume(
         array: NDArray[Any] = np.load(packed, allow_pickle=False)
         array.flags.writeable = False
     else:
-        folder = Path(tempfile.gettempdir())
         try:
-            check_space(folder, found.bytes)
-            with tempfile.TemporaryFile(prefix="atldld-", dir=folder) as file:
+            with nameless_file(found.bytes) as file:
                 _write(found, file, kind)
                 file.seek(0)
                 array = _mapped(file)
@@ -295,7 +292,7 @@ def read_volume(
             if isinstance(error, AtldldError):
                 raise
             raise OutputError(
-                f"{found.name} cannot be unpacked in {folder}: {error.strerror or error}.",
+                f"{found.name} cannot be unpacked: {error.strerror or error}.",
                 hint="Choose another folder with the environment variable TMPDIR.",
             ) from error
     return array, _is_synthetic(found.header)

@@ -409,7 +409,9 @@ class Cache:
         with self.errors():
             self.check_version()
             if not read_json(self.root / MARKER):
-                with whole_file(self.root / MARKER, force=True, sync=False) as marker:
+                with whole_file(
+                    self.root / MARKER, force=True, sync=False, kind=CacheError
+                ) as marker:
                     marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:

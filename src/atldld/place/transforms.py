@@ -14,6 +14,7 @@ two of an image there is no inverse at all, but a projection along the section n
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -250,7 +251,7 @@ class Affine:
         """
         try:
             record: Any = parse_json(Path(path).read_bytes())
-            check_numbers(record)
+            check_numbers(record, sys.float_info.max)
         except OSError as error:
             raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
         except DocumentError as error:
