@@ -428,9 +428,10 @@ def overview(folder: str | Path, path: str | Path, *, force: bool = False) -> Pa
     for image_id, entry in reversed(metadata["per_image"].items()):
         axis = entry["third_coordinate"]["axis"]
         caption = f"{image_id}  {axis} = {entry['section_coordinate']:.0f} um"
-        pixels = cv2.imread(str(folder / entry["files"]["image"]["name"]), cv2.IMREAD_COLOR)
+        name = entry["files"]["image"]["name"]
+        pixels = cv2.imread(str(folder / name), cv2.IMREAD_COLOR) if is_plain(name) else None
         if pixels is None:
-            raise OutputError(f"{folder / entry['files']['image']['name']} cannot be read.")
+            raise OutputError(f"{folder / name} cannot be read.")
         pictures.append((caption, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8)))
     if not pictures:
         raise OutputError(f"{folder} holds no picture.")

@@ -244,7 +244,7 @@ def test_a_lasting_fault_on_metadata_is_one_error_and_leaves_nothing(
     with open_session(server.url, tmp_path, name) as session:
         with pytest.raises(AtldldError) as caught:
             run(session, tmp_path)
-        assert session.client.requests_sent <= 2 * LIMITS.attempts
+        assert session.client.requests_sent <= 2 * session.client.limits.attempts
         assert isinstance(caught.value, expected)
         assert caught.value.url.startswith(f"{server.url}/api/v2/data/query.json?criteria=")
         assert caught.value.url in str(caught.value)
@@ -287,7 +287,7 @@ def test_no_service_at_all(url, server, truth, tmp_path):
     with open_session(url(), tmp_path) as session:
         with pytest.raises(NetworkError) as caught:
             run(session, tmp_path)
-        assert session.client.requests_sent <= LIMITS.attempts
+        assert session.client.requests_sent <= 2 * session.client.limits.attempts
         assert session.settings.api_url in caught.value.url
         assert not (tmp_path / "out").exists()
         assert session.cache.size()[0] == 0

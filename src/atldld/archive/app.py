@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from http import HTTPStatus
-from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -31,6 +30,7 @@ from atldld.archive.budget import Budget, Limits
 from atldld.archive.lanes import BusyError, Lane, Lanes
 from atldld.errors import AlignmentMissingError, AtldldError, InvalidInputError
 from atldld.fetch.members import Member
+from atldld.files import nameless_file
 from atldld.place import (
     ImagePoints,
     StructureCenter,
@@ -744,7 +744,7 @@ class _Records:
 
 def _spooled(held: Member) -> IO[bytes]:
     """Unpack a file into a temporary one that has no name, and so goes with the process."""
-    file = TemporaryFile()  # noqa: SIM115 - whoever sends it closes it
+    file = nameless_file()
     try:
         for chunk in held.chunks(held.size):
             file.write(chunk)

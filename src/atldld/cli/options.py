@@ -18,6 +18,8 @@ from atldld.settings import Settings
 from atldld.text import shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from atldld.output import Progress
 
 __all__ = [
@@ -198,13 +200,19 @@ def waiting_told() -> Iterator[None]:
         log.removeHandler(saying)
 
 
+def console() -> "Console":
+    """Return a console on standard output; wide enough for a table when nobody looks."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+
+
 def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table; ``columns`` maps each heading to its justification.
 
     Cells hold texts of others: they are shown, and never read as markup.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -213,10 +221,9 @@ def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
         out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
         out.add_row(*(Text(shown(cell)) for cell in row))
-    # wide enough when nobody looks
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-    with console.capture() as printed:
-        console.print(out)
+    there = console()
+    with there.capture() as printed:
+        there.print(out)
     answer_lines(printed.get().rstrip("\n"))
 
 

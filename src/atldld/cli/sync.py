@@ -695,7 +695,7 @@ def _read(name: str) -> _Table:
         return _read_csv(io.StringIO(text, newline=""), where)
     except UnicodeDecodeError as error:
         raise InvalidInputError(
-            f"{where} is no table in UTF-8: byte {error.start} is none of a text.",
+            f"{where} is no CSV table in UTF-8: byte {error.start} is none of a text.",
             hint="Save it as CSV in UTF-8.",
         ) from None
     except csv.Error as error:
@@ -737,7 +737,7 @@ def _read_parquet(name: str) -> _Table:
     except InvalidInputError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{name} is no whole Parquet file: {error}.") from None
+        raise InvalidInputError(f"{name} is no Parquet file: {error}.") from None
     return _Table(columns, name, table.num_rows, table.schema.metadata)
 
 

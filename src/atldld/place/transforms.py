@@ -14,7 +14,6 @@ two of an image there is no inverse at all, but a projection along the section n
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.documents import DocumentError, check_numbers, parse_json
+from atldld.documents import DocumentError, parse_json
 from atldld.errors import InvalidInputError
 from atldld.files import whole_file
 from atldld.pipeline import default_jobs
@@ -92,7 +91,7 @@ class Affine:
     def __post_init__(self) -> None:
         try:
             matrix = np.array(self.matrix, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InvalidInputError("The matrix of an affine map must hold numbers.") from None
         if matrix.ndim != 2 or matrix.shape[0] < 1 or matrix.shape[1] < 2:
             raise InvalidInputError(
@@ -251,11 +250,10 @@ class Affine:
         """
         try:
             record: Any = parse_json(Path(path).read_bytes())
-            check_numbers(record, sys.float_info.max)
         except OSError as error:
             raise InvalidInputError(f"{path} cannot be read: {error.strerror or error}.") from None
         except DocumentError as error:
-            raise InvalidInputError(f"{path} {error}.") from None
+            raise InvalidInputError(f"{path} cannot be read as JSON: it {error}.") from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise InvalidInputError(
                 f'{path} is no saved affine map: it lacks "format": "{FORMAT}".',

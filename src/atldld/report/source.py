@@ -23,7 +23,7 @@ from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.export.quicknii import Alignment
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
-from atldld.metadata import METADATA, read_metadata
+from atldld.metadata import METADATA, is_plain, read_metadata
 from atldld.pipeline import fetch_then_work, workers_for
 from atldld.place import Placement
 from atldld.quality import SectionView
@@ -237,8 +237,9 @@ class FolderSource:
 
     def _picture(self, entry: Mapping[str, Any], kind: str, grid: Grid) -> NDArray[np.uint8]:
         # the name stands in a file that anyone may have edited: it must not lead elsewhere
-        path = self.folder / Path(str(entry["files"][kind]["name"])).name
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        name = Path(str(entry["files"][kind]["name"])).name
+        path = self.folder / name
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_plain(name) else None
         if pixels is None or pixels.shape[:2] != grid.shape:
             raise OutputError(
                 f"{path} cannot be read as a picture of {grid.shape[1]} × {grid.shape[0]} pixels.",
