@@ -469,8 +469,8 @@ def _distance(one: Section | None, other: Section | None) -> float | None:
 
 def _without_masks(datasets: Sequence[DataSet]) -> AtldldError:
     return InvalidInputError(
-        f"No section of the data sets {_list([dataset.id for dataset in datasets])} has an "
-        "expression mask, so there is nothing to make a volume of.",
+        f"Of the data sets {_list([dataset.id for dataset in datasets])} there is no section with "
+        "an expression mask, so there is nothing to make a volume of.",
         dataset_id=datasets[0].id if len(datasets) == 1 else None,
     )
 
