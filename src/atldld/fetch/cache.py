@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from atldld.errors import CacheError
-from atldld.files import temporary_beside, whole_file, write_errors
+from atldld.files import temporary_beside, write_errors
 
 __all__ = [
     "Cache",
@@ -300,8 +300,10 @@ class Cache:
         with self._errors():
             self.check_version()
             if not read_json(self.root / MARKER):
-                with whole_file(self.root / MARKER, force=True, sync=False) as marker:
+                self.root.mkdir(parents=True, exist_ok=True)
+                with temporary_beside(self.root / MARKER) as marker:
                     marker.write_text(json.dumps(FORMAT) + "\n")
+                    os.replace(marker, self.root / MARKER)
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
