@@ -222,15 +222,13 @@ def check_targets(
         check_space(path, needed)
 
 
-def check_folder(folder: str | Path, *, needed: int = 0) -> None:
+def check_folder(folder: str | Path) -> None:
     """Refuse a folder that files could not be written into, before any work is done.
 
     Parameters
     ----------
     folder : path
         It need not be there yet.
-    needed : int
-        Bytes that will surely be written.
 
     Raises
     ------
@@ -243,7 +241,6 @@ def check_folder(folder: str | Path, *, needed: int = 0) -> None:
     _check_name(folder, is_folder=True)
     sweep(folder)
     _check_nearest(folder, folder)
-    check_space(folder, needed)
 
 
 def check_space(path: str | Path, needed: int) -> None:

@@ -1,6 +1,7 @@
 """The journal: whole lines, read back, of one request."""
 
 import json
+import os
 
 import pytest
 
@@ -75,3 +76,22 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path, content):
     with pytest.raises(OutputError, match="not the journal"):
         open_journal(path)
     assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+def test_a_full_disk_is_one_sentence_to_the_end(tmp_path):
+    """Also when the file is closed: what could not be written is tried once more then."""
+    journal = open_journal(tmp_path / "batch.jsonl", REQUEST)
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), journal._file.fileno())
+    with pytest.raises(OutputError, match="No space left"):
+        journal.note(Entry(data_set=1, state="done"))
+    with pytest.raises(OutputError, match="No space left"):
+        journal.close()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"batch"', b'{"batch": 1, "request": {"makes": "sec'])
+def test_a_first_line_that_was_torn_begins_anew(tmp_path, content):
+    (tmp_path / "batch.jsonl").write_bytes(content)
+    open_journal(tmp_path / "batch.jsonl", REQUEST).close()
+    open_journal(tmp_path / "batch.jsonl", REQUEST).close()

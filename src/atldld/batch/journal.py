@@ -130,7 +130,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with self._errors():  # a full disk may be told only now
+            self._file.close()
 
     def _add(self, document: Mapping[str, Any]) -> None:
         text = whole_text(json.dumps(document, ensure_ascii=False))

@@ -42,7 +42,7 @@ from atldld.addresses import shown
 from atldld.documents import DocumentError, parse_json
 from atldld.errors import CacheError
 from atldld.fetch.locks import locked
-from atldld.files import temporary_beside, whole_file, write_errors
+from atldld.files import temporary_beside, write_errors
 
 __all__ = [
     "Cache",
@@ -409,10 +409,15 @@ class Cache:
         with self.errors():
             self.check_version()
             if not read_json(self.root / MARKER):
-                with whole_file(
-                    self.root / MARKER, force=True, sync=False, kind=CacheError
-                ) as marker:
-                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
+                self.root.mkdir(parents=True, exist_ok=True)
+                with temporary_beside(self.root / MARKER) as marker:
+                    marker.write_text(
+                        json.dumps(FORMAT)
+                        + "\
+",
+                        "utf-8",
+                    )
+                    os.replace(marker, self.root / MARKER)
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
