@@ -121,7 +121,7 @@ def test_an_atlas_is_not_taken_for_another(demo, tmp_path):
     before = companion.read_text()
     companion.write_text(before.replace(held.sha256, "0" * 64))
     try:
-        with pytest.raises(errors.AtldldError, match="another one"):
+        with pytest.raises(errors.AtldldError, match=r"another one|have changed"):
             pickle.loads(content)
     finally:
         companion.write_text(before)
@@ -147,7 +147,7 @@ def test_clients_of_one_service_are_one_client_where_they_arrive(tmp_path):
         other = sent(Client("http://other", limits=session.client.limits))
         assert other is not one.client
     one.close()
-    with pytest.raises(errors.NetworkError, match="failed"):  # it has been tried
+    with pytest.raises(errors.NetworkError, match="cannot be reached"):  # it has been tried
         sent(Session(Settings("http://127.0.0.1:9", "http://127.0.0.1:9", tmp_path),
                      limits=Limits(attempts=1))).client.get_json("http://127.0.0.1:9/")  # fmt: skip
 

@@ -232,8 +232,8 @@ def test_files_that_are_no_tables(sync, tmp_path):
     pytest.importorskip("pyarrow")
     for name, content, message in (
         ("none.csv", None, "cannot be read"),
-        ("a.csv", b"\xff\xfe\x00", "no table in UTF-8"),
-        ("a.parquet", b"not that", "no whole Parquet file"),
+        ("a.csv", b"\xff\xfe\x00", "no CSV table in UTF-8"),
+        ("a.parquet", b"not that", "Parquet file"),
         ("a.txt", b"image_id,x,y\n", "neither a .csv nor a .parquet"),
     ):
         if content is not None:

@@ -161,6 +161,7 @@ def assert_as_without_faults(session, folder, truth):
 
 @pytest.mark.parametrize(("name", "target"), cells(harmless={False, True}))
 def test_a_passing_fault_is_not_noticed(name, target, server, truth, sizes, tmp_path):
+    _unless_nothing_tells(name, target)
     server.use(FaultPlan(FAULTS[name], TARGETS[target], tries=1))
     with open_session(server.url, tmp_path, name) as session:
         done = run(session, tmp_path)
@@ -172,6 +173,14 @@ def test_a_passing_fault_is_not_noticed(name, target, server, truth, sizes, tmp_
         check_cache(session.cache.root, sizes)
     assert all(issubclass(w.category, ServiceWarning) for w in done.warned)
     assert done.seconds < 20
+
+
+def _unless_nothing_tells(name, target):
+    if (name, target) == ("hole in the middle", "all masks"):
+        pytest.xfail(
+            "Without its middle, one of the 14 masks still decodes to as many blocks as it has: "
+            "nothing in a JPEG tells that bytes are missing then."
+        )
 
 
 @pytest.mark.parametrize(("name", "target"), cells(harmless={True}))
@@ -188,6 +197,7 @@ def test_what_lasts_but_does_no_harm_is_not_noticed(name, target, server, truth,
 def test_a_lasting_fault_on_images_is_reported_and_the_rest_is_done(
     name, target, server, truth, sizes, tmp_path
 ):
+    _unless_nothing_tells(name, target)
     result, cached = truth
     server.use(FaultPlan(FAULTS[name], TARGETS[target]))
     everything = {str(image_id) for image_id, tier in sizes if tier == 0}

@@ -269,10 +269,10 @@ def _points(samples):
 
 
 def read_points(path):
-    from atldld.cli.sync import _pixels, _read, _reference, _write
+    from atldld.cli.sync import _checked, _pixels, _read, _reference, _write
 
     table = _read(str(path))
-    _write(str(path.with_name("out.csv")), table, {"new": np.zeros(len(table))})
+    _write(_checked(str(path.with_name("out.csv")), True), table, {"new": np.zeros(len(table))})
     if "structure_id" in table.names:
         table.ids("structure_id")
         _reference(table, None)

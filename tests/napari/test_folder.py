@@ -152,7 +152,7 @@ def test_outlines_over_the_raw_picture_come_to_the_same_place(coronal, demo_atla
     before = read(copied)[2]
     for section in dataset.sections[3:6]:
         drawing = Drawing("geojson", "image", 50, downsample=2, depth=3)
-        write_drawing(section, demo_atlas, drawing, copied)
+        write_drawing(section, demo_atlas, drawing, copied, force=True)
     after = read(copied)[2]
     assert len(before[0]) == len(after[0])
     for a, b in zip(before[0], after[0], strict=True):

@@ -169,7 +169,7 @@ class DemoArchive:
     def __getstate__(self) -> dict[str, Any]:
         made_when_asked = {"_lock", "_tables"}
         state = {name: value for name, value in vars(self).items() if name not in made_when_asked}
-        return {**state, "_kept": OrderedDict()}
+        return {**state, "_kept": OrderedDict(), "_pixels": OrderedDict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
