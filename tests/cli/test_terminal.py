@@ -198,6 +198,7 @@ def obeyed(text):
     return {one for one in text if one not in "\n\u00a0" and not one.isprintable()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LONG)
 def test_nothing_obeys_text_of_others(hostile_server, tmp_path):
     """The kind: a name of the service's, a file's or the user's own that is printed or written.

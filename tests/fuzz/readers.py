@@ -50,6 +50,7 @@ class Samples:
 
     def __init__(self, folder, session):
         self.folder, self.session = folder, session
+        self.download()  # some readers look into it, whichever of them comes first
 
     def download(self):
         """An output folder of data set 909, coarse and without masks."""
