@@ -93,7 +93,8 @@ def quality(
     )
     left_out = len(dataset) - len(found.sections)
     if left_out:
-        say(f"{left_out} could not be had; the same command tries them again.")
+        again = " with --force" if output is not None else ""
+        say(f"{left_out} could not be had; the same command{again} tries them again.")
         raise typer.Exit(1)
 
 

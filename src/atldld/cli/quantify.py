@@ -155,7 +155,8 @@ def quantify(
         )
     say(f"{len(about['sections'])} sections of data set {dataset_id} in {chosen!r}.")
     if about["failed"]:
-        say(f"{len(about['failed'])} could not be had; the same command tries them again.")
+        again = " with --force" if output is not None else ""
+        say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
         raise typer.Exit(1)
 
 
