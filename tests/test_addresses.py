@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.addresses import Login, login_for, shown, shown_text, without_login
+from atldld.addresses import Login, login_for, shown_address, shown_addresses, without_login
 from atldld.batch.places import Store, open_place
 from atldld.errors import AtldldError
 from atldld.fetch.session import cache_root
@@ -34,19 +34,19 @@ URL = "https://me:m4rk@host:8080/path"
     ],
 )
 def test_shown(address, expected):
-    assert shown(address) == expected
-    assert shown(shown(address)) == expected
+    assert shown_address(address) == expected
+    assert shown_address(shown_address(address)) == expected
 
 
 def test_a_text_with_addresses():
-    told = shown_text(f"Neither {URL} nor 'ftp://u:m4rk@b/x' answers.")
+    told = shown_addresses(f"Neither {URL} nor 'ftp://u:m4rk@b/x' answers.")
     assert told == "Neither https://host:8080/path nor 'ftp://b/x' answers."
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_no_password_is_shown_however_it_is_written(user, password):
     marked = f"m4rk{password}m4rk"
-    assert "m4rk" not in shown(f"https://{user}:{marked}@host/x").partition("?")[0]
+    assert "m4rk" not in shown_address(f"https://{user}:{marked}@host/x").partition("?")[0]
 
 
 def test_a_login_is_parted_from_its_address():

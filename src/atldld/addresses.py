@@ -11,7 +11,7 @@ import re
 from base64 import b64encode
 from urllib.parse import unquote_to_bytes, urlsplit
 
-__all__ = ["Login", "login_for", "shown", "shown_text", "without_login"]
+__all__ = ["Login", "login_for", "shown_address", "shown_addresses", "without_login"]
 
 # Whatever stands before the last @: a password may hold any sign, however much that is forbidden.
 _USER = re.compile(r"^(?P<scheme>[^@]*?://)?(?P<user>.*@)", re.DOTALL)
@@ -25,7 +25,7 @@ _SECRET = re.compile(
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 
 
-def shown(address: str) -> str:
+def shown_address(address: str) -> str:
     """Return an address as it may be shown and kept: without user name, password and tokens.
 
     Parameters
@@ -35,7 +35,7 @@ def shown(address: str) -> str:
 
     Examples
     --------
-    >>> shown("https://me:secret@host/x?token=abc&n=1")
+    >>> shown_address("https://me:secret@host/x?token=abc&n=1")
     'https://host/x?token=…&n=1'
     """
     address = _USER.sub(lambda found: found["scheme"] or "", address, count=1)
@@ -44,9 +44,9 @@ def shown(address: str) -> str:
     return before + _SECRET.sub(lambda found: f"{found['name']}=…", mark + query)
 
 
-def shown_text(text: str) -> str:
-    """Return a text whose addresses are as they may be shown; see `shown`."""
-    return _IN_TEXT.sub(lambda found: shown(found[0]), text)
+def shown_addresses(text: str) -> str:
+    """Return a text whose addresses are as they may be shown; see `shown_address`."""
+    return _IN_TEXT.sub(lambda found: shown_address(found[0]), text)
 
 
 class Login:

@@ -112,9 +112,9 @@ class AtldldError(Exception):
         self.url = None
         if url is not None:
             # here, not at the top: `atldld --help` does without
-            from atldld.addresses import shown
+            from atldld.addresses import shown_address
 
-            self.url = shown(url)
+            self.url = shown_address(url)
 
     def __str__(self) -> str:
         known = [

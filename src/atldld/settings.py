@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atldld.addresses import Login, shown, without_login
+from atldld.addresses import Login, shown_address, without_login
 from atldld.errors import InvalidInputError
 
 __all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
@@ -147,10 +147,11 @@ def _checked(name: str, address: str) -> tuple[str, Login | None]:
         url, login = "", None
     if not _is_address(url):
         # Neither query nor fragment is told: what is written there may be a secret.
-        told = re.split(r"[?#]", shown(address))[0]
+        whole = shown_address(address)
+        told = re.split(r"[?#]", whole)[0]
         raise InvalidInputError(
-            f"{name} is {told!r}{' with more behind it' if told != shown(address) else ''}, but "
-            f"must be an address such as {API_URL}.",
+            f"{name} is {told!r}{' with more behind it' if told != whole else ''}, but must be an "
+            f"address such as {API_URL}.",
             hint=f"Set ATLDLD_{name.upper()} or the option to the host alone, or to "
             "https://user:password@host, with other signs than letters and digits "
             "percent-encoded.",

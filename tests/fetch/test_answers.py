@@ -16,8 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atldld.addresses import Login
+from atldld.documents import DEEPEST
 from atldld.errors import AnswerError, AtldldError, HTTPStatusError
-from atldld.fetch.answers import DEEPEST, announced_length, decode, is_encoded, retry_after
+from atldld.fetch.answers import announced_length, decode, is_encoded, retry_after
 from atldld.fetch.client import Client, Limits
 
 from .conftest import GOOD, answer, read_head
@@ -290,11 +291,11 @@ def test_what_is_taken_needs_no_more_memory_than_is_said():
     program = (
         PEAK
         + """
-from atldld.fetch import answers
-worst = 0
+from atldld import documents
+from atldld.fetch.answers import decode
 for unit in (b"[],", b"{},", b"[[[[]]]],", b'{"a":{"a":{"a":{}}}},', b'{"":0},', b"1.5,", b'"ab",'):
-    cost = sum(unit.count(sign) * size for sign, size in answers._MEMORY.items()) + len(unit)
-    answers.decode(b"[" + unit * (answers.LARGEST_MEMORY // 4 // cost) + b"0]")
+    cost = sum(unit.count(sign) * size for sign, size in documents._MEMORY.items()) + len(unit)
+    decode(b"[" + unit * (documents.LARGEST_MEMORY // 4 // cost) + b"0]")
 print(peak())
 """
     )

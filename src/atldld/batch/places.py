@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from atldld.addresses import shown, shown_text
+from atldld.addresses import shown_address, shown_addresses
 from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
@@ -110,7 +110,7 @@ class Store:
     journal: Path
 
     def __str__(self) -> str:
-        return shown(self.url)
+        return shown_address(self.url)
 
     @contextmanager
     def making(self, dataset_id: int) -> Iterator[Path]:
@@ -170,12 +170,12 @@ class Store:
             raise
         except ImportError as error:
             raise AtldldError(
-                f"{self} cannot be written to: {shown_text(str(error))}",
+                f"{self} cannot be written to: {shown_addresses(str(error))}",
                 hint="Install `atldld[dask]` for s3://, or what fsspec needs for other addresses.",
             ) from error
         except Exception as error:  # each store has errors of its own
             raise OutputError(
-                f"{self} cannot be used: {type(error).__name__}: {shown_text(str(error))}.",
+                f"{self} cannot be used: {type(error).__name__}: {shown_addresses(str(error))}.",
                 hint="Check the address, the credentials and the endpoint; `docs/batches.md` says "
                 "where they are set.",
             ) from error
@@ -202,7 +202,7 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
     if found and found["scheme"].lower() not in {"file", "local"}:
         url = os.fspath(out).rstrip("/")
         _check_scheme(found["scheme"].lower(), url)
-        name = hashlib.sha256(shown(url).encode()).hexdigest()[:16]
+        name = hashlib.sha256(shown_address(url).encode()).hexdigest()[:16]
         return Store(url, journals.absolute() / f"{name}.jsonl")
     try:
         root = Path(found["rest"] if found else out).expanduser().absolute()
@@ -215,9 +215,9 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
 
 
 def _check_scheme(scheme: str, url: str) -> None:
-    fsspec = need("fsspec", "dask", f"Results in {shown(url)}")
+    fsspec = need("fsspec", "dask", f"Results in {shown_address(url)}")
     if scheme not in fsspec.available_protocols():
         raise InvalidInputError(
-            f"{shown(url)} cannot be written to: nothing is known of addresses with {scheme}://.",
+            f"{shown_address(url)} cannot be written to: nothing is known of addresses with {scheme}://.",
             hint="Use a folder, or an address such as s3://bucket/prefix.",
         )

@@ -139,7 +139,7 @@ def command_line() -> str:
     """Return the command as it was typed, for what it makes to say; without secrets."""
     import shlex
 
-    from atldld.addresses import shown as shown_address
+    from atldld.addresses import shown_address
 
     words = (shown_address(word) if "://" in word else word for word in sys.argv[1:])
     return shown(shlex.join(["atldld", *words]))

@@ -8,29 +8,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from atldld.documents import CostlyDocumentError, check_depth, parse_as
 from atldld.errors import AnswerError
 
-__all__ = ["DEEPEST", "LARGEST_MEMORY", "announced_length", "decode", "is_encoded", "retry_after"]
-
-LARGEST_MEMORY = 512 << 20
-"""Bytes of memory that the objects of one answer may take. A page of 2000 data sets with all that
-is asked of them takes about 15 MB."""
-
-DEEPEST = 100
-"""Objects within objects. The deepest genuine answer, the tree of structures, has about 25."""
-
-# What Python takes for each, by its first sign. Measured with the worst of each kind, they tell up
-# to four times too much and never too little.
-_MEMORY = {b"{": 240, b"[": 88, b",": 100}
+__all__ = ["announced_length", "decode", "is_encoded", "retry_after"]
 
 
 def decode(body: bytes | bytearray, *, url: str | None = None) -> Any:
     """Return what a JSON answer holds.
-
-    Eight megabytes of empty objects become two hundred in memory, so how much it will be is
-    estimated before anything is made.
 
     Parameters
     ----------
@@ -41,52 +26,23 @@ def decode(body: bytes | bytearray, *, url: str | None = None) -> Any:
 
     Raises
     ------
-    ValueError
+    DocumentError
         If it is no JSON.
     AnswerError
-        If it would take more memory than `LARGEST_MEMORY`, or is nested deeper than `DEEPEST`.
+        If it would cost too much to read; see `atldld.documents`.
     """
-    memory = len(body) + sum(body.count(sign) * size for sign, size in _MEMORY.items())
-    if memory > LARGEST_MEMORY:
-        raise _refused(
-            f"The answer of {len(body) / 1e6:.1f} MB would take about {memory / 1e9:.1f} GB of "
-            f"memory, more than the {LARGEST_MEMORY / 1e9:.1f} GB that one may.",
-            url,
-        )
     try:
-        found = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
-    except RecursionError:
-        deep = True
-    else:
-        deep = _is_deep(found)
-    if deep:
-        raise _refused(f"The answer is nested more than {DEEPEST} levels deep.", url)
+        found = parse_as(body, object)
+        check_depth(found)
+    except CostlyDocumentError as error:
+        refused = AnswerError(
+            f"The answer {error}.",
+            url=url,
+            hint="The service never sends such answers; check the address.",
+        )
+        refused.tries = 2
+        raise refused from None
     return found
-
-
-def _is_deep(found: Any) -> bool:
-    level = [found]
-    for _ in range(DEEPEST + 1):
-        level = [
-            value
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for value in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(value, (dict, list))
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _refused(message: str, url: str | None) -> AnswerError:
-    error = AnswerError(
-        message, url=url, hint="The service never sends such answers; check the address."
-    )
-    error.tries = 2
-    return error
 
 
 def announced_length(headers: Mapping[str, str]) -> int | None:

@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from atldld.addresses import shown
+from atldld.addresses import shown_address
 from atldld.documents import DocumentError, parse_json
 from atldld.errors import CacheError
 from atldld.fetch.locks import locked
@@ -253,7 +253,14 @@ class Cache:
                 size = os.fstat(file.fileno()).st_size
                 file.close()
                 image = CachedImage(
-                    final, width, height, size, sha256, shown(url), fetched or _now(), dataset_id
+                    final,
+                    width,
+                    height,
+                    size,
+                    sha256,
+                    shown_address(url),
+                    fetched or _now(),
+                    dataset_id,
                 )
                 # The companion of an older file must not vouch for the new one, nor the other
                 # way round: no companion, no image.
@@ -301,7 +308,7 @@ class Cache:
                 file.flush()
                 size = os.fstat(file.fileno()).st_size
                 file.close()
-                kept = CachedFile(final, size, sha256, shown(url), fetched or _now())
+                kept = CachedFile(final, size, sha256, shown_address(url), fetched or _now())
                 companion_of(final).unlink(missing_ok=True)
                 os.replace(temporary, final)
                 known = {k: v for k, v in asdict(kept).items() if k != "path"}

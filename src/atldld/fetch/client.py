@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-from atldld.addresses import Login, login_for, shown, without_login
+from atldld.addresses import Login, login_for, shown_address, without_login
 from atldld.errors import (
     AnswerError,
     HTTPStatusError,
@@ -82,7 +82,7 @@ class Limits:
         Requests each second on average, over all threads, in bursts of no more than `in_flight`.
         By default only `in_flight` bounds them.
     largest_json, largest_image : int
-        Bytes after which an answer is refused. See also `atldld.fetch.answers.LARGEST_MEMORY`.
+        Bytes after which an answer is refused. See also `atldld.documents.LARGEST_MEMORY`.
     reach : float
         Seconds after which a host that cannot be reached is not tried again, where more tries
         hardly help: its name is not found, nothing comes back.
@@ -180,7 +180,7 @@ class Client:
         try:
             return str(httpx.URL(address, params=dict(params) if params else None))
         except httpx.InvalidURL as error:
-            raise InvalidInputError(f"{shown(address)} is no address: {error}.") from None
+            raise InvalidInputError(f"{shown_address(address)} is no address: {error}.") from None
 
     def get_json(self, url: str) -> dict[str, Any]:
         """Return the envelope of an answer, whose ``success`` is true.
@@ -465,7 +465,7 @@ class Client:
         try:
             address, login = without_login(url)
         except ValueError:
-            raise InvalidInputError(f"{shown(url)} is no web address.") from None
+            raise InvalidInputError(f"{shown_address(url)} is no web address.") from None
         return address, login or login_for(address, self._logins)
 
     def _proxy(self, url: str) -> Proxy | None:

@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from atldld.addresses import shown
+from atldld.addresses import shown_address
 from atldld.errors import InvalidInputError
 
 __all__ = ["CERTIFICATES", "Proxy", "Ways", "is_exempt", "proxy_for", "trusted"]
@@ -63,7 +63,7 @@ class Proxy:
     url: httpx.URL = field(repr=False)
 
     def __str__(self) -> str:
-        return f"the proxy {shown(str(self.url))} of {self.variable}"
+        return f"the proxy {shown_address(str(self.url))} of {self.variable}"
 
 
 def proxy_for(url: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
@@ -126,8 +126,8 @@ def _proxy(variable: str, value: str) -> Proxy:
     scheme = scheme.lower()
     if scheme not in _SCHEMES:
         raise InvalidInputError(
-            f"{variable} names the proxy {shown(address)!r}, but proxies of the kind {scheme!r} "
-            "cannot be used.",
+            f"{variable} names the proxy {shown_address(address)!r}, but proxies of the "
+            f"kind {scheme!r} cannot be used.",
             hint=hint,
         )
     if re.search(r"[\s\x00-\x1f\x7f]", rest):
@@ -139,7 +139,7 @@ def _proxy(variable: str, value: str) -> Proxy:
             url = None
     if url is None or not url.host or (url.port or 0) > 65535 or "@" in rest.partition("@")[2]:
         raise InvalidInputError(
-            f"{variable} is {shown(value)!r}, which is no address of a proxy.", hint=hint
+            f"{variable} is {shown_address(value)!r}, which is no address of a proxy.", hint=hint
         )
     return Proxy(variable, url)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from atldld.addresses import shown
+from atldld.addresses import shown_address
 from atldld.errors import (
     HTTPStatusError,
     NetworkError,
@@ -62,7 +62,7 @@ def trouble(
     late : bool
         Whether the answer was broken off because it took too long.
     """
-    host = urlsplit(shown(url)).netloc
+    host = urlsplit(shown_address(url)).netloc
     step = stage.removesuffix(".started")
     connecting = step.endswith(("connect_tcp", "start_tls"))
     causes = list(_chain(error))
@@ -222,7 +222,7 @@ def _login_hint(proxy: Proxy) -> str:
 def _elsewhere(response: httpx.Response) -> str:
     """Say where a redirect leads, as far as that is safe to show."""
     try:
-        host = urlsplit(shown(response.headers.get("location", ""))).hostname or ""
+        host = urlsplit(shown_address(response.headers.get("location", ""))).hostname or ""
     except ValueError:
         host = ""
     return f", to {host}" if re.fullmatch(r"[A-Za-z0-9.:-]{1,100}", host) else ""
