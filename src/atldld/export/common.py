@@ -1,4 +1,4 @@
-"""What the writers share: endings, optional libraries, JSON."""
+"""What the writers share: endings, the libraries that they need, JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ import numpy as np
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.text import whole_text
 
-__all__ = ["as_json", "ending_of", "need"]
+__all__ = ["LIBRARIES", "as_json", "ending_of", "need", "usable_ending"]
+
+LIBRARIES = {
+    ".nii": ("nibabel", "volume", "NIfTI files"),
+    ".nii.gz": ("nibabel", "volume", "NIfTI files"),
+    ".nrrd": ("nrrd", "volume", "NRRD files"),
+    ".ome.zarr": ("zarr", "zarr", "OME-Zarr files"),
+    ".zarr": ("zarr", "zarr", "OME-Zarr files"),
+}
+"""What `need` takes for the formats that need an optional library, by ending."""
 
 
 def need(module: str, extra: str, what: str) -> Any:
@@ -31,7 +40,7 @@ def need(module: str, extra: str, what: str) -> Any:
     Raises
     ------
     AtldldError
-        It is not installed.
+        If it is not installed.
     """
     try:
         return import_module(module)
@@ -57,7 +66,7 @@ def ending_of(path: Path, endings: Sequence[str], what: str) -> str:
     Raises
     ------
     InvalidInputError
-        None of them, or nothing before it.
+        If the name has none of these endings, or consists of the ending alone.
     """
     name = path.name.lower()
     fitting = [e for e in endings if name.endswith(e) and len(name) > len(e)]
@@ -67,6 +76,27 @@ def ending_of(path: Path, endings: Sequence[str], what: str) -> str:
             hint=f"Use one of {', '.join(sorted(endings))}.",
         )
     return max(fitting, key=len)
+
+
+def usable_ending(path: str | Path, endings: Sequence[str], what: str) -> str:
+    """Return what `ending_of` does, if the library that the format needs is installed.
+
+    Parameters
+    ----------
+    path, endings, what :
+        As for `ending_of`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the name has none of these endings, or consists of the ending alone.
+    AtldldError
+        If the library for the format is not installed.
+    """
+    ending = ending_of(Path(path), endings, what)
+    if ending in LIBRARIES:
+        need(*LIBRARIES[ending])
+    return ending
 
 
 def as_json(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError, RecordError
-from atldld.export.common import as_json, ending_of, need
+from atldld.export.common import LIBRARIES, as_json, need, usable_ending
 from atldld.files import check_folder, check_targets, whole_file, whole_folder
 from atldld.warp.displacement import DisplacementField
 
@@ -46,14 +46,6 @@ INDEX = "fields.json"
 
 FIELD_EXTENSIONS = (".mha", ".nii", ".nii.gz", ".npy", ".nrrd", ".ome.zarr", ".zarr")
 """The endings that `write_field` knows."""
-
-_NEEDS = {
-    ".nii": ("nibabel", "volume", "NIfTI files"),
-    ".nii.gz": ("nibabel", "volume", "NIfTI files"),
-    ".nrrd": ("nrrd", "volume", "NRRD files"),
-    ".ome.zarr": ("zarr", "zarr", "OME-Zarr files"),
-    ".zarr": ("zarr", "zarr", "OME-Zarr files"),
-}
 
 # a pixel's, in formats without compression: two numbers
 _BYTES = {".mha": 16, ".nii": 16, ".npy": 8}
@@ -227,11 +219,13 @@ def write_field(
     Raises
     ------
     InvalidInputError
-        The ending means nothing, or the field does not fit the plane.
+        If the name has none of these endings, or the field does not fit the plane.
+    RecordError
+        If the image's record does not give the size of its pixels, which all but ``.npy`` need.
     AtldldError
-        The record does not tell the size of a pixel, or a library is not installed.
+        If the library for the format is not installed.
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or is there already and `force` is not given.
     """
     from atldld.warp.planes import tier_matrix
 
@@ -267,14 +261,11 @@ def check_field_format(path: str | Path) -> str:
     Raises
     ------
     InvalidInputError
-        The ending means nothing.
+        If the name has none of the endings in `FIELD_EXTENSIONS`.
     AtldldError
-        The library for the format is not installed.
+        If the library for the format is not installed.
     """
-    ending = ending_of(Path(path), FIELD_EXTENSIONS, "displacement fields")
-    if ending in _NEEDS:
-        need(*_NEEDS[ending])
-    return ending
+    return usable_ending(path, FIELD_EXTENSIONS, "displacement fields")
 
 
 def check_fields(
@@ -285,16 +276,16 @@ def check_fields(
     recipe: Recipe | None = None,
     force: bool = False,
 ) -> None:
-    """Say what speaks against writing fields into a folder, before they are made.
+    """Refuse a folder that fields could not be written into, before any is computed.
 
     Parameters
     ----------
     folder, ending :
         As for `write_fields`.
     dataset : DataSet, optional
-        Whose fields; without it only what can be said of any.
+        Whose fields; without it, only what holds for every data set is checked.
     recipe : Recipe, optional
-        The output grid; tells with the data set how much there will be.
+        The output grid; with it and the data set, the space on the disk is checked too.
     force : bool
         Whether files that are there may be replaced.
 
@@ -435,7 +426,7 @@ def _write_nrrd(field: PhysicalField, path: Path) -> None:
 
 def _write_nifti(field: PhysicalField, path: Path) -> None:
     """Write as ANTs does: 5-D, vectors along the fifth axis, in LPS; the grid in NIfTI's RAS."""
-    nibabel = need("nibabel", "volume", "NIfTI files")
+    nibabel = need(*LIBRARIES[".nii"])
     step = field.spacing
     affine = np.diag([-step, -step, 1, 1])
     affine[:2, 3] = -step / 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import as_json, need
+from atldld.export.common import LIBRARIES, as_json, need
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -53,7 +53,7 @@ def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float
 
 def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as NIfTI-1; see `atldld.export.write_volume`."""
-    nibabel = need("nibabel", "volume", "NIfTI files")
+    nibabel = need(*LIBRARIES[".nii"])
     data = voxels.data
     if voxels.rgb:
         rgb24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import as_json, need
+from atldld.export.common import LIBRARIES, as_json, need
 
 if TYPE_CHECKING:
     from atldld.export.volume import Voxels
@@ -55,7 +55,7 @@ def write(voxels: Voxels, path: Path) -> None:
 
 def save(path: Path, data: NDArray[Any], header: dict[str, Any]) -> None:
     """Write an array, first axis fastest."""
-    nrrd = need("nrrd", "volume", "NRRD files")
+    nrrd = need(*LIBRARIES[".nrrd"])
     nrrd.write(
         str(path),
         data,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.export.common import as_json, ending_of, need
+from atldld.export.common import as_json, ending_of, usable_ending
 from atldld.files import OnlyWrites, check_targets, sidecar_of, whole_files
 from atldld.spaces import AXES
 
@@ -81,46 +81,24 @@ class Voxels:
         return f"{self.name}{of}, {self.resolution:g} um"
 
 
-def _write_numpy(voxels: Voxels, path: Path) -> None:
-    with open(path, "wb") as file:
-        np.save(OnlyWrites(file), voxels.data)
-
-
-@dataclass(frozen=True)
-class _Format:
-    """How volumes of an ending are written, and by what."""
-
-    module: str
-    needs: tuple[str, str, str] | None = None  # library, extra, what for
-
-    def write(self, voxels: Voxels, path: Path) -> None:
-        """Write a file, or a store's folder."""
-        if self.module:
-            import_module(f"atldld.export.{self.module}").write(voxels, path)
-        else:
-            _write_numpy(voxels, path)
-
-
-_NIFTI = _Format("nifti", ("nibabel", "volume", "NIfTI files"))
-_TIFF = _Format("tiff")
-_ZARR = _Format("zarr", ("zarr", "zarr", "OME-Zarr files"))
-_FORMATS = {
-    ".nii": _NIFTI,
-    ".nii.gz": _NIFTI,
-    ".npy": _Format(""),
-    ".nrrd": _Format("nrrd", ("nrrd", "volume", "NRRD files")),
-    ".ome.tif": _TIFF,
-    ".ome.tiff": _TIFF,
-    ".ome.zarr": _ZARR,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".zarr": _ZARR,
+# modules of this package with a function `write`; NumPy needs none
+_WRITERS = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".npy": None,
+    ".nrrd": "nrrd",
+    ".ome.tif": "tiff",
+    ".ome.tiff": "tiff",
+    ".ome.zarr": "zarr",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".zarr": "zarr",
 }
 
 
 def known_extensions() -> tuple[str, ...]:
     """Return the endings that `write_volume` knows, sorted."""
-    return tuple(sorted(_FORMATS))
+    return tuple(sorted(_WRITERS))
 
 
 def beside(path: str | Path, what: str = "coverage") -> Path:
@@ -136,7 +114,7 @@ def beside(path: str | Path, what: str = "coverage") -> Path:
     Raises
     ------
     InvalidInputError
-        The ending is not a known one.
+        If the ending is not a known one.
     """
     path = Path(path)
     ending = ending_of(path, known_extensions(), "volumes")
@@ -149,21 +127,17 @@ def check_format(path: str | Path) -> str:
     Raises
     ------
     InvalidInputError
-        The ending means nothing.
+        If the name has none of the endings that `known_extensions` returns.
     AtldldError
-        The library for the format is not installed.
+        If the library for the format is not installed.
     """
-    ending = ending_of(Path(path), known_extensions(), "volumes")
-    needs = _FORMATS[ending].needs
-    if needs is not None:
-        need(*needs)
-    return ending
+    return usable_ending(path, known_extensions(), "volumes")
 
 
 def check_volume(
     path: str | Path, *, coverage: bool = False, force: bool = False, voxel_bytes: int = 0
 ) -> None:
-    """Say what speaks against writing a volume to a file, before it is made.
+    """Refuse a file that a volume could not be written to, before the volume is made.
 
     Parameters
     ----------
@@ -174,16 +148,17 @@ def check_volume(
     force : bool
         Whether what is there may be replaced.
     voxel_bytes : int
-        Bytes of all voxels; of a format without compression, the file is no smaller.
+        Bytes of all voxels. Formats without compression need that much space on the disk, which
+        is checked.
 
     Raises
     ------
     InvalidInputError
-        The ending means nothing.
+        If the name has none of the endings that `known_extensions` returns.
     AtldldError
-        The library for the format is not installed.
+        If the library for the format is not installed.
     OutputError
-        A file is there already and may not be replaced, or cannot be written.
+        If a file is there already and `force` is not given, or cannot be written.
     """
     path = Path(path)
     ending = check_format(path)
@@ -216,12 +191,16 @@ def _write(volumes: Mapping[Path, Voxels], ending: str, *, force: bool) -> list[
     ) as temporaries:
         for k, voxels in enumerate(volumes.values()):
             if described:
-                _FORMATS[ending].write(voxels, temporaries[2 * k])
-                text = as_json(voxels.provenance, indent=1) + "\n"
-                temporaries[2 * k + 1].write_text(text, "utf-8")
+                _write_numpy(voxels, *temporaries[2 * k : 2 * k + 2])
             else:
-                _FORMATS[ending].write(voxels, temporaries[k])
+                import_module(f"atldld.export.{_WRITERS[ending]}").write(voxels, temporaries[k])
     return targets
+
+
+def _write_numpy(voxels: Voxels, path: Path, about: Path) -> None:
+    with open(path, "wb") as file:
+        np.save(OnlyWrites(file), voxels.data)
+    about.write_text(as_json(voxels.provenance, indent=1) + "\n", "utf-8")
 
 
 def write_volume(
@@ -261,11 +240,11 @@ def write_volume(
     Raises
     ------
     InvalidInputError
-        The ending means nothing, or the volume's arrays are not what they must be.
+        If the name has none of these endings, or the volume's arrays are of another shape or type.
     AtldldError
-        The library for the format is not installed.
+        If the library for the format is not installed.
     OutputError
-        The file cannot be written, or is there already.
+        If a file cannot be written, or is there already and `force` is not given.
     """
     path = Path(path)
     check_volume(path, coverage=coverage, force=force)
@@ -304,11 +283,11 @@ def write_grid(
     Raises
     ------
     InvalidInputError
-        The ending means nothing, or the grid does not hold that kind.
+        If the name has none of these endings, or the grid does not hold that kind.
     AtldldError
-        The library for the format is not installed.
+        If the library for the format is not installed.
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or is there already and `force` is not given.
     """
     path = Path(path)
     check_volume(path, force=force)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import need
+from atldld.export.common import LIBRARIES, need
 
 if TYPE_CHECKING:
     from atldld.export.fields import PhysicalField
@@ -68,7 +68,7 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as OME-Zarr 0.5; see `atldld.export.write_volume`."""
-    zarr = need("zarr", "zarr", "OME-Zarr files")
+    zarr = need(*LIBRARIES[".zarr"])
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     data, size = voxels.data, voxels.resolution
     datasets: list[dict[str, Any]] = []
@@ -173,7 +173,7 @@ def write_displacements(field: PhysicalField, path: Path) -> None:
     path : pathlib.Path
         The folder.
     """
-    zarr = need("zarr", "zarr", "OME-Zarr files")
+    zarr = need(*LIBRARIES[".zarr"])
     step = field.spacing * 1000
     spatial = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
     component = {"name": "c", "type": "displacement", "discrete": True}
