@@ -157,6 +157,21 @@ def test_colours_mixed_with_each_other_are_whole():
     assert (read.part[5, 5:35] < 220).all()
 
 
+def test_what_a_pixel_reads_as_does_not_depend_on_where_it_lies():
+    """Masks are read tile by tile, and nothing of that shows."""
+    rng = np.random.default_rng(7)
+    levels = cv2.GaussianBlur(rng.random((400, 640)).astype(np.float32), (0, 0), 3)
+    levels = cv2.normalize(levels, None, 0, 255, cv2.NORM_MINMAX)
+    drawn = JET.paint(levels) * (rng.random((400, 640, 1)) ** 2 * (levels > 120)[..., None])
+    whole = read_mask(sent(drawn, "420"))
+    pixels = sent(drawn, "420")
+    for down, right in ((37, 11), (200, 301)):
+        moved = read_mask(np.ascontiguousarray(pixels[down:, right:]))
+        inner = np.s_[20:, 20:]
+        assert np.array_equal(moved.level[inner], whole.level[down:, right:][inner])
+        assert np.array_equal(moved.part[inner], whole.part[down:, right:][inner])
+
+
 def test_thresholds_and_colours_off_the_scale():
     row = np.array([[(0, 0, 20), (20, 20, 20), (0, 0, 0), (0, 0, 0), (0, 0, 21)]], np.uint8)
     assert (read_mask(row).level > 0).tolist() == [[False, False, False, False, True]]
