@@ -32,7 +32,7 @@ def one(options: argparse.Namespace) -> None:
     from atldld.batch import Download, run_batch
     from atldld.fetch.client import Limits
     from atldld.fetch.session import Session
-    from atldld.register import Recipe
+    from atldld.sections.register import Recipe
     from atldld.settings import Settings
 
     marks: list[float] = []

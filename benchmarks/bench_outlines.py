@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from atldld.archive.local import in_process_session
+from atldld.api import open_dataset
 from atldld.atlas import Atlas, open_atlas, section_annotation, section_outlines
-from atldld.sections import open_dataset
+from atldld.serve.local import in_process_session
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "atlas"
 DATASETS = (69289763, 71717084)

@@ -39,15 +39,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import platformdirs
-import sections
 import simplejpeg
 
-from atldld.archive import brain
+import sections
+from atldld.demo import anatomy
 from atldld.fetch.cache import Cache
-from atldld.files import whole_file
 from atldld.place import Placement
-from atldld.spaces import Grid, Plane
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid, Plane
+from atldld.support.files import whole_file
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "peers"))
@@ -447,7 +447,7 @@ def difference_to_truth(
     rng = np.random.default_rng(0)
     rows, columns = (rng.integers(2, size - 2, 60_000) for size in picture.shape[:2])
     around = np.array([(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)])
-    inside = brain.tissue(points(rows[:, None] + around[:, 0], columns[:, None] + around[:, 1]))
+    inside = anatomy.tissue(points(rows[:, None] + around[:, 0], columns[:, None] + around[:, 1]))
     chosen = np.flatnonzero((inside > 0.99).all(axis=1))[:4000]
     rows, columns = rows[chosen], columns[chosen]
     steps = (np.arange(6) + 0.5) / 6 - 0.5
@@ -455,7 +455,7 @@ def difference_to_truth(
     claimed = points(rows[:, None] + down, columns[:, None] + right)
     shown = placement.to_reference(placement.to_image(claimed))
     first, second = (
-        (picture[rows, columns] - brain.color(where).mean(axis=1)) ** 2
+        (picture[rows, columns] - anatomy.color(where).mean(axis=1)) ** 2
         for where in (claimed, shown)
     )
     return first, second
@@ -645,7 +645,7 @@ def say(text: str) -> None:
 
 def free_mb() -> float:
     """Return the free memory, in MB."""
-    from atldld.volumes import available_memory
+    from atldld.volume.build import available_memory
 
     return (available_memory() or 1 << 40) / 1e6
 

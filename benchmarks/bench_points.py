@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from atldld.archive.demo import DemoArchive
+from atldld.demo.archive import DemoArchive
 from atldld.place import image_to_reference, reference_to_image
 from atldld.records import SectionDataSet
 

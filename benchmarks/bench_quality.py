@@ -33,11 +33,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from atldld.archive.local import in_process_session
+from atldld.api import DataSet, Section, open_dataset
 from atldld.atlas import Atlas, open_atlas
-from atldld.atlas.volumes import read_volume
+from atldld.atlas.ccf import read_volume
 from atldld.place import Placement
-from atldld.quality import (
+from atldld.quality.figures import (
     LOOKED_AT,
     DatasetQuality,
     SectionView,
@@ -46,10 +46,10 @@ from atldld.quality import (
     recipe,
     view_of,
 )
-from atldld.sections import DataSet, Section, open_dataset
+from atldld.serve.local import in_process_session
 
 if TYPE_CHECKING:
-    from atldld.register import RegisteredSection
+    from atldld.sections.register import RegisteredSection
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 DATASETS = (71717084, 69289763)

@@ -25,14 +25,14 @@ DATASET = 71717084
 
 def warm(cache: Path, resolution: float, atlas_resolution: float, own: bool) -> None:
     """Put everything that the run needs into the cache."""
-    from atldld.archive.demo import DemoArchive
-    from atldld.archive.local import in_process_session
+    from atldld.api import open_dataset
     from atldld.atlas import open_atlas
-    from atldld.grids import fetch_grid
-    from atldld.quantify import structure_unionizes
-    from atldld.sections import open_dataset
-    from atldld.spaces import Grid
-    from atldld.warp.planes import OutputPlane, choose_downsample
+    from atldld.demo.archive import DemoArchive
+    from atldld.place.planes import OutputPlane, choose_downsample
+    from atldld.place.spaces import Grid
+    from atldld.regions.grids import fetch_grid
+    from atldld.regions.quantify import structure_unionizes
+    from atldld.serve.local import in_process_session
 
     with in_process_session(cache, DemoArchive([DATASET])) as session:
         dataset = open_dataset(DATASET, session=session)
@@ -66,11 +66,11 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace, cache: Path) -> None:
-    import atldld.quantify as module
-    from atldld.archive.local import IN_PROCESS_URL
+    import atldld.regions.quantify as module
+    from atldld.api import open_dataset
     from atldld.atlas import open_atlas
     from atldld.fetch.session import Session
-    from atldld.sections import open_dataset
+    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     spent: dict[str, float] = defaultdict(float)

@@ -21,15 +21,15 @@ from memory import peak_mb
 
 def warm(cache: Path, dataset_id: int) -> None:
     """Put everything that the run needs into the cache."""
-    from atldld.archive.demo import DemoArchive
-    from atldld.archive.local import in_process_session
-    from atldld.grids import fetch_grid
-    from atldld.quantify import structure_unionizes
-    from atldld.register import Recipe, fetch
+    from atldld.api import open_dataset
+    from atldld.demo.archive import DemoArchive
+    from atldld.place.planes import OutputPlane, choose_downsample
+    from atldld.place.spaces import Grid
+    from atldld.regions.grids import fetch_grid
+    from atldld.regions.quantify import structure_unionizes
     from atldld.report import try_atlas
-    from atldld.sections import open_dataset
-    from atldld.spaces import Grid
-    from atldld.warp.planes import OutputPlane, choose_downsample
+    from atldld.sections.register import Recipe, fetch
+    from atldld.serve.local import in_process_session
 
     with in_process_session(cache, DemoArchive([dataset_id])) as session:
         dataset = open_dataset(dataset_id, session=session)
@@ -53,10 +53,10 @@ def warm(cache: Path, dataset_id: int) -> None:
 
 
 def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
-    from atldld.archive.local import IN_PROCESS_URL
     from atldld.atlas import open_atlas
     from atldld.fetch.session import Session
     from atldld.report import gather, open_source, try_atlas, write_report
+    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     settings = Settings(

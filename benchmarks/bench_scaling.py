@@ -19,19 +19,20 @@ import tempfile
 from pathlib import Path
 
 import platformdirs
+
 import sections
 
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
-import atldld, atldld.volumes
+import atldld, atldld.volume.build
 from atldld.fetch.session import Session
 from atldld.settings import Settings
 from memory import peak_mb
 
 cache, url, kind, count, tier = sys.argv[1:]
 decoding = 0.0
-original = atldld.volumes.decode
+original = atldld.volume.build.decode
 def timed(path, *rest):
     global decoding
     begun = time.perf_counter()
@@ -39,7 +40,7 @@ def timed(path, *rest):
         return original(path, *rest)
     finally:
         decoding += time.perf_counter() - begun
-atldld.volumes.decode = timed
+atldld.volume.build.decode = timed
 settings = Settings(api_url=url, cache_dir=Path(cache), offline=True)
 with Session(settings) as session:
     dataset = atldld.open_dataset({dataset}, session=session)

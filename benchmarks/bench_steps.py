@@ -20,14 +20,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import platformdirs
-import sections
 
-from atldld.fetch.images import REDUCTIONS, decode, verify
-from atldld.output import write_picture
+import sections
+from atldld.fetch.jpeg import REDUCTIONS, decode, verify
 from atldld.place import Placement
-from atldld.spaces import Grid, Plane
+from atldld.place.planes import OutputPlane, shrink_source, tier_matrix
+from atldld.place.spaces import Grid, Plane
+from atldld.sections.download import write_picture
 from atldld.warp.background import background_of
-from atldld.warp.planes import OutputPlane, shrink_source, tier_matrix
 from atldld.warp.resample import largest_block, resample
 
 SECTION = 30
@@ -92,7 +92,7 @@ def main() -> None:
     for what, code in (
         ("start of Python", "pass"),
         ("and Typer", "import typer"),
-        ("and what a download needs", "import typer, atldld.output"),
+        ("and what a download needs", "import typer, atldld.sections.download"),
     ):
         say(what, best(lambda: subprocess.run([sys.executable, "-c", code], check=True)))  # noqa: B023
 

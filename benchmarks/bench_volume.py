@@ -29,14 +29,14 @@ DATASET = 71717084
 
 def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:
     """Build a volume from cached sections only, and tell what it took."""
-    import atldld.volumes
-    from atldld.archive.local import IN_PROCESS_URL
+    import atldld.volume.build
+    from atldld.api import open_dataset
     from atldld.fetch.session import Session
-    from atldld.sections import open_dataset
+    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     decoding = 0.0
-    original = atldld.volumes.decode
+    original = atldld.volume.build.decode
 
     def timed(path: Path) -> NDArray[np.uint8]:
         nonlocal decoding
@@ -46,7 +46,7 @@ def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -
         finally:
             decoding += time.perf_counter() - start
 
-    atldld.volumes.decode = timed
+    atldld.volume.build.decode = timed
     settings = Settings(api_url=IN_PROCESS_URL, cache_dir=Path(cache), offline=True)
     with Session(settings) as session:
         dataset = open_dataset(DATASET, session=session)
@@ -87,8 +87,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    from atldld.archive.local import in_process_session
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.serve.local import in_process_session
 
     with tempfile.TemporaryDirectory() as cache:
         with in_process_session(Path(cache)) as session:

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
+from atldld.demo.archive import DemoArchive
+from atldld.serve.app import Application
 
 MODEL = 909
 FIRST = 1000

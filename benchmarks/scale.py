@@ -15,7 +15,7 @@ from pathlib import Path
 
 from atldld.batch.estimate import BYTES_PER_PIXEL, METADATA_REQUESTS
 from atldld.batch.work import PNG_BYTES_PER_PIXEL
-from atldld.spaces import Grid, Plane
+from atldld.place.spaces import Grid, Plane
 
 
 @dataclass(frozen=True)

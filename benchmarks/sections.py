@@ -18,7 +18,7 @@ from typing import Any
 
 import simplejpeg
 
-from atldld.archive import brain
+from atldld.demo import render
 from atldld.fetch.cache import Cache, sha256_of
 from atldld.place import Placement
 from atldld.records import SectionDataSet
@@ -71,7 +71,7 @@ def as_dataset() -> SectionDataSet:
 
 
 def _render(cache: Cache, dataset: Record, image: Record, tier: int, *, busy: bool) -> None:
-    pixels = brain.render(
+    pixels = render.render(
         Placement.from_records(dataset, image).forward,
         image["width"],
         image["height"],

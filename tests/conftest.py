@@ -47,7 +47,7 @@ def genuine(shared):
 @pytest.fixture(scope="session")
 def demo_records():
     """The packaged records of the demo's data sets, by id."""
-    from atldld.archive.demo import DemoArchive
+    from atldld.demo.archive import DemoArchive
 
     tables = DemoArchive().tables()
     return {
@@ -59,7 +59,7 @@ def demo_records():
 @pytest.fixture
 def session(tmp_path):
     """A session that asks the demo archive in this process."""
-    from atldld.archive.local import in_process_session
+    from atldld.serve.local import in_process_session
 
     with in_process_session(tmp_path / "cache") as session:
         yield session
@@ -68,7 +68,7 @@ def session(tmp_path):
 @pytest.fixture(scope="session")
 def demo_server():
     """The demo archive behind a real socket; yields its address."""
-    from atldld.archive.local import listen
+    from atldld.serve.local import listen
 
     server = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, daemon=True)

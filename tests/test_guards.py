@@ -12,12 +12,12 @@ import pytest
 import simplejpeg
 
 import atldld
-import atldld.fetch.images
-import atldld.output
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
+import atldld.fetch.jpeg
+import atldld.sections.download
+from atldld.demo.archive import DemoArchive
 from atldld.fetch.session import Session
-from atldld.register import Recipe
+from atldld.sections.register import Recipe
+from atldld.serve.app import Application
 from atldld.settings import Settings
 from atldld.testing.faults import FaultServer
 
@@ -60,7 +60,7 @@ def decoded(monkeypatch):
             pixels.append(out.shape[0] * out.shape[1])
         return out
 
-    monkeypatch.setattr(atldld.fetch.images.simplejpeg, "decode_jpeg", counting)
+    monkeypatch.setattr(atldld.fetch.jpeg.simplejpeg, "decode_jpeg", counting)
     return pixels
 
 
@@ -85,7 +85,7 @@ def test_everything_is_asked_through_the_one_client():
 
 
 def run(session, folder, recipe):
-    return atldld.output.download_dataset(
+    return atldld.sections.download.download_dataset(
         DATASET, folder, recipe, session=session, command_line="test"
     )
 
@@ -114,7 +114,7 @@ def test_a_second_run_asks_for_nothing(service, tmp_path):
 def test_finer_images_are_decoded_at_the_size_that_is_needed(
     tmp_path, decoded, resolution, reduction
 ):
-    from atldld.archive.local import in_process_session
+    from atldld.serve.local import in_process_session
 
     with in_process_session(tmp_path / "cache") as session:
         dataset = atldld.open_dataset(DATASET, session=session)
@@ -128,13 +128,13 @@ def test_finer_images_are_decoded_at_the_size_that_is_needed(
 
 def test_metadata_is_written_at_the_beginning_and_at_the_end(archive, tmp_path, monkeypatch):
     """Not after each section: it tells of all, so the time would grow with their square."""
-    from atldld.archive.local import in_process_session
+    from atldld.serve.local import in_process_session
 
     written = []
-    original = atldld.output._write_metadata
-    monkeypatch.setattr(atldld.output, "BETWEEN_WRITES", 1e9)
+    original = atldld.sections.download._write_metadata
+    monkeypatch.setattr(atldld.sections.download, "BETWEEN_WRITES", 1e9)
     monkeypatch.setattr(
-        atldld.output, "_write_metadata", lambda *a: (written.append(1), original(*a))
+        atldld.sections.download, "_write_metadata", lambda *a: (written.append(1), original(*a))
     )
     with in_process_session(tmp_path / "cache") as session:
         run(session, tmp_path / "out", Recipe(resolution=200))

@@ -14,10 +14,10 @@ import pytest
 
 import atldld
 from atldld import errors
-from atldld.archive.local import in_process_session
-from atldld.export import read_alignment, write_quicknii
 from atldld.fetch.client import Client, Limits
 from atldld.fetch.session import Session
+from atldld.formats import read_alignment, write_quicknii
+from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 cloudpickle = pytest.importorskip("cloudpickle")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from atldld.archive.local import in_process_session
-from atldld.sections import open_dataset
+from atldld.api import open_dataset
+from atldld.serve.local import in_process_session
 
 IMAGE_ID = 69177654
 

@@ -8,11 +8,11 @@ over the larger of an output pixel and a tier's pixel, within 2 grey levels of 2
 import numpy as np
 import pytest
 
-from atldld.archive import brain
+from atldld.demo import anatomy, render
 from atldld.place import Placement
-from atldld.spaces import Grid, Plane
+from atldld.place.planes import OutputPlane, tier_matrix
+from atldld.place.spaces import Grid, Plane
 from atldld.warp.background import background_of
-from atldld.warp.planes import OutputPlane, tier_matrix
 from atldld.warp.resample import resample
 
 RESOLUTION = 25.0
@@ -42,12 +42,12 @@ def reference_points(plane, rows, columns):
 def some_pixels_in_tissue(plane, image):
     """Rows and columns of output pixels, on the image, whose surroundings are all tissue."""
     rows, columns = (axis.ravel() for axis in np.indices(plane.grid.shape))
-    middle = brain.tissue(reference_points(plane, rows, columns)) > 0.99
+    middle = anatomy.tissue(reference_points(plane, rows, columns)) > 0.99
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(middle))[: 2 * PIXELS]
     rows, columns = rows[chosen], columns[chosen]
     around = np.array([(0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)])
     points = reference_points(plane, rows[:, None] + around[:, 0], columns[:, None] + around[:, 1])
-    inside = (brain.tissue(points) > 0.99).all(axis=1)
+    inside = (anatomy.tissue(points) > 0.99).all(axis=1)
     x, y = plane.to_image @ np.stack((columns, rows, np.ones_like(rows)))
     inside &= (x > 100) & (x < image.width - 100) & (y > 100) & (y < image.height - 100)
     return rows[inside][:PIXELS], columns[inside][:PIXELS]
@@ -58,7 +58,7 @@ def average_of_truth(plane, rows, columns, side):
     offsets = ((np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5) * side / plane.grid.resolution
     down, right = (axis.ravel() for axis in np.meshgrid(offsets, offsets))
     points = reference_points(plane, rows[:, None] + down, columns[:, None] + right)
-    return brain.color(points).mean(axis=1)
+    return anatomy.color(points).mean(axis=1)
 
 
 def difference(dataset, image, tier, shift=(0.0, 0.0)):
@@ -67,7 +67,7 @@ def difference(dataset, image, tier, shift=(0.0, 0.0)):
     `shift` moves the picture by parts of an output pixel: what a half-pixel mistake would do.
     """
     placement = Placement.of(dataset, image)
-    picture = brain.render(
+    picture = render.render(
         placement.forward, image.width, image.height, tier, cells=False, noise=False, label=None
     )
     grid = Grid(Plane.from_id(dataset.plane_of_section_id), RESOLUTION)

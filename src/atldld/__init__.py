@@ -15,11 +15,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from atldld.api import DataSet, Section, open_dataset
     from atldld.atlas import Atlas, StructureGraph, open_atlas
     from atldld.errors import AtldldError
     from atldld.fetch import Cache, Limits, Session
     from atldld.find import Search, neighbours, search
-    from atldld.grids import ExpressionGrid, fetch_grid
     from atldld.place import (
         Affine,
         ImagePoints,
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
         reference_to_image,
         structure_to_image,
     )
-    from atldld.quality import DatasetQuality, SectionQuality, assess
+    from atldld.place.spaces import Grid, Plane, ReferenceSpace
+    from atldld.quality.figures import DatasetQuality, SectionQuality, assess
     from atldld.records import SectionDataSet, SectionImage
-    from atldld.regions import RegionTable
-    from atldld.register import RegisteredSection
-    from atldld.sections import DataSet, Section, open_dataset
+    from atldld.regions.grids import ExpressionGrid, fetch_grid
+    from atldld.regions.table import RegionTable
+    from atldld.sections.register import RegisteredSection
     from atldld.settings import Settings
-    from atldld.spaces import Grid, Plane, ReferenceSpace
-    from atldld.volumes import Volume, build_volume
-    from atldld.warp import DisplacementField, OutputPlane
+    from atldld.volume.build import Volume, build_volume
+    from atldld.warp import DisplacementField
 
 __all__ = [
     "Affine",
@@ -96,22 +96,22 @@ _HOMES = {
     "Atlas": "atlas",
     "AtldldError": "errors",
     "Cache": "fetch",
-    "DataSet": "sections",
+    "DataSet": "api",
     "DatasetQuality": "quality",
     "DisplacementField": "warp",
-    "ExpressionGrid": "grids",
-    "Grid": "spaces",
+    "ExpressionGrid": "regions.grids",
+    "Grid": "place",
     "ImagePoints": "place",
     "Limits": "fetch",
-    "OutputPlane": "warp",
+    "OutputPlane": "place",
     "Placement": "place",
-    "Plane": "spaces",
+    "Plane": "place",
     "ReferencePoints": "place",
-    "ReferenceSpace": "spaces",
-    "RegionTable": "regions",
-    "RegisteredSection": "register",
+    "ReferenceSpace": "place",
+    "RegionTable": "regions.table",
+    "RegisteredSection": "sections.register",
     "Search": "find",
-    "Section": "sections",
+    "Section": "api",
     "SectionDataSet": "records",
     "SectionGeometry": "place",
     "SectionImage": "records",
@@ -120,17 +120,17 @@ _HOMES = {
     "Settings": "settings",
     "StructureCenter": "place",
     "StructureGraph": "atlas",
-    "Volume": "volumes",
+    "Volume": "volume.build",
     "assess": "quality",
-    "build_volume": "volumes",
-    "fetch_grid": "grids",
+    "build_volume": "volume.build",
+    "fetch_grid": "regions.grids",
     "image_to_atlas": "place",
     "image_to_image": "place",
     "image_to_image_2d": "place",
     "image_to_reference": "place",
     "neighbours": "find",
     "open_atlas": "atlas",
-    "open_dataset": "sections",
+    "open_dataset": "api",
     "reference_to_image": "place",
     "search": "find",
     "structure_to_image": "place",

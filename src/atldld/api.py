@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atldld.arguments import check_id, check_jobs, several
 from atldld.errors import (
     AlignmentFileWarning,
     AlignmentMissingError,
@@ -19,21 +18,22 @@ from atldld.errors import (
 )
 from atldld.fetch.session import Session, default_session
 from atldld.place import Placement, SectionGeometry
+from atldld.place.spaces import PLACED_SPACES, Plane
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
-from atldld.spaces import PLACED_SPACES, Plane
+from atldld.support.arguments import check_id, check_jobs, several
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from atldld.atlas.atlas import Atlas
+    from atldld.atlas.model import Atlas
     from atldld.atlas.outlines import Outline
-    from atldld.export.quicknii import Alignment
-    from atldld.regions import Labels
-    from atldld.register import RegisteredSection
-    from atldld.spaces import Layout
-    from atldld.volumes import Volume
-    from atldld.warp.planes import PlaneKind
+    from atldld.formats.quicknii import Alignment
+    from atldld.place.planes import PlaneKind
+    from atldld.place.spaces import Layout
+    from atldld.regions.table import Labels
+    from atldld.sections.register import RegisteredSection
+    from atldld.volume.build import Volume
     from atldld.warp.stain import Scale
 
 __all__ = ["DataSet", "Section", "open_dataset"]
@@ -139,7 +139,7 @@ class Section:
         layout: Layout | None = None,
     ) -> RegisteredSection:
         """Show this section on the reference grid; see `DataSet.register`."""
-        from atldld.register import Recipe, fetch, warp
+        from atldld.sections.register import Recipe, fetch, warp
 
         recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
         job = recipe.plan(self)
@@ -149,7 +149,7 @@ class Section:
         self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
     ) -> Labels:
         """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
-        from atldld.atlas.planes import section_annotation
+        from atldld.atlas.sample import section_annotation
 
         return section_annotation(self, atlas, resolution, downsample=downsample)
 
@@ -356,7 +356,7 @@ class DataSet:
             coordinate is taken. The image's centre by default.
         layout : {"anatomical", "0.3"}, optional
             Which axes run along rows and columns. By default ``"parallel"`` pictures are laid out
-            as in 0.3, others anatomically; see `atldld.register.Recipe`.
+            as in 0.3, others anatomically; see `atldld.sections.register.Recipe`.
         sections : Section or iterable of Section, optional
             Only these.
         jobs : int, optional
@@ -374,7 +374,7 @@ class DataSet:
         AlignmentMissingError
             If no section of the data set is placed.
         """
-        from atldld.register import Recipe, register
+        from atldld.sections.register import Recipe, register
 
         recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
         check_jobs(jobs)
@@ -393,13 +393,13 @@ class DataSet:
         progress: Callable[[int, int, str], None] | None = None,
         scale: Scale | str | Path = "jet",
     ) -> Volume:
-        """Lay every section into one grid of voxels; see `atldld.volumes.build_volume`.
+        """Lay every section into one grid of voxels; see `atldld.volume.build.build_volume`.
 
         Examples
         --------
         >>> ds.volume(channel="expression").save("prox1.nii.gz")  # doctest: +SKIP
         """
-        from atldld.volumes import build_volume
+        from atldld.volume.build import build_volume
 
         return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
@@ -430,7 +430,7 @@ def open_dataset(
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.export.read_alignment`. Sections that it does not anchor keep the
+        alignment; see `atldld.formats.read_alignment`. Sections that it does not anchor keep the
         service's.
 
     Raises
@@ -455,7 +455,7 @@ def open_dataset(
         session = session.strictly()
     planes = None
     if alignment is not None:
-        from atldld.export.quicknii import read_alignment
+        from atldld.formats.quicknii import read_alignment
 
         planes = read_alignment(alignment)
     return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes)

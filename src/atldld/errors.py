@@ -112,7 +112,7 @@ class AtldldError(Exception):
         self.url = None
         if url is not None:
             # here, not at the top: `atldld --help` does without
-            from atldld.addresses import shown_address
+            from atldld.support.addresses import shown_address
 
             self.url = shown_address(url)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atldld.addresses import Login, shown_address, without_login
 from atldld.errors import InvalidInputError
+from atldld.support.addresses import Login, shown_address, without_login
 
 __all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
 

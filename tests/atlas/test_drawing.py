@@ -10,7 +10,7 @@ import pytest
 from atldld.atlas import StructureGraph
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import outlines
-from atldld.atlas.planes import tier_to_image
+from atldld.atlas.sample import tier_to_image
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place import Affine
 

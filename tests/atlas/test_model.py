@@ -14,13 +14,11 @@ import nrrd
 import numpy as np
 import pytest
 
-from atldld.archive import brain
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
 from atldld.atlas import StructureGraph, open_atlas
-from atldld.atlas.atlas import check_space, fetch_graph
-from atldld.atlas.volumes import KINDS, VolumeFile, read_volume, volume_file
+from atldld.atlas.ccf import KINDS, VolumeFile, read_volume, volume_file
+from atldld.atlas.model import check_space, fetch_graph
+from atldld.demo import anatomy
+from atldld.demo.archive import DemoArchive
 from atldld.errors import (
     AnswerError,
     AtldldError,
@@ -37,6 +35,8 @@ from atldld.fetch.known import GRAPH
 from atldld.fetch.session import Session, cache_root
 from atldld.fetch.upkeep import export_archive, import_archive, verify_cache
 from atldld.records import SectionDataSet
+from atldld.serve.app import Application
+from atldld.serve.local import in_process_session
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 
 ANNOTATION = VolumeFile("annotation", 100)
@@ -82,7 +82,7 @@ def test_voxels_hold_what_is_at_their_centres(demo_atlas):
     assert annotation.dtype == np.uint32
     rng = np.random.default_rng(5)
     index = np.stack([rng.integers(0, n, 20_000) for n in annotation.shape], axis=-1)
-    truth = brain.structure_id((index + 0.5) * 100)
+    truth = anatomy.structure_id((index + 0.5) * 100)
     np.testing.assert_array_equal(annotation[tuple(index.T)], truth)
     assert demo_atlas.unknown_ids == ()
     assert demo_atlas.synthetic
@@ -92,7 +92,7 @@ def test_voxels_hold_what_is_at_their_centres(demo_atlas):
 
 
 def test_it_is_mapped_and_opening_again_unpacks_nothing(demo_atlas, demo_session, monkeypatch):
-    monkeypatch.setattr("atldld.atlas.volumes._write", None)
+    monkeypatch.setattr("atldld.atlas.ccf._write", None)
     again = open_atlas(100, session=demo_session)
     assert isinstance(again.annotation, np.memmap)
     assert not again.annotation.flags.writeable
@@ -127,10 +127,10 @@ def test_the_files_say_that_they_are_synthetic(demo_session):
 
 def test_25_um_repeats_50_um_and_says_so(monkeypatch):
     """With a made-up brain of one block: evaluating the real one takes seconds."""
-    from atldld.archive import volumes
+    from atldld.demo import atlas as volumes
 
     small = np.arange(24, dtype=np.uint32).reshape(2, 3, 4)
-    monkeypatch.setattr(volumes, "_voxels", lambda r: brain.Voxels(small, small, small))
+    monkeypatch.setattr(volumes, "_voxels", lambda r: anatomy.Voxels(small, small, small))
     body = volumes._nrrd.__wrapped__(VolumeFile("annotation", 25))
     header = nrrd.read_header(__import__("io").BytesIO(body))
     assert header["evaluated_at_um"] == "50"
@@ -156,7 +156,7 @@ def test_the_graph_is_served_without_an_ending_too():
     assert answers[0].json() == answers[1].json()
     graph = StructureGraph.from_answer(answers[0].json())
     assert [(s.id, s.acronym, s.parent_id) for s in graph] == [
-        (s.id, s.acronym, s.parent_id) for s in brain.STRUCTURES
+        (s.id, s.acronym, s.parent_id) for s in anatomy.STRUCTURES
     ]
     assert client.get("/api/v2/structure_graph_download/2.json").status_code == 404
 
@@ -264,7 +264,7 @@ def test_the_institutes_own_annotation(tmp_path, shared, monkeypatch):
     assert not atlas.synthetic
     assert "10.1016/j.cell.2020.04.007" in atlas.citation
     assert atlas.graph[int(atlas.annotation[322, 115, 133])].id in atlas.graph.descendants(726)
-    monkeypatch.setattr("atldld.atlas.volumes._write", None)  # it is not unpacked again
+    monkeypatch.setattr("atldld.atlas.ccf._write", None)  # it is not unpacked again
     again = open_atlas(session=session)
     assert isinstance(again.annotation, np.memmap)
     assert len(asked) == 2
@@ -562,7 +562,7 @@ def test_both_adult_spaces_use_the_same_annotation(space):
 
 def test_upkeep_knows_these_files(tmp_path, demo_session, monkeypatch):
     monkeypatch.setattr("atldld.fetch.known.is_known_graph", lambda structures: True)
-    monkeypatch.setattr("atldld.atlas.atlas.is_known_graph", lambda structures: True)
+    monkeypatch.setattr("atldld.atlas.model.is_known_graph", lambda structures: True)
     whole = ANNOTATION.fetch(demo_session).path.read_bytes()
     graph = json.dumps({"msg": [{"id": 997, "acronym": "root", "name": "root"}]}).encode()
     session, _ = answering(tmp_path, {"annotation_100.nrrd": whole, "1.json": graph})
@@ -720,7 +720,7 @@ def test_an_archive_whose_bytes_do_not_match_is_not_taken(tmp_path, demo_session
 
 
 def test_what_is_held_can_be_served(tmp_path, demo_session):
-    from atldld.archive.stored import StoredArchive
+    from atldld.serve.stored import StoredArchive
 
     ANNOTATION.fetch(demo_session)
     fetch_graph(demo_session)
@@ -731,7 +731,7 @@ def test_what_is_held_can_be_served(tmp_path, demo_session):
     with in_process_session(tmp_path, source) as session:
         atlas = open_atlas(100, session=session)
         assert atlas.synthetic
-        assert len(atlas.graph) == len(brain.STRUCTURES)
+        assert len(atlas.graph) == len(anatomy.STRUCTURES)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../b", ".hidden", "a//b", "a/.b", ""])

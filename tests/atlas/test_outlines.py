@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import shapely
 
+from atldld.api import open_dataset
 from atldld.atlas import StructureGraph, section_annotation
 from atldld.atlas.outlines import outlines, section_outlines
-from atldld.atlas.planes import hemispheres_on_reference, on_reference, tier_to_image
+from atldld.atlas.sample import hemispheres_on_reference, on_reference, tier_to_image
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.sections import open_dataset
-from atldld.spaces import Grid, Plane
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid, Plane
 
 SAME = tier_to_image(0)
 

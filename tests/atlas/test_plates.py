@@ -4,16 +4,16 @@ import httpx
 import numpy as np
 import pytest
 
-from atldld.archive import brain
-from atldld.archive.local import in_process_session
-from atldld.archive.stored import StoredArchive
 from atldld.atlas.plates import choose_plates, copy_plate, fetch_plate, list_plates
+from atldld.demo import anatomy
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError, OfflineError
 from atldld.fetch.client import Limits
-from atldld.fetch.images import decode
+from atldld.fetch.jpeg import decode
 from atldld.fetch.session import Session
 from atldld.place import Placement, image_to_atlas
 from atldld.records import SectionDataSet
+from atldld.serve.local import in_process_session
+from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings
 
 CENTRE = 990000002
@@ -74,7 +74,7 @@ def test_the_drawing_names_the_structures_that_are_there(demo_session, plate):
     cv2.fillPoly(drawn, [np.rint(ring).astype(np.int32) for ring in rings], 1)
     y, x = np.indices(drawn.shape)[:, ::7, ::7]
     pir = np.stack((np.full(x.shape, 7200.0), -0.0 + y * 8.0, 100.0 + x * 8.0), -1)
-    truth = brain.structure_id(pir) == 31
+    truth = anatomy.structure_id(pir) == 31
     assert (drawn[::7, ::7].astype(bool) == truth).mean() > 0.99
 
 

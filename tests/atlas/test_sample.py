@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from atldld.archive import brain
+from atldld.api import open_dataset
 from atldld.atlas import (
     hemispheres_on_image,
     hemispheres_on_reference,
@@ -10,12 +10,12 @@ from atldld.atlas import (
     section_annotation,
     section_template,
 )
-from atldld.atlas.planes import tier_to_image, voxel_side
+from atldld.atlas.sample import tier_to_image, voxel_side
+from atldld.demo import anatomy
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
-from atldld.sections import open_dataset
-from atldld.spaces import BOX, Grid, Plane
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import BOX, Grid, Plane
 
 SHAPE = (132, 80, 114)  # at 100 µm
 
@@ -63,7 +63,7 @@ def test_labels_are_those_of_the_voxel_in_which_the_pixel_centre_lies(ramps, ord
 
 def test_blocks_do_not_show(ramps, monkeypatch):
     whole = on_image(ramps[0], tilted(), 700, 900, 0)
-    monkeypatch.setattr("atldld.atlas.planes._AT_ONCE", 5000)
+    monkeypatch.setattr("atldld.atlas.sample._AT_ONCE", 5000)
     np.testing.assert_array_equal(on_image(ramps[0], tilted(), 700, 900, 0), whole)
 
 
@@ -147,7 +147,7 @@ def test_the_annotation_is_where_the_brain_is(demo_atlas, demo_session, dataset_
     pir = section.to_reference(np.stack((x, y), -1))
     centres = (np.floor(pir / 100) + 0.5) * 100
     inside = ((pir >= 0) & (pir < BOX)).all(axis=-1)
-    truth = np.where(inside, brain.structure_id(centres), 0)
+    truth = np.where(inside, anatomy.structure_id(centres), 0)
     np.testing.assert_array_equal(labels, truth)
     for axis in range(3):
         shifted = np.roll(demo_atlas.annotation, 1, axis=axis)

@@ -7,7 +7,7 @@ import pytest
 
 from atldld.atlas import StructureGraph
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.regions import ids_within
+from atldld.regions.table import ids_within
 
 
 def node(id, acronym, parent=None, children=(), **more):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from atldld.archive.local import in_process_session
 from atldld.batch import Download
-from atldld.register import Recipe
+from atldld.sections.register import Recipe
+from atldld.serve.local import in_process_session
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBER = 8

@@ -2,11 +2,11 @@
 
 import pytest
 
+from atldld.api import DataSet, open_dataset
 from atldld.batch import Download, Volumes, estimate, run_batch
 from atldld.batch.estimate import BYTES_PER_PIXEL, Image, fitting_tier
 from atldld.find import update
-from atldld.register import Recipe
-from atldld.sections import DataSet, open_dataset
+from atldld.sections.register import Recipe
 
 
 def test_nothing_is_known_at_first(session, ids, work):

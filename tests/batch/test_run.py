@@ -9,12 +9,12 @@ import warnings
 import numpy as np
 import pytest
 
-from atldld.archive.local import in_process_session
 from atldld.batch import Download, Volumes, run_batch
 from atldld.errors import InvalidInputError, NetworkError, OutputError
 from atldld.fetch.client import Client, Limits
-from atldld.output import download_dataset
-from atldld.register import Recipe
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
+from atldld.serve.local import in_process_session
 from atldld.warp.stain import JET, Scale
 
 
@@ -204,7 +204,7 @@ def test_a_file_in_the_place_of_the_folder(session, ids, work, tmp_path):
 
 @pytest.mark.parametrize("channel", ["intensity", "expression"])
 def test_volumes_are_the_same_as_one_by_one(session, ids, tmp_path, channel):
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
 
     own = Scale.of("own", JET.colours[np.minimum(2 * np.arange(256), 255)])
     work = Volumes(resolution=400, channel=channel, ending=".npy", scale=own)
@@ -242,7 +242,7 @@ def test_defects_are_counted_for_each_and_do_not_warn(session, ids, work, tmp_pa
 
 def test_requests_at_once_and_a_second_are_bounded_for_all(archive, ids, work, tmp_path):
     """However many data sets are made at once."""
-    from atldld.archive.app import Application
+    from atldld.serve.app import Application
 
     application, lock = Application(archive), threading.Lock()
     begun, now, most = [], 0, 0

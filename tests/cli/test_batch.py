@@ -106,8 +106,8 @@ def test_a_dry_run_fetches_nothing(atldld, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(cache, tmp_path):
-    from atldld.archive.app import Application
-    from atldld.archive.demo import DemoArchive
+    from atldld.demo.archive import DemoArchive
+    from atldld.serve.app import Application
     from atldld.testing.faults import FaultPlan, FaultServer, Late
 
     with FaultServer(Application(DemoArchive([909]))) as server:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
 from atldld.cli import app
+from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.serve.app import Application
 from atldld.testing.faults import FaultServer
 
 SECTION = 101321610  # of data set 909

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
+from atldld.demo.archive import DemoArchive
+from atldld.serve.local import listen
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
 DATASET = 909  # fourteen small sections

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
 from atldld.cli import main
+from atldld.demo.archive import DemoArchive
+from atldld.serve.app import Application
 from atldld.testing.faults import FaultServer
 
 PASSWORD = "m4rk/er@x?#%"

@@ -8,14 +8,14 @@ import threading
 import numpy as np
 import pytest
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
+from atldld.demo.archive import DemoArchive
 from atldld.place import (
     image_to_image,
     image_to_image_2d,
     image_to_reference,
     reference_to_image,
 )
+from atldld.serve.local import listen
 
 SAGITTAL, CORONAL = 69289763, 71717084
 POINTS = """\

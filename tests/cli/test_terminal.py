@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
-from atldld.text import cell_of, shown, text_in_cell
+from atldld.demo.archive import DemoArchive
+from atldld.serve.local import listen
+from atldld.support.text import cell_of, shown, text_in_cell
 
 DRIVER = Path(__file__).with_name("driver.py")
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "atldld"
@@ -439,8 +439,12 @@ main()
     [
         ("atldld.fetch.session", "Session.dataset", ("dataset", "info", "909")),
         ("atldld.fetch.session", "Session.dataset", ("quality", "909", "--no-atlas")),
-        ("atldld.output", "_write_section", ("download", "dataset", "909", "OUT", *QUICK)),
-        ("atldld.register", "resample", ("export", "sections", "909", "OUT", *QUICK)),
+        (
+            "atldld.sections.download",
+            "_write_section",
+            ("download", "dataset", "909", "OUT", *QUICK),
+        ),
+        ("atldld.sections.register", "resample", ("export", "sections", "909", "OUT", *QUICK)),
         ("atldld.batch", "run_batch", ("download", "datasets", "909", "OUT", *QUICK)),
         ("atldld.batch.work", "download_dataset", ("download", "datasets", "909", "OUT", *QUICK)),
         ("atldld.find.update", "_seal", ("catalogue", "update")),

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from atldld.errors import InvalidInputError
-from atldld.spaces import BOX, ReferenceSpace
+from atldld.place.spaces import BOX, ReferenceSpace
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 P56 = ReferenceSpace.P56
 points_in_box = hnp.arrays(
     np.float64, (6, 3), elements=st.floats(0, 1, exclude_max=True).map(lambda v: round(v, 6) * 0.99)

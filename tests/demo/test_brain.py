@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atldld.archive import brain
+from atldld.demo import anatomy, render
 
 PIXEL = 1.05  # um, as in genuine sections
 SIZE = (3003, 2101)  # of pictures of the tilted plane, px: neither is a multiple of 16
@@ -52,14 +52,14 @@ def rms(x: np.ndarray) -> float:
 
 def bare(matrix: np.ndarray, width: int, height: int, d: int, **kwargs: object) -> np.ndarray:
     options: dict = {"cells": False, "noise": False, "label": None} | kwargs
-    return brain.render(matrix, width, height, d, **options)
+    return render.render(matrix, width, height, d, **options)
 
 
 @pytest.fixture(scope="module")
 def coarse() -> tuple[np.ndarray, np.ndarray]:
     """Points 100 um apart and their structures."""
     points = grid(100.0)
-    return points, brain.structure_id(points)
+    return points, anatomy.structure_id(points)
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +71,31 @@ def pictures() -> list[np.ndarray]:
 class TestFunction:
     def test_types_and_shapes(self) -> None:
         points = np.full((2, 5, 3), (7000.0, 4000.0, 4500.0))
-        assert brain.tissue(points).shape == (2, 5)
-        assert brain.color(points).shape == (2, 5, 3)
-        assert brain.expression(points[0, 0]).shape == ()
-        assert brain.tissue(points).dtype == brain.color(points).dtype == np.float32
-        assert brain.expression(points).dtype == np.float32
-        assert brain.structure_id(points).dtype == np.uint32
-        assert brain.color(np.empty((0, 3))).shape == (0, 3)
+        assert anatomy.tissue(points).shape == (2, 5)
+        assert anatomy.color(points).shape == (2, 5, 3)
+        assert anatomy.expression(points[0, 0]).shape == ()
+        assert anatomy.tissue(points).dtype == anatomy.color(points).dtype == np.float32
+        assert anatomy.expression(points).dtype == np.float32
+        assert anatomy.structure_id(points).dtype == np.uint32
+        assert anatomy.color(np.empty((0, 3))).shape == (0, 3)
 
     def test_background_outside(self) -> None:
         rng = np.random.default_rng(0)
         points = rng.uniform(-20000, 40000, (20000, 3))
         box = ((points >= 0) & (points <= (13200, 8000, 11400))).all(axis=1)
         for outside in (points[~box], np.zeros((1, 3)), np.array([[500.0, 500.0, 500.0]])):
-            assert np.allclose(brain.color(outside), brain.BACKGROUND, atol=0.5)
-            assert not brain.structure_id(outside).any()
-            assert brain.tissue(outside).max() < 0.01
-            assert brain.expression(outside).max() < 0.01
+            assert np.allclose(anatomy.color(outside), anatomy.BACKGROUND, atol=0.5)
+            assert not anatomy.structure_id(outside).any()
+            assert anatomy.tissue(outside).max() < 0.01
+            assert anatomy.expression(outside).max() < 0.01
 
     def test_range_leaves_room(self) -> None:
         points = pixel_centres(coronal(7000), 10857, 7619, 24)
-        values = brain.color(points)
+        values = anatomy.color(points)
         assert values.min() > 30
         assert values.max() <= 247.01
-        assert brain.expression(points).min() >= 0
-        assert 0.8 < brain.expression(points).max() <= 1
+        assert anatomy.expression(points).min() >= 0
+        assert 0.8 < anatomy.expression(points).max() <= 1
 
     def test_mirror_symmetric_but_for_the_marker(
         self, coarse: tuple[np.ndarray, np.ndarray]
@@ -103,7 +103,7 @@ class TestFunction:
         points, ids = coarse
         points = points[::2, ::2]
         mirrored = points * (1, 1, -1) + (0, 0, 11400)
-        difference = np.abs(brain.color(points) - brain.color(mirrored)).max(axis=-1)
+        difference = np.abs(anatomy.color(points) - anatomy.color(mirrored)).max(axis=-1)
         odd = points[difference > 2]
         left = odd[odd[:, 2] < 5700]
         assert len(odd) == 2 * len(left) > 0
@@ -115,29 +115,29 @@ class TestFunction:
             across = np.stack(
                 np.broadcast_arrays(p, 4300.0, np.arange(2000.0, 9400.0, 10.0)), axis=-1
             )
-            hit = across[brain.structure_id(across) == 60]
+            hit = across[anatomy.structure_id(across) == 60]
             assert 300 < np.ptp(hit[:, 2]) < 550
             assert hit[:, 2].max() < 5700
             inner = np.abs(hit[:, 2] - hit[:, 2].mean()) < 100
             other = hit[inner] * (1, 1, -1) + (0, 0, 11400)
-            assert brain.color(hit[inner]).mean() + 30 < brain.color(other).mean()
+            assert anatomy.color(hit[inner]).mean() + 30 < anatomy.color(other).mean()
 
     def test_every_leaf_occurs_and_nothing_else(
         self, coarse: tuple[np.ndarray, np.ndarray]
     ) -> None:
-        parents = {s.parent_id for s in brain.STRUCTURES}
-        leaves = {s.id for s in brain.STRUCTURES} - parents
+        parents = {s.parent_id for s in anatomy.STRUCTURES}
+        leaves = {s.id for s in anatomy.STRUCTURES} - parents
         found = set(np.unique(coarse[1]).tolist())
         assert found == leaves | {0}
 
     def test_ontology_is_a_tree(self) -> None:
         seen: set[int | None] = {None}
-        for structure in brain.STRUCTURES:
+        for structure in anatomy.STRUCTURES:
             assert structure.parent_id in seen
             assert structure.id not in seen
             assert len(bytes.fromhex(structure.color_hex)) == 3
             seen.add(structure.id)
-        assert len({s.acronym for s in brain.STRUCTURES}) == len(brain.STRUCTURES)
+        assert len({s.acronym for s in anatomy.STRUCTURES}) == len(anatomy.STRUCTURES)
 
     def test_size_of_a_mouse_brain(self, coarse: tuple[np.ndarray, np.ndarray]) -> None:
         inside = coarse[1] > 0
@@ -149,7 +149,9 @@ class TestFunction:
 
     def test_expression_follows_regions(self, coarse: tuple[np.ndarray, np.ndarray]) -> None:
         points, ids = coarse
-        mean = {k: brain.expression(points[ids == k]).mean() for k in (12, 14, 21, 22, 31, 34, 60)}
+        mean = {
+            k: anatomy.expression(points[ids == k]).mean() for k in (12, 14, 21, 22, 31, 34, 60)
+        }
         assert mean[22] > mean[21] * 0.9 > 0.4
         assert mean[14] > 0.25
         assert mean[12] > 0.2
@@ -166,10 +168,10 @@ class TestFunction:
         ones = np.ones(40000)
         pixels = np.stack([rng.uniform(0, 12000, 40000), rng.uniform(0, 7600, 40000), ones], axis=1)
         points = pixels @ matrix.T
-        points = points[brain.tissue(points) > 0.5]
+        points = points[anatomy.tissue(points) > 0.5]
 
         def grey(x: float, y: float) -> np.ndarray:
-            return brain.color(points + matrix[:, 0] * x + matrix[:, 1] * y).mean(axis=-1)
+            return anatomy.color(points + matrix[:, 0] * x + matrix[:, 1] * y).mean(axis=-1)
 
         here = grey(0, 0)
         # Enough that a quarter of a 25 um pixel makes more than 2 levels, though no clump is
@@ -182,9 +184,9 @@ class TestFunction:
 
     def test_shift_of_a_quarter_atlas_voxel_shows(self) -> None:
         points = pixel_centres(coronal(7000), 11000, 7600, 16)
-        inside = brain.tissue(points) > 0.5
+        inside = anatomy.tissue(points) > 0.5
         for step in ((0, 6.25, 0), (0, 0, 6.25)):
-            change = brain.color(points + step) - brain.color(points)
+            change = anatomy.color(points + step) - anatomy.color(points)
             assert rms(change.mean(axis=-1)[inside]) > 2.2
 
 
@@ -212,8 +214,8 @@ class TestTiers:
         x = np.arange(x0 * size, (x0 + n) * size)
         y = np.arange(y0 * size, (y0 + n) * size)
         points = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], axis=-1) @ tilted().T
-        inside = brain.tissue(points).reshape(n, size, n, size).mean(axis=(1, 3)) > 0.5
-        true = brain.color(points).reshape(n, size, n, size, 3).mean(axis=(1, 3))
+        inside = anatomy.tissue(points).reshape(n, size, n, size).mean(axis=(1, 3)) > 0.5
+        true = anatomy.color(points).reshape(n, size, n, size, 3).mean(axis=(1, 3))
         shown = pictures[d][y0 : y0 + n, x0 : x0 + n]
         assert inside.mean() > 0.9
         assert rms((shown - true)[inside]) <= 0.7
@@ -232,15 +234,17 @@ class TestTiers:
         shift = np.eye(3)
         shift[0, 2] = 0.5 * (1 << d)
         points = pixel_centres(tilted() @ shift, 400, 400, 1 << d, ((1 << d) - 1) / 2)
-        away = brain.color(points)
-        here = brain.color(pixel_centres(tilted(), 400, 400, 1 << d, ((1 << d) - 1) / 2))
+        away = anatomy.color(points)
+        here = anatomy.color(pixel_centres(tilted(), 400, 400, 1 << d, ((1 << d) - 1) / 2))
         shown = pictures[d][: here.shape[0], : here.shape[1]].astype(float)
         towards = np.sum((shown - here) * (away - here)) / np.sum((away - here) ** 2)
         assert abs(towards) < 0.1
 
     @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6])
     def test_cells_and_noise_are_consistent_too(self, d: int) -> None:
-        fine, tier = (brain.render(tilted(), 1600, 1200, k, label=None, seed=5) for k in (d - 1, d))
+        fine, tier = (
+            render.render(tilted(), 1600, 1200, k, label=None, seed=5) for k in (d - 1, d)
+        )
         assert rms(tier - halved(fine)[: tier.shape[0], : tier.shape[1]]) < 1.0
 
     def test_borders_are_not_extrapolated(self) -> None:
@@ -254,7 +258,7 @@ class TestTiers:
 class TestRender:
     def test_deterministic(self) -> None:
         first, again, other = (
-            brain.render(tilted(), 1200, 900, 1, seed=seed) for seed in (3, 3, 4)
+            render.render(tilted(), 1200, 900, 1, seed=seed) for seed in (3, 3, 4)
         )
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
@@ -276,7 +280,7 @@ class TestRender:
         without = bare(matrix, width, height, d, view=view)
         touched = (with_label != without).any(axis=-1)
         centres = pixel_centres(matrix, width, height, 1 << d, ((1 << d) - 1) / 2)
-        inside = brain.tissue(centres)[: touched.shape[0], : touched.shape[1]] > 0.01
+        inside = anatomy.tissue(centres)[: touched.shape[0], : touched.shape[1]] > 0.01
         assert touched.sum() > 50
         assert not (touched & inside).any()
 
@@ -292,18 +296,20 @@ class TestRender:
         shift = np.eye(3)
         shift[:2, 2] = 600
         options = {"cells": False, "noise": False}
-        inner = brain.render(tilted() @ shift, 800, 600, 2, **options)
+        inner = render.render(tilted() @ shift, 800, 600, 2, **options)
         assert np.array_equal(
-            inner, brain.render(tilted() @ shift, 800, 600, 2, label=None, **options)
+            inner, render.render(tilted() @ shift, 800, 600, 2, label=None, **options)
         )
 
     @pytest.mark.parametrize("cells", [False, True])
     def test_expression_view(self, cells: bool) -> None:
         matrix, width, height = coronal(7000), 10857, 7619
-        picture = brain.render(matrix, width, height, 4, view="expression", cells=cells, label=None)
+        picture = render.render(
+            matrix, width, height, 4, view="expression", cells=cells, label=None
+        )
         assert picture.shape == (476, 678, 3)
         points = pixel_centres(matrix, width, height, 16, 7.5)[:476, :678]
-        strength, tissue = brain.expression(points), brain.tissue(points)
+        strength, tissue = anatomy.expression(points), anatomy.tissue(points)
         assert picture[tissue < 1e-4].max() <= 2
         assert np.all(picture[:10, :10] == 0)
         shown = picture.max(axis=-1)
@@ -315,14 +321,14 @@ class TestRender:
 
     def test_background_colour(self) -> None:
         corner = bare(coronal(7000), 10857, 7619, 4)[:10, :10]
-        assert np.all(corner == np.array(brain.BACKGROUND, dtype=np.uint8))
+        assert np.all(corner == np.array(anatomy.BACKGROUND, dtype=np.uint8))
 
     def test_refuses_nonsense(self) -> None:
         with pytest.raises(ValueError, match="downsample"):
-            brain.render(tilted(), 100, 100, 9)
+            render.render(tilted(), 100, 100, 9)
         with pytest.raises(ValueError, match="view"):
-            brain.render(tilted(), 100, 100, view="mask")  # type: ignore[arg-type]
+            render.render(tilted(), 100, 100, view="mask")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="none at tier"):
-            brain.render(tilted(), 100, 100, 8)
+            render.render(tilted(), 100, 100, 8)
         with pytest.raises(ValueError, match="shape"):
-            brain.render(np.eye(4), 100, 100)
+            render.render(np.eye(4), 100, 100)

@@ -1,7 +1,7 @@
 import pytest
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
+from atldld.demo.archive import DemoArchive
+from atldld.serve.app import Application
 from atldld.testing.faults import FaultServer
 
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from atldld.archive.app import Application
 from atldld.errors import ServiceError
 from atldld.fetch import Limits, Session
 from atldld.records import SectionDataSet
+from atldld.serve.app import Application
 from atldld.settings import Settings
 from atldld.testing.faults import check_source, source_cases, standard_faults
 

@@ -11,8 +11,8 @@ from results import check_cache, images_of, result_of, sizes_of
 
 from atldld.errors import CacheError, OutputError
 from atldld.fetch import Session
-from atldld.output import download_dataset
-from atldld.register import Recipe
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
 from atldld.settings import Settings
 
 OPTIONS = ("--resolution", "50", "--jobs", "1")

@@ -16,8 +16,8 @@ import zlib
 import pytest
 from io_sweep import MODES, Case, ForkServer, Sweep, build
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
+from atldld.demo.archive import DemoArchive
+from atldld.serve.local import listen
 
 SECTIONS = (101321610, 101321612)
 WARM = "volume 909 -o warm.npy --resolution 400"

@@ -17,7 +17,7 @@ from results import (
     verified_in,
 )
 
-from atldld.files import _HOST
+from atldld.support.files import _HOST
 from atldld.testing.faults import FaultPlan, Late
 
 OPTIONS = ("--resolution", "50", "--jobs", "1")

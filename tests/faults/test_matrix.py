@@ -19,8 +19,8 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch import Limits, Session
-from atldld.output import download_dataset
-from atldld.register import Recipe
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
 from atldld.settings import Settings
 from atldld.testing.faults import (
     FaultPlan,

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from atldld.addresses import Login
-from atldld.documents import DEEPEST
 from atldld.errors import AnswerError, AtldldError, HTTPStatusError
 from atldld.fetch.answers import announced_length, decode, is_encoded, retry_after
 from atldld.fetch.client import Client, Limits
+from atldld.support.addresses import Login
+from atldld.support.documents import DEEPEST
 
 from .conftest import GOOD, answer, read_head
 
@@ -291,7 +291,7 @@ def test_what_is_taken_needs_no_more_memory_than_is_said():
     program = (
         PEAK
         + """
-from atldld import documents
+from atldld.support import documents
 from atldld.fetch.answers import decode
 for unit in (b"[],", b"{},", b"[[[[]]]],", b'{"a":{"a":{"a":{}}}},', b'{"":0},', b"1.5,", b'"ab",'):
     cost = sum(unit.count(sign) * size for sign, size in documents._MEMORY.items()) + len(unit)
@@ -306,7 +306,7 @@ print(peak())
 
 def test_the_structure_graph_is_decoded_with_the_same_bounds(tmp_path):
     """It is kept as a file, and read as JSON all the same."""
-    from atldld.atlas.atlas import fetch_graph
+    from atldld.atlas.model import fetch_graph
     from atldld.fetch.session import Session
     from atldld.settings import Settings
 

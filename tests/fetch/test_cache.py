@@ -5,7 +5,7 @@ import pytest
 
 from atldld.errors import CacheError, NetworkError
 from atldld.fetch.cache import MARKER, Cache
-from atldld.files import whole_file
+from atldld.support.files import whole_file
 
 
 def put(cache, image_id=7, downsample=2, content=b"pixels", **which):

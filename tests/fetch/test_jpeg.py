@@ -10,7 +10,7 @@ import pytest
 import simplejpeg
 
 from atldld.errors import BrokenImageError
-from atldld.fetch.images import LARGEST_BUFFER, LARGEST_PIXELS, decode, verify
+from atldld.fetch.jpeg import LARGEST_BUFFER, LARGEST_PIXELS, decode, verify
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 255, (96, 128, 3), dtype=np.uint8)
@@ -122,7 +122,7 @@ def test_the_memory_for_an_image_is_bounded_whatever_its_record_says(kind, tmp_p
 import sys
 from pathlib import Path
 from atldld.errors import BrokenImageError
-from atldld.fetch.images import decode, verify
+from atldld.fetch.jpeg import decode, verify
 path, width, height = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 for call in (lambda: verify(path, width, height), lambda: decode(path, 8)):
     try:

@@ -12,7 +12,7 @@ from atldld.errors import (
     UnsortedRowsWarning,
 )
 from atldld.fetch import rma
-from atldld.fetch.rma import RMAParameters
+from atldld.fetch.pages import RMAParameters
 
 
 def fetch_all(ask, query):
@@ -48,7 +48,7 @@ def test_text(query, text):
 
 
 def test_our_queries_are_grammatical():
-    from atldld.archive.rma import parse
+    from atldld.rma.evaluate import parse
 
     parsed = parse(RMAParameters("M", {"q": {"a": {"b": {"c": "d e, f"}, "g": {"h": 1}}}}).text)
     assert parsed.criteria[0].association == "q"

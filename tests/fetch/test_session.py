@@ -5,8 +5,7 @@ import httpx
 import numpy as np
 import pytest
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
+from atldld.demo.archive import DemoArchive
 from atldld.errors import (
     BrokenImageError,
     DatasetNotFoundError,
@@ -16,6 +15,7 @@ from atldld.errors import (
 )
 from atldld.fetch import Limits, Session
 from atldld.fetch.session import check_id, default_session
+from atldld.serve.app import Application
 from atldld.settings import Settings
 
 QUICK = Limits(first_wait=0.001, longest_wait=0.01)

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 import pytest
 
-from atldld.archive.stored import StoredArchive
 from atldld.errors import CacheError, InvalidInputError
 from atldld.fetch import members as members_module
 from atldld.fetch.cache import Cache, companion_of
 from atldld.fetch.members import FolderMembers, ImageFacts, ZipMembers, decode
 from atldld.fetch.upkeep import export_archive, import_archive, stored_images
-from atldld.text import shown
+from atldld.serve.stored import StoredArchive
+from atldld.support.text import shown
 
 MARKER = "atldld-archive.json"
 GOOD_MARKER = b'{"format": "atldld-archive", "version": 1}'

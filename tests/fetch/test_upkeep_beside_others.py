@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atldld import files as files_module
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
+from atldld.api import open_dataset
+from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OfflineError
 from atldld.fetch import locks, upkeep
 from atldld.fetch.cache import Cache, companion_of, read_json
@@ -33,8 +32,9 @@ from atldld.fetch.upkeep import (
     stored_images,
     verify_cache,
 )
-from atldld.files import sweep
-from atldld.sections import open_dataset
+from atldld.serve.local import in_process_session
+from atldld.support import files as files_module
+from atldld.support.files import sweep
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
+from atldld.demo.archive import DemoArchive
 from atldld.errors import CacheError, NetworkError, RMAError, RowShortfallWarning
 from atldld.fetch.session import Session
 from atldld.find import build, catalogue_info, search, update
 from atldld.find.catalogue import catalogue_path, new_database
+from atldld.serve.app import Application
+from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 PROX1, PDYN, PAGE = 69289763, 71717084, 909

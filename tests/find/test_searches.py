@@ -266,8 +266,8 @@ class TestFailed:
     @pytest.fixture
     def broken(self, tmp_path):
         """A service with a data set that failed, and a failed image in another."""
-        from atldld.archive.demo import DemoArchive
-        from atldld.archive.local import in_process_session
+        from atldld.demo.archive import DemoArchive
+        from atldld.serve.local import in_process_session
 
         class Broken(DemoArchive):
             def tables(self):

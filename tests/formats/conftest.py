@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atldld.volumes import Volume
+from atldld.volume.build import Volume
 
 # Read before the tests' own environment is cleared of such names.
 ENVIRONMENTS = os.environ.get("ATLDLD_EXPORT_ENVS")

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from atldld.api import DataSet, open_dataset
 from atldld.errors import InvalidInputError, RecordError
-from atldld.export import FIELD_EXTENSIONS, PhysicalField, write_field
-from atldld.export.fields import write_fields
+from atldld.formats import FIELD_EXTENSIONS, PhysicalField, write_field
+from atldld.formats.fields import write_fields
+from atldld.place.planes import tier_matrix
 from atldld.records import SectionDataSet
-from atldld.register import Recipe
-from atldld.sections import DataSet, open_dataset
+from atldld.sections.register import Recipe
 from atldld.warp import DisplacementField
-from atldld.warp.planes import tier_matrix
 
 sitk = pytest.importorskip("SimpleITK")
 pytest.importorskip("nibabel")

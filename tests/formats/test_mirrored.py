@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from atldld.api import DataSet
 from atldld.cli import app
 from atldld.errors import AlignmentFileWarning
-from atldld.export import read_alignment, write_quicknii
-from atldld.output import METADATA, download_dataset
+from atldld.formats import read_alignment, write_quicknii
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
-from atldld.register import Recipe
 from atldld.report import gather, open_source
-from atldld.sections import DataSet
+from atldld.sections.download import METADATA, download_dataset
+from atldld.sections.register import Recipe
 
 WIDTH = 456  # of the target along x
 DEPTH = 528  # along y

@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from atldld.export import write_quicknii, write_volume
-from atldld.sections import DataSet
+from atldld.api import DataSet
+from atldld.formats import write_quicknii, write_volume
 
 pytest.importorskip("zarr")
 

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from atldld.api import DataSet, open_dataset
 from atldld.errors import AlignmentFileWarning, InvalidInputError
-from atldld.export import anchoring_of, forward_of, read_alignment, write_quicknii
-from atldld.export.quicknii import TARGET
-from atldld.sections import DataSet, open_dataset
+from atldld.formats import anchoring_of, forward_of, read_alignment, write_quicknii
+from atldld.formats.quicknii import TARGET
 
 PAGE = 909
 

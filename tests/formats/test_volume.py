@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.export import beside, known_extensions, write_volume
-from atldld.export.zarr import halve
+from atldld.formats import beside, known_extensions, write_volume
+from atldld.formats.ome_zarr import halve
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")
@@ -215,7 +215,7 @@ class TestZarr:
         def fails(*arguments):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("atldld.export.zarr._write_level", fails)
+        monkeypatch.setattr("atldld.formats.ome_zarr._write_level", fails)
         with pytest.raises(OutputError, match="No space left"):
             write_volume(grey, path, force=True)
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
@@ -233,7 +233,7 @@ class TestZarr:
                 raise OSError(errno.EACCES, "Permission denied")
             move(source, target)
 
-        monkeypatch.setattr("atldld.files.os.rename", fails)
+        monkeypatch.setattr("atldld.support.files.os.rename", fails)
         with pytest.raises(OutputError, match="Permission denied"):
             write_volume(replace(grey, data=grey.data / 2), path, force=True)
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
@@ -357,8 +357,8 @@ def test_what_was_there_stays_when_writing_fails(grey, colours, tmp_path, monkey
     def fails(*arguments, **options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("atldld.files.os.replace", fails)
-    monkeypatch.setattr("atldld.files.os.rename", fails)
+    monkeypatch.setattr("atldld.support.files.os.replace", fails)
+    monkeypatch.setattr("atldld.support.files.os.rename", fails)
     with pytest.raises(OutputError, match="No space left"):
         write_volume(colours, path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

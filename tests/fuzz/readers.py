@@ -54,8 +54,8 @@ class Samples:
 
     def download(self):
         """An output folder of data set 909, coarse and without masks."""
-        from atldld.output import download_dataset
-        from atldld.register import Recipe
+        from atldld.sections.download import download_dataset
+        from atldld.sections.register import Recipe
 
         out = self.folder / "909"
         if not out.exists():
@@ -72,8 +72,8 @@ class Samples:
 
 
 def _alignments(samples):
-    from atldld.export import write_quicknii
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.formats import write_quicknii
 
     dataset = open_dataset(909, session=samples.session)
     ours = samples.content("q.json", lambda path: write_quicknii(dataset, path))
@@ -90,8 +90,8 @@ def _alignments(samples):
 
 
 def read_alignment(path):
-    from atldld.archive.demo import DemoArchive
-    from atldld.export.quicknii import read_alignment as read
+    from atldld.demo.archive import DemoArchive
+    from atldld.formats.quicknii import read_alignment as read
     from atldld.records import SectionDataSet
 
     global _record
@@ -128,7 +128,7 @@ def _header(**fields):
 
 
 def read_grid_header(path):
-    from atldld.grids import read_grid
+    from atldld.regions.grids import read_grid
 
     (path.parent / "energy.raw").write_bytes(np.arange(12, dtype="<f4").tobytes())
     grid = read_grid({"energy": path})
@@ -152,7 +152,7 @@ def _answering(path):
 
 
 def read_grid_answer(path):
-    from atldld.grids import fetch_grid
+    from atldld.regions.grids import fetch_grid
 
     with _answering(path) as session:
         fetch_grid(909, session=session, refresh=True)
@@ -211,7 +211,7 @@ def read_drawing(path):
 
 
 def _graphs(samples):
-    from atldld.archive.volumes import structure_graph
+    from atldld.demo.atlas import structure_graph
 
     whole = json.loads(structure_graph())
     flat = [
@@ -369,7 +369,7 @@ def read_metadata_for_napari(path):
 
 def read_metadata_for_resuming(path):
     from atldld.batch.work import _metadata_in
-    from atldld.output import _check_folder, _difference, _still_there, files_of
+    from atldld.sections.download import _check_folder, _difference, _still_there, files_of
 
     before = _check_folder(_folder(path), 909, force=False)
     _still_there(path.parent, before)
@@ -378,7 +378,7 @@ def read_metadata_for_resuming(path):
 
 
 def read_metadata_for_sheets(path):
-    from atldld.output import overview
+    from atldld.sections.download import overview
 
     overview(_folder(path), path.parent / "sheet.png")
 
@@ -468,7 +468,7 @@ def _volumes(samples):
 
 
 def read_volume(path):
-    from atldld.atlas.volumes import read_volume as read
+    from atldld.atlas.ccf import read_volume as read
 
     read(path, 100, "annotation")
 
@@ -511,7 +511,7 @@ def _staged(samples):
 
 
 def read_staged(path):
-    from atldld.fetch.rma import RMAParameters
+    from atldld.fetch.pages import RMAParameters
     from atldld.find.service import Query
     from atldld.find.update import _errors, _Staging
 

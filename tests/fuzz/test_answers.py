@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atldld.api import DataSet
 from atldld.errors import AtldldError, ServiceWarning
 from atldld.fetch.cache import Cache
 from atldld.fetch.client import Client, Limits
-from atldld.fetch.images import verify
-from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.fetch.jpeg import verify
+from atldld.fetch.pages import RMAParameters, fetch_all
 from atldld.fetch.session import Session
 from atldld.records import SectionDataSet
-from atldld.register import Recipe
-from atldld.sections import DataSet
+from atldld.sections.register import Recipe
 from atldld.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::atldld.errors.ServiceWarning")

@@ -4,18 +4,18 @@ import warnings
 
 import pytest
 
+from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.atlas.files import Drawing, write_drawing
-from atldld.output import download_dataset
-from atldld.register import Recipe
-from atldld.sections import open_dataset
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
 
 RESOLUTION = 100
 
 
 @pytest.fixture(scope="session")
 def demo_session(tmp_path_factory):
-    from atldld.archive.local import in_process_session
+    from atldld.serve.local import in_process_session
 
     with in_process_session(tmp_path_factory.mktemp("cache")) as session:
         yield session

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from atldld.archive import brain
 from atldld.atlas.files import Drawing, write_drawing
+from atldld.demo import anatomy
 from atldld.errors import OutputError
 from atldld.napari.reader import get_reader
 from atldld.warp.stain import read_mask
@@ -103,10 +103,12 @@ def test_expression_lies_where_the_brain_has_it(coronal):
     found = np.argwhere(np.asarray(masks) > 200)
     assert len(found) > 20
     world = to_world(options, found)
-    assert np.median(brain.expression(world)) > 0.6
+    assert np.median(anatomy.expression(world)) > 0.6
     # moved by two pixels to any side, it fits worse
     for axis in range(3):
-        moved = [brain.expression(world + step * np.eye(3)[axis]).mean() for step in (-200, 0, 200)]
+        moved = [
+            anatomy.expression(world + step * np.eye(3)[axis]).mean() for step in (-200, 0, 200)
+        ]
         assert np.argmax(moved) == 1
 
 
@@ -173,7 +175,7 @@ def test_a_structure_is_within_its_outline(coronal, demo_atlas):
         inside = np.argwhere(cv2.erode(canvas, np.ones((3, 3))))
         plane = lines[np.argmax(chosen)][0, 0]
         index = np.column_stack((np.full(len(inside), plane), inside))
-        ids = brain.structure_id(to_world(options, index))
+        ids = anatomy.structure_id(to_world(options, index))
         right.extend(demo_atlas.graph.roll_up(ids, depth=3) == one)
     assert len(right) > 5000
     assert np.mean(right) > 0.95
@@ -211,8 +213,8 @@ def test_a_folder_without_masks_and_outlines(sagittal, tmp_path):
 
 
 def test_tiff(demo_session, coronal, tmp_path):
-    from atldld.output import download_dataset
-    from atldld.register import Recipe
+    from atldld.sections.download import download_dataset
+    from atldld.sections.register import Recipe
 
     download_dataset(
         909, tmp_path / "tiff", Recipe(100), session=demo_session, picture_format="tiff"

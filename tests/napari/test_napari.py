@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from environments import environment, program
 
-from atldld.export import write_volume
+from atldld.formats import write_volume
 from atldld.napari.reader import get_reader
-from atldld.volumes import Volume
+from atldld.volume.build import Volume
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1200)]
 

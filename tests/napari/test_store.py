@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from atldld.errors import OutputError
-from atldld.export import write_grid, write_volume
-from atldld.export.fields import write_field
-from atldld.grids import ExpressionGrid
+from atldld.formats import write_grid, write_volume
+from atldld.formats.fields import write_field
 from atldld.napari.reader import get_reader
-from atldld.spaces import Grid
-from atldld.volumes import Volume
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid
+from atldld.regions.grids import ExpressionGrid
+from atldld.volume.build import Volume
 
 zarr = pytest.importorskip("zarr")
 

@@ -23,8 +23,7 @@ import pytest
 import simplejpeg
 from environments import environment, program
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
+from atldld.demo.archive import DemoArchive
 from atldld.place import (
     StructureCenter,
     image_to_atlas,
@@ -35,6 +34,7 @@ from atldld.place import (
     structure_to_image,
 )
 from atldld.records import SectionDataSet
+from atldld.serve.local import listen
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from environments import environment, program
 
-from atldld.export import image_name, read_alignment, write_quicknii
-from atldld.output import copy_image
-from atldld.sections import open_dataset
+from atldld.api import open_dataset
+from atldld.formats import image_name, read_alignment, write_quicknii
+from atldld.sections.download import copy_image
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 

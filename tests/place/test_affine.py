@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from atldld.errors import InvalidInputError, OutputError
-from atldld.place import Affine, Placement
-from atldld.place.transforms import (
+from atldld.place import Affine, OutputPlane, Placement
+from atldld.place.affine import (
     apply_affine,
     image_to_volume,
     reference_to_volume,
     volume_to_image,
     volume_to_reference,
 )
-from atldld.spaces import BLOCK, Grid, Plane
-from atldld.warp import OutputPlane
+from atldld.place.spaces import BLOCK, Grid, Plane
 
 numbers = st.floats(-100, 100).map(lambda v: round(v, 6))
 
@@ -222,7 +221,7 @@ def test_blocks_leave_no_gap(count):
 @pytest.mark.parametrize("row", range(3))
 @pytest.mark.parametrize("matrix", [np.eye(4)[:3], np.arange(1.0, 13).reshape(3, 4)])
 def test_points_in_columns_must_be_finite(matrix, row, wrong):
-    from atldld.place.transforms import apply_affine_to_columns
+    from atldld.place.affine import apply_affine_to_columns
 
     points = np.ones((3, 200_000))
     points[row, 123_456] = wrong

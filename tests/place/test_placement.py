@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from atldld.errors import ClampedSectionWarning, InvalidInputError
 from atldld.place import Placement, reference_to_image
+from atldld.place.spaces import Plane
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
-from atldld.spaces import Plane
 
 IDENTITY_2D = (1.0, 0, 0, 1, 0, 0)
 IDENTITY_3D = (1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)

@@ -3,8 +3,8 @@ import pytest
 
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
-from atldld.spaces import BOX, Grid, Plane
-from atldld.warp.planes import OutputPlane, choose_downsample, tier_matrix
+from atldld.place.planes import OutputPlane, choose_downsample, tier_matrix
+from atldld.place.spaces import BOX, Grid, Plane
 
 ALL = [(dataset_id, index) for dataset_id in (69289763, 71717084) for index in (0, 7, 15)]
 

@@ -17,8 +17,8 @@ from atldld.place import (
     reference_to_image,
     structure_to_image,
 )
+from atldld.place.spaces import BLOCK
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
-from atldld.spaces import BLOCK
 
 replace = msgspec.structs.replace
 IDENTITY_2D = (1.0, 0, 0, 1, 0, 0)

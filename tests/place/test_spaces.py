@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
-from atldld.spaces import Grid, Plane, between_spaces, check_points
+from atldld.place.spaces import Grid, Plane, between_spaces, check_points
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from atldld.archive.local import in_process_session
+from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.errors import InvalidInputError, OutputError, UnsupportedPlaneError
 from atldld.place import Placement
-from atldld.quality import (
+from atldld.quality.figures import (
     THRESHOLD,
     SectionQuality,
     assess,
@@ -19,7 +19,7 @@ from atldld.quality import (
     check_output,
     view_of,
 )
-from atldld.sections import open_dataset
+from atldld.serve.local import in_process_session
 
 RESOLUTION = 100
 

@@ -11,16 +11,15 @@ import httpx
 import numpy as np
 import pytest
 
-from atldld.archive import brain
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
 from atldld.atlas import StructureGraph
+from atldld.demo import anatomy
+from atldld.demo.archive import DemoArchive
 from atldld.errors import AnswerError, GridNotFoundError, InvalidInputError, OfflineError
-from atldld.export import write_grid
-from atldld.export.nifti import affine_of
 from atldld.fetch.client import Limits
 from atldld.fetch.session import Session
-from atldld.grids import (
+from atldld.formats import write_grid
+from atldld.formats.nifti import affine_of
+from atldld.regions.grids import (
     GRID_SHAPE,
     ExpressionGrid,
     fetch_grid,
@@ -31,6 +30,7 @@ from atldld.grids import (
     read_grid,
     read_mhd,
 )
+from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 PROX1, PDYN, NRP1 = 69289763, 71717084, 74272479
@@ -239,7 +239,7 @@ def test_the_demos_grid_is_the_brain(session):
     )
     indices = np.argwhere(known & (grid.density == 1))[::40]
     corners = np.stack(np.meshgrid(*[(-50, 50)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
-    expected = brain.expression(indices[:, None] * 200 + corners).mean(axis=1) * 255
+    expected = anatomy.expression(indices[:, None] * 200 + corners).mean(axis=1) * 255
     same = np.isclose(grid.energy[tuple(indices.T)], expected, rtol=1e-4)
     # of a few voxels, sections stand for some of the points only
     assert same.mean() > 0.9
@@ -276,7 +276,7 @@ def test_labels_of_the_demo(session):
     labels, graph = open_labels(session, "atlas", 100)
     assert set(np.unique(labels)) <= {0, *(one.id for one in graph)}
     points = np.stack(np.meshgrid(*(np.arange(n) * 200 for n in GRID_SHAPE), indexing="ij"), -1)
-    same = labels == brain.structure_id(points)
+    same = labels == anatomy.structure_id(points)
     assert same.mean() > 0.9
 
 

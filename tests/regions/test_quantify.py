@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.archive import brain
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
+from atldld.api import DataSet, open_dataset
 from atldld.atlas import Atlas, StructureGraph
+from atldld.demo import anatomy
+from atldld.demo.archive import DemoArchive
 from atldld.errors import (
     ImageNotFoundError,
     InvalidInputError,
@@ -24,10 +24,10 @@ from atldld.errors import (
     SkippedImageWarning,
     UnsupportedPlaneError,
 )
-from atldld.quantify import quantify
-from atldld.regions import Regions, as_labels, compact_labels, ids_within
-from atldld.sections import DataSet, open_dataset
-from atldld.spaces import BOX
+from atldld.place.spaces import BOX
+from atldld.regions.quantify import quantify
+from atldld.regions.table import Regions, as_labels, compact_labels, ids_within
+from atldld.serve.local import in_process_session
 from atldld.warp.stain import JET
 
 DATASET = 71717084
@@ -52,7 +52,7 @@ def graph():
                 "parent_structure_id": one.parent_id,
                 "graph_order": place,
             }
-            for place, one in enumerate(brain.STRUCTURES)
+            for place, one in enumerate(anatomy.STRUCTURES)
         ]
     )
 
@@ -95,7 +95,7 @@ def annotation(sections):
         low, high = section.geometry.depth_range
         planes = np.arange(int(low // STEP) - 1, int(high // STEP) + 3)
         points = np.stack(np.meshgrid(planes, *map(np.arange, shape[1:]), indexing="ij"), axis=-1)
-        out[planes] = brain.structure_id((points + 0.5) * STEP)
+        out[planes] = anatomy.structure_id((points + 0.5) * STEP)
     return out
 
 
@@ -151,7 +151,7 @@ def truth(centres):
     """The brain itself over every structure: area, density, energy, by id and hemisphere."""
     points = np.concatenate([pir for pir, _ in centres])
     area = np.concatenate([np.full(len(pir), one) for pir, one in centres])
-    ids, gene = brain.structure_id(points), brain.expression(points)
+    ids, gene = anatomy.structure_id(points), anatomy.expression(points)
     left = points[:, 2] < 5700
     out = {}
     for one in np.unique(ids[ids > 0]):
@@ -384,9 +384,9 @@ def test_beside_the_services_own(small):
     """The demo service's grid and unionizes come from the brain itself, not from the masks."""
     # voxels of 100 µm would lend layers pixels of their neighbours
     points = [(np.arange(side // 50) + 0.5) * 50 for side in BOX]
-    annotation = brain.structure_id(np.stack(np.meshgrid(*points, indexing="ij"), axis=-1))
+    annotation = anatomy.structure_id(np.stack(np.meshgrid(*points, indexing="ij"), axis=-1))
     table = quantify(small, atlas_of(annotation, 50), 40)
-    assert table.metadata["compared_with"]["structure_unionize_rows"] == len(brain.STRUCTURES)
+    assert table.metadata["compared_with"]["structure_unionize_rows"] == len(anatomy.STRUCTURES)
     assert "grid_data" in table.metadata["compared_with"]["grid"]
     for name, tolerance in (("CTX5", 0.05), ("CTX2/3", 0.05), ("CTX", 0.15), ("grey", 0.2)):
         row = table.row(name)
@@ -436,8 +436,8 @@ def test_stain_is_another_quantity(dataset, annotation, sections, centres):
     assert table.metadata["stain_threshold"] == 0.3
     points = np.concatenate([pir for pir, _ in centres])
     weights = np.array([0.21, 0.72, 0.07])
-    dark = 1 - (brain.color(points) @ weights) / (np.array(brain.BACKGROUND) @ weights)
-    ids = brain.structure_id(points)
+    dark = 1 - (anatomy.color(points) @ weights) / (np.array(anatomy.BACKGROUND) @ weights)
+    ids = anatomy.structure_id(points)
     for one in (12, 14, 30, 31):
         here = ids == one
         row = table.row(one)

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from atldld.errors import InvalidInputError, OutputError
-from atldld.output import download_dataset
-from atldld.quantify import quantify
-from atldld.register import Recipe
+from atldld.regions.quantify import quantify
 from atldld.report import (
     check_page,
     figures,
@@ -24,6 +22,8 @@ from atldld.report import (
 from atldld.report.contents import _absent
 from atldld.report.pictures import STEPS, matrix_to_raw
 from atldld.report.words import methods, summary
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +166,8 @@ def test_a_folder_away_from_its_cache_is_whole_but_for_what_it_lacks(folder, tmp
 
 
 def test_a_folder_with_an_alignment_file_keeps_its_planes(demo_session, tmp_path):
-    from atldld.export.quicknii import write_quicknii
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.formats.quicknii import write_quicknii
 
     dataset = open_dataset(909, session=demo_session)
     path = write_quicknii(dataset, tmp_path / "planes.json")

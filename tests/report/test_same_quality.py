@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
+from atldld.api import open_dataset
 from atldld.cli import app
+from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, HTTPStatusError, OfflineError
-from atldld.export import write_quicknii
 from atldld.fetch.session import Session
-from atldld.output import download_dataset
-from atldld.quality import assess, assess_pictures, atlas_or_reason, recipe, view_of
-from atldld.register import Recipe
+from atldld.formats import write_quicknii
+from atldld.quality.figures import assess, assess_pictures, atlas_or_reason, recipe, view_of
 from atldld.report import figures, gather, open_source, render, try_atlas
 from atldld.report.words import lead
-from atldld.sections import open_dataset
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
+from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 DATASET = 909

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.archive import rma
-from atldld.archive.budget import Budget, BudgetError, Limits
-from atldld.archive.rma import Column, Filter, Order, QueryError, RMASyntaxError, Term, parse, run
+from atldld.rma import evaluate as rma
+from atldld.rma.evaluate import Column, Filter, Order, QueryError, RMASyntaxError, Term, parse, run
+from atldld.serve.budget import Budget, BudgetError, Limits
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data" / "datasets"
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from atldld.api import DataSet, open_dataset
 from atldld.errors import (
     DatasetNotFoundError,
     MissingAlignmentWarning,
     OutputError,
     ServiceDefectError,
 )
-from atldld.output import METADATA, download_dataset, save_image
-from atldld.register import Recipe
-from atldld.sections import DataSet, open_dataset
+from atldld.sections.download import METADATA, download_dataset, save_image
+from atldld.sections.register import Recipe
 from atldld.warp.displacement import DisplacementField
 
 COARSE = Recipe(resolution=100, expression=True)

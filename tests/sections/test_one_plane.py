@@ -13,21 +13,21 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
+from atldld.api import open_dataset
 from atldld.batch import Download
 from atldld.cli import app
 from atldld.errors import InvalidInputError, OutputError
-from atldld.export import write_section
-from atldld.export.fields import write_fields
 from atldld.fetch.session import Session
+from atldld.formats import write_section
+from atldld.formats.fields import write_fields
 from atldld.napari.folder import layers
-from atldld.output import METADATA, download_dataset
-from atldld.place import Placement
-from atldld.register import Recipe
+from atldld.place import OutputPlane, Placement
+from atldld.place.spaces import Grid, Plane
 from atldld.report import open_source
-from atldld.sections import open_dataset
+from atldld.sections.download import METADATA, download_dataset
+from atldld.sections.register import Recipe
 from atldld.settings import Settings
-from atldld.spaces import Grid, Plane
-from atldld.warp import DisplacementField, OutputPlane
+from atldld.warp import DisplacementField
 
 STEP = 400
 CORONAL, SAGITTAL = 909, 69289763

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import atldld
+from atldld.api import DataSet, open_dataset
 from atldld.errors import (
     AlignmentMissingError,
     InvalidInputError,
@@ -12,7 +13,6 @@ from atldld.errors import (
 )
 from atldld.place import Placement
 from atldld.records import Alignment2d
-from atldld.sections import DataSet, open_dataset
 
 COARSE = 100  # µm; enough to see that the right things arrive
 

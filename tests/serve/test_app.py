@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from atldld.archive.app import ENDPOINTS, Application
+from atldld.serve.app import ENDPOINTS, Application
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 genuine = pytest.mark.skipif(

@@ -11,13 +11,14 @@ import httpx
 import pytest
 from hostile import KINDS, hostile_queries, large_tables
 
-from atldld.archive import app, rma
-from atldld.archive.app import Application
-from atldld.archive.budget import Budget, Limits
-from atldld.archive.demo import DemoArchive
-from atldld.archive.lanes import BusyError, Lane, Lanes
-from atldld.archive.local import in_process_session
+from atldld.demo.archive import DemoArchive
 from atldld.fetch.session import DATASET_INCLUDES
+from atldld.rma import evaluate as rma
+from atldld.serve import app
+from atldld.serve.app import Application
+from atldld.serve.budget import Budget, Limits
+from atldld.serve.lanes import BusyError, Lane, Lanes
+from atldld.serve.local import in_process_session
 
 GROWTH = 50_000_000  # bytes
 
@@ -217,12 +218,12 @@ def test_many_ids_are_read_once(monkeypatch):
 
 def test_a_picture_in_many_pieces_is_rendered_once(monkeypatch):
     """Each region and each quality of the demo's pictures used to cost a whole rendering."""
-    from atldld.archive import brain
+    from atldld.demo import render
 
     rendered = []
-    genuine = brain.render
+    genuine = render.render
     monkeypatch.setattr(
-        brain, "render", lambda *a, **named: rendered.append(a) or genuine(*a, **named)
+        render, "render", lambda *a, **named: rendered.append(a) or genuine(*a, **named)
     )
     application = Application(DemoArchive([909]))
     url = "/api/v2/section_image_download/101321610?downsample=3"

@@ -16,10 +16,10 @@ import time
 
 import pytest
 
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import listen
-from atldld.archive.server import AHEAD, Patience
+from atldld.demo.archive import DemoArchive
 from atldld.errors import InvalidInputError
+from atldld.serve.local import listen
+from atldld.serve.server import AHEAD, Patience
 
 BACKSTOP = 60.0  # seconds, for a machine that hangs
 LARGE = 24 << 20  # bytes, more than the system keeps for a connection

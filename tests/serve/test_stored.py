@@ -7,13 +7,13 @@ import httpx
 import pytest
 import simplejpeg
 
-from atldld.archive.app import Application
-from atldld.archive.local import in_process_session, listen, opened_source
-from atldld.archive.stored import StoredArchive
 from atldld.errors import CacheError, DatasetNotFoundError, ImageNotFoundError, InvalidInputError
 from atldld.fetch.upkeep import export_archive
-from atldld.output import download_dataset
-from atldld.register import Recipe
+from atldld.sections.download import download_dataset
+from atldld.sections.register import Recipe
+from atldld.serve.app import Application
+from atldld.serve.local import in_process_session, listen, opened_source
+from atldld.serve.stored import StoredArchive
 from atldld.settings import API_URL, Settings
 
 RECIPE = Recipe(resolution=200, expression=True)

@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from atldld.archive.app import Application
-from atldld.archive.demo import STRUCTURE_CENTERS, DemoArchive
+from atldld.demo.archive import STRUCTURE_CENTERS, DemoArchive
 from atldld.place import image_to_image, reference_to_image
+from atldld.serve.app import Application
 
 KEYS = ["section_data_set_id", "section_image_id", "section_number", "x", "y"]
 ATLAS_SET = 100048576
@@ -181,13 +181,13 @@ def test_the_demo_centers_are_those_of_its_brain():
     """Recomputed on a coarser grid."""
     import numpy as np
 
-    from atldld.archive import brain
+    from atldld.demo import anatomy
 
     step = 200
     p, i, r = ((np.arange(n) + 0.5) * step for n in (66, 40, 57))
     grid = np.stack(np.meshgrid(p, i, r[r > 5700], indexing="ij"), axis=-1)
-    ids = brain.structure_id(grid)
-    parents = {one.id: one.parent_id for one in brain.STRUCTURES}
+    ids = anatomy.structure_id(grid)
+    parents = {one.id: one.parent_id for one in anatomy.STRUCTURES}
 
     def within(structure_id, ancestor):
         while structure_id is not None:

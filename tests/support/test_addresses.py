@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.addresses import Login, login_for, shown_address, shown_addresses, without_login
 from atldld.batch.places import Store, open_place
 from atldld.errors import AtldldError
 from atldld.fetch.session import cache_root
 from atldld.settings import API_URL, Settings
+from atldld.support.addresses import Login, login_for, shown_address, shown_addresses, without_login
 
 URL = "https://me:m4rk@host:8080/path"
 

@@ -15,15 +15,13 @@ import pandas as pd
 import pytest
 
 import atldld
-from atldld import arguments
+from atldld.api import DataSet, Section, open_dataset
 from atldld.atlas.files import Drawing
 from atldld.atlas.outlines import section_outlines
 from atldld.batch import Download, run_batch
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.export import write_field, write_quicknii
 from atldld.find import search
-from atldld.grids import fetch_grid
-from atldld.output import download_dataset, save_image
+from atldld.formats import write_field, write_quicknii
 from atldld.place import (
     image_to_image,
     image_to_image_2d,
@@ -31,13 +29,15 @@ from atldld.place import (
     reference_to_image,
     structure_to_image,
 )
-from atldld.quality import assess, assess_pictures
-from atldld.quantify import quantify
-from atldld.regions import ids_within
-from atldld.register import Recipe
+from atldld.place.spaces import Grid, Plane, ReferenceSpace
+from atldld.quality.figures import assess, assess_pictures
+from atldld.regions.grids import fetch_grid
+from atldld.regions.quantify import quantify
+from atldld.regions.table import ids_within
 from atldld.report import open_source
-from atldld.sections import DataSet, Section, open_dataset
-from atldld.spaces import Grid, Plane, ReferenceSpace
+from atldld.sections.download import download_dataset, save_image
+from atldld.sections.register import Recipe
+from atldld.support import arguments
 
 ID = 909
 IMAGE = 101321610
@@ -567,7 +567,7 @@ NAMES = re.findall(r'^        "([\w.]+)": \[', inspect.getsource(cases), re.MULT
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    from atldld.archive.local import in_process_session
+    from atldld.serve.local import in_process_session
 
     folder = tmp_path_factory.mktemp("arguments")
     with in_process_session(folder / "cache") as session:

@@ -16,7 +16,7 @@ import pytest
 
 import atldld
 from atldld.errors import CacheError, InvalidInputError, NetworkError, OutputError
-from atldld.files import (
+from atldld.support.files import (
     _HOST,
     OnlyWrites,
     check_folder,
@@ -310,13 +310,14 @@ class TestLeftOvers:
 
 def test_the_ground_is_light():
     """Everything may import it: it takes the standard library and the errors."""
-    code = "import sys, atldld.files; print(*(n for n in sys.modules if n.startswith('atldld')))"
+    code = 'import sys, atldld.support.files; print(*(n for n in sys.modules if "atldld" in n))'
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {
         "atldld",
         "atldld.errors",
-        "atldld.files",
-        "atldld.processes",
+        "atldld.support",
+        "atldld.support.files",
+        "atldld.support.processes",
     }
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from atldld.pipeline import default_jobs, fetch_then_work
+from atldld.support.pipeline import default_jobs, fetch_then_work
 
 
 def test_in_order_whatever_takes_longest():

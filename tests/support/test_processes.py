@@ -20,19 +20,19 @@ import httpx
 import numpy as np
 import pytest
 
-from atldld import processes
-from atldld.archive.app import Application
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
-from atldld.archive.stored import StoredArchive
+from atldld.api import open_dataset
+from atldld.demo.archive import DemoArchive
 from atldld.errors import NetworkError
 from atldld.fetch.client import Client
 from atldld.fetch.session import Session, default_session
-from atldld.files import _new_name
 from atldld.find import search
-from atldld.pipeline import fetch_then_work
-from atldld.sections import open_dataset
+from atldld.serve.app import Application
+from atldld.serve.local import in_process_session
+from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings
+from atldld.support import processes
+from atldld.support.files import _new_name
+from atldld.support.pipeline import fetch_then_work
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 

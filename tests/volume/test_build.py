@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.archive import brain
-from atldld.archive.demo import DemoArchive
-from atldld.archive.local import in_process_session
+from atldld.api import DataSet, open_dataset
+from atldld.demo import anatomy
+from atldld.demo.archive import DemoArchive
 from atldld.errors import InvalidInputError, OfflineError, SkippedImageWarning
-from atldld.sections import DataSet, open_dataset
-from atldld.spaces import BOX
-from atldld.volumes import (
+from atldld.place.spaces import BOX
+from atldld.serve.local import in_process_session
+from atldld.volume.build import (
     Volume,
     available_memory,
     build_volume,
@@ -89,7 +89,7 @@ def part_of(session, dataset_id, which):
 class Truth:
     """What the sections of a data set must show, from its records."""
 
-    def __init__(self, dataset, function=brain.color):
+    def __init__(self, dataset, function=anatomy.color):
         to_reference = dataset.record.alignment3d.to_reference
         self.function = function
         self.shift, self.across = to_reference[:, 3], to_reference[:, 2]
@@ -134,7 +134,7 @@ def some_voxels(chosen, resolution, number, seed=0):
     centres = (indices + 0.5) * resolution
     away = max(resolution, 100)
     around = away * np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)])
-    inside = (brain.tissue(centres[:, None] + around) > 0.99).all(axis=1)
+    inside = (anatomy.tissue(centres[:, None] + around) > 0.99).all(axis=1)
     assert inside.sum() > 200
     return indices[inside][:number], centres[inside][:number]
 
@@ -204,7 +204,7 @@ def gain_of_linear(dataset, resolution, number):
     # nearest leaves nothing known where the nearer section's picture ends: not these
     indices, centres, gaps = between_sections(dataset, nearest, number)
     where = tuple(indices.T)
-    of_brain = brain.color(centres[:, None] + parts).mean(axis=1)
+    of_brain = anatomy.color(centres[:, None] + parts).mean(axis=1)
     gains = []
     for chosen in (gaps <= 100, gaps > 100):
         if not chosen.any():
@@ -303,7 +303,7 @@ def test_expression_is_the_intensity_of_the_masks(plain_session):
     assert volume.data.min() >= 0
     assert volume.data.max() <= 1
     indices, centres = some_voxels(volume.coverage > 0.3, 25, 4000)
-    shown, _ = Truth(dataset, brain.expression).of_voxels(centres, 25)
+    shown, _ = Truth(dataset, anatomy.expression).of_voxels(centres, 25)
     found = volume.data[tuple(indices.T)]
     strong = shown > 0.4
     assert strong.sum() > 30
@@ -325,7 +325,7 @@ def test_intensity_is_darkness(plain_session):
     covered = volume.coverage > 0
     np.testing.assert_array_equal(covered, colours.coverage > 0)
     weights = np.array([0.21, 0.72, 0.07])
-    expected = 1 - colours.data[covered] @ weights / (brain.BACKGROUND @ weights)
+    expected = 1 - colours.data[covered] @ weights / (anatomy.BACKGROUND @ weights)
     assert rms(volume.data[covered] - np.clip(expected, 0, 1)) < 0.01
     assert volume.data.max() > 0.5
 
@@ -449,7 +449,7 @@ def test_data_sets_must_be_given_once_and_at_least_one(demo_records):
 
 
 def test_a_volume_that_would_not_fit_names_one_that_would(demo_records, monkeypatch):
-    monkeypatch.setattr("atldld.volumes.available_memory", lambda: 200_000_000)
+    monkeypatch.setattr("atldld.volume.build.available_memory", lambda: 200_000_000)
     dataset = DataSet(demo_records[CORONAL], None)
     with pytest.raises(InvalidInputError) as caught:
         dataset.volume(25)

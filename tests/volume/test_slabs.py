@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from atldld.warp.volume import Accumulator, Neighbours, Slab
+from atldld.volume.slabs import Accumulator, Neighbours, Slab
 
 RESOLUTION = 20.0
 SHAPE = (30, 24, 26)

@@ -34,7 +34,7 @@ def test_tiny_images():
 
 
 def test_the_real_section(shared):
-    from atldld.fetch.images import decode
+    from atldld.fetch.jpeg import decode
 
     image = decode(shared / "images" / "69177654_downsample2.jpg")
     background = background_of(image)

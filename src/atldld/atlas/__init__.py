@@ -1,9 +1,9 @@
 """Which structure is where: atlases, and their planes and outlines on sections."""
 
-from atldld.atlas.atlas import Atlas, check_atlas, open_atlas
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
+from atldld.atlas.model import Atlas, check_atlas, open_atlas
 from atldld.atlas.outlines import Outline, outlines, section_outlines
-from atldld.atlas.planes import (
+from atldld.atlas.sample import (
     hemispheres_on_image,
     hemispheres_on_reference,
     on_image,

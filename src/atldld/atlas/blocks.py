@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.export.common import need
-from atldld.files import check_file
+from atldld.formats.common import need
+from atldld.support.files import check_file
 
 __all__ = ["NrrdFile", "open_nrrd"]
 

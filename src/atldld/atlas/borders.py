@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import need
+from atldld.formats.common import need
 
 __all__ = ["Faces", "trace_faces"]
 

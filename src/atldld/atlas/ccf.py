@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from atldld.atlas.blocks import NrrdFile, open_nrrd
 from atldld.errors import AnswerError, AtldldError, CacheError, InvalidInputError, OutputError
-from atldld.export.common import need
 from atldld.fetch.cache import Cache, CachedFile, sha256_of
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
-from atldld.files import check_space, nameless_file
-from atldld.regions import as_labels, check_labels
-from atldld.spaces import BOX
+from atldld.formats.common import need
+from atldld.place.spaces import BOX
+from atldld.regions.table import as_labels, check_labels
+from atldld.support.files import check_space, nameless_file
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session

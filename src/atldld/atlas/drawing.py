@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Frame, Outline
 from atldld.errors import InvalidInputError
-from atldld.export.common import need
-from atldld.files import whole_file
-from atldld.text import shown
+from atldld.formats.common import need
+from atldld.support.files import whole_file
+from atldld.support.text import shown
 
 __all__ = ["Canvas", "canvas_of", "draw_outlines", "write_geojson", "write_svg"]
 

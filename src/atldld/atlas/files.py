@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_names, check_number, several
-from atldld.atlas.atlas import Atlas, check_space
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
+from atldld.atlas.model import Atlas, check_space
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
 from atldld.errors import InvalidInputError
-from atldld.files import check_folder, check_targets, whole_file
-from atldld.spaces import Grid
+from atldld.place.spaces import Grid
+from atldld.support.arguments import check_names, check_number, several
+from atldld.support.files import check_folder, check_targets, whole_file
 
 if TYPE_CHECKING:
+    from atldld.api import Section
     from atldld.records import SectionDataSet
-    from atldld.sections import Section
 
 __all__ = ["Drawing", "check_drawings", "write_drawing"]
 

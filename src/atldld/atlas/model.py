@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_number
+from atldld.atlas.ccf import KINDS, VolumeFile, read_volume, volume_file
 from atldld.atlas.structures import StructureGraph
-from atldld.atlas.volumes import KINDS, VolumeFile, read_volume, volume_file
 from atldld.errors import (
     AnswerError,
     AtldldError,
@@ -23,13 +22,14 @@ from atldld.errors import (
     ServiceWarning,
     UnsupportedPlaneError,
 )
-from atldld.export.common import need
 from atldld.fetch.answers import decode
 from atldld.fetch.known import GRAPH, is_known_graph
-from atldld.processes import cached_property
-from atldld.regions import Labels
+from atldld.formats.common import need
+from atldld.place.spaces import BOX, PLACED_SPACES, ReferenceSpace
+from atldld.regions.table import Labels
 from atldld.settings import DOWNLOAD_URL
-from atldld.spaces import BOX, PLACED_SPACES, ReferenceSpace
+from atldld.support.arguments import check_number
+from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_names, check_number, check_whole
 from atldld.atlas.borders import trace_faces
-from atldld.atlas.planes import (
+from atldld.atlas.sample import (
     LEFT,
     RIGHT,
     hemispheres_on_image,
@@ -34,15 +33,16 @@ from atldld.atlas.planes import (
 )
 from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError
-from atldld.export.common import need
+from atldld.formats.common import need
 from atldld.place import Affine
-from atldld.regions import compact_labels
-from atldld.spaces import Grid
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid
+from atldld.regions.table import compact_labels
+from atldld.support.arguments import check_names, check_number, check_whole
 
 if TYPE_CHECKING:
-    from atldld.atlas.atlas import Atlas
-    from atldld.sections import Section
+    from atldld.api import Section
+    from atldld.atlas.model import Atlas
 
 __all__ = ["Frame", "Hemisphere", "Outline", "outlines", "section_outlines"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
-from atldld.arguments import several
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError
 from atldld.records import SectionImage
+from atldld.support.arguments import several
 
 if TYPE_CHECKING:
     from atldld.fetch.cache import CachedFile
@@ -141,7 +141,7 @@ def fetch_plate(
     OfflineError, ServiceError, CacheError
         They are not in the cache, and cannot be fetched or kept.
     """
-    from atldld.fetch.images import verify
+    from atldld.fetch.jpeg import verify
     from atldld.fetch.session import check_downsample
 
     check_downsample(plate.image, downsample)
@@ -193,7 +193,7 @@ def copy_plate(
     """
     import shutil
 
-    from atldld.files import check_targets, whole_file
+    from atldld.support.files import check_targets, whole_file
 
     written = plate_files(folder, plate, annotation=annotation)
     check_targets(written, force=force)

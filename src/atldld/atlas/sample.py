@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError
-from atldld.pipeline import default_jobs
 from atldld.place import Affine, Placement
-from atldld.spaces import BOX, Grid
-from atldld.warp.planes import OutputPlane
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import BOX, Grid
+from atldld.support.arguments import check_whole
+from atldld.support.pipeline import default_jobs
 
 if TYPE_CHECKING:
-    from atldld.atlas.atlas import Atlas
-    from atldld.regions import Labels
-    from atldld.sections import Section
+    from atldld.api import Section
+    from atldld.atlas.model import Atlas
+    from atldld.regions.table import Labels
 
 __all__ = [
     "hemispheres_on_image",

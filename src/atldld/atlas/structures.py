@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import check_names, check_whole, plain
 from atldld.atlas.lists import parse_list, read_entries, whole_number
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.files import check_file
+from atldld.support.arguments import check_names, check_whole, plain
+from atldld.support.files import check_file
 
 __all__ = ["Structure", "StructureGraph"]
 

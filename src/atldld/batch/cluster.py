@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 from atldld.batch.journal import Entry
 from atldld.errors import AtldldError, InvalidInputError, ServiceWarning
-from atldld.export.common import need
 from atldld.fetch.client import Limits
 from atldld.fetch.session import Session
+from atldld.formats.common import need
 from atldld.settings import Settings
 
 if TYPE_CHECKING:

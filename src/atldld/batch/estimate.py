@@ -11,7 +11,7 @@ from atldld.batch.work import Work
 from atldld.errors import UnsupportedPlaneError
 from atldld.fetch.session import Session
 from atldld.find.catalogue import opened
-from atldld.spaces import Plane
+from atldld.place.spaces import Plane
 
 __all__ = ["BYTES_PER_PIXEL", "Estimate", "Image", "estimate", "fitting_tier"]
 

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from atldld.documents import DocumentError, parse_as, parse_json
 from atldld.errors import OutputError
-from atldld.files import write_errors
-from atldld.text import whole_text
+from atldld.support.documents import DocumentError, parse_as, parse_json
+from atldld.support.files import write_errors
+from atldld.support.text import whole_text
 
 __all__ = ["JOURNAL", "Entry", "Journal", "read_entries"]
 

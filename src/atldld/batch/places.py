@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from atldld.addresses import shown_address, shown_addresses
 from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.export.common import need
-from atldld.files import check_folder, make_folder, scratch_folder, sweep
-from atldld.metadata import METADATA
+from atldld.formats.common import need
+from atldld.sections.metadata import METADATA
+from atldld.support.addresses import shown_address, shown_addresses
+from atldld.support.files import check_folder, make_folder, scratch_folder, sweep
 
 __all__ = ["Folder", "Place", "Store", "open_place"]
 

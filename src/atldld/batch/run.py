@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
 
-from atldld.arguments import check_ids, check_whole
 from atldld.batch.estimate import estimate
 from atldld.batch.journal import Entry, Journal
 from atldld.batch.places import Folder, Place, open_place
@@ -30,8 +29,9 @@ from atldld.errors import (
 )
 from atldld.fetch.locks import Taken, locked
 from atldld.fetch.session import Session
-from atldld.files import check_space, write_errors
-from atldld.pipeline import default_jobs
+from atldld.support.arguments import check_ids, check_whole
+from atldld.support.files import check_space, write_errors
+from atldld.support.pipeline import default_jobs
 
 __all__ = ["PATIENCE", "BatchSummary", "Progress", "Task", "run_batch"]
 

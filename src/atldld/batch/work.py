@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from atldld.documents import DocumentError, parse_json
+from atldld.api import open_dataset
 from atldld.fetch.session import Session
-from atldld.files import whole_file
-from atldld.metadata import METADATA, is_plain
-from atldld.output import PictureFormat, download_dataset, files_of
-from atldld.register import Recipe
-from atldld.sections import open_dataset
-from atldld.spaces import Plane
+from atldld.place.spaces import Plane
+from atldld.sections.download import PictureFormat, download_dataset, files_of
+from atldld.sections.metadata import METADATA, is_plain
+from atldld.sections.register import Recipe
+from atldld.support.documents import DocumentError, parse_json
+from atldld.support.files import whole_file
 from atldld.warp.stain import JET, Scale
 
 __all__ = ["Download", "Made", "Volumes", "Work"]
@@ -93,7 +93,7 @@ whole sagittal grid of 25 µm: 236,092 bytes for 528 × 320 pixels."""
 
 @dataclass(frozen=True)
 class Download:
-    """Registered sections: what `atldld.output.download_dataset` writes.
+    """Registered sections: what `atldld.sections.download.download_dataset` writes.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class Download:
 class Volumes:
     """A volume of each data set, with its coverage: ``<id>.nii.gz`` and ``<id>_coverage.nii.gz``.
 
-    The arguments are those of `atldld.volumes.build_volume`.
+    The arguments are those of `atldld.volume.build.build_volume`.
 
     Attributes
     ----------
@@ -207,7 +207,7 @@ class Volumes:
     thickness : float, optional
         How thick sections are taken to be, in µm.
     ending : str
-        Says the format; see `atldld.export.write_volume`.
+        Says the format; see `atldld.formats.write_volume`.
     scale : Scale
         The colours of the expression masks.
     """
@@ -231,8 +231,8 @@ class Volumes:
 
     def check(self) -> None:
         """Say what makes no sense, if anything does."""
-        from atldld.export import check_format
-        from atldld.volumes import check_options
+        from atldld.formats import check_format
+        from atldld.volume.build import check_options
 
         check_options(self.resolution, self.channel, self.fill, self.thickness)
         check_format(f"volume{self.ending}")
@@ -256,8 +256,8 @@ class Volumes:
         command_line: str | None,
     ) -> Made:
         """Build the volume and write it, its coverage and what they were made from."""
-        from atldld.export import check_volume, write_volume
-        from atldld.volumes import build_volume
+        from atldld.formats import check_volume, write_volume
+        from atldld.volume.build import build_volume
 
         path = folder / f"{dataset_id}{self.ending}"
         # a folder with a metadata.json is a batch's own

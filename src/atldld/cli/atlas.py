@@ -19,7 +19,7 @@ from atldld.cli.options import (
     say,
     table,
 )
-from atldld.text import shown
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -33,7 +33,7 @@ app = typer.Typer(
 @asks_service
 def list_(session: "Session") -> None:
     """List the volumes of the atlas, and whether they are in the cache."""
-    from atldld.atlas.volumes import KINDS, RESOLUTIONS, VolumeFile
+    from atldld.atlas.ccf import KINDS, RESOLUTIONS, VolumeFile
 
     rows = []
     for file in (VolumeFile(kind, side) for kind in KINDS for side in RESOLUTIONS):
@@ -74,8 +74,8 @@ def fetch(
     resolution: Annotated[float, typer.Option(help="Side of a voxel, in µm.")] = 25,
 ) -> None:
     """Fetch a volume of the atlas, verified, with the structure graph that belongs to it."""
-    from atldld.atlas.atlas import BRAINGLOBE, check_atlas, fetch_graph, open_atlas
-    from atldld.atlas.volumes import volume_file
+    from atldld.atlas.ccf import volume_file
+    from atldld.atlas.model import BRAINGLOBE, check_atlas, fetch_graph, open_atlas
 
     if what != "structures":
         check_atlas(what if what.startswith(BRAINGLOBE) else "ccf_2017")
@@ -165,9 +165,9 @@ def outlines(
     force: Force = False,
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane."""
-    from atldld.atlas.atlas import check_atlas, open_atlas
+    from atldld.api import open_dataset
     from atldld.atlas.files import Drawing, check_drawings, write_drawing
-    from atldld.sections import open_dataset
+    from atldld.atlas.model import check_atlas, open_atlas
 
     drawing = Drawing(
         format=format,
@@ -234,7 +234,7 @@ def plates(
 ) -> None:
     """List the annotated plates of an atlas, or fetch them: picture and SVG."""
     from atldld.atlas.plates import choose_plates, copy_plate, list_plates, plate_files
-    from atldld.files import check_folder, check_targets
+    from atldld.support.files import check_folder, check_targets
 
     if output is not None:
         check_folder(output)

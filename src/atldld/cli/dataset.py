@@ -18,9 +18,9 @@ app = typer.Typer(help="What a data set is, and how its sections lie.", no_args_
 @asks_service
 def dataset_info(session: "Session", dataset_id: DatasetId) -> None:
     """Describe a section data set and list its sections."""
+    from atldld.api import DataSet
     from atldld.errors import RecordError
-    from atldld.sections import DataSet
-    from atldld.spaces import PlaneOfSection, ReferenceSpace
+    from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 
     record = session.dataset(dataset_id)
 
@@ -79,11 +79,11 @@ def dataset_preview(
     force: Force = False,
 ) -> None:
     """Draw how the sections of a data set lie in the reference space."""
-    from atldld.export.common import need
+    from atldld.api import open_dataset
     from atldld.fetch.session import check_id
-    from atldld.files import check_folder, check_targets, whole_file
+    from atldld.formats.common import need
     from atldld.plot import dataset_preview as draw
-    from atldld.sections import open_dataset
+    from atldld.support.files import check_folder, check_targets, whole_file
 
     # everything that can be said before the service is asked
     number = check_id(dataset_id, "section data set")

@@ -22,7 +22,7 @@ from atldld.errors import AtldldError, InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.register import Recipe
+    from atldld.sections.register import Recipe
 
 app = typer.Typer(
     help="Download registered data sets, and images as they are.", no_args_is_help=True
@@ -71,7 +71,7 @@ def download_dataset(
     ] = False,
 ) -> None:
     """Write every section of a data set in the brain's reference coordinates."""
-    from atldld.output import download_dataset as write
+    from atldld.sections.download import download_dataset as write
 
     recipe = _recipe(plane, resolution, downsample_img, include_expression)
     try:
@@ -165,7 +165,7 @@ def download_image(
     force: Force = False,
 ) -> None:
     """Write section images as the service keeps them, verified."""
-    from atldld.output import save_image
+    from atldld.sections.download import save_image
 
     failed = 0
     for image_id in image_ids:
@@ -206,7 +206,7 @@ def _recipe(
     downsample_img: str,
     include_expression: bool,
 ) -> "Recipe":
-    from atldld.register import Recipe
+    from atldld.sections.register import Recipe
 
     return Recipe(resolution, plane, _downsample(downsample_img), include_expression)
 

@@ -54,11 +54,11 @@ def export_quicknii(
     force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
-    from atldld.export import image_name, write_quicknii
-    from atldld.export.quicknii import check_quicknii
-    from atldld.files import check_targets
-    from atldld.output import copy_image
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.formats import image_name, write_quicknii
+    from atldld.formats.quicknii import check_quicknii
+    from atldld.sections.download import copy_image
+    from atldld.support.files import check_targets
 
     # everything that can be said before the service is asked
     check_quicknii(output, force=force)
@@ -103,9 +103,9 @@ def export_fields(
     force: Force = False,
 ) -> None:
     """Write the displacement field of every section; no image is fetched."""
-    from atldld.export.fields import check_fields, write_fields
-    from atldld.register import Recipe
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.formats.fields import check_fields, write_fields
+    from atldld.sections.register import Recipe
 
     # everything that can be said before the service is asked
     ending = _FIELD_ENDINGS[field_format]
@@ -132,9 +132,9 @@ def export_sections(
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
-    from atldld.export import write_section
-    from atldld.files import check_folder, check_targets
-    from atldld.sections import open_dataset
+    from atldld.api import open_dataset
+    from atldld.formats import write_section
+    from atldld.support.files import check_folder, check_targets
 
     # everything that can be said before the service is asked
     check_folder(output_folder)

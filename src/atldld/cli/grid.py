@@ -54,9 +54,9 @@ def grid(
     They are written as a volume in the reference space, or as means over structures.
     """
     from atldld.atlas import check_atlas
-    from atldld.export import check_volume
-    from atldld.grids import fetch_grid, grid_region_means, open_labels
-    from atldld.regions import check_output
+    from atldld.formats import check_volume
+    from atldld.regions.grids import fetch_grid, grid_region_means, open_labels
+    from atldld.regions.table import check_output
 
     if output is not None:
         check_volume(output, force=force)

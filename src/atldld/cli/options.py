@@ -15,12 +15,12 @@ import typer
 from atldld.cli.terminal import answer, answer_lines, command_line, say
 from atldld.errors import AlignmentFileWarning, LockWarning, ServiceWarning
 from atldld.settings import Settings
-from atldld.text import shown
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atldld.output import Progress
+    from atldld.sections.download import Progress
 
 __all__ = [
     "AlignmentFile",

@@ -21,7 +21,7 @@ from atldld.cli.options import (
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.quality import DatasetQuality
+    from atldld.quality.figures import DatasetQuality
 
 
 @asks_service
@@ -50,9 +50,9 @@ def quality(
 
     Each section is compared with its neighbours and with the atlas in its own plane.
     """
+    from atldld.api import open_dataset
     from atldld.atlas import check_atlas
-    from atldld.quality import assess, atlas_or_reason, check_output
-    from atldld.sections import open_dataset
+    from atldld.quality.figures import assess, atlas_or_reason, check_output
 
     if output is not None:
         check_output(output, force=force)

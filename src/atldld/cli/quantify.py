@@ -23,7 +23,7 @@ from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.regions import RegionTable
+    from atldld.regions.table import RegionTable
 
 SHOWN = 25
 
@@ -101,11 +101,11 @@ def quantify(
 
     Each pixel of the masks counts once, where it lies; nothing is warped.
     """
+    from atldld.api import open_dataset
     from atldld.atlas import check_atlas, open_atlas
-    from atldld.quantify import check_thresholds
-    from atldld.quantify import quantify as run
-    from atldld.regions import check_output, ids_within
-    from atldld.sections import open_dataset
+    from atldld.regions.quantify import check_thresholds
+    from atldld.regions.quantify import quantify as run
+    from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked

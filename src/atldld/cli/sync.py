@@ -14,8 +14,8 @@ import typer
 
 from atldld.cli.options import Force, asks_service, say
 from atldld.errors import AtldldError, InvalidInputError, NotFoundError
-from atldld.files import check_targets, whole_file
-from atldld.text import TableWriter, shown, text_in_cell
+from atldld.support.files import check_targets, whole_file
+from atldld.support.text import TableWriter, shown, text_in_cell
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.text import TableWriter, shown
+from atldld.support.text import TableWriter, shown
 
 __all__ = [
     "answer",
@@ -139,7 +139,7 @@ def command_line() -> str:
     """Return the command as it was typed, for what it makes to say; without secrets."""
     import shlex
 
-    from atldld.addresses import shown_address
+    from atldld.support.addresses import shown_address
 
     words = (shown_address(word) if "://" in word else word for word in sys.argv[1:])
     return shown(shlex.join(["atldld", *words]))

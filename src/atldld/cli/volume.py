@@ -154,9 +154,9 @@ def _one_volume(
     jobs: int | None,
     force: bool,
 ) -> None:
-    from atldld.export import check_volume, write_volume
-    from atldld.sections import open_dataset
-    from atldld.volumes import build_volume, bytes_needed, check_memory, check_options
+    from atldld.api import open_dataset
+    from atldld.formats import check_volume, write_volume
+    from atldld.volume.build import build_volume, bytes_needed, check_memory, check_options
 
     # everything that can be said before the service is asked
     check_options(resolution, channel, fill, thickness)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atldld.spaces import BOX
+from atldld.place.spaces import BOX
 
 __all__ = ["AFFINE_TEMPLATES", "REF_DIM_1UM", "REF_DIM_25UM"]
 

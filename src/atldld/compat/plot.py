@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.constants import REF_DIM_1UM
 from atldld.dataset import PlaneOfSection
 from atldld.errors import AtldldError, UnsupportedPlaneError
-from atldld.spaces import AXES, BOX, Plane
-from atldld.text import shown
+from atldld.place.spaces import AXES, BOX, Plane
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,11 +120,11 @@ def reference_spaces() -> Figure:
             "Figures need matplotlib, which is not installed.",
             hint="Install it with `pip install 'atldld[plot]'`.",
         ) from None
-    from atldld.archive import brain
+    from atldld.demo import anatomy
 
     step, colors = 100, ("tab:blue", "tab:orange", "tab:green")
     grids = [(np.arange(side // step) + 0.5) * step for side in BOX]
-    tissue = brain.tissue(np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1))
+    tissue = anatomy.tissue(np.stack(np.meshgrid(*grids, indexing="ij"), axis=-1))
     middle = BOX[2] / 2
 
     figure = Figure(figsize=(12, 9.6), layout="constrained")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atldld.errors import RMAError
-from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.fetch.pages import RMAParameters, fetch_all
 from atldld.fetch.session import default_session
 
 __all__ = ["RMAError", "RMAParameters", "rma", "rma_all"]

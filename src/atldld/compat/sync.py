@@ -21,12 +21,12 @@ from atldld.errors import (
     SkippedImageWarning,
 )
 from atldld.fetch.session import Session, check_id, default_session
-from atldld.pipeline import fetch_then_work
 from atldld.place import Placement
-from atldld.place.transforms import apply_affine_to_columns
+from atldld.place.affine import apply_affine_to_columns
+from atldld.place.spaces import BOX, Plane
 from atldld.records import SectionDataSet, SectionImage
 from atldld.requests import RMAParameters, rma_all
-from atldld.spaces import BOX, Plane
+from atldld.support.pipeline import fetch_then_work
 from atldld.utils import get_image
 from atldld.warp.displacement import DisplacementField
 

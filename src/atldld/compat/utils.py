@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from atldld.config import user_cache_dir
 from atldld.errors import BrokenImageError, InvalidInputError
-from atldld.fetch.images import decode, verify
+from atldld.fetch.jpeg import decode, verify
 from atldld.fetch.session import check_downsample, default_session
-from atldld.files import whole_file
 from atldld.place import Placement, reference_to_image
+from atldld.place.spaces import Plane
 from atldld.records import SectionDataSet, SectionImage
-from atldld.spaces import Plane
+from atldld.support.files import whole_file
 
 __all__ = [
     "CommonQueries",

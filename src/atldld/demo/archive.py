@@ -2,7 +2,7 @@
 
 It holds the records of section data sets 69289763 (Prox1, sagittal, 18 sections) and 71717084
 (Pdyn, coronal, 112 sections) as the Allen Institute registered them. Their pixels are rendered
-when they are asked for, from the procedural brain of `atldld.archive.brain`, through those very
+when they are asked for, from the procedural brain of `atldld.demo.anatomy`, through those very
 matrices; each picture says that it is synthetic. So the truth at every point is known, and no
 image of the Allen Institute is redistributed.
 
@@ -23,15 +23,15 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from atldld.archive import brain
-from atldld.archive.volumes import atlas_tables
+from atldld.demo import anatomy, render
+from atldld.demo.atlas import atlas_tables
 from atldld.place import Placement
-from atldld.processes import cached_property, renew_in_children
+from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 from atldld.records import SectionDataSet
-from atldld.spaces import PlaneOfSection, ReferenceSpace
+from atldld.support.processes import cached_property, renew_in_children
 
 if TYPE_CHECKING:
-    from atldld.archive.app import View
+    from atldld.serve.app import View
 
 __all__ = ["DEMO_DATASET_IDS", "DemoArchive", "vocabulary"]
 
@@ -268,7 +268,7 @@ class DemoArchive:
         if found is None:
             return None
         dataset, image = found
-        pixels = brain.render(
+        pixels = render.render(
             Placement.from_records(dataset, image).forward,
             image["width"],
             image["height"],
@@ -285,7 +285,7 @@ class DemoArchive:
 
     def make_file(self, path: str) -> bytes | None:
         """Return the atlas's volumes and structure graph, by the path of their addresses."""
-        from atldld.archive import volumes
+        from atldld.demo import atlas as volumes
 
         if path.removesuffix(".json") == "/api/v2/structure_graph_download/1":
             return volumes.structure_graph()
@@ -295,13 +295,13 @@ class DemoArchive:
         self, plate_id: int, downsample: int, *, annotation: bool, quality: int
     ) -> bytes | None:
         """Return the JPEG of an atlas plate, or `None` where there is none."""
-        from atldld.archive import volumes
+        from atldld.demo import atlas as volumes
 
         return volumes.plate_image(plate_id, downsample, annotation=annotation, quality=quality)
 
     def plate_svg(self, plate_id: int) -> bytes | None:
         """Return the SVG of an atlas plate, or `None` where there is none."""
-        from atldld.archive import volumes
+        from atldld.demo import atlas as volumes
 
         return volumes.plate_svg(plate_id)
 
@@ -315,7 +315,7 @@ class DemoArchive:
         kinds : sequence of {"energy", "density", "intensity"}
             What it holds.
         """
-        from atldld.archive.summed import grid_zip
+        from atldld.demo.grids import grid_zip
 
         for dataset, images in self._datasets:
             if dataset["id"] == dataset_id:
@@ -359,7 +359,7 @@ class _Unionizes(Sequence[Record]):
 
     @property
     def _rows(self) -> list[Record]:
-        from atldld.archive.summed import structure_unionizes
+        from atldld.demo.grids import structure_unionizes
 
         with self._lock:  # it takes seconds, and more than one may ask
             if self._summed is None:
@@ -405,7 +405,7 @@ def _structures() -> list[Record]:
     """Return the demo brain's own structures as those of the adult mouse's graph."""
     paths: dict[int | None, str] = {None: "/"}
     records = []
-    for order, one in enumerate(brain.STRUCTURES):
+    for order, one in enumerate(anatomy.STRUCTURES):
         paths[one.id] = f"{paths[one.parent_id]}{one.id}/"
         records.append(
             {
@@ -452,7 +452,7 @@ def vocabulary() -> dict[str, list[Record]]:
 def _load(dataset_id: int) -> tuple[Record, list[Record]]:
     if dataset_id == PAGE_DATASET:
         return _page_dataset()
-    text = files("atldld.archive").joinpath("demo_data", f"{dataset_id}.json").read_text("utf-8")
+    text = files("atldld.demo").joinpath("data", f"{dataset_id}.json").read_text("utf-8")
     records = json.loads(text)
     return records["section_data_set"], records["section_images"]
 

@@ -16,12 +16,12 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from atldld.archive import brain
+from atldld.atlas.ccf import KINDS, VolumeFile
 from atldld.atlas.outlines import outlines
-from atldld.atlas.planes import tier_to_image
+from atldld.atlas.sample import tier_to_image
 from atldld.atlas.structures import StructureGraph
-from atldld.atlas.volumes import KINDS, VolumeFile
-from atldld.export.common import need
+from atldld.demo import anatomy, render
+from atldld.formats.common import need
 from atldld.place import Placement
 
 __all__ = [
@@ -84,15 +84,15 @@ def _nrrd(file: VolumeFile) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _voxels(resolution: int) -> brain.Voxels:
-    return brain.voxels(resolution)
+def _voxels(resolution: int) -> anatomy.Voxels:
+    return anatomy.voxels(resolution)
 
 
 @lru_cache(maxsize=1)
 def structure_graph() -> bytes:
     """Return the answer of ``structure_graph_download``: the synthetic ontology as a tree."""
     nodes: dict[int, Record] = {}
-    for order, one in enumerate(brain.STRUCTURES):
+    for order, one in enumerate(anatomy.STRUCTURES):
         above = nodes.get(one.parent_id or 0)
         nodes[one.id] = {
             "id": one.id,
@@ -176,12 +176,12 @@ def plate_image(plate_id: int, downsample: int, *, annotation: bool, quality: in
     """
     if plate_id not in PLATES or not 0 <= downsample < 4:
         return None
-    pixels = brain.render(
+    pixels = render.render(
         _placement(plate_id).forward, PLATE_WIDTH, PLATE_HEIGHT, downsample, seed=plate_id
     )
     if annotation:
         labels = _labels(plate_id, downsample)
-        for one in brain.STRUCTURES:
+        for one in anatomy.STRUCTURES:
             pixels[labels == one.id] = list(bytes.fromhex(one.color_hex))
     jpeg: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
@@ -193,7 +193,7 @@ def plate_image(plate_id: int, downsample: int, *, annotation: bool, quality: in
 def plate_svg(plate_id: int) -> bytes | None:
     """Return the SVG of a plate's structures, or `None` where there is no such plate."""
     from atldld.atlas.drawing import write_svg
-    from atldld.files import scratch_folder
+    from atldld.support.files import scratch_folder
 
     if plate_id not in PLATES:
         return None
@@ -216,7 +216,7 @@ def _labels(plate_id: int, downsample: int) -> NDArray[np.uint32]:
     shape = PLATE_HEIGHT >> downsample, PLATE_WIDTH >> downsample
     rows, columns = np.indices(shape)
     xy = tier_to_image(downsample).apply(np.stack((columns, rows), axis=-1))
-    return brain.structure_id(_placement(plate_id).to_reference(xy))
+    return anatomy.structure_id(_placement(plate_id).to_reference(xy))
 
 
 def _alignment3d() -> Record:

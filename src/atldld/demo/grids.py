@@ -1,6 +1,6 @@
 """What the service would have summed up of the demo brain: grids of 200 µm and structure unionizes.
 
-Both are integrals of `brain.expression` itself, over points 100 µm apart that the data set's
+Both are integrals of `anatomy.expression` itself, over points 100 µm apart that the data set's
 sections stand for. They are not taken from the rendered masks, so they check what is.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.archive import brain
+from atldld.demo import anatomy
 from atldld.place import Placement
 from atldld.records import SectionDataSet
 
@@ -26,7 +26,7 @@ SHAPE = (67, 41, 58)  # voxels along p, i, r
 STEP = 200  # µm; voxel k is centred at k · STEP, as in the service's grids
 POINTS = 2  # along each side of a voxel
 
-# Above this, rendered masks show a colour; see `brain.mask_part`.
+# Above this, rendered masks show a colour; see `render.mask_part`.
 EXPRESSED = 0.11
 
 _HEADER = """ObjectType = Image
@@ -74,9 +74,9 @@ def structure_unionizes(dataset: SectionDataSet) -> list[dict[str, Any]]:
     sampled = _stood_for(dataset)
     ids, gene = ids[sampled], gene[sampled]
     expressing = gene > EXPRESSED
-    parents = {one.id: one.parent_id for one in brain.STRUCTURES}
+    parents = {one.id: one.parent_id for one in anatomy.STRUCTURES}
     records = []
-    for place, structure in enumerate(brain.STRUCTURES):
+    for place, structure in enumerate(anatomy.STRUCTURES):
         own = [one for one in parents if structure.id in _path(one, parents)]
         within = np.isin(ids, own)
         count, shown = int(within.sum()), within & expressing
@@ -151,7 +151,7 @@ def _points() -> NDArray[np.float32]:
 @cache
 def _lattice() -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     """Return the structures and the expression at the points."""
-    return brain.structure_id(_points()), brain.expression(_points())
+    return anatomy.structure_id(_points()), anatomy.expression(_points())
 
 
 @cache

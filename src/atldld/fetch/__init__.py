@@ -2,7 +2,7 @@
 
 from atldld.fetch.cache import Cache, CachedImage
 from atldld.fetch.client import Client, Limits
-from atldld.fetch.rma import RMAParameters
+from atldld.fetch.pages import RMAParameters
 from atldld.fetch.session import Session, default_session
 
 __all__ = [

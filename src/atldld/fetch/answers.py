@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from atldld.documents import CostlyDocumentError, check_depth, parse_as
 from atldld.errors import AnswerError
+from atldld.support.documents import CostlyDocumentError, check_depth, parse_as
 
 __all__ = ["announced_length", "decode", "is_encoded", "retry_after"]
 
@@ -29,7 +29,7 @@ def decode(body: bytes | bytearray, *, url: str | None = None) -> Any:
     DocumentError
         If it is no JSON.
     AnswerError
-        If it would cost too much to read; see `atldld.documents`.
+        If it would cost too much to read; see `atldld.support.documents`.
     """
     try:
         found = parse_as(body, object)

@@ -38,11 +38,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from atldld.addresses import shown_address
-from atldld.documents import DocumentError, parse_json
 from atldld.errors import CacheError
 from atldld.fetch.locks import locked
-from atldld.files import temporary_beside, write_errors
+from atldld.support.addresses import shown_address
+from atldld.support.documents import DocumentError, parse_json
+from atldld.support.files import temporary_beside, write_errors
 
 __all__ = [
     "Cache",

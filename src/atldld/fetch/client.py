@@ -26,7 +26,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-from atldld.addresses import Login, login_for, shown_address, without_login
 from atldld.errors import (
     AnswerError,
     HTTPStatusError,
@@ -36,7 +35,8 @@ from atldld.errors import (
     ServiceError,
     ServiceTimeoutError,
 )
-from atldld.processes import renew_in_children
+from atldld.support.addresses import Login, login_for, shown_address, without_login
+from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
     import httpx
@@ -82,7 +82,7 @@ class Limits:
         Requests each second on average, over all threads, in bursts of no more than `in_flight`.
         By default only `in_flight` bounds them.
     largest_json, largest_image : int
-        Bytes after which an answer is refused. See also `atldld.documents.LARGEST_MEMORY`.
+        Bytes after which an answer is refused. See also `atldld.support.documents.LARGEST_MEMORY`.
     reach : float
         Seconds after which a host that cannot be reached is not tried again, where more tries
         hardly help: its name is not found, nothing comes back.

@@ -20,9 +20,9 @@ from typing import IO, Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
-from atldld.documents import DocumentError, parse_as
 from atldld.errors import CacheError, InvalidInputError
-from atldld.files import check_file
+from atldld.support.documents import DocumentError, parse_as
+from atldld.support.files import check_file
 
 __all__ = [
     "LARGEST_DOCUMENT",

@@ -22,8 +22,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from atldld.addresses import shown_address
 from atldld.errors import InvalidInputError
+from atldld.support.addresses import shown_address
 
 __all__ = ["CERTIFICATES", "Proxy", "Ways", "is_exempt", "proxy_for", "trusted"]
 

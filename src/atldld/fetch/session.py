@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from atldld.arguments import check_id, check_whole
 from atldld.errors import (
     AnswerError,
     AtldldError,
@@ -33,9 +32,10 @@ from atldld.errors import (
 )
 from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
 from atldld.fetch.client import Client, Limits
-from atldld.fetch.rma import Criteria, RMAParameters, fetch_all
+from atldld.fetch.pages import Criteria, RMAParameters, fetch_all
 from atldld.records import SectionDataSet, SectionImage
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
+from atldld.support.arguments import check_id, check_whole
 
 if TYPE_CHECKING:
     import httpx
@@ -162,7 +162,7 @@ class Session:
         Parameters
         ----------
         model, criteria, include, order
-            See `~atldld.fetch.rma.RMAParameters`.
+            See `~atldld.fetch.pages.RMAParameters`.
         refresh : bool
             Ask the service even so.
 
@@ -442,7 +442,7 @@ class Session:
         image, downsample, expression
             See `image`.
         reduction : {1, 2, 4, 8}
-            See `~atldld.fetch.images.decode`.
+            See `~atldld.fetch.jpeg.decode`.
         held : CachedImage, optional
             The verified image, where it has been asked for already.
 
@@ -458,7 +458,7 @@ class Session:
         OfflineError, ServiceError
             See `image`.
         """
-        from atldld.fetch.images import decode
+        from atldld.fetch.jpeg import decode
 
         file = held or self.image(image, downsample, expression=expression)
         for _ in range(3):  # another run may prune the cache at this very moment
@@ -554,7 +554,7 @@ class Session:
         self, image: SectionImage, downsample: int, expression: bool, url: str
     ) -> CachedImage:
         # Here, not at the top: asking for metadata needs no image library.
-        from atldld.fetch.images import verify
+        from atldld.fetch.jpeg import verify
 
         width, height = image.size(downsample)
         with self.cache.new_image(image.id, downsample, expression=expression) as new:
@@ -583,7 +583,7 @@ class Session:
         That is the cache of atldld 0.3, and an image whose run was killed before its companion
         was written.
         """
-        from atldld.fetch.images import verify
+        from atldld.fetch.jpeg import verify
 
         width, height = image.size(downsample)
         for path in (

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from atldld.addresses import shown_address
 from atldld.errors import (
     HTTPStatusError,
     NetworkError,
@@ -19,6 +18,7 @@ from atldld.errors import (
     ServiceTimeoutError,
 )
 from atldld.fetch.routes import CERTIFICATES, Proxy
+from atldld.support.addresses import shown_address
 
 __all__ = ["OFFLINE", "refusal", "trouble"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from atldld.errors import CacheError
 from atldld.fetch.cache import Cache, CachedFile, companion_of, read_json
 from atldld.fetch.known import known_file
-from atldld.files import whole_file, write_errors
+from atldld.support.files import whole_file, write_errors
 
 __all__ = ["check_unpacked", "find_unpacked", "new_unpacked"]
 

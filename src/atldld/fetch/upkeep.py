@@ -41,9 +41,9 @@ from atldld.fetch.members import (
 )
 from atldld.fetch.session import Session, check_id
 from atldld.fetch.unpacked import check_unpacked
-from atldld.files import check_targets, is_left_over, sweep, whole_file, whole_folder
 from atldld.records import SectionDataSet, SectionImage
-from atldld.text import shown
+from atldld.support.files import check_targets, is_left_over, sweep, whole_file, whole_folder
+from atldld.support.text import shown
 
 __all__ = [
     "Damage",
@@ -308,7 +308,7 @@ _GONE = ""
 
 def _problem_of_image(path: Path) -> str | None:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.images import verify
+    from atldld.fetch.jpeg import verify
 
     facts = _facts(path)
     problem = _problem_of_bytes(path)
@@ -757,7 +757,7 @@ def _marker(member: Member) -> dict[str, Any]:
 
 def _take_image(cache: Cache, members: Members, member: Member, expected: _ExpectedSizes) -> bool:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.images import verify
+    from atldld.fetch.jpeg import verify
 
     found = _IMAGE.fullmatch(member.name)
     assert found is not None

@@ -1,6 +1,6 @@
 """From a gene, a plane, a specimen to data sets and images."""
 
-from atldld.find.found import (
+from atldld.find.rows import (
     FoundDataSet,
     FoundGene,
     FoundImage,

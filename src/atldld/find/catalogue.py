@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import CacheError
-from atldld.find.found import Source
-from atldld.spaces import PlaneOfSection, ReferenceSpace
+from atldld.find.rows import Source
+from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 
 __all__ = [
     "DATABASE_ERRORS",

@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from atldld.arguments import check_id, check_ids, check_whole, is_given, plain, several
 from atldld.errors import InvalidInputError
-from atldld.find.found import (
+from atldld.find.genes import ORGANISMS, like, matching, organism_name
+from atldld.find.rows import (
     FoundDataSet,
     FoundGene,
     FoundImage,
     FoundSpecimen,
     FoundStructure,
 )
-from atldld.find.genes import ORGANISMS, like, matching, organism_name
-from atldld.spaces import PlaneOfSection, ReferenceSpace
+from atldld.place.spaces import PlaneOfSection, ReferenceSpace
+from atldld.support.arguments import check_id, check_ids, check_whole, is_given, plain, several
 
 __all__ = [
     "FILTERS",

@@ -20,7 +20,7 @@ from atldld.errors import (
     OfflineError,
     ServiceError,
 )
-from atldld.fetch.rma import Criteria
+from atldld.fetch.pages import Criteria
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.find import catalogue
 from atldld.find.conditions import (
@@ -33,10 +33,10 @@ from atldld.find.conditions import (
     plural,
     select,
 )
-from atldld.find.found import FoundDataSet, Source
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
+from atldld.find.rows import FoundDataSet, Source
 from atldld.find.service import Service
-from atldld.processes import cached_property
+from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
     import pandas as pd

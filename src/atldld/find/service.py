@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from atldld.errors import InvalidInputError, OfflineError, RMAError
-from atldld.fetch.rma import Criteria, RMAParameters
+from atldld.fetch.pages import Criteria, RMAParameters
 from atldld.fetch.session import Session
 from atldld.find.catalogue import Loader, finish, new_database
 from atldld.find.conditions import PRODUCTS, Filters
-from atldld.find.found import Source
+from atldld.find.rows import Source
 
 __all__ = ["DATASET_INCLUDES", "Query", "Service", "term"]
 

@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atldld.documents import DocumentError, parse_as, parse_json
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
 from atldld.fetch.locks import Taken, locked
-from atldld.fetch.rma import RMAParameters, fetch_all
+from atldld.fetch.pages import RMAParameters, fetch_all
 from atldld.fetch.session import Session
-from atldld.files import whole_file, write_errors
 from atldld.find import catalogue
-from atldld.find.found import Source
 from atldld.find.genes import MOUSE
+from atldld.find.rows import Source
 from atldld.find.service import DATASET_INCLUDES, Query, among, batched_ids, term
+from atldld.support.documents import DocumentError, parse_as, parse_json
+from atldld.support.files import whole_file, write_errors
 
 __all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
 

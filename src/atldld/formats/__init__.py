@@ -3,8 +3,9 @@
 Which file suits which tool, and the axes and units of each, are in ``docs/formats.md``.
 """
 
-from atldld.export.fields import FIELD_EXTENSIONS, PhysicalField, write_field
-from atldld.export.quicknii import (
+from atldld.formats.fields import FIELD_EXTENSIONS, PhysicalField, write_field
+from atldld.formats.ome_tiff import write_section
+from atldld.formats.quicknii import (
     Alignment,
     anchoring_of,
     forward_of,
@@ -12,8 +13,7 @@ from atldld.export.quicknii import (
     read_alignment,
     write_quicknii,
 )
-from atldld.export.tiff import write_section
-from atldld.export.volume import (
+from atldld.formats.volume import (
     beside,
     check_format,
     check_volume,

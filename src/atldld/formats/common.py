@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.text import whole_text
+from atldld.support.text import whole_text
 
 __all__ = ["LIBRARIES", "as_json", "ending_of", "need", "usable_ending"]
 

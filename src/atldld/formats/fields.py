@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_whole
 from atldld.errors import InvalidInputError, RecordError
-from atldld.export.common import LIBRARIES, as_json, need, usable_ending
-from atldld.files import check_folder, check_targets, whole_file, whole_folder
+from atldld.formats.common import LIBRARIES, as_json, need, usable_ending
+from atldld.support.arguments import check_whole
+from atldld.support.files import check_folder, check_targets, whole_file, whole_folder
 from atldld.warp.displacement import DisplacementField
 
 if TYPE_CHECKING:
-    from atldld.output import Progress
-    from atldld.register import Recipe
-    from atldld.sections import DataSet, Section
-    from atldld.warp.planes import OutputPlane
+    from atldld.api import DataSet, Section
+    from atldld.place.planes import OutputPlane
+    from atldld.sections.download import Progress
+    from atldld.sections.register import Recipe
 
 __all__ = [
     "FIELD_EXTENSIONS",
@@ -227,7 +227,7 @@ def write_field(
     OutputError
         If the file cannot be written, or is there already and `force` is not given.
     """
-    from atldld.warp.planes import tier_matrix
+    from atldld.place.planes import tier_matrix
 
     path = Path(path)
     downsample = check_whole(downsample, "downsample", most=62)
@@ -249,7 +249,7 @@ def write_field(
         elif ending in {".nii", ".nii.gz"}:
             _write_nifti(physical, temporary)
         else:
-            from atldld.export.zarr import write_displacements
+            from atldld.formats.ome_zarr import write_displacements
 
             write_displacements(physical, temporary)
     return path
@@ -410,7 +410,7 @@ def _write_mha(field: PhysicalField, path: Path) -> None:
 
 
 def _write_nrrd(field: PhysicalField, path: Path) -> None:
-    from atldld.export.nrrd import save
+    from atldld.formats.nrrd import save
 
     step = field.spacing
     header = {

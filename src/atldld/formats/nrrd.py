@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import LIBRARIES, as_json, need
+from atldld.formats.common import LIBRARIES, as_json, need
 
 if TYPE_CHECKING:
-    from atldld.export.volume import Voxels
+    from atldld.formats.volume import Voxels
 
 __all__ = ["save", "write"]
 
@@ -30,7 +30,7 @@ _LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as NRRD; see `atldld.export.write_volume`."""
+    """Write a volume as NRRD; see `atldld.formats.write_volume`."""
     step = voxels.resolution / 1000
     directions = _LPS_OF_PIR * step
     kinds = ["domain"] * 3

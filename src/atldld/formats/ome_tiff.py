@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atldld.export.common import as_json, ending_of
-from atldld.files import whole_file
-from atldld.text import shown
+from atldld.formats.common import as_json, ending_of
+from atldld.support.files import whole_file
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from atldld.export.volume import Voxels
-    from atldld.register import RegisteredSection
+    from atldld.formats.volume import Voxels
+    from atldld.sections.register import RegisteredSection
 
 __all__ = ["write", "write_section"]
 
@@ -55,7 +55,7 @@ def _tags(step: float) -> dict[str, Any]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-TIFF; see `atldld.export.write_volume`."""
+    """Write a volume as OME-TIFF; see `atldld.formats.write_volume`."""
     import tifffile
 
     step = voxels.resolution

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.export.common import LIBRARIES, need
+from atldld.formats.common import LIBRARIES, need
 
 if TYPE_CHECKING:
-    from atldld.export.fields import PhysicalField
-    from atldld.export.volume import Voxels
+    from atldld.formats.fields import PhysicalField
+    from atldld.formats.volume import Voxels
 
 __all__ = ["halve", "write", "write_displacements"]
 
@@ -67,7 +67,7 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-Zarr 0.5; see `atldld.export.write_volume`."""
+    """Write a volume as OME-Zarr 0.5; see `atldld.formats.write_volume`."""
     zarr = need(*LIBRARIES[".zarr"])
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     data, size = voxels.data, voxels.resolution
@@ -243,6 +243,6 @@ def _plain(document: dict[str, Any]) -> Any:
     """Return a document whose values JSON knows."""
     import json
 
-    from atldld.export.common import as_json
+    from atldld.formats.common import as_json
 
     return json.loads(as_json(document))

@@ -31,18 +31,18 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import check_whole
-from atldld.documents import DocumentError, parse_json
 from atldld.errors import AlignmentFileWarning, InvalidInputError
-from atldld.export.common import as_json, ending_of
-from atldld.files import check_targets, whole_file
+from atldld.formats.common import as_json, ending_of
 from atldld.place import Placement
-from atldld.spaces import BOX
-from atldld.text import TableWriter, shown
+from atldld.place.spaces import BOX
+from atldld.support.arguments import check_whole
+from atldld.support.documents import DocumentError, parse_json
+from atldld.support.files import check_targets, whole_file
+from atldld.support.text import TableWriter, shown
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet
     from atldld.records import SectionDataSet, SectionImage
-    from atldld.sections import DataSet
 
 __all__ = [
     "Alignment",

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.export.common import as_json, ending_of, usable_ending
-from atldld.files import OnlyWrites, check_targets, sidecar_of, whole_files
-from atldld.spaces import AXES
+from atldld.formats.common import as_json, ending_of, usable_ending
+from atldld.place.spaces import AXES
+from atldld.support.files import OnlyWrites, check_targets, sidecar_of, whole_files
 
 if TYPE_CHECKING:
-    from atldld.grids import ExpressionGrid
-    from atldld.volumes import Volume
+    from atldld.regions.grids import ExpressionGrid
+    from atldld.volume.build import Volume
 
 __all__ = [
     "Voxels",
@@ -87,12 +87,12 @@ _WRITERS = {
     ".nii.gz": "nifti",
     ".npy": None,
     ".nrrd": "nrrd",
-    ".ome.tif": "tiff",
-    ".ome.tiff": "tiff",
-    ".ome.zarr": "zarr",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".zarr": "zarr",
+    ".ome.tif": "ome_tiff",
+    ".ome.tiff": "ome_tiff",
+    ".ome.zarr": "ome_zarr",
+    ".tif": "ome_tiff",
+    ".tiff": "ome_tiff",
+    ".zarr": "ome_zarr",
 }
 
 
@@ -193,7 +193,7 @@ def _write(volumes: Mapping[Path, Voxels], ending: str, *, force: bool) -> list[
             if described:
                 _write_numpy(voxels, *temporaries[2 * k : 2 * k + 2])
             else:
-                import_module(f"atldld.export.{_WRITERS[ending]}").write(voxels, temporaries[k])
+                import_module(f"atldld.formats.{_WRITERS[ending]}").write(voxels, temporaries[k])
     return targets
 
 
@@ -293,7 +293,7 @@ def write_grid(
     check_volume(path, force=force)
     ending = check_format(path)
     from atldld import __version__
-    from atldld.output import CITATION
+    from atldld.sections.download import CITATION
 
     provenance = {
         "atldld_version": __version__,

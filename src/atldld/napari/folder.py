@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.documents import DocumentError, check_numbers, parse_as, parse_json
 from atldld.errors import OutputError
-from atldld.metadata import METADATA
-from atldld.spaces import AXES
+from atldld.place.spaces import AXES
+from atldld.sections.metadata import METADATA
+from atldld.support.documents import DocumentError, check_numbers, parse_as, parse_json
 from atldld.warp.stain import Scale, open_scale, read_mask
 
 __all__ = ["Stack", "is_ours", "layers"]
@@ -381,7 +381,7 @@ def _files(path: Path, metadata: _Metadata, kind: str) -> dict[str, Path]:
 
 
 def _picture(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return a picture that `atldld.output.write_picture` has written, as RGB."""
+    """Return a picture that `atldld.sections.download.write_picture` has written, as RGB."""
     pixels: Any
     if file.suffix == ".png":
         pixels = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)

@@ -1,4 +1,4 @@
-"""OME-Zarr stores of `atldld.export` as layers; those of others are left to other readers."""
+"""OME-Zarr stores of `atldld.formats` as layers; those of others are left to other readers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from atldld.documents import DocumentError, parse_as
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.export import beside
-from atldld.export.common import need
-from atldld.spaces import AXES
+from atldld.formats import beside
+from atldld.formats.common import need
+from atldld.place.spaces import AXES
+from atldld.support.documents import DocumentError, parse_as
 
 __all__ = ["is_ours", "layers"]
 

@@ -1,7 +1,9 @@
 """Where a pixel of a section lies in the brain, and back: pure mathematics, no I/O."""
 
+from atldld.place.affine import Affine
 from atldld.place.placement import Placement, SectionGeometry
-from atldld.place.sync import (
+from atldld.place.planes import OutputPlane, choose_downsample
+from atldld.place.points import (
     ImagePoints,
     ReferencePoints,
     StructureCenter,
@@ -12,15 +14,20 @@ from atldld.place.sync import (
     reference_to_image,
     structure_to_image,
 )
-from atldld.place.transforms import Affine
+from atldld.place.spaces import Grid, Plane, ReferenceSpace
 
 __all__ = [
     "Affine",
+    "Grid",
     "ImagePoints",
+    "OutputPlane",
     "Placement",
+    "Plane",
     "ReferencePoints",
+    "ReferenceSpace",
     "SectionGeometry",
     "StructureCenter",
+    "choose_downsample",
     "image_to_atlas",
     "image_to_image",
     "image_to_image_2d",

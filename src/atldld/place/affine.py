@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.documents import DocumentError, parse_json
 from atldld.errors import InvalidInputError
-from atldld.files import whole_file
-from atldld.pipeline import default_jobs
+from atldld.place.spaces import BLOCK, check_points
 from atldld.records import SectionDataSet, SectionImage
-from atldld.spaces import BLOCK, check_points
+from atldld.support.documents import DocumentError, parse_json
+from atldld.support.files import whole_file
+from atldld.support.pipeline import default_jobs
 
 __all__ = [
     "FRAMES",

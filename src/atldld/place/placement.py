@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.place.transforms import FRAMES, Affine, apply_affine
+from atldld.place.affine import FRAMES, Affine, apply_affine
+from atldld.place.spaces import Plane, check_points
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
-from atldld.spaces import Plane, check_points
 
 __all__ = ["Placement", "SectionGeometry"]
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.place import Affine, Placement
-from atldld.spaces import AXES, Grid
+from atldld.place.spaces import AXES, Grid
 
 __all__ = ["OutputPlane", "PlaneKind", "choose_downsample", "tier_matrix"]
 

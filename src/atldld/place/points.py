@@ -26,12 +26,12 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import check_id, check_ids, check_number, plain, several
 from atldld.errors import ClampedSectionWarning, InvalidInputError
+from atldld.place.affine import apply_affine
 from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
-from atldld.place.transforms import apply_affine
+from atldld.place.spaces import BLOCK, ReferenceSpace, between_spaces, check_points
 from atldld.records import SectionDataSet, SectionImage
-from atldld.spaces import BLOCK, ReferenceSpace, between_spaces, check_points
+from atldld.support.arguments import check_id, check_ids, check_number, plain, several
 
 __all__ = [
     "Beyond",

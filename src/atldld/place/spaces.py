@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import check_number, check_whole
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
+from atldld.support.arguments import check_number, check_whole
 
 __all__ = [
     "AXES",

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.planes import on_reference
+from atldld.atlas.sample import on_reference
 from atldld.errors import (
     AtldldError,
     HTTPStatusError,
@@ -29,21 +29,21 @@ from atldld.errors import (
     NotFoundError,
     SkippedImageWarning,
 )
-from atldld.export.common import as_json, ending_of
-from atldld.files import check_targets, whole_file
-from atldld.pipeline import workers_for
-from atldld.register import Job, Recipe, run
-from atldld.spaces import Grid, Plane
-from atldld.text import TableWriter
-from atldld.warp.planes import OutputPlane
+from atldld.formats.common import as_json, ending_of
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid, Plane
+from atldld.sections.register import Job, Recipe, run
+from atldld.support.files import check_targets, whole_file
+from atldld.support.pipeline import workers_for
+from atldld.support.text import TableWriter
 from atldld.warp.resample import resample
 from atldld.warp.stain import darkness
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet, Section
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
-    from atldld.register import RegisteredSection
-    from atldld.sections import DataSet, Section
+    from atldld.sections.register import RegisteredSection
 
 __all__ = [
     "LOOKED_AT",

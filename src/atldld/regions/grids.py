@@ -29,15 +29,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import several
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
 from atldld.fetch.session import Session, check_id, default_session
-from atldld.files import check_file
-from atldld.spaces import BOX
+from atldld.place.spaces import BOX
+from atldld.support.arguments import several
+from atldld.support.files import check_file
 
 if TYPE_CHECKING:
     from atldld.atlas.structures import StructureGraph
-    from atldld.regions import Labels, RegionTable
+    from atldld.regions.table import Labels, RegionTable
 
 __all__ = [
     "GRID_KINDS",
@@ -168,8 +168,8 @@ class ExpressionGrid:
         return p, i, r
 
     def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
-        """Write one kind to a file; see `atldld.export.write_grid`."""
-        from atldld.export import write_grid
+        """Write one kind to a file; see `atldld.formats.write_grid`."""
+        from atldld.formats import write_grid
 
         return write_grid(self, path, kind, force=force)
 
@@ -360,7 +360,7 @@ def fetch_grid_annotation(session: Session | None = None) -> Labels:
             labels = layout.array(_member(archive, names["gridAnnotation.raw"], layout.length))
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
-    from atldld.regions import as_labels
+    from atldld.regions.table import as_labels
 
     return as_labels(labels, "The structure grid")
 
@@ -403,7 +403,7 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.regions import as_labels, compact_labels
+    from atldld.regions.table import as_labels, compact_labels
 
     ids, places = compact_labels(annotation)
     p, i, r = shape
@@ -454,7 +454,7 @@ def open_labels(
     OfflineError, ServiceError
         Something is not in the cache, and cannot be fetched.
     """
-    from atldld.atlas.atlas import fetch_graph, open_atlas
+    from atldld.atlas.model import fetch_graph, open_atlas
 
     if source == "service":
         return fetch_grid_annotation(session), fetch_graph(session)
@@ -492,7 +492,7 @@ def grid_region_means(
     InvalidInputError
         The labels have another shape than the grid.
     """
-    from atldld.regions import Regions, check_labels
+    from atldld.regions.table import Regions, check_labels
 
     check_labels(labels, "The structure grid")
     if labels.shape != grid.shape:
@@ -543,7 +543,7 @@ def grid_region_means(
 
 def _describe(grid: ExpressionGrid) -> dict[str, Any]:
     from atldld import __version__
-    from atldld.output import CITATION
+    from atldld.sections.download import CITATION
 
     return {
         "atldld_version": __version__,

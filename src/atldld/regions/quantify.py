@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_number, check_whole, plain
-from atldld.atlas.planes import on_image
+from atldld.atlas.sample import on_image
 from atldld.errors import (
     AtldldError,
     InvalidInputError,
@@ -40,19 +39,20 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.grids import fetch_grid, grid_region_means, labels_on_grid
-from atldld.pipeline import fetch_then_work, workers_for
-from atldld.regions import HEMISPHERES, Regions, RegionTable, compact_labels
-from atldld.spaces import BOX, Grid
+from atldld.place.planes import OutputPlane, choose_downsample
+from atldld.place.spaces import BOX, Grid
+from atldld.regions.grids import fetch_grid, grid_region_means, labels_on_grid
+from atldld.regions.table import HEMISPHERES, Regions, RegionTable, compact_labels
+from atldld.support.arguments import check_number, check_whole, plain
+from atldld.support.pipeline import fetch_then_work, workers_for
 from atldld.warp.background import background_of
-from atldld.warp.planes import OutputPlane, choose_downsample
 from atldld.warp.stain import EXPRESSING, Scale, darkness, open_scale, read_mask
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet, Section
     from atldld.atlas import Atlas
     from atldld.fetch.cache import CachedImage
     from atldld.fetch.session import Session
-    from atldld.sections import DataSet, Section
 
 __all__ = ["RegionTable", "check_thresholds", "quantify", "structure_unionizes"]
 
@@ -544,7 +544,7 @@ def _describe(
     without_mask: Sequence[Section],
 ) -> dict[str, Any]:
     from atldld import __version__
-    from atldld.output import CITATION
+    from atldld.sections.download import CITATION
 
     record = dataset.record
     left_out = {str(one.image_id): one.reason for one in dataset.skipped}

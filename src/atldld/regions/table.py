@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_names, check_whole, plain, several
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.export.common import as_json, ending_of, need
-from atldld.files import check_targets, sidecar_of, whole_file, whole_files
-from atldld.text import TableWriter
+from atldld.formats.common import as_json, ending_of, need
+from atldld.support.arguments import check_names, check_whole, plain, several
+from atldld.support.files import check_targets, sidecar_of, whole_file, whole_files
+from atldld.support.text import TableWriter
 
 if TYPE_CHECKING:
     import pandas as pd

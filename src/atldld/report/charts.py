@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from atldld.place.spaces import AXES, BOX, Plane
 from atldld.report.pictures import silhouette
-from atldld.spaces import AXES, BOX, Plane
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.quality import DatasetQuality
+    from atldld.quality.figures import DatasetQuality
     from atldld.report.contents import Entry
 
 __all__ = ["FIGURES", "number", "positions", "quality_chart"]

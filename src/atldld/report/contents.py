@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atldld.api import Section
 from atldld.errors import AtldldError, InvalidInputError, RecordError
-from atldld.export.common import need
-from atldld.pipeline import workers_for
-from atldld.register import RegisteredSection
+from atldld.formats.common import need
 from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
-from atldld.sections import Section
+from atldld.sections.register import RegisteredSection
+from atldld.support.pipeline import workers_for
 from atldld.warp.stain import Scale, open_scale
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
-    from atldld.quality import DatasetQuality, SectionView
-    from atldld.regions import RegionTable
+    from atldld.place.planes import OutputPlane
+    from atldld.quality.figures import DatasetQuality, SectionView
+    from atldld.regions.table import RegionTable
     from atldld.report.source import Source
-    from atldld.warp.planes import OutputPlane
 
 __all__ = ["Entry", "Report", "gather", "try_atlas"]
 
@@ -235,7 +235,7 @@ def _asked_once(atlas: Atlas) -> Atlas:
 def _sections(
     source: Source, atlas: Atlas | None, jobs: int | None, progress: Progress | None
 ) -> tuple[list[Entry], list[SectionView], dict[str, str]]:
-    from atldld.quality import LOOKED_AT, view_of
+    from atldld.quality.figures import LOOKED_AT, view_of
 
     resolution = max(source.resolution, LOOKED_AT)
 
@@ -274,7 +274,7 @@ def _quality(
     missing: dict[str, str],
 ) -> DatasetQuality | None:
     """Return what `atldld.quality.assess` does, whatever the resolution of the pictures is."""
-    from atldld.quality import assess_pictures
+    from atldld.quality.figures import assess_pictures
 
     notes: tuple[str, ...] = ()
     seen = pictured
@@ -314,7 +314,7 @@ def _regions(
     jobs: int | None,
     missing: dict[str, str],
 ) -> RegionTable | None:
-    from atldld.quantify import quantify
+    from atldld.regions.quantify import quantify
 
     if atlas is None:
         missing["regions"] = "Without an atlas there are no structures to count in."
@@ -337,7 +337,7 @@ def _regions(
 def _volume(
     source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
 ) -> tuple[Slices, ...]:
-    from atldld.volumes import build_volume
+    from atldld.volume.build import build_volume
 
     try:
         built = build_volume(

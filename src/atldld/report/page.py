@@ -9,15 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from atldld.export.common import ending_of, need
-from atldld.files import check_targets, whole_file
-from atldld.output import CITATION
+from atldld.formats.common import ending_of, need
+from atldld.place.spaces import AXES
 from atldld.report.charts import FIGURES, number, positions, quality_chart
 from atldld.report.contents import Entry, Report
 from atldld.report.pictures import STEPS, Slices, matrix_to_raw
 from atldld.report.words import DIRECTIONS, lead, methods, summary
-from atldld.spaces import AXES
-from atldld.text import shown
+from atldld.sections.download import CITATION
+from atldld.support.files import check_targets, whole_file
+from atldld.support.text import shown
 
 __all__ = ["check_page", "figures", "render", "write_report"]
 

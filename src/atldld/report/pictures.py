@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Outline, outlines
-from atldld.atlas.planes import on_reference
+from atldld.atlas.sample import on_reference
 from atldld.errors import AtldldError
 from atldld.place import Affine
-from atldld.spaces import AXES
+from atldld.place.spaces import AXES
 from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.register import RegisteredSection
-    from atldld.volumes import Volume
-    from atldld.warp.planes import OutputPlane
+    from atldld.place.planes import OutputPlane
+    from atldld.sections.register import RegisteredSection
+    from atldld.volume.build import Volume
 
 __all__ = [
     "Picture",

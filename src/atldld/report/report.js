@@ -266,7 +266,7 @@
     show();
   };
 
-  /* A cell of CSV in which no text is a formula; the rule of atldld.text.cell_of. */
+  /* A cell of CSV in which no text is a formula; the rule of atldld.support.text.cell_of. */
   const FORMULA = /^'*([ \t\r\n]*[=+\-@＝＋－＠][^]|[\t\r\n])/;
   const NUMBER = /^\s*([+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?\s*%?|[+-]?(inf|infinity|nan))\s*$/i;
   const field = (value) => {

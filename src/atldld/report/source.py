@@ -1,8 +1,8 @@
 """Where a report's sections come from: the service (or the cache), or an output folder.
 
-A folder that `atldld.output.download_dataset` has made says in its ``metadata.json`` how every
-section lies, so nothing is asked of the service for that. What is not in the folder (the raw
-pictures, which also make the volume and the table) is taken from the cache, or is missing. Only
+A folder that `~atldld.sections.download.download_dataset` has made says in its ``metadata.json``
+how every section lies, so nothing is asked of the service for that. What is not in the folder (the
+raw pictures, which also make the volume and the table) is taken from the cache, or is missing. Only
 for quality figures, which must not depend on the folder's pictures, is the service asked.
 """
 
@@ -18,15 +18,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld import quality
+from atldld.api import DataSet, Section, open_dataset
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.export.quicknii import Alignment
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
-from atldld.metadata import METADATA, is_plain, read_metadata
-from atldld.pipeline import fetch_then_work, workers_for
+from atldld.formats.quicknii import Alignment
 from atldld.place import Placement
-from atldld.quality import SectionView
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid, Layout
+from atldld.quality import figures as quality
+from atldld.quality.figures import SectionView
 from atldld.records import (
     Alignment2d,
     Alignment3d,
@@ -35,17 +36,16 @@ from atldld.records import (
     SectionImage,
     SkippedImage,
 )
-from atldld.register import Files, Recipe, RegisteredSection, run
-from atldld.sections import DataSet, Section, open_dataset
-from atldld.spaces import Grid, Layout
-from atldld.warp.planes import OutputPlane
+from atldld.sections.metadata import METADATA, is_plain, read_metadata
+from atldld.sections.register import Files, Recipe, RegisteredSection, run
+from atldld.support.pipeline import fetch_then_work, workers_for
 
 __all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
 
 Result = TypeVar("Result")
 
 TABLE_RESOLUTION = 8.0
-"""In µm, as in `atldld.quantify.quantify`: in coarser masks the colours of cells are mixed."""
+"""In µm, as in `atldld.regions.quantify`: coarser masks mix the colours of cells."""
 
 
 class Source(Protocol):
@@ -60,7 +60,7 @@ class Source(Protocol):
     table_resolution : float
         At which the masks are counted, in µm.
     plane : str
-        ``"oblique"`` or ``"parallel"``; see `atldld.warp.planes`.
+        ``"oblique"`` or ``"parallel"``; see `atldld.place.planes`.
     origin : str
         In words, for the page.
     failed : dict

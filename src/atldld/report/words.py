@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from atldld.spaces import AXES, ReferenceSpace
+from atldld.place.spaces import AXES, ReferenceSpace
 
 if TYPE_CHECKING:
     from atldld.report.contents import Report

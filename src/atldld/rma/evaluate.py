@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 
-from atldld.archive.budget import Budget, QueryError
+from atldld.serve.budget import Budget, QueryError
 
 __all__ = [
     "MAX_DEPTH",

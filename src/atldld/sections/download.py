@@ -17,12 +17,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.documents import DocumentError, parse_json
+from atldld.api import DataSet, open_dataset
 from atldld.errors import AtldldError, CacheError, OutputError
 from atldld.fetch.cache import CachedImage, sha256_of
-from atldld.fetch.images import decode
+from atldld.fetch.jpeg import decode
 from atldld.fetch.session import Session, check_id
-from atldld.files import (
+from atldld.records import SectionImage
+from atldld.sections.metadata import METADATA, is_plain, read_metadata, section_in
+from atldld.sections.register import Job, Recipe, RegisteredSection, run
+from atldld.support.documents import DocumentError, parse_json
+from atldld.support.files import (
     check_folder,
     check_space,
     check_targets,
@@ -30,10 +34,6 @@ from atldld.files import (
     whole_file,
     write_errors,
 )
-from atldld.metadata import METADATA, is_plain, read_metadata, section_in
-from atldld.records import SectionImage
-from atldld.register import Job, Recipe, RegisteredSection, run
-from atldld.sections import DataSet, open_dataset
 
 __all__ = [
     "METADATA",

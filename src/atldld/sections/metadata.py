@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from atldld.documents import DocumentError, check_numbers, parse_json
 from atldld.errors import OutputError
+from atldld.support.documents import DocumentError, check_numbers, parse_json
 
 __all__ = ["METADATA", "FolderMetadata", "SectionEntry", "is_plain", "read_metadata", "section_in"]
 
@@ -112,7 +112,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     Parameters
     ----------
     folder : pathlib.Path
-        What `atldld.output.download_dataset` has written.
+        What `atldld.sections.download.download_dataset` has written.
 
     Raises
     ------

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.arguments import plain
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
-from atldld.fetch.images import REDUCTIONS
+from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
-from atldld.pipeline import fetch_then_work, workers_for
-from atldld.spaces import Grid, Layout, Plane, check_points
-from atldld.warp.background import background_of
-from atldld.warp.displacement import DisplacementField
-from atldld.warp.planes import (
+from atldld.place.planes import (
     OutputPlane,
     PlaneKind,
     choose_downsample,
     shrink_source,
     tier_matrix,
 )
+from atldld.place.spaces import Grid, Layout, Plane, check_points
+from atldld.support.arguments import plain
+from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.warp.background import background_of
+from atldld.warp.displacement import DisplacementField
 from atldld.warp.resample import largest_block, resample
 
 if TYPE_CHECKING:
+    from atldld.api import Section
     from atldld.fetch.cache import CachedImage
-    from atldld.sections import Section
 
 __all__ = ["Files", "Job", "Recipe", "RegisteredSection", "fetch", "register", "run", "warp"]
 
@@ -45,7 +45,7 @@ class Recipe:
     resolution : float
         Side of an output pixel, in µm.
     plane : {"oblique", "parallel"}
-        See `atldld.warp.planes`.
+        See `atldld.place.planes`.
     downsample : int or "auto"
         The tier of the images.
     expression : bool
@@ -53,7 +53,7 @@ class Recipe:
     detection_xy : array-like, shape (2,), optional
         For ``"parallel"``: full-resolution pixel where the third coordinate is taken.
     layout : {"anatomical", "0.3"}, optional
-        See `atldld.spaces.Plane.axes`. By default the plane decides: ``"oblique"`` pictures are
+        See `atldld.place.Plane.axes`. By default the plane decides: ``"oblique"`` pictures are
         anatomical, ``"parallel"`` ones are laid out as atldld 0.3 did, which made no others. The
         two differ for sagittal data sets only.
     """
@@ -300,7 +300,7 @@ def run(
 
 
 def register(jobs_to_do: Sequence[Job], *, jobs: int | None = None) -> Iterator[RegisteredSection]:
-    """Yield registered sections in order; see `atldld.sections.DataSet.register`."""
+    """Yield registered sections in order; see `atldld.api.DataSet.register`."""
     failed: list[tuple[Job, AtldldError]] = []
     for job, result in run(jobs_to_do, lambda section: section, jobs=jobs):
         if isinstance(result, AtldldError):

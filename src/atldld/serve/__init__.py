@@ -1,1 +1,1 @@
-"""The local service: an archive that answers the Allen Institute's own URLs, and the demo brain."""
+"""The local service: an archive that answers at the Allen Institute's own URLs."""

@@ -25,12 +25,8 @@ from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import wrap_file
 
-from atldld.archive import rma
-from atldld.archive.budget import Budget, Limits
-from atldld.archive.lanes import BusyError, Lane, Lanes
 from atldld.errors import AlignmentMissingError, AtldldError, InvalidInputError
 from atldld.fetch.members import Member
-from atldld.files import nameless_file
 from atldld.place import (
     ImagePoints,
     StructureCenter,
@@ -41,8 +37,12 @@ from atldld.place import (
     reference_to_image,
     structure_to_image,
 )
+from atldld.place.spaces import ReferenceSpace
 from atldld.records import SectionDataSet, SectionImage
-from atldld.spaces import ReferenceSpace
+from atldld.rma import evaluate as rma
+from atldld.serve.budget import Budget, Limits
+from atldld.serve.lanes import BusyError, Lane, Lanes
+from atldld.support.files import nameless_file
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -11,19 +11,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atldld.archive.app import Application
-from atldld.archive.budget import Limits
-from atldld.archive.demo import DEMO_DATASET_IDS, DemoArchive
-from atldld.archive.lanes import Lanes
-from atldld.archive.server import Patience, Server, serve_at
-from atldld.archive.stored import StoredArchive
+from atldld.demo.archive import DEMO_DATASET_IDS, DemoArchive
 from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, InvalidInputError
 from atldld.fetch.session import cache_root
+from atldld.serve.app import Application
+from atldld.serve.budget import Limits
+from atldld.serve.lanes import Lanes
+from atldld.serve.server import Patience, Server, serve_at
+from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
-    from atldld.archive.app import Source
     from atldld.fetch.session import Session
+    from atldld.serve.app import Source
 
 __all__ = ["in_process_session", "listen", "opened_source"]
 
@@ -120,7 +120,7 @@ def listen(
     public : bool
         Allow an address that other machines can reach.
     budget : float
-        What one question may cost, as a multiple of `atldld.archive.budget.Limits`.
+        What one question may cost, as a multiple of `atldld.serve.budget.Limits`.
     patience : Patience, optional
         How long clients may take, and how many may come.
     clock : callable, optional

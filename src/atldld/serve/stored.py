@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import simplejpeg
 
-from atldld.archive.budget import QueryError
-from atldld.archive.demo import vocabulary
 from atldld.atlas.plates import plate_name, svg_name
+from atldld.demo.archive import vocabulary
 from atldld.errors import AtldldError, CacheError, InvalidInputError
 from atldld.fetch.cache import FORMAT, MARKER, Cache
 from atldld.fetch.members import (
@@ -25,11 +24,12 @@ from atldld.fetch.members import (
     facts_of,
     opened_members,
 )
-from atldld.processes import renew_in_children
 from atldld.records import SectionDataSet
+from atldld.serve.budget import QueryError
+from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
-    from atldld.archive.app import View
+    from atldld.serve.app import View
 
 __all__ = ["StoredArchive"]
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, TypeVar
 
-from atldld.text import whole_text
+from atldld.support.text import whole_text
 
 __all__ = [
     "DEEPEST",

@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.processes import is_alive
+from atldld.support.processes import is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

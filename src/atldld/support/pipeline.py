@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from atldld.arguments import check_jobs
+from atldld.support.arguments import check_jobs
 
 __all__ = ["default_jobs", "fetch_then_work", "workers_for"]
 

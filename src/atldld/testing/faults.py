@@ -4,8 +4,8 @@
 connections, cuts bodies, drips, stays silent, sends half an image or an error page. What is broken,
 and how often, a `FaultPlan` says; what was asked, the server's log tells::
 
-    from atldld.archive.app import Application
-    from atldld.archive.demo import DemoArchive
+    from atldld.serve.app import Application
+    from atldld.demo.archive import DemoArchive
     from atldld.testing.faults import FaultPlan, FaultServer, Shorten, images
 
     with FaultServer(Application(DemoArchive((909,)))) as server:
@@ -59,7 +59,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from atldld.errors import AtldldError
-from atldld.processes import cached_property
+from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -1,7 +1,7 @@
 """Volumes: every section of one or more data sets, laid into one grid of voxels.
 
 Voxel k of an axis spans [k·R, (k+1)·R) µm of the reference space, so its centre is at (k + ½)·R.
-`atldld.warp.volume` says what a voxel gets from a section; here are the channels, the work through
+`atldld.volume.slabs` says what a voxel gets from a section; here are the channels, the work through
 all sections with little memory, and the result.
 """
 
@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.arguments import check_number, plain, several
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
-from atldld.pipeline import fetch_then_work, workers_for
-from atldld.spaces import BOX, LARGEST_SIDE
+from atldld.place.spaces import BOX, LARGEST_SIDE
+from atldld.support.arguments import check_number, plain, several
+from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
-from atldld.warp.volume import Accumulator, Neighbours, Slab
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet, Section
     from atldld.fetch.cache import CachedImage
-    from atldld.sections import DataSet, Section
 
 __all__ = [
     "CHANNELS",
@@ -93,7 +93,7 @@ class Volume:
         Parameters
         ----------
         path : str or pathlib.Path
-            Such as ``prox1.nii.gz``; see `atldld.export.write_volume`.
+            Such as ``prox1.nii.gz``; see `atldld.formats.write_volume`.
         coverage : bool
             Write the coverage too, beside it: ``prox1_coverage.nii.gz``.
         force : bool
@@ -106,7 +106,7 @@ class Volume:
         OutputError
             The file cannot be written, or is there already.
         """
-        from atldld.export import write_volume
+        from atldld.formats import write_volume
 
         write_volume(self, path, coverage=coverage, force=force)
 
@@ -148,7 +148,7 @@ def build_volume(
     """Lay every section of one or more data sets into one grid of voxels.
 
     Each section is a slab in its own oblique plane. A voxel gets the average of the sections that
-    reach into it, weighted by the fraction of it that lies within each; `atldld.warp.volume` has
+    reach into it, weighted by the fraction of it that lies within each; `atldld.volume.slabs` has
     the whole model. Sections are fetched ahead and added one after the other, so that memory holds
     the volume and a few sections. The result does not depend on `jobs`.
 
@@ -163,7 +163,7 @@ def build_volume(
         masks, 0 to 1 (`atldld.warp.stain.read_mask`). ``"intensity"``: how much darker than its
         section's background a pixel is (`atldld.warp.stain.darkness`).
     fill : {"none", "nearest", "linear"}
-        What is done between sections; see `atldld.warp.volume`.
+        What is done between sections; see `atldld.volume.slabs`.
     thickness : float, optional
         How thick sections are taken to be, in volume µm (along the volume's s axis, before
         ``tvr``); by default what their data set says. With the spacing of the sections, each
@@ -342,7 +342,7 @@ def check_memory(resolution: float, channel: str) -> None:
 
 
 def _check_datasets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
-    from atldld.sections import DataSet
+    from atldld.api import DataSet
 
     chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
     if not chosen:
@@ -486,7 +486,7 @@ def _describe(
     without_mask: Sequence[Section],
 ) -> dict[str, Any]:
     from atldld import __version__
-    from atldld.output import CITATION
+    from atldld.sections.download import CITATION
 
     described = []
     for dataset in datasets:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.files import OnlyWrites, whole_file
-from atldld.spaces import LARGEST_SIDE, check_points
+from atldld.place.spaces import LARGEST_SIDE, check_points
+from atldld.support.files import OnlyWrites, whole_file
 
 __all__ = ["DisplacementField"]
 

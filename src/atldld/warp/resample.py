@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.spaces import LARGEST_SIDE
-from atldld.warp.planes import shrink_source
+from atldld.place.planes import shrink_source
+from atldld.place.spaces import LARGEST_SIDE
 
 __all__ = ["largest_block", "resample"]
 

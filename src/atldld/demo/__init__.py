@@ -1,0 +1,1 @@
+"""The demo brain: genuine records, and pictures drawn from a brain that is known everywhere."""

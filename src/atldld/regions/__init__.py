@@ -1,0 +1,1 @@
+"""Numbers of structures: tables, what masks say of each, Allen's grids."""

@@ -1,0 +1,1 @@
+"""The ground floor: files, texts, arguments, processes. It knows nothing of brains."""

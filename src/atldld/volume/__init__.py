@@ -1,0 +1,1 @@
+"""Sections laid into one grid of voxels."""
