@@ -3,16 +3,16 @@
 from atldld.batch.estimate import Estimate, estimate
 from atldld.batch.journal import Entry
 from atldld.batch.lists import IdList, find_ids, read_ids
-from atldld.batch.run import BatchSummary, Progress, run_batch
+from atldld.batch.run import BatchProgress, BatchSummary, run_batch
 from atldld.batch.work import Download, Volumes, Work
 
 __all__ = [
+    "BatchProgress",
     "BatchSummary",
     "Download",
     "Entry",
     "Estimate",
     "IdList",
-    "Progress",
     "Volumes",
     "Work",
     "estimate",

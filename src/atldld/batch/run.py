@@ -33,7 +33,7 @@ from atldld.support.arguments import check_ids, check_whole
 from atldld.support.files import check_space, write_errors
 from atldld.support.pipeline import default_jobs
 
-__all__ = ["PATIENCE", "BatchSummary", "Progress", "Task", "run_batch"]
+__all__ = ["PATIENCE", "BatchProgress", "BatchSummary", "Task", "run_batch"]
 
 PATIENCE = 5
 """So many data sets in a row that fail for a reason that others would meet too end a batch: a
@@ -44,7 +44,7 @@ BETWEEN_COPIES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BatchProgress:
     """How far a batch has come.
 
     Attributes
@@ -115,7 +115,7 @@ def run_batch(
     dask: str | None = None,
     force: bool = False,
     command_line: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[BatchProgress], None] | None = None,
 ) -> BatchSummary:
     """Make something of each data set of a list, and go on where an earlier run has stopped.
 
@@ -299,7 +299,7 @@ def _follow(
     place: Place,
     kept: int,
     to_do: int,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[BatchProgress], None] | None,
 ) -> tuple[dict[int, Entry], str | None]:
     """Note how data sets end; return that, and why the rest was given up if it was."""
     begun = copied = time.monotonic()
@@ -311,7 +311,7 @@ def _follow(
             left = to_do - len(ended)
             pace = (time.monotonic() - begun) / len(ended) if ended else None
             seconds = None if pace is None else pace * left
-            progress(Progress(kept + len(ended) - failed, failed, left, size, seconds))
+            progress(BatchProgress(kept + len(ended) - failed, failed, left, size, seconds))
 
     show()
     for entry in entries:

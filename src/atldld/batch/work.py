@@ -19,6 +19,7 @@ from atldld.sections.metadata import METADATA, is_plain
 from atldld.sections.register import Recipe
 from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import whole_file
+from atldld.support.provenance import version
 from atldld.warp.stain import JET, Scale
 
 __all__ = ["Download", "Made", "Volumes", "Work"]
@@ -316,9 +317,8 @@ class Volumes:
 
 
 def _version() -> dict[str, str]:
-    from atldld import __version__
 
-    return {"version": __version__}
+    return {"version": version()}
 
 
 def _metadata_in(folder: Path) -> dict[str, Any]:

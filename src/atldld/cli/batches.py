@@ -12,7 +12,7 @@ import typer
 from atldld.cli.options import answer, command_line, say, table
 
 if TYPE_CHECKING:
-    from atldld.batch import BatchSummary, Entry, Estimate, IdList, Progress, Work
+    from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
     from atldld.fetch.session import Session
 
 __all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
@@ -193,7 +193,7 @@ def _size(size: int | None) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def _progress() -> Iterator[Callable[[BatchProgress], None]]:
     """Show done, failed, left, bytes and time left on standard error."""
     if not sys.stderr.isatty():
         yield _lines()
@@ -207,17 +207,17 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None, text="")
 
-        def show(now: Progress) -> None:
+        def show(now: BatchProgress) -> None:
             ended = now.done + now.failed
             bar.update(task, completed=ended, total=ended + now.left, text=_in_words(now))
 
         yield show
 
 
-def _lines() -> Callable[[Progress], None]:
+def _lines() -> Callable[[BatchProgress], None]:
     last = -1
 
-    def show(now: Progress) -> None:
+    def show(now: BatchProgress) -> None:
         nonlocal last
         ended = now.done + now.failed
         tenth = 10 * ended // max(ended + now.left, 1)
@@ -228,7 +228,7 @@ def _lines() -> Callable[[Progress], None]:
     return show
 
 
-def _in_words(now: Progress) -> str:
+def _in_words(now: BatchProgress) -> str:
     left = f"{now.left} left"
     if now.seconds_left and now.left:
         left += f", {_duration(now.seconds_left)}"

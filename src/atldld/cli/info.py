@@ -7,6 +7,7 @@ import typer
 
 from atldld.cli.terminal import answer
 from atldld.settings import Settings
+from atldld.support import provenance
 
 app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
 
@@ -14,9 +15,7 @@ app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
 @app.command()
 def version() -> None:
     """Show the version."""
-    from atldld import __version__
-
-    answer(f"atldld version {__version__}")
+    answer(f"atldld version {provenance.version()}")
 
 
 @app.command()

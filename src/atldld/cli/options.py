@@ -20,7 +20,7 @@ from atldld.support.text import shown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from atldld.sections.download import Progress
+    from atldld.support.provenance import Progress
 
 __all__ = [
     "AlignmentFile",

@@ -37,6 +37,7 @@ from atldld.errors import (
 )
 from atldld.support.addresses import Login, login_for, shown_address, without_login
 from atldld.support.processes import renew_in_children
+from atldld.support.provenance import version
 
 if TYPE_CHECKING:
     import httpx
@@ -582,8 +583,6 @@ class Client:
         """Return a new HTTP client, for one connection."""
         import httpx
 
-        from atldld import __version__
-
         limits = self.limits
         one = httpx.Limits(max_connections=1, max_keepalive_connections=1)
         if self._transport is None:
@@ -594,7 +593,7 @@ class Client:
             transport = _shared(self._transport)
         return httpx.Client(
             headers={
-                "User-Agent": f"atldld/{__version__} (+{PROJECT_URL})",
+                "User-Agent": f"atldld/{version()} (+{PROJECT_URL})",
                 "Accept-Encoding": "identity",
             },
             timeout=httpx.Timeout(limits.read, connect=limits.connect, pool=None),

@@ -25,13 +25,14 @@ from atldld.errors import InvalidInputError, RecordError
 from atldld.formats.common import LIBRARIES, as_json, need, usable_ending
 from atldld.support.arguments import check_whole
 from atldld.support.files import check_folder, check_targets, whole_file, whole_folder
+from atldld.support.provenance import version
 from atldld.warp.displacement import DisplacementField
 
 if TYPE_CHECKING:
     from atldld.api import DataSet, Section
     from atldld.place.planes import OutputPlane
-    from atldld.sections.download import Progress
     from atldld.sections.register import Recipe
+    from atldld.support.provenance import Progress
 
 __all__ = [
     "FIELD_EXTENSIONS",
@@ -135,13 +136,11 @@ class PhysicalField:
 
 def describe(section: Section, plane: OutputPlane) -> dict[str, Any]:
     """Say, in words and numbers, what a field of a section is."""
-    from atldld import __version__
-
     rows, columns = plane.grid.shape
     row_axis, column_axis = plane.grid.axis_names
     resolution = section.image.resolution
     return {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "image_id": section.id,
         "dataset_id": section.image.data_set_id,
         "section_number": section.number,

@@ -15,6 +15,7 @@ import numpy as np
 
 from atldld.formats.common import as_json, ending_of
 from atldld.support.files import whole_file
+from atldld.support.provenance import version
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
@@ -111,14 +112,12 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
     """
     import tifffile
 
-    from atldld import __version__
-
     path = Path(path)
     ending = ending_of(path, (".ome.tif", ".ome.tiff", ".tif", ".tiff"), "sections")
     plane, section = registered.plane, registered.section
     step = plane.grid.resolution
     about = {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "image_id": section.id,
         "dataset_id": section.image.data_set_id,
         "section_number": section.number,

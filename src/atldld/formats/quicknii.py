@@ -38,6 +38,7 @@ from atldld.place.spaces import BOX
 from atldld.support.arguments import check_whole
 from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import check_targets, whole_file
+from atldld.support.provenance import version
 from atldld.support.text import TableWriter, shown
 
 if TYPE_CHECKING:
@@ -206,8 +207,6 @@ def write_quicknii(
     OutputError
         The file cannot be written, or is there already.
     """
-    from atldld import __version__
-
     path = Path(path)
     ending = check_quicknii(path, force=force)
     if image_ending not in {".jpg", ".png"}:
@@ -246,7 +245,7 @@ def write_quicknii(
         text = as_json(
             {
                 "name": f"Section data set {dataset.id}",
-                "aligner": f"atldld {__version__}, alignment of {source}",
+                "aligner": f"atldld {version()}, alignment of {source}",
                 "target": TARGET,
                 "target-resolution": list(TARGET_SHAPE),
                 "slices": slices,

@@ -15,6 +15,7 @@ from atldld.errors import InvalidInputError
 from atldld.formats.common import as_json, ending_of, usable_ending
 from atldld.place.spaces import AXES
 from atldld.support.files import OnlyWrites, check_targets, sidecar_of, whole_files
+from atldld.support.provenance import FRAME, citation_of, version
 
 if TYPE_CHECKING:
     from atldld.regions.grids import ExpressionGrid
@@ -31,11 +32,6 @@ __all__ = [
 ]
 
 _UNCOMPRESSED = (".nii", ".npy")
-
-FRAME = (
-    "reference space (p, i, r) = (posterior, inferior, right), um from the "
-    "anterior-superior-left corner of 13200 x 8000 x 11400"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,11 +288,9 @@ def write_grid(
     path = Path(path)
     check_volume(path, force=force)
     ending = check_format(path)
-    from atldld import __version__
-    from atldld.sections.download import CITATION
 
     provenance = {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "shows": kind,
         "dataset_ids": [] if grid.dataset_id is None else [grid.dataset_id],
         "synthetic": grid.synthetic,
@@ -306,7 +300,7 @@ def write_grid(
         "voxel_centre": "k * resolution_um along each axis",
         "no_data": "NaN",
         "frame": FRAME,
-        "citation": CITATION.format(dataset_id=grid.dataset_id),
+        "citation": citation_of(grid.dataset_id),
     }
     voxels = Voxels(grid[kind], grid.resolution, f"grid of {kind}", provenance, first=0.0)
     return _write({path: voxels}, ending, force=force)[0]
@@ -323,10 +317,9 @@ def _voxels(volume: Volume, data: NDArray[Any], name: str) -> Voxels:
         raise InvalidInputError(
             f"The volume's resolution is {volume.resolution}, but must be a positive number of µm."
         )
-    from atldld import __version__
 
     provenance = {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "shows": name,
         "channel": volume.channel,
         "dataset_ids": list(volume.dataset_ids),

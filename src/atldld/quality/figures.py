@@ -10,7 +10,7 @@ finds and misses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -35,6 +35,7 @@ from atldld.place.spaces import Grid, Plane
 from atldld.sections.register import Job, Recipe, run
 from atldld.support.files import check_targets, whole_file
 from atldld.support.pipeline import workers_for
+from atldld.support.provenance import Progress
 from atldld.support.text import TableWriter
 from atldld.warp.resample import resample
 from atldld.warp.stain import darkness
@@ -71,7 +72,6 @@ FOLDED = 25
 _BORDER = np.ones((5, 5), np.uint8)
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
 
-Progress = Callable[[int, int, str], None]
 Field = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 

@@ -34,6 +34,7 @@ from atldld.fetch.session import Session, check_id, default_session
 from atldld.place.spaces import BOX
 from atldld.support.arguments import several
 from atldld.support.files import check_file
+from atldld.support.provenance import citation_of, version
 
 if TYPE_CHECKING:
     from atldld.atlas.structures import StructureGraph
@@ -542,17 +543,15 @@ def grid_region_means(
 
 
 def _describe(grid: ExpressionGrid) -> dict[str, Any]:
-    from atldld import __version__
-    from atldld.sections.download import CITATION
 
     return {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "synthetic": grid.synthetic,
         "dataset_id": grid.dataset_id,
         "source": grid.source,
         "resolution_um": grid.resolution,
         "voxel_centre": "k * resolution_um along each axis",
-        "citation": CITATION.format(dataset_id=grid.dataset_id),
+        "citation": citation_of(grid.dataset_id),
     }
 
 

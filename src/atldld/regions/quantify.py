@@ -23,7 +23,7 @@ Source of the definitions: the Allen Institute's columns of StructureUnionize.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ from atldld.regions.grids import fetch_grid, grid_region_means, labels_on_grid
 from atldld.regions.table import HEMISPHERES, Regions, RegionTable, compact_labels
 from atldld.support.arguments import check_number, check_whole, plain
 from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.support.provenance import Progress, citation_of, version
 from atldld.warp.background import background_of
 from atldld.warp.stain import EXPRESSING, Scale, darkness, open_scale, read_mask
 
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionTable", "check_thresholds", "quantify", "structure_unionizes"]
 
-Progress = Callable[[int, int, str], None]
 
 # Pixels of a picture that are counted at once: their numbers stay in the processor's cache.
 _AT_ONCE = 1 << 18
@@ -543,8 +543,6 @@ def _describe(
     failed: Sequence[tuple[_Task, AtldldError]],
     without_mask: Sequence[Section],
 ) -> dict[str, Any]:
-    from atldld import __version__
-    from atldld.sections.download import CITATION
 
     record = dataset.record
     left_out = {str(one.image_id): one.reason for one in dataset.skipped}
@@ -559,7 +557,7 @@ def _describe(
         else {"counted": "section images", "stain_threshold": stain_threshold}
     )
     return {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "synthetic": record.synthetic or atlas.synthetic,
         "dataset_id": dataset.id,
         "genes": [gene.acronym for gene in record.genes],
@@ -567,7 +565,7 @@ def _describe(
         "plane_of_section": dataset.plane.value,
         "reference_space_id": record.reference_space_id,
         "service": dataset.session.settings.api_url,
-        "citation": CITATION.format(dataset_id=dataset.id),
+        "citation": citation_of(dataset.id),
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
         "section_thickness_um": record.section_thickness,
         "atlas": {

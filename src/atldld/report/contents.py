@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
 from atldld.sections.register import RegisteredSection
 from atldld.support.pipeline import workers_for
+from atldld.support.provenance import Progress, version
 from atldld.warp.stain import Scale, open_scale
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ STAIN_THRESHOLD = 0.3
 
 VOLUME_RESOLUTION = 25.0
 """In µm; finer volumes take much memory and show no more on a page."""
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -365,10 +364,8 @@ def _absent(numbers: Sequence[int]) -> tuple[int, ...]:
 def _versions() -> dict[str, str]:
     import cv2
 
-    from atldld import __version__
-
     return {
-        "atldld": __version__,
+        "atldld": version(),
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "OpenCV": cv2.__version__,

@@ -15,8 +15,8 @@ from atldld.report.charts import FIGURES, number, positions, quality_chart
 from atldld.report.contents import Entry, Report
 from atldld.report.pictures import STEPS, Slices, matrix_to_raw
 from atldld.report.words import DIRECTIONS, lead, methods, summary
-from atldld.sections.download import CITATION
 from atldld.support.files import check_targets, whole_file
+from atldld.support.provenance import citation_of
 from atldld.support.text import shown
 
 __all__ = ["check_page", "figures", "render", "write_report"]
@@ -304,7 +304,7 @@ def _title(report: Report) -> str:
 
 
 def _citations(report: Report) -> list[str]:
-    made = [CITATION.format(dataset_id=report.source.dataset.id)]
+    made = [citation_of(report.source.dataset.id)]
     if report.atlas is not None:
         made.append(report.atlas.citation)
     return made

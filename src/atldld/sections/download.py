@@ -6,7 +6,7 @@ import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,10 +34,10 @@ from atldld.support.files import (
     whole_file,
     write_errors,
 )
+from atldld.support.provenance import FRAME, Progress, citation_of, version
 
 __all__ = [
     "METADATA",
-    "Progress",
     "Summary",
     "copy_image",
     "download_dataset",
@@ -51,17 +51,8 @@ __all__ = [
 BETWEEN_WRITES = 1.0
 """Seconds from one state of the metadata on disk to the next, while sections are made."""
 
-CITATION = (
-    "© Allen Institute for Brain Science. Allen Mouse Brain Atlas. Available from: "
-    "mouse.brain-map.org. Section data set {dataset_id}: "
-    "https://mouse.brain-map.org/experiment/show/{dataset_id}. "
-    "Lein, E.S. et al. (2007) Genome-wide atlas of gene expression in the adult mouse brain, "
-    "Nature 445: 168-176. doi:10.1038/nature05453"
-)
 
 PictureFormat = Literal["png", "tiff"]
-Progress = Callable[[int, int, str], None]
-"""Called with how many sections are done, how many there are, and what the last one was."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,7 @@ def download_dataset(
     command_line : str, optional
         For ``metadata.json``.
     progress : callable, optional
-        See `Progress`.
+        See `atldld.support.provenance.Progress`.
 
     Raises
     ------
@@ -526,11 +517,9 @@ def _describe_source(image: CachedImage) -> dict[str, Any]:
 
 def _request(recipe: Recipe, *, fields: bool, picture_format: PictureFormat) -> dict[str, Any]:
     """Return what decides the pixels and files: runs with equal ones may share a folder."""
-    from atldld import __version__
-
     point = recipe.detection_xy
     return {
-        "version": __version__,
+        "version": version(),
         "plane": recipe.plane,
         "layout": recipe.used_layout,
         "resolution_um": _plain(recipe.resolution),
@@ -563,7 +552,6 @@ def _describe(
     plans: list[Job],
     command_line: str | None,
 ) -> dict[str, Any]:
-    from atldld import __version__
 
     record = dataset.record
     grid = plans[0].plane.grid
@@ -571,11 +559,11 @@ def _describe(
         "dataset_id": str(dataset.id),  # a text, as in 0.3
         "complete": False,
         "synthetic": record.synthetic,
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "command_line": command_line,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "service": dataset.session.settings.api_url,
-        "citation": CITATION.format(dataset_id=dataset.id),
+        "citation": citation_of(dataset.id),
         "request": request,
         "downsample_ref": _plain(recipe.resolution),
         "downsample_img": recipe.downsample,
@@ -598,8 +586,7 @@ def _describe(
             "axis_of_rows": grid.axis_names[0],
             "axis_of_columns": grid.axis_names[1],
             "pixel_centre": "(k + 1/2) * resolution_um along each axis",
-            "frame": "reference space (p, i, r) = (posterior, inferior, right), um from the "
-            "anterior-superior-left corner of 13200 x 8000 x 11400",
+            "frame": FRAME,
             "third_coordinate": "per image: axis = a * row coordinate + b * column coordinate "
             "+ constant, all in um",
             "image_from_output": "per image: full-resolution (x, y) = M @ (column, row, 1)",

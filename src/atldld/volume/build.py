@@ -8,7 +8,7 @@ all sections with little memory, and the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -22,6 +22,7 @@ from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.place.spaces import BOX, LARGEST_SIDE
 from atldld.support.arguments import check_number, plain, several
 from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.support.provenance import FRAME, Progress, citation_of, version
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
@@ -49,8 +50,6 @@ FILLS = ("none", "nearest", "linear")
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
 _USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400, 500, 1000)
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -485,8 +484,6 @@ def _describe(
     failed: Sequence[tuple[_Task, AtldldError]],
     without_mask: Sequence[Section],
 ) -> dict[str, Any]:
-    from atldld import __version__
-    from atldld.sections.download import CITATION
 
     described = []
     for dataset in datasets:
@@ -503,7 +500,7 @@ def _describe(
                 "dataset_id": dataset.id,
                 "synthetic": record.synthetic,
                 "service": dataset.session.settings.api_url,
-                "citation": CITATION.format(dataset_id=dataset.id),
+                "citation": citation_of(dataset.id),
                 "genes": [gene.acronym for gene in record.genes],
                 "specimen": record.specimen_name,
                 "plane_of_section": dataset.plane.value,
@@ -529,13 +526,12 @@ def _describe(
             }
         )
     return {
-        "atldld_version": __version__,
+        "atldld_version": version(),
         "synthetic": any(dataset.record.synthetic for dataset in datasets),
         "resolution_um": float(resolution),
         "channel": channel,
         "fill": fill,
-        "frame": "reference space (p, i, r) = (posterior, inferior, right), um from the "
-        "anterior-superior-left corner of 13200 x 8000 x 11400",
+        "frame": FRAME,
         "voxel_centre": "(k + 1/2) * resolution_um along each axis",
         "coverage": "fraction of each voxel that lies within sections, summed over sections",
         "datasets": described,
