@@ -645,7 +645,7 @@ def say(text: str) -> None:
 
 def free_mb() -> float:
     """Return the free memory, in MB."""
-    from atldld.volume.build import available_memory
+    from atldld.support.memory import available_memory
 
     return (available_memory() or 1 << 40) / 1e6
 

@@ -33,7 +33,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from atldld.api import DataSet, Section, open_dataset
+from atldld.api import DataSet, Section, assess, open_dataset
 from atldld.atlas import Atlas, open_atlas
 from atldld.atlas.ccf import read_volume
 from atldld.place import Placement
@@ -41,7 +41,6 @@ from atldld.quality.figures import (
     LOOKED_AT,
     DatasetQuality,
     SectionView,
-    assess,
     assess_pictures,
     recipe,
     view_of,

@@ -28,8 +28,9 @@ def warm(cache: Path, resolution: float, atlas_resolution: float, own: bool) -> 
     from atldld.api import open_dataset
     from atldld.atlas import open_atlas
     from atldld.demo.archive import DemoArchive
-    from atldld.place.planes import OutputPlane, choose_downsample
+    from atldld.place.planes import OutputPlane
     from atldld.place.spaces import Grid
+    from atldld.place.tiers import choose_downsample
     from atldld.regions.grids import fetch_grid
     from atldld.regions.quantify import structure_unionizes
     from atldld.serve.local import in_process_session

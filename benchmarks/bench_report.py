@@ -23,8 +23,9 @@ def warm(cache: Path, dataset_id: int) -> None:
     """Put everything that the run needs into the cache."""
     from atldld.api import open_dataset
     from atldld.demo.archive import DemoArchive
-    from atldld.place.planes import OutputPlane, choose_downsample
+    from atldld.place.planes import OutputPlane
     from atldld.place.spaces import Grid
+    from atldld.place.tiers import choose_downsample
     from atldld.regions.grids import fetch_grid
     from atldld.regions.quantify import structure_unionizes
     from atldld.report import try_atlas
@@ -40,7 +41,7 @@ def warm(cache: Path, dataset_id: int) -> None:
         structure_unionizes(session, dataset_id)
         pictures = Recipe(25, expression=True)
         for done, section in enumerate(dataset, 1):
-            fetch(pictures.plan(section))
+            fetch(pictures.plan(section), session)
             plane = OutputPlane.oblique(section.placement, Grid(section.plane, 8))
             tier = choose_downsample(plane.to_image, section.image.highest_downsample)
             session.image(section.image, tier, expression=True)

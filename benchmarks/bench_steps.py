@@ -23,10 +23,11 @@ import platformdirs
 
 import sections
 from atldld.fetch.jpeg import REDUCTIONS, decode, verify
+from atldld.formats.pictures import write_picture
 from atldld.place import Placement
-from atldld.place.planes import OutputPlane, shrink_source, tier_matrix
+from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
-from atldld.sections.download import write_picture
+from atldld.place.tiers import shrink_source, tier_matrix
 from atldld.warp.background import background_of
 from atldld.warp.resample import largest_block, resample
 

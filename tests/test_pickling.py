@@ -16,7 +16,8 @@ import atldld
 from atldld import errors
 from atldld.fetch.client import Client, Limits
 from atldld.fetch.session import Session
-from atldld.formats import read_alignment, write_quicknii
+from atldld.formats import write_quicknii
+from atldld.place.anchoring import read_alignment
 from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 

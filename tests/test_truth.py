@@ -10,8 +10,9 @@ import pytest
 
 from atldld.demo import anatomy, render
 from atldld.place import Placement
-from atldld.place.planes import OutputPlane, tier_matrix
+from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
+from atldld.place.tiers import tier_matrix
 from atldld.warp.background import background_of
 from atldld.warp.resample import resample
 

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from atldld.api import DataSet, Section, open_dataset
+    from atldld.api import DataSet, Section, assess, build_volume, open_dataset, quantify
     from atldld.atlas import Atlas, StructureGraph, open_atlas
     from atldld.errors import AtldldError
     from atldld.fetch import Cache, Limits, Session
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
         structure_to_image,
     )
     from atldld.place.spaces import Grid, Plane, ReferenceSpace
-    from atldld.quality.figures import DatasetQuality, SectionQuality, assess
+    from atldld.quality.figures import DatasetQuality, SectionQuality
     from atldld.records import SectionDataSet, SectionImage
     from atldld.regions.grids import ExpressionGrid, fetch_grid
     from atldld.regions.table import RegionTable
     from atldld.sections.register import RegisteredSection
     from atldld.settings import Settings
-    from atldld.volume.build import Volume, build_volume
+    from atldld.volume.build import Volume
     from atldld.warp import DisplacementField
 
 __all__ = [
@@ -85,6 +85,7 @@ __all__ = [
     "neighbours",
     "open_atlas",
     "open_dataset",
+    "quantify",
     "reference_to_image",
     "search",
     "structure_to_image",
@@ -121,8 +122,8 @@ _HOMES = {
     "StructureCenter": "place",
     "StructureGraph": "atlas",
     "Volume": "volume.build",
-    "assess": "quality",
-    "build_volume": "volume.build",
+    "assess": "api",
+    "build_volume": "api",
     "fetch_grid": "regions.grids",
     "image_to_atlas": "place",
     "image_to_image": "place",
@@ -131,6 +132,7 @@ _HOMES = {
     "neighbours": "find",
     "open_atlas": "atlas",
     "open_dataset": "api",
+    "quantify": "api",
     "reference_to_image": "place",
     "search": "find",
     "structure_to_image": "place",

@@ -1,115 +1,56 @@
-"""Data sets and sections as people work with them: records, placements and images together."""
+"""Data sets and sections as people work with them: records, placements and images together.
+
+The one room that knows all others. What computes stands below and takes placed sections and a
+session; here they are one object, which `open_dataset` returns.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atldld.errors import (
-    AlignmentFileWarning,
-    AlignmentMissingError,
-    InvalidInputError,
-    MissingAlignmentWarning,
-    UnsupportedPlaneError,
-)
+from atldld.errors import InvalidInputError
 from atldld.fetch.session import Session, default_session
-from atldld.place import Placement, SectionGeometry
-from atldld.place.spaces import PLACED_SPACES, Plane
-from atldld.records import SectionDataSet, SectionImage, SkippedImage
-from atldld.support.arguments import check_id, check_jobs, several
+from atldld.place.sections import PlacedDataSet, PlacedSection
+from atldld.records import SectionDataSet
+from atldld.sections.open import report_oddities
+from atldld.support.arguments import check_jobs, several
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
     from atldld.atlas.outlines import Outline
-    from atldld.formats.quicknii import Alignment
+    from atldld.place.anchoring import Alignment
     from atldld.place.planes import PlaneKind
     from atldld.place.spaces import Layout
-    from atldld.regions.table import Labels
+    from atldld.quality import DatasetQuality
+    from atldld.regions.table import RegionTable
     from atldld.sections.register import RegisteredSection
+    from atldld.support.provenance import Progress
     from atldld.volume.build import Volume
     from atldld.warp.stain import Scale
 
-__all__ = ["DataSet", "Section", "open_dataset"]
+__all__ = ["DataSet", "Section", "assess", "build_volume", "open_dataset", "quantify"]
 
 
-@dataclass(frozen=True, eq=False)
-class Section:
-    """One placed section of a data set.
+@dataclass(frozen=True, eq=False, repr=False)
+class Section(PlacedSection):
+    """One placed section of a data set, with its pixels.
 
     Attributes
     ----------
-    image : SectionImage
-        The service's record.
-    placement : Placement
-        Where the section lies.
-    plane : Plane
-        The plane of section of its data set.
-    thickness : float
-        How thick the section is, in µm.
+    image, placement, plane, thickness, alignment :
+        See `atldld.place.sections.PlacedSection`.
     session : Session
         Where its pixels come from.
-    alignment : str or None
-        Name of the file whose plane is used in place of the service's alignment, if one is.
     """
 
-    image: SectionImage
-    placement: Placement
-    plane: Plane
-    thickness: float
-    session: Session
-    alignment: str | None = None
-
-    @property
-    def id(self) -> int:
-        """The id of the section image."""
-        return self.image.id
-
-    @property
-    def number(self) -> int:
-        """The section number."""
-        return self.image.section_number
-
-    def to_reference(self, xy: ArrayLike) -> NDArray[np.float64]:
-        """Map image pixels to the reference space; see `Placement.to_reference`.
-
-        Parameters
-        ----------
-        xy : array-like, shape (..., 2)
-            (x, y) in full-resolution pixels of the section's box, origin upper left.
-
-        Returns
-        -------
-        numpy.ndarray, shape (..., 3), float64
-            (p, i, r) in µm.
-        """
-        return self.placement.to_reference(xy)
-
-    def to_image(self, pir: ArrayLike) -> NDArray[np.float64]:
-        """Map reference coordinates to image pixels; see `Placement.to_image`.
-
-        Parameters
-        ----------
-        pir : array-like, shape (..., 3)
-            (p, i, r) in µm.
-
-        Returns
-        -------
-        numpy.ndarray, shape (..., 2), float64
-            (x, y) in full-resolution pixels of the section's box, origin upper left.
-        """
-        return self.placement.to_image(pir)
-
-    @property
-    def geometry(self) -> SectionGeometry:
-        """Corners, centre, normal, tilt and depth of the section."""
-        return self.placement.geometry(self.image.width, self.image.height, self.plane)
+    session: Session = field(kw_only=True)
 
     def pixels(self, downsample: int = 0, *, expression: bool = False) -> NDArray[np.uint8]:
         """Return the section's image as the service keeps it, fetching it if need be.
@@ -143,7 +84,7 @@ class Section:
 
         recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
         job = recipe.plan(self)
-        return warp(job, fetch(job))
+        return warp(job, fetch(job, self.session), self.session)
 
     def annotation(
         self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
@@ -159,12 +100,9 @@ class Section:
 
         return section_outlines(self, atlas, resolution, **chosen)
 
-    def __repr__(self) -> str:
-        return f"<Section {self.number}, image {self.id}>"
 
-
-class DataSet:
-    """A section data set whose sections can be placed.
+class DataSet(PlacedDataSet):
+    """A section data set whose sections can be placed, with their pixels.
 
     Parameters
     ----------
@@ -176,105 +114,79 @@ class DataSet:
         Planes to be used in place of the service's alignment; sections that it does not anchor
         keep the service's.
 
+    Attributes
+    ----------
+    record, plane, skipped, alignment, alignment_notes :
+        See `atldld.place.sections.PlacedDataSet`.
+    sections : tuple of Section
+        Those that can be placed, in order of section number.
+    session : Session
+        Where pixels come from.
+
     Raises
     ------
     AlignmentMissingError
-        The data set has no alignment3d or no section thickness.
+        If the data set has no alignment3d or no section thickness.
     UnsupportedPlaneError
-        The plane of section or the reference space is not one that can be laid out.
+        If the plane of section or the reference space is not one that can be laid out.
+    InvalidInputError
+        If the alignment does not fit the data set.
 
     Warns
     -----
     AlignmentFileWarning
         If planes of the alignment show sections mirrored or turned over.
+    MissingAlignmentWarning
+        If images have no alignment, and are left out.
     """
+
+    sections: tuple[Section, ...]
+    session: Session
 
     def __init__(
         self, record: SectionDataSet, session: Session, alignment: Alignment | None = None
     ) -> None:
-        self.record = record
-        self.session = session
-        self.alignment = alignment
-        self.plane = Plane.from_id(record.plane_of_section_id, dataset_id=record.id)
-        _, thickness = record.check_alignment()
-        space = record.reference_space_id
-        if space not in PLACED_SPACES:
-            raise UnsupportedPlaneError(
-                "reference_space_id is "
-                + ("missing" if space is None else str(space))
-                + ", but pictures can be laid out only in the adult spaces 9 and 10 (P56).",
-                dataset_id=record.id,
-                hint="The images themselves can still be had with `atldld download image`.",
-            )
-        refined = {} if alignment is None else alignment.placements(record)
-        self.alignment_notes: tuple[str, ...] = (
-            () if alignment is None else alignment.oddities(record, refined)
-        )
-        for note in self.alignment_notes:
-            warnings.warn(note, AlignmentFileWarning, stacklevel=2)
-        skipped = list(record.skipped)
-        sections = []
-        for image in record.images:
-            if image.failed:
-                reason = "the laboratory marked it as failed"
-            elif image.alignment2d is None and image.id not in refined:
-                reason = "it has no alignment2d"
-            else:
-                placement = refined.get(image.id) or Placement.of(record, image)
-                if placement.crosses(self.plane):
-                    source = alignment.name if alignment and image.id in refined else None
-                    sections.append(
-                        Section(image, placement, self.plane, thickness, session, source)
-                    )
-                    continue
-                reason = f"its alignment does not lie in the {self.plane.value} plane"
-            skipped.append(SkippedImage(image.id, image.section_number, reason))
-        left_out = skipped[len(record.skipped) :]
-        if left_out:
-            session.report(
-                MissingAlignmentWarning(
-                    f"{len(left_out)} images of data set {record.id} are left out: "
-                    + "; ".join(f"{one.image_id}: {one.reason}" for one in left_out)
+        self._take(PlacedDataSet.of(record, alignment), session)
+        report_oddities(self, session)
+
+    @classmethod
+    def with_pixels(cls, placed: PlacedDataSet, session: Session) -> DataSet:
+        """Return a placed data set with a session that its pixels come from.
+
+        Parameters
+        ----------
+        placed : PlacedDataSet
+            The data set.
+        session : Session
+            Where pixels come from.
+        """
+        made = cls.__new__(cls)
+        made._take(placed, session)
+        return made
+
+    def _take(self, placed: PlacedDataSet, session: Session) -> None:
+        super().__init__(
+            placed.record,
+            placed.plane,
+            tuple(
+                Section(
+                    section.image,
+                    section.placement,
+                    section.plane,
+                    section.thickness,
+                    section.alignment,
+                    session=session,
                 )
-            )
-        self.sections: tuple[Section, ...] = tuple(sections)
-        self.skipped: tuple[SkippedImage, ...] = tuple(skipped)
-
-    @property
-    def id(self) -> int:
-        """The id of the section data set."""
-        return self.record.id
-
-    def __len__(self) -> int:
-        return len(self.sections)
+                for section in placed.sections
+            ),
+            placed.skipped,
+            placed.alignment,
+            placed.alignment_notes,
+        )
+        object.__setattr__(self, "session", session)
 
     def __iter__(self) -> Iterator[Section]:
         return iter(self.sections)
-
-    def check_placed(self) -> None:
-        """Refuse work on a data set of which no section is placed.
-
-        Whatever goes through sections calls this first, as a loop over none would end well with
-        nothing done.
-
-        Raises
-        ------
-        AlignmentMissingError
-            If there is no section; the message counts the reasons.
-        """
-        if self.sections:
-            return
-        reasons = Counter(skipped.reason for skipped in self.skipped)
-        listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-        raise AlignmentMissingError(
-            f"Section data set {self.id} has no section that can be placed in the reference space: "
-            + (f"of its {len(self.skipped)} images, {listed}." if listed else "it has no images."),
-            dataset_id=self.id,
-            hint="An alignment file may place them; the images themselves can be had with "
-            "`atldld download image`."
-            if listed
-            else None,
-        )
 
     def section(self, image_id: int) -> Section:
         """Return the section of an image.
@@ -282,44 +194,10 @@ class DataSet:
         Raises
         ------
         InvalidInputError
-            The data set has no such section.
+            If the data set has no such section.
         """
-        image_id = check_id(image_id, "section image")
-        for section in self.sections:
-            if section.id == image_id:
-                return section
-        raise InvalidInputError(
-            f"Section data set {self.id} has no placed section image {image_id}.",
-            dataset_id=self.id,
-            image_id=image_id,
-        )
-
-    def chosen(self, sections: Section | Iterable[Section] | None = None) -> tuple[Section, ...]:
-        """Return the sections that work is to be done on.
-
-        Parameters
-        ----------
-        sections : Section or iterable of Section, optional
-            Only these; all by default.
-
-        Raises
-        ------
-        AlignmentMissingError
-            If all are meant, and none is placed.
-        InvalidInputError
-            If something that is given is no section.
-        """
-        if sections is None:
-            self.check_placed()
-            return self.sections
-        found = tuple(several(sections))
-        for section in found:
-            if not isinstance(section, Section):
-                raise InvalidInputError(
-                    f"{section!r} is no section.",
-                    dataset_id=self.id,
-                    hint="Give sections of the data set; `section` finds one by its image's id.",
-                )
+        found = super().section(image_id)
+        assert isinstance(found, Section)
         return found
 
     def register(
@@ -331,7 +209,7 @@ class DataSet:
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
         layout: Layout | None = None,
-        sections: Section | Iterable[Section] | None = None,
+        sections: PlacedSection | Iterable[PlacedSection] | None = None,
         jobs: int | None = None,
     ) -> Iterator[RegisteredSection]:
         """Show every section on the reference grid, in order of section number.
@@ -370,7 +248,7 @@ class DataSet:
         Raises
         ------
         InvalidInputError
-            A resolution, tier or point that makes no sense. Nothing is asked.
+            If the resolution, the tier or the point makes no sense. Nothing is asked.
         AlignmentMissingError
             If no section of the data set is placed.
         """
@@ -380,7 +258,58 @@ class DataSet:
         check_jobs(jobs)
         chosen = self.chosen(sections)
         # Planned here and not in the generator: what makes no sense is said at once.
-        return register([recipe.plan(section) for section in chosen], jobs=jobs)
+        return register([recipe.plan(section) for section in chosen], self.session, jobs=jobs)
+
+    def assess(
+        self,
+        atlas: Atlas | None = None,
+        *,
+        resolution: float | None = None,
+        without_atlas: str | None = None,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> DatasetQuality:
+        """Return figures for every section, and which ones stand out; see `atldld.quality.assess`.
+
+        Parameters
+        ----------
+        atlas : Atlas, optional
+            What the sections are compared with, besides each other.
+        resolution : float, optional
+            Side of a pixel, in µm, at which sections are looked at.
+        without_atlas : str, optional
+            Why there is no atlas, for the notes.
+        jobs, progress :
+            As for `volume`.
+        """
+        from atldld.quality import LOOKED_AT, assess
+
+        return assess(
+            self,
+            atlas,
+            session=self.session,
+            resolution=LOOKED_AT if resolution is None else resolution,
+            without_atlas=without_atlas,
+            jobs=jobs,
+            progress=progress,
+        )
+
+    def quantify(self, atlas: Atlas, resolution: float = 8, **options: Any) -> RegionTable:
+        """Return how much is expressed in each structure and hemisphere.
+
+        Parameters
+        ----------
+        atlas : Atlas
+            Which structure is where.
+        resolution : float
+            In µm: of each section the coarsest tier is read whose pixels are no larger than this.
+        **options
+            Thresholds, the scale of the masks, what stands beside the numbers: those of
+            `atldld.regions.quantify.quantify`, which says all about the result, too.
+        """
+        from atldld.regions.quantify import quantify
+
+        return quantify(self, atlas, resolution, session=self.session, **options)
 
     def volume(
         self,
@@ -390,22 +319,104 @@ class DataSet:
         fill: str = "none",
         thickness: float | None = None,
         jobs: int | None = None,
-        progress: Callable[[int, int, str], None] | None = None,
+        progress: Progress | None = None,
         scale: Scale | str | Path = "jet",
     ) -> Volume:
-        """Lay every section into one grid of voxels; see `atldld.volume.build.build_volume`.
+        """Lay every section into one grid of voxels; see `build_volume`.
 
         Examples
         --------
         >>> ds.volume(channel="expression").save("prox1.nii.gz")  # doctest: +SKIP
         """
-        from atldld.volume.build import build_volume
-
         return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
-    def __repr__(self) -> str:
-        genes = ", ".join(gene.acronym or "?" for gene in self.record.genes) or "no gene"
-        return f"<DataSet {self.id} ({genes}), {self.plane.value}, {len(self)} sections>"
+
+def build_volume(
+    datasets: DataSet | Iterable[DataSet],
+    resolution: float = 25,
+    channel: str = "image",
+    fill: str = "none",
+    thickness: float | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    scale: Scale | str | Path = "jet",
+) -> Volume:
+    """Lay every section of one or more data sets into one grid of voxels.
+
+    Each section is a slab in its own oblique plane. A voxel gets the average of the sections that
+    reach into it, weighted by the fraction of it that lies within each; `atldld.volume.slabs` has
+    the whole model. Sections are fetched ahead and added one after the other, so that memory holds
+    the volume and a few sections. The result does not depend on `jobs`.
+
+    Parameters
+    ----------
+    datasets : DataSet or iterable of DataSet
+        Of any planes of section; several are averaged and their coverage is summed.
+    resolution : float
+        Side of a voxel, in µm.
+    channel : {"image", "expression", "intensity"}
+        ``"image"``: the section images, RGB. ``"expression"``: the intensities of the expression
+        masks, 0 to 1 (`atldld.warp.stain.read_mask`). ``"intensity"``: how much darker than its
+        section's background a pixel is (`atldld.warp.stain.darkness`).
+    fill : {"none", "nearest", "linear"}
+        What is done between sections; see `atldld.volume.slabs`.
+    thickness : float, optional
+        How thick sections are taken to be, in volume µm (along the volume's s axis, before
+        ``tvr``); by default what their data set says. With the spacing of the sections, each
+        stands for all the tissue around it.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    progress : callable, optional
+        Called with how many sections are done, how many there are, and what the last one was.
+    scale : Scale, str or pathlib.Path
+        The colours of the expression masks; see `atldld.warp.stain.open_scale`.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InvalidInputError
+        If an option makes no sense, if there is no data set or no such scale, or if the volume
+        does not fit into memory. Nothing is asked.
+    AlignmentMissingError
+        If no section of one of the data sets is placed.
+    AtldldError
+        Not one section can be had; the first one's error.
+
+    Warns
+    -----
+    SkippedImageWarning
+        A section cannot be had and is left out.
+    """
+    from atldld.volume.build import VolumeRecipe, build_volume
+
+    recipe = VolumeRecipe(resolution, channel, fill, thickness, scale)
+    chosen = _data_sets(datasets)
+    return build_volume(
+        [(dataset, dataset.session) for dataset in chosen], recipe, jobs=jobs, progress=progress
+    )
+
+
+def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
+    chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
+    for dataset in chosen:
+        if not isinstance(dataset, DataSet):
+            raise InvalidInputError(
+                f"{dataset!r} is no data set; open it with atldld.open_dataset first."
+            )
+    return chosen
+
+
+def assess(dataset: DataSet, atlas: Atlas | None = None, **options: Any) -> DatasetQuality:
+    """Return figures for every section of a data set; see `DataSet.assess`."""
+    return dataset.assess(atlas, **options)
+
+
+def quantify(dataset: DataSet, atlas: Atlas, resolution: float = 8, **options: Any) -> RegionTable:
+    """Return how much is expressed in each structure; see `DataSet.quantify`."""
+    return dataset.quantify(atlas, resolution, **options)
 
 
 def open_dataset(
@@ -455,7 +466,7 @@ def open_dataset(
         session = session.strictly()
     planes = None
     if alignment is not None:
-        from atldld.formats.quicknii import read_alignment
+        from atldld.place.anchoring import read_alignment
 
         planes = read_alignment(alignment)
     return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes)

@@ -10,9 +10,9 @@ import pytest
 from atldld.atlas import StructureGraph
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.outlines import outlines
-from atldld.atlas.sample import tier_to_image
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place import Affine
+from atldld.place.tiers import tier_to_image
 
 SVG = "{http://www.w3.org/2000/svg}"
 GRAPH = StructureGraph.from_answer(

@@ -8,10 +8,11 @@ import shapely
 from atldld.api import open_dataset
 from atldld.atlas import StructureGraph, section_annotation
 from atldld.atlas.outlines import outlines, section_outlines
-from atldld.atlas.sample import hemispheres_on_reference, on_reference, tier_to_image
+from atldld.atlas.sample import hemispheres_on_reference, on_reference
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
+from atldld.place.tiers import tier_to_image
 
 SAME = tier_to_image(0)
 

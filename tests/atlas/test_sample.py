@@ -10,12 +10,13 @@ from atldld.atlas import (
     section_annotation,
     section_template,
 )
-from atldld.atlas.sample import tier_to_image, voxel_side
+from atldld.atlas.sample import voxel_side
 from atldld.demo import anatomy
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid, Plane
+from atldld.place.tiers import tier_to_image
 
 SHAPE = (132, 80, 114)  # at 100 µm
 

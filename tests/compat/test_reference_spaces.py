@@ -134,7 +134,7 @@ def test_hemispheres():
 
 def test_the_picture():
     pytest.importorskip("matplotlib")
-    from atldld.plot import reference_spaces
+    from atldld.demo.figure import reference_spaces
 
     box, *sides = reference_spaces().axes
     # p backwards towards the viewer, i down, r to the right: turned, not mirrored

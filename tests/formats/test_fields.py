@@ -8,9 +8,9 @@ import pytest
 from atldld.api import DataSet, open_dataset
 from atldld.errors import InvalidInputError, RecordError
 from atldld.formats import FIELD_EXTENSIONS, PhysicalField, write_field
-from atldld.formats.fields import write_fields
-from atldld.place.planes import tier_matrix
+from atldld.place.tiers import tier_matrix
 from atldld.records import SectionDataSet
+from atldld.sections.files import write_fields
 from atldld.sections.register import Recipe
 from atldld.warp import DisplacementField
 

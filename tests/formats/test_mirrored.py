@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from atldld.api import DataSet
 from atldld.cli import app
 from atldld.errors import AlignmentFileWarning
-from atldld.formats import read_alignment, write_quicknii
+from atldld.formats import write_quicknii
+from atldld.place.anchoring import oddities, read_alignment
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 from atldld.report import gather, open_source
-from atldld.sections.download import METADATA, download_dataset
+from atldld.sections.download import download_dataset
+from atldld.sections.metadata import METADATA
 from atldld.sections.register import Recipe
 
 WIDTH = 456  # of the target along x
@@ -203,7 +205,7 @@ def test_planes_that_people_placed(shared):
     def notes(slices):
         path = {"target": known["human_target"], "slices": slices}
         alignment = _read(path)
-        return alignment.oddities(record, alignment.placements(record))
+        return oddities(alignment.name, record, alignment.placements(record))
 
     assert notes(slices) == ()
     mirrored = [

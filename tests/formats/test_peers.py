@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from atldld.api import DataSet
-from atldld.formats import write_quicknii, write_volume
+from atldld.formats import write_quicknii
+from atldld.volume import write_volume
 
 pytest.importorskip("zarr")
 

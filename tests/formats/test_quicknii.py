@@ -10,8 +10,8 @@ import pytest
 
 from atldld.api import DataSet, open_dataset
 from atldld.errors import AlignmentFileWarning, InvalidInputError
-from atldld.formats import anchoring_of, forward_of, read_alignment, write_quicknii
-from atldld.formats.quicknii import TARGET
+from atldld.formats import write_quicknii
+from atldld.place.anchoring import TARGET, anchoring_of, forward_of, read_alignment
 
 PAGE = 909
 
@@ -242,15 +242,15 @@ class TestReading:
     def test_names(self, coronal, written, name):
         image_id = coronal.sections[0].id
         change(written, first={"filename": name.format(image_id)})
-        assert image_id in read_alignment(written).images
+        assert image_id in read_alignment(written).anchored
 
     def test_visualigns_markers_are_told_and_not_used(self, written):
         plain = read_alignment(written)
         change(written, first={"markers": [[1, 2, 3, 4], [5, 6, 7, 8]]})
         with pytest.warns(AlignmentFileWarning, match="2 nonlinear markers"):
             alignment = read_alignment(written)
-        assert alignment.markers == 2
-        assert alignment.images == plain.images
+        assert alignment.file.markers == 2
+        assert alignment.anchored == plain.anchored
 
     def test_a_workspace_of_visualign(self, coronal, written):
         document = json.loads(written.read_text())
@@ -260,7 +260,7 @@ class TestReading:
         ]
         path = written.with_suffix(".waln")
         path.write_text(json.dumps({"atlas": "ABA_Mouse_CCFv3_2017_25um", "sections": sections}))
-        assert read_alignment(path).images == read_alignment(written).images
+        assert read_alignment(path).anchored == read_alignment(written).anchored
 
     def test_what_is_not_anchored_stays_allens(self, coronal, written):
         document = json.loads(written.read_text())
@@ -365,5 +365,5 @@ class TestRefusing:
 def test_an_alignment_is_a_value(written):
     alignment = read_alignment(written)
     assert alignment == read_alignment(written)
-    assert replace(alignment, name="b") != alignment
-    assert alignment.describe()["images"] == 112
+    assert replace(alignment, file=replace(alignment.file, name="b")) != alignment
+    assert alignment.file.describe()["images"] == 112

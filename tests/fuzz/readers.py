@@ -91,7 +91,7 @@ def _alignments(samples):
 
 def read_alignment(path):
     from atldld.demo.archive import DemoArchive
-    from atldld.formats.quicknii import read_alignment as read
+    from atldld.place.anchoring import read_alignment as read
     from atldld.records import SectionDataSet
 
     global _record
@@ -361,18 +361,20 @@ def read_metadata_for_reports(path):
 
 
 def read_metadata_for_napari(path):
-    from atldld.napari.folder import _read, _stack, is_ours
+    from atldld.napari.folder import _stack, is_ours
+    from atldld.sections.metadata import read_metadata
 
     is_ours(_folder(path))
-    _stack(_read(path.parent), path.parent)
+    _stack(read_metadata(path.parent), path.parent)
 
 
 def read_metadata_for_resuming(path):
     from atldld.batch.work import _metadata_in
-    from atldld.sections.download import _check_folder, _difference, _still_there, files_of
+    from atldld.sections.download import _difference
+    from atldld.sections.folder import earlier_result, files_of, still_there
 
-    before = _check_folder(_folder(path), 909, force=False)
-    _still_there(path.parent, before)
+    before = earlier_result(_folder(path), 909, force=False)
+    still_there(path.parent, before)
     _difference(before.get("request"), {"resolution": 25})
     files_of(_metadata_in(path.parent))
 

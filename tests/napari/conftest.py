@@ -6,8 +6,8 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.atlas import open_atlas
-from atldld.atlas.files import Drawing, write_drawing
 from atldld.sections.download import download_dataset
+from atldld.sections.drawings import Drawing, write_drawing
 from atldld.sections.register import Recipe
 
 RESOLUTION = 100
@@ -43,7 +43,7 @@ def coronal(demo_session, demo_atlas, tmp_path_factory):
     # of another resolution than the pictures
     drawing = Drawing("geojson", "reference", 50, depth=3)
     for section in dataset.sections[3:6]:
-        write_drawing(section, demo_atlas, drawing, folder)
+        write_drawing(section, demo_atlas, drawing, folder, session=section.session)
     return dataset, folder
 
 
@@ -58,5 +58,5 @@ def sagittal(demo_session, demo_atlas, tmp_path_factory):
         warnings.simplefilter("ignore")
         download_dataset(dataset.id, folder, recipe, session=demo_session)
     drawing = Drawing("geojson", "reference", RESOLUTION, depth=3)
-    write_drawing(dataset.sections[5], demo_atlas, drawing, folder)
+    write_drawing(dataset.sections[5], demo_atlas, drawing, folder, session=dataset.session)
     return dataset, folder

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from atldld.atlas.files import Drawing, write_drawing
 from atldld.demo import anatomy
 from atldld.errors import OutputError
 from atldld.napari.reader import get_reader
+from atldld.sections.drawings import Drawing, write_drawing
 from atldld.warp.stain import read_mask
 
 
@@ -154,7 +154,7 @@ def test_outlines_over_the_raw_picture_come_to_the_same_place(coronal, demo_atla
     before = read(copied)[2]
     for section in dataset.sections[3:6]:
         drawing = Drawing("geojson", "image", 50, downsample=2, depth=3)
-        write_drawing(section, demo_atlas, drawing, copied, force=True)
+        write_drawing(section, demo_atlas, drawing, copied, session=section.session, force=True)
     after = read(copied)[2]
     assert len(before[0]) == len(after[0])
     for a, b in zip(before[0], after[0], strict=True):
@@ -270,11 +270,11 @@ def with_odd_outlines(folder):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (truncated, "metadata.json is not what atldld writes"),
+        (truncated, "metadata.json is no JSON"),
         (of_another_version, "`output`"),
-        (of_no_section, "holds no section yet"),
-        (without_a_place, "where the section of image 101321616 lies"),
-        (of_no_axis, "pictures that cannot be"),
+        (of_no_section, "holds no section"),
+        (without_a_place, "what it should of the section of image 101321616"),
+        (of_no_axis, "rows and columns run along one axis"),
         (without_a_picture, "lacks 101321616.png"),
         (with_a_picture_elsewhere, "lacks ../101321616.png"),
         (with_broken_outlines, "cannot be read as outlines"),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from environments import environment, program
 
-from atldld.formats import write_volume
 from atldld.napari.reader import get_reader
+from atldld.volume import write_volume
 from atldld.volume.build import Volume
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1200)]

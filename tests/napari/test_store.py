@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from atldld.errors import OutputError
-from atldld.formats import write_grid, write_volume
 from atldld.formats.fields import write_field
 from atldld.napari.reader import get_reader
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.regions.grids import ExpressionGrid
+from atldld.volume import write_volume
 from atldld.volume.build import Volume
 
 zarr = pytest.importorskip("zarr")
@@ -92,7 +92,7 @@ def test_without_dask(written, monkeypatch):
 def test_grids_lie_half_a_voxel_before(tmp_path):
     energy = np.random.default_rng(1).random((67, 41, 58), dtype=np.float32)
     grid = ExpressionGrid({"energy": energy}, 200.0, 909, "nowhere", synthetic=True)
-    write_grid(grid, tmp_path / "grid.ome.zarr")
+    grid.save(tmp_path / "grid.ome.zarr")
     ((data, options, _),) = read(tmp_path / "grid.ome.zarr")
     assert not options["multiscale"]
     assert np.array_equal(np.asarray(data), energy)

@@ -12,8 +12,9 @@ import pytest
 from environments import environment, program
 
 from atldld.api import open_dataset
-from atldld.formats import image_name, read_alignment, write_quicknii
-from atldld.sections.download import copy_image
+from atldld.formats import image_name, write_quicknii
+from atldld.place.anchoring import read_alignment
+from atldld.sections.images import copy_image
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
@@ -65,4 +66,4 @@ def test_the_whole_folder_is_read_and_lies_where_it_should(pynutil, session, tmp
     for section in dataset:
         (folder / image_name(section.image)).rename(folder / f"{section.id}.jpg")
     assert pynutil(folder, path, tmp_path / "again.json").returncode != 0
-    assert len(read_alignment(path).images) == len(dataset)
+    assert len(read_alignment(path).anchored) == len(dataset)

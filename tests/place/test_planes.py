@@ -3,8 +3,9 @@ import pytest
 
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
-from atldld.place.planes import OutputPlane, choose_downsample, tier_matrix
+from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid, Plane
+from atldld.place.tiers import choose_downsample, tier_matrix
 
 ALL = [(dataset_id, index) for dataset_id in (69289763, 71717084) for index in (0, 7, 15)]
 

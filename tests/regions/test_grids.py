@@ -17,7 +17,7 @@ from atldld.demo.archive import DemoArchive
 from atldld.errors import AnswerError, GridNotFoundError, InvalidInputError, OfflineError
 from atldld.fetch.client import Limits
 from atldld.fetch.session import Session
-from atldld.formats import write_grid
+from atldld.formats.metaimage import read_mhd
 from atldld.formats.nifti import affine_of
 from atldld.regions.grids import (
     GRID_SHAPE,
@@ -28,7 +28,6 @@ from atldld.regions.grids import (
     labels_on_grid,
     open_labels,
     read_grid,
-    read_mhd,
 )
 from atldld.serve.local import in_process_session
 from atldld.settings import Settings
@@ -302,7 +301,7 @@ def test_files_lie_right_over_volumes(session, tmp_path):
     for ending in ("tif", "npy", "ome.zarr"):
         if ending == "ome.zarr":
             pytest.importorskip("zarr")
-        assert write_grid(grid, tmp_path / f"energy.{ending}").exists()
+        assert grid.save(tmp_path / f"energy.{ending}").exists()
     described = json.loads((tmp_path / "energy.npy.json").read_text())
     assert described["synthetic"] is True
     with pytest.raises(InvalidInputError, match="ending"):

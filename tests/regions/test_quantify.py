@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.api import DataSet, open_dataset
+from atldld.api import DataSet, open_dataset, quantify
 from atldld.atlas import Atlas, StructureGraph
+from atldld.atlas.labels import as_labels, compact_labels
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
 from atldld.errors import (
@@ -25,8 +26,7 @@ from atldld.errors import (
     UnsupportedPlaneError,
 )
 from atldld.place.spaces import BOX
-from atldld.regions.quantify import quantify
-from atldld.regions.table import Regions, as_labels, compact_labels, ids_within
+from atldld.regions.table import Regions, ids_within
 from atldld.serve.local import in_process_session
 from atldld.warp.stain import JET
 

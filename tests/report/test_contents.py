@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from atldld.api import quantify
 from atldld.errors import InvalidInputError, OutputError
-from atldld.regions.quantify import quantify
 from atldld.report import (
     check_page,
     figures,

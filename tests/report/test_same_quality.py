@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from atldld.api import open_dataset
+from atldld.api import assess, open_dataset
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, HTTPStatusError, OfflineError
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
-from atldld.quality.figures import assess, assess_pictures, atlas_or_reason, recipe, view_of
+from atldld.quality.figures import assess_pictures, atlas_or_reason, recipe, view_of
 from atldld.report import figures, gather, open_source, render, try_atlas
 from atldld.report.words import lead
 from atldld.sections.download import download_dataset

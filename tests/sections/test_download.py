@@ -16,7 +16,9 @@ from atldld.errors import (
     OutputError,
     ServiceDefectError,
 )
-from atldld.sections.download import METADATA, download_dataset, save_image
+from atldld.sections.download import download_dataset
+from atldld.sections.images import save_image
+from atldld.sections.metadata import METADATA
 from atldld.sections.register import Recipe
 from atldld.warp.displacement import DisplacementField
 

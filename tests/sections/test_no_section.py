@@ -11,18 +11,16 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import atldld
-from atldld.api import DataSet, open_dataset
+from atldld.api import DataSet, assess, open_dataset, quantify
 from atldld.batch import Download, Volumes, run_batch
 from atldld.cli import app
 from atldld.errors import AlignmentMissingError, MissingAlignmentWarning
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
-from atldld.formats.fields import write_fields
 from atldld.place import image_to_image, reference_to_image, structure_to_image
-from atldld.quality.figures import assess
-from atldld.regions.quantify import quantify
 from atldld.report import gather, open_source
 from atldld.sections.download import download_dataset
+from atldld.sections.files import write_fields
 from atldld.sections.register import Recipe
 from atldld.sync import DatasetDownloader
 

@@ -18,13 +18,13 @@ from atldld.batch import Download
 from atldld.cli import app
 from atldld.errors import InvalidInputError, OutputError
 from atldld.fetch.session import Session
-from atldld.formats import write_section
-from atldld.formats.fields import write_fields
 from atldld.napari.folder import layers
 from atldld.place import OutputPlane, Placement
 from atldld.place.spaces import Grid, Plane
 from atldld.report import open_source
-from atldld.sections.download import METADATA, download_dataset
+from atldld.sections.download import download_dataset
+from atldld.sections.files import write_fields, write_section
+from atldld.sections.metadata import METADATA
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
 from atldld.warp import DisplacementField

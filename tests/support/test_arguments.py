@@ -15,8 +15,7 @@ import pandas as pd
 import pytest
 
 import atldld
-from atldld.api import DataSet, Section, open_dataset
-from atldld.atlas.files import Drawing
+from atldld.api import DataSet, Section, assess, open_dataset, quantify
 from atldld.atlas.outlines import section_outlines
 from atldld.batch import Download, run_batch
 from atldld.errors import AtldldError, InvalidInputError
@@ -30,12 +29,13 @@ from atldld.place import (
     structure_to_image,
 )
 from atldld.place.spaces import Grid, Plane, ReferenceSpace
-from atldld.quality.figures import assess, assess_pictures
+from atldld.quality.figures import assess_pictures
 from atldld.regions.grids import fetch_grid
-from atldld.regions.quantify import quantify
 from atldld.regions.table import ids_within
 from atldld.report import open_source
-from atldld.sections.download import download_dataset, save_image
+from atldld.sections.download import download_dataset
+from atldld.sections.drawings import Drawing
+from atldld.sections.images import save_image
 from atldld.sections.register import Recipe
 from atldld.support import arguments
 

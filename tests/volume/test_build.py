@@ -13,17 +13,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.api import DataSet, open_dataset
+from atldld.api import DataSet, build_volume, open_dataset
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
 from atldld.errors import InvalidInputError, OfflineError, SkippedImageWarning
 from atldld.place.spaces import BOX
 from atldld.serve.local import in_process_session
-from atldld.volume.build import (
-    Volume,
-    available_memory,
-    build_volume,
-)
+from atldld.support.memory import available_memory
+from atldld.volume.build import Volume
 from atldld.warp.stain import JET, Scale
 
 CORONAL, SAGITTAL = 71717084, 69289763

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.atlas.labels import as_labels
 from atldld.atlas.model import BRAINGLOBE, Atlas
 from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError, OfflineError, ServiceError
 from atldld.formats.common import need
 from atldld.place.spaces import BOX
-from atldld.regions.table import as_labels
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session

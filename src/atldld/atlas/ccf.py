@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.blocks import NrrdFile, open_nrrd
+from atldld.atlas.labels import as_labels, check_labels
 from atldld.errors import AnswerError, AtldldError, CacheError, InvalidInputError, OutputError
 from atldld.fetch.cache import Cache, CachedFile, sha256_of
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
 from atldld.formats.common import need
 from atldld.place.spaces import BOX
-from atldld.regions.table import as_labels, check_labels
 from atldld.support.files import check_space, nameless_file
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.ccf import KINDS, VolumeFile, read_volume, volume_file
+from atldld.atlas.labels import Labels
 from atldld.atlas.structures import StructureGraph
 from atldld.errors import (
     AnswerError,
@@ -26,7 +27,6 @@ from atldld.fetch.answers import decode
 from atldld.fetch.known import GRAPH, is_known_graph
 from atldld.formats.common import need
 from atldld.place.spaces import BOX, PLACED_SPACES, ReferenceSpace
-from atldld.regions.table import Labels
 from atldld.settings import DOWNLOAD_URL
 from atldld.support.arguments import check_number
 from atldld.support.processes import cached_property

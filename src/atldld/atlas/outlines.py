@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.borders import trace_faces
+from atldld.atlas.labels import compact_labels
 from atldld.atlas.sample import (
     LEFT,
     RIGHT,
     hemispheres_on_image,
     hemispheres_on_reference,
     section_annotation,
-    tier_to_image,
 )
 from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError
@@ -37,12 +37,12 @@ from atldld.formats.common import need
 from atldld.place import Affine
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
-from atldld.regions.table import compact_labels
+from atldld.place.tiers import tier_to_image
 from atldld.support.arguments import check_names, check_number, check_whole
 
 if TYPE_CHECKING:
-    from atldld.api import Section
     from atldld.atlas.model import Atlas
+    from atldld.place.sections import PlacedSection
 
 __all__ = ["Frame", "Hemisphere", "Outline", "outlines", "section_outlines"]
 
@@ -180,7 +180,7 @@ def outlines(
 
 
 def section_outlines(
-    section: Section,
+    section: PlacedSection,
     atlas: Atlas,
     resolution: float = 25,
     *,
@@ -196,7 +196,7 @@ def section_outlines(
 
     Parameters
     ----------
-    section : Section
+    section : PlacedSection
         The section.
     atlas : Atlas
         The atlas.

@@ -19,16 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.place import Affine, Placement
+from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid
+from atldld.place.tiers import tier_to_image
 from atldld.support.arguments import check_whole
 from atldld.support.pipeline import default_jobs
 
 if TYPE_CHECKING:
-    from atldld.api import Section
+    from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
-    from atldld.regions.table import Labels
+    from atldld.place.sections import PlacedSection
 
 __all__ = [
     "hemispheres_on_image",
@@ -37,7 +38,6 @@ __all__ = [
     "on_reference",
     "section_annotation",
     "section_template",
-    "tier_to_image",
     "voxel_side",
 ]
 
@@ -148,17 +148,6 @@ def hemispheres_on_image(
     return _hemispheres(*_tier(placement, width, height, downsample))
 
 
-def tier_to_image(downsample: int) -> Affine:
-    """Return the way from the pixels of a tier to full-resolution pixels.
-
-    A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
-    2^d·u + (2^d − 1)/2.
-    """
-    factor = 1 << check_whole(downsample, "downsample", most=62)
-    shift = (factor - 1) / 2
-    return Affine(np.array([[factor, 0, shift], [0, factor, shift]]), "tier pixel", "image")
-
-
 def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
     """Return the side of a volume's voxels in µm.
 
@@ -193,13 +182,13 @@ def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
 
 
 def section_annotation(
-    section: Section, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
+    section: PlacedSection, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
 ) -> Labels:
     """Return the structures in a section's own plane.
 
     Parameters
     ----------
-    section : Section
+    section : PlacedSection
         The section.
     atlas : Atlas
         Its annotation is used.
@@ -218,7 +207,7 @@ def section_annotation(
 
 
 def section_template(
-    section: Section, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
+    section: PlacedSection, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
 ) -> NDArray[np.float32]:
     """Return the template's grey values in a section's own plane; see `section_annotation`.
 
@@ -234,7 +223,7 @@ def section_template(
 
 
 def _of_section(
-    section: Section,
+    section: PlacedSection,
     volume: NDArray[Any],
     resolution: float,
     downsample: int | None,

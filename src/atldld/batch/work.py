@@ -9,18 +9,22 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from atldld.api import open_dataset
 from atldld.fetch.session import Session
 from atldld.place.spaces import Plane
-from atldld.sections.download import PictureFormat, download_dataset, files_of
+from atldld.sections.download import PictureFormat, download_dataset
+from atldld.sections.folder import files_of
 from atldld.sections.metadata import METADATA, is_plain
+from atldld.sections.open import place_dataset
 from atldld.sections.register import Recipe
 from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import whole_file
 from atldld.support.provenance import version
 from atldld.warp.stain import JET, Scale
+
+if TYPE_CHECKING:
+    from atldld.volume import VolumeRecipe
 
 __all__ = ["Download", "Made", "Volumes", "Work"]
 
@@ -233,10 +237,14 @@ class Volumes:
     def check(self) -> None:
         """Say what makes no sense, if anything does."""
         from atldld.formats import check_format
-        from atldld.volume.build import check_options
 
-        check_options(self.resolution, self.channel, self.fill, self.thickness)
+        self._recipe()
         check_format(f"volume{self.ending}")
+
+    def _recipe(self) -> VolumeRecipe:
+        from atldld.volume import VolumeRecipe
+
+        return VolumeRecipe(self.resolution, self.channel, self.fill, self.thickness, self.scale)
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the result."""
@@ -257,23 +265,15 @@ class Volumes:
         command_line: str | None,
     ) -> Made:
         """Build the volume and write it, its coverage and what they were made from."""
-        from atldld.formats import check_volume, write_volume
-        from atldld.volume.build import build_volume
+        from atldld.formats import check_volume
+        from atldld.volume import build_volume
 
         path = folder / f"{dataset_id}{self.ending}"
         # a folder with a metadata.json is a batch's own
         ours = force or bool(_metadata_in(folder))
         check_volume(path, coverage=True, force=ours)
-        dataset = open_dataset(dataset_id, session=session)
-        built = build_volume(
-            dataset,
-            self.resolution,
-            self.channel,
-            self.fill,
-            self.thickness,
-            threads,
-            scale=self.scale,
-        )
+        dataset = place_dataset(dataset_id, session)
+        built = build_volume([(dataset, session)], self._recipe(), jobs=threads)
         (described,) = built.metadata["datasets"]
         document = {
             "dataset_id": str(dataset_id),
@@ -284,7 +284,7 @@ class Volumes:
             **built.metadata,
         }
         _vouch(folder, document)
-        paths = write_volume(built, path, coverage=True, force=ours)
+        paths = built.save(path, coverage=True, force=ours)
         document["complete"] = not described["failed"]
         document["files"] = [path.name for path in paths]
         _vouch(folder, document)

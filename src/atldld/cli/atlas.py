@@ -166,8 +166,8 @@ def outlines(
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane."""
     from atldld.api import open_dataset
-    from atldld.atlas.files import Drawing, check_drawings, write_drawing
     from atldld.atlas.model import check_atlas, open_atlas
+    from atldld.sections.drawings import Drawing, check_drawings, write_drawing
 
     drawing = Drawing(
         format=format,
@@ -195,7 +195,9 @@ def outlines(
     unknown: set[int] = set()
     with progress_bar("Outlines") as progress:
         for done, section in enumerate(sections, start=1):
-            path, drawn = write_drawing(section, opened, drawing, output, force=force)
+            path, drawn = write_drawing(
+                section, opened, drawing, output, session=session, force=force
+            )
             unknown.update(one.id for one in drawn if not one.known)
             progress(done, len(sections), path.name)
             answer(path)

@@ -165,7 +165,7 @@ def download_image(
     force: Force = False,
 ) -> None:
     """Write section images as the service keeps them, verified."""
-    from atldld.sections.download import save_image
+    from atldld.sections.images import save_image
 
     failed = 0
     for image_id in image_ids:

@@ -57,7 +57,7 @@ def export_quicknii(
     from atldld.api import open_dataset
     from atldld.formats import image_name, write_quicknii
     from atldld.formats.quicknii import check_quicknii
-    from atldld.sections.download import copy_image
+    from atldld.sections.images import copy_image
     from atldld.support.files import check_targets
 
     # everything that can be said before the service is asked
@@ -104,7 +104,7 @@ def export_fields(
 ) -> None:
     """Write the displacement field of every section; no image is fetched."""
     from atldld.api import open_dataset
-    from atldld.formats.fields import check_fields, write_fields
+    from atldld.sections.files import check_fields, write_fields
     from atldld.sections.register import Recipe
 
     # everything that can be said before the service is asked
@@ -133,7 +133,7 @@ def export_sections(
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
     from atldld.api import open_dataset
-    from atldld.formats import write_section
+    from atldld.sections.files import write_section
     from atldld.support.files import check_folder, check_targets
 
     # everything that can be said before the service is asked

@@ -52,7 +52,7 @@ def quality(
     """
     from atldld.api import open_dataset
     from atldld.atlas import check_atlas
-    from atldld.quality.figures import assess, atlas_or_reason, check_output
+    from atldld.quality.figures import atlas_or_reason, check_output
 
     if output is not None:
         check_output(output, force=force)
@@ -68,8 +68,7 @@ def quality(
     )
     try:
         with progress_bar("Sections") as progress:
-            found = assess(
-                dataset,
+            found = dataset.assess(
                 opened,
                 resolution=resolution,
                 without_atlas=reason,

@@ -104,7 +104,6 @@ def quantify(
     from atldld.api import open_dataset
     from atldld.atlas import check_atlas, open_atlas
     from atldld.regions.quantify import check_thresholds
-    from atldld.regions.quantify import quantify as run
     from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
@@ -122,8 +121,7 @@ def quantify(
     ids = ids_within(opened.graph, structure) if structure else None
     try:
         with progress_bar("Sections") as progress:
-            regions = run(
-                dataset,
+            regions = dataset.quantify(
                 opened,
                 resolution,
                 threshold=threshold,

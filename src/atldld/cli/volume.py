@@ -12,7 +12,7 @@ from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.warp.stain import Scale
+    from atldld.volume import VolumeRecipe
 
 
 @asks_service
@@ -95,6 +95,7 @@ def volume(
     Data sets that are named by their ids become one volume. With --datasets or --gene, each
     becomes one of its own, OUT/ID/ID.nii.gz, and the same command goes on where it has stopped.
     """
+    from atldld.volume import VolumeRecipe
     from atldld.warp.stain import open_scale
 
     colours = open_scale(scale)
@@ -129,11 +130,7 @@ def volume(
         session,
         dataset_ids,
         Path(output),
-        resolution,
-        channel,
-        fill,
-        thickness,
-        scale=colours,
+        VolumeRecipe(resolution, channel, fill, thickness, colours),
         alignment=alignment,
         jobs=jobs,
         force=force,
@@ -144,44 +141,35 @@ def _one_volume(
     session: "Session",
     dataset_ids: list[str],
     output: Path,
-    resolution: float,
-    channel: str,
-    fill: str,
-    thickness: float | None,
+    recipe: "VolumeRecipe",
     *,
-    scale: "Scale",
     alignment: Path | None,
     jobs: int | None,
     force: bool,
 ) -> None:
     from atldld.api import open_dataset
-    from atldld.formats import check_volume, write_volume
-    from atldld.volume.build import build_volume, bytes_needed, check_memory, check_options
+    from atldld.formats import check_volume
+    from atldld.volume import build_volume as build
 
     # everything that can be said before the service is asked
-    check_options(resolution, channel, fill, thickness)
-    check_memory(resolution, channel)
-    check_volume(output, coverage=True, force=force, voxel_bytes=bytes_needed(resolution, channel))
+    recipe.check_memory()
+    check_volume(output, coverage=True, force=force, voxel_bytes=recipe.bytes)
     datasets = [
         open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
     ]
     try:
         with progress_bar("Volume") as progress:
-            built = build_volume(
-                datasets,
-                resolution,
-                channel,
-                fill,
-                thickness,
+            built = build(
+                [(dataset, dataset.session) for dataset in datasets],
+                recipe,
                 jobs=jobs,
                 progress=progress,
-                scale=scale,
             )
     except KeyboardInterrupt:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-    for path in write_volume(built, output, coverage=True, force=force):
+    for path in built.save(output, coverage=True, force=force):
         answer(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:

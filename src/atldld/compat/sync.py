@@ -13,7 +13,9 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.constants import AFFINE_TEMPLATES
+from atldld.compat.constants import AFFINE_TEMPLATES
+from atldld.compat.requests import RMAParameters, rma_all
+from atldld.compat.utils import get_image
 from atldld.errors import (
     AtldldError,
     DatasetNotFoundError,
@@ -25,9 +27,7 @@ from atldld.place import Placement
 from atldld.place.affine import apply_affine_to_columns
 from atldld.place.spaces import BOX, Plane
 from atldld.records import SectionDataSet, SectionImage
-from atldld.requests import RMAParameters, rma_all
 from atldld.support.pipeline import fetch_then_work
-from atldld.utils import get_image
 from atldld.warp.displacement import DisplacementField
 
 __all__ = [

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.config import user_cache_dir
+from atldld.compat.config import user_cache_dir
 from atldld.errors import BrokenImageError, InvalidInputError
 from atldld.fetch.jpeg import decode, verify
 from atldld.fetch.session import check_downsample, default_session

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from atldld.atlas.ccf import KINDS, VolumeFile
 from atldld.atlas.outlines import outlines
-from atldld.atlas.sample import tier_to_image
 from atldld.atlas.structures import StructureGraph
 from atldld.demo import anatomy, render
 from atldld.formats.common import need
 from atldld.place import Placement
+from atldld.place.tiers import tier_to_image
 
 __all__ = [
     "ATLAS_ID",

@@ -23,33 +23,27 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, RecordError
 from atldld.formats.common import LIBRARIES, as_json, need, usable_ending
+from atldld.formats.metaimage import write_mha
+from atldld.place.tiers import tier_matrix
 from atldld.support.arguments import check_whole
-from atldld.support.files import check_folder, check_targets, whole_file, whole_folder
+from atldld.support.files import check_targets, whole_file, whole_folder
 from atldld.support.provenance import version
 from atldld.warp.displacement import DisplacementField
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet, Section
     from atldld.place.planes import OutputPlane
-    from atldld.sections.register import Recipe
-    from atldld.support.provenance import Progress
+    from atldld.place.sections import PlacedSection
 
 __all__ = [
     "FIELD_EXTENSIONS",
     "PhysicalField",
-    "check_fields",
+    "check_field_format",
     "describe",
     "write_field",
-    "write_fields",
 ]
-
-INDEX = "fields.json"
 
 FIELD_EXTENSIONS = (".mha", ".nii", ".nii.gz", ".npy", ".nrrd", ".ome.zarr", ".zarr")
 """The endings that `write_field` knows."""
-
-# a pixel's, in formats without compression: two numbers
-_BYTES = {".mha": 16, ".nii": 16, ".npy": 8}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +70,7 @@ class PhysicalField:
     @classmethod
     def of(
         cls,
-        section: Section,
+        section: PlacedSection,
         plane: OutputPlane,
         *,
         field: DisplacementField | None = None,
@@ -86,7 +80,7 @@ class PhysicalField:
 
         Parameters
         ----------
-        section : Section
+        section : PlacedSection
             The section; its image's resolution gives the pixel its size.
         plane : OutputPlane
             The output grid and its map to the image.
@@ -134,7 +128,7 @@ class PhysicalField:
         return cls(vectors, spacing, pixel, describe(section, plane))
 
 
-def describe(section: Section, plane: OutputPlane) -> dict[str, Any]:
+def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
     """Say, in words and numbers, what a field of a section is."""
     rows, columns = plane.grid.shape
     row_axis, column_axis = plane.grid.axis_names
@@ -171,7 +165,7 @@ def _affine(matrix: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.f
 
 
 def write_field(
-    section: Section,
+    section: PlacedSection,
     plane: OutputPlane,
     path: str | Path,
     *,
@@ -197,7 +191,7 @@ def write_field(
 
     Parameters
     ----------
-    section : Section
+    section : PlacedSection
         The section.
     plane : OutputPlane
         The output grid and its map to the image, such as ``registered.plane``.
@@ -226,8 +220,6 @@ def write_field(
     OutputError
         If the file cannot be written, or is there already and `force` is not given.
     """
-    from atldld.place.planes import tier_matrix
-
     path = Path(path)
     downsample = check_whole(downsample, "downsample", most=62)
     ending = check_field_format(path)
@@ -242,7 +234,7 @@ def write_field(
     physical = PhysicalField.of(section, plane, field=field, downsample=downsample)
     with (whole_folder if store else whole_file)(path, ending, force=force) as temporary:
         if ending == ".mha":
-            _write_mha(physical, temporary)
+            write_mha(physical, temporary)
         elif ending == ".nrrd":
             _write_nrrd(physical, temporary)
         elif ending in {".nii", ".nii.gz"}:
@@ -265,147 +257,6 @@ def check_field_format(path: str | Path) -> str:
         If the library for the format is not installed.
     """
     return usable_ending(path, FIELD_EXTENSIONS, "displacement fields")
-
-
-def check_fields(
-    folder: str | Path,
-    ending: str = ".mha",
-    *,
-    dataset: DataSet | None = None,
-    recipe: Recipe | None = None,
-    force: bool = False,
-) -> None:
-    """Refuse a folder that fields could not be written into, before any is computed.
-
-    Parameters
-    ----------
-    folder, ending :
-        As for `write_fields`.
-    dataset : DataSet, optional
-        Whose fields; without it, only what holds for every data set is checked.
-    recipe : Recipe, optional
-        The output grid; with it and the data set, the space on the disk is checked too.
-    force : bool
-        Whether files that are there may be replaced.
-
-    Raises
-    ------
-    AtldldError
-        See `write_fields`.
-    """
-    folder = Path(folder)
-    check_field_format(f"field{ending}")
-    check_folder(folder)
-    check_targets([folder / INDEX], force=force)
-    if dataset is not None:
-        needed = 0
-        if recipe is not None and ending in _BYTES and dataset.sections:
-            rows, columns = recipe.plan(dataset.sections[0]).plane.grid.shape
-            needed = len(dataset.sections) * rows * columns * _BYTES[ending]
-        check_targets(
-            [_field_path(folder, section, ending) for section in dataset.sections],
-            force=force,
-            store=ending.endswith(".zarr"),
-            needed=needed,
-        )
-
-
-def _field_path(folder: Path, section: Section, ending: str) -> Path:
-    return folder / f"{section.id}_field{ending}"
-
-
-def write_fields(
-    dataset: DataSet,
-    folder: str | Path,
-    recipe: Recipe,
-    ending: str = ".mha",
-    *,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> Path:
-    """Write the displacement field of every section of a data set; no image is fetched.
-
-    Parameters
-    ----------
-    dataset : DataSet
-        The data set.
-    folder : str or pathlib.Path
-        Made if need be; the files are ``<image_id>_field`` and the ending.
-    recipe : Recipe
-        The output grid; its tier is that of the pixels in ``.npy``.
-    ending : str
-        One of `FIELD_EXTENSIONS`.
-    force : bool
-        Replace files that are there.
-    progress : callable, optional
-        Called with how many are done, how many there are, and what the last one was.
-
-    Returns
-    -------
-    pathlib.Path
-        ``fields.json`` in the folder, which tells for each file what it is of.
-
-    Raises
-    ------
-    AlignmentMissingError
-        If no section of the data set is placed.
-    AtldldError
-        See `write_field`. What was written before stays; ``fields.json`` comes last. If a file is
-        there already, nothing is written.
-    """
-    folder = Path(folder)
-    dataset.check_placed()
-    check_fields(folder, ending, dataset=dataset, recipe=recipe, force=force)
-    entries = []
-    for done, section in enumerate(dataset.sections, 1):
-        job = recipe.plan(section)
-        path = _field_path(folder, section, ending)
-        write_field(section, job.plane, path, downsample=job.downsample, force=force)
-        entry = describe(section, job.plane) | {"file": path.name}
-        if ending == ".npy":
-            # these are in pixels, not mm
-            entry |= {
-                "unit": "pixel of the tier",
-                "downsample_img": job.downsample,
-                "from": "output pixel (column, row)",
-                "to": "pixel (x, y) of the tier",
-            }
-        else:
-            entry["unit"] = "um" if ending.endswith(".zarr") else "mm"
-        entries.append(entry)
-        if progress:
-            progress(done, len(dataset.sections), path.name)
-    with whole_file(folder / INDEX, force=force) as temporary:
-        document = {"dataset_id": dataset.id, "fields": entries}
-        temporary.write_text(as_json(document, indent=1) + "\n", "utf-8")
-    return folder / INDEX
-
-
-def _write_mha(field: PhysicalField, path: Path) -> None:
-    """Write a MetaImage: a header of lines, then the numbers, x fastest, components together."""
-    rows, columns = field.vectors.shape[:2]
-    step, origin = field.spacing, field.spacing / 2
-    header = {
-        "ObjectType": "Image",
-        "NDims": 2,
-        "BinaryData": True,
-        "BinaryDataByteOrderMSB": False,
-        "CompressedData": False,
-        "TransformMatrix": "1 0 0 1",
-        "Offset": f"{origin!r} {origin!r}",
-        "CenterOfRotation": "0 0",
-        "ElementSpacing": f"{step!r} {step!r}",
-        "DimSize": f"{columns} {rows}",
-        "ElementNumberOfChannels": 2,
-        "ElementType": "MET_DOUBLE",
-        # a line of MetaImage's header must be short: no room for more
-        "Comment": f"atldld: displacements in mm, section image {field.provenance['image_id']}",
-        "ElementDataFile": "LOCAL",  # must be the last line
-    }
-    lines = "".join(f"{key} = {value}\n" for key, value in header.items())
-    with open(path, "wb") as file:
-        file.write(lines.encode("ascii"))
-        file.write(np.ascontiguousarray(field.vectors, dtype="<f8").data)
 
 
 def _write_nrrd(field: PhysicalField, path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from atldld.formats.common import LIBRARIES, as_json, need
 
 if TYPE_CHECKING:
-    from atldld.formats.volume import Voxels
+    from atldld.formats.voxels import Voxels
 
 __all__ = ["affine_of", "write"]
 
@@ -52,7 +52,7 @@ def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as NIfTI-1; see `atldld.formats.write_volume`."""
+    """Write a volume as NIfTI-1; see `atldld.volume.write_volume`."""
     nibabel = need(*LIBRARIES[".nii"])
     data = voxels.data
     if voxels.rgb:

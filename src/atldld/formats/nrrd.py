@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from atldld.formats.common import LIBRARIES, as_json, need
 
 if TYPE_CHECKING:
-    from atldld.formats.volume import Voxels
+    from atldld.formats.voxels import Voxels
 
 __all__ = ["save", "write"]
 
@@ -30,7 +30,7 @@ _LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as NRRD; see `atldld.formats.write_volume`."""
+    """Write a volume as NRRD; see `atldld.volume.write_volume`."""
     step = voxels.resolution / 1000
     directions = _LPS_OF_PIR * step
     kinds = ["domain"] * 3

@@ -8,21 +8,21 @@ Source: the OME-TIFF specification and the OME model (Pixels, Plane).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atldld.formats.common import as_json, ending_of
 from atldld.support.files import whole_file
-from atldld.support.provenance import version
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from atldld.formats.volume import Voxels
-    from atldld.sections.register import RegisteredSection
+    from atldld.formats.voxels import Voxels
 
-__all__ = ["write", "write_section"]
+__all__ = ["write", "write_pictures"]
 
 _COMPRESSION = "adobe_deflate"
 _UNIT = "µm"
@@ -56,7 +56,7 @@ def _tags(step: float) -> dict[str, Any]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-TIFF; see `atldld.formats.write_volume`."""
+    """Write a volume as OME-TIFF; see `atldld.volume.write_volume`."""
     import tifffile
 
     step = voxels.resolution
@@ -84,55 +84,42 @@ def write(voxels: Voxels, path: Path) -> None:
     )
 
 
-def write_section(registered: RegisteredSection, path: str | Path, *, force: bool = False) -> Path:
-    """Write a registered section as OME-TIFF, with its expression mask as a second picture.
+def write_pictures(
+    pictures: Mapping[str, NDArray[np.uint8]],
+    path: Path,
+    *,
+    resolution: float,
+    depth: float,
+    about: Mapping[str, Any],
+    force: bool = False,
+) -> None:
+    """Write pictures of one plane as OME-TIFF.
 
     Parameters
     ----------
-    registered : RegisteredSection
-        The section on its reference grid. Rows and columns run along the reference axes that
-        ``registered.plane.grid.axis_names`` tells; pixel (0, 0)'s centre is half a pixel from the
-        box's edges.
-    path : str or pathlib.Path
-        Ends in ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``.
+    pictures : mapping of str to numpy.ndarray, shape (rows, columns, 3), uint8
+        RGB, by their names.
+    path : pathlib.Path
+        The file.
+    resolution : float
+        Side of a pixel, in µm; the first one's centre is at half of it.
+    depth : float
+        The third coordinate of the plane's middle, in µm.
+    about : mapping
+        What the description says; can be written as JSON.
     force : bool
         Replace a file that is there.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
 
     Raises
     ------
     InvalidInputError
-        Another ending.
+        If the name does not end in ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``.
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or is there already and `force` is not given.
     """
     import tifffile
 
-    path = Path(path)
     ending = ending_of(path, (".ome.tif", ".ome.tiff", ".tif", ".tiff"), "sections")
-    plane, section = registered.plane, registered.section
-    step = plane.grid.resolution
-    about = {
-        "atldld_version": version(),
-        "image_id": section.id,
-        "dataset_id": section.image.data_set_id,
-        "section_number": section.number,
-        "plane_kind": plane.kind,
-        "axis_of_rows": plane.grid.axis_names[0],
-        "axis_of_columns": plane.grid.axis_names[1],
-        "third_coordinate": plane.describe_depth(),
-        "image_from_output": plane.to_image.tolist(),
-        "pixel_centre": "(k + 1/2) * resolution_um along each axis",
-        "resolution_um": step,
-    }
-    # An oblique picture has no single depth: the one of its middle is told as the plane's.
-    pictures = {"image": registered.image}
-    if registered.mask is not None:
-        pictures["expression"] = registered.mask
     with (
         whole_file(path, ending, force=force) as temporary,
         tifffile.TiffWriter(temporary, ome=True) as writer,
@@ -144,11 +131,10 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
                 compression=_COMPRESSION,
                 metadata={
                     "axes": "YXS",
-                    "Name": f"{section.id} {name}",
+                    "Name": name,
                     "Description": as_json(about),
-                    **_sizes(step),
-                    "Plane": _planes(step / 2, [plane.central_depth]),
+                    **_sizes(resolution),
+                    "Plane": _planes(resolution / 2, [depth]),
                 },
-                **_tags(step),
+                **_tags(resolution),
             )
-    return path

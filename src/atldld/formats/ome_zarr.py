@@ -20,7 +20,7 @@ from atldld.formats.common import LIBRARIES, need
 
 if TYPE_CHECKING:
     from atldld.formats.fields import PhysicalField
-    from atldld.formats.volume import Voxels
+    from atldld.formats.voxels import Voxels
 
 __all__ = ["halve", "write", "write_displacements"]
 
@@ -67,7 +67,7 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-Zarr 0.5; see `atldld.formats.write_volume`."""
+    """Write a volume as OME-Zarr 0.5; see `atldld.volume.write_volume`."""
     zarr = need(*LIBRARIES[".zarr"])
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     data, size = voxels.data, voxels.resolution

@@ -10,7 +10,6 @@ tilted stack with a warning and a shift, and cannot page through it otherwise.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,14 @@ from numpy.typing import NDArray
 
 from atldld.errors import OutputError
 from atldld.place.spaces import AXES
-from atldld.sections.metadata import METADATA
-from atldld.support.documents import DocumentError, check_numbers, parse_as, parse_json
+from atldld.sections.metadata import (
+    METADATA,
+    FolderMetadata,
+    OutputEntry,
+    SectionEntry,
+    read_metadata,
+)
+from atldld.support.documents import DocumentError, parse_as
 from atldld.warp.stain import Scale, open_scale, read_mask
 
 __all__ = ["Stack", "is_ours", "layers"]
@@ -41,36 +46,6 @@ _HEAD = 4096
 
 # Width of the outlines.
 _LINE_UM = 40
-
-
-class _File(msgspec.Struct):
-    name: str
-
-
-class _Picture(msgspec.Struct):
-    section_number: int
-    third_coordinate: dict[str, float | str]
-    image_from_output: tuple[tuple[float, float, float], tuple[float, float, float]]
-    background: tuple[float, float, float]
-    files: dict[str, _File]
-
-
-class _Output(msgspec.Struct):
-    plane_kind: str
-    resolution_um: float
-    rows: int
-    columns: int
-    axis_of_rows: str
-    axis_of_columns: str
-
-
-class _Metadata(msgspec.Struct):
-    dataset_id: str
-    synthetic: bool
-    citation: str
-    section_thickness: float
-    output: _Output
-    per_image: dict[str, _Picture]
 
 
 class _Geometry(msgspec.Struct):
@@ -169,7 +144,7 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
     Parameters
     ----------
     path : pathlib.Path
-        The folder; outlines in it are those that `atldld.atlas.files.write_drawing` names.
+        The folder; outlines in it are those that `atldld.sections.drawings.write_drawing` names.
     scale : Scale, str or pathlib.Path
         The colours of the masks; see `atldld.warp.stain.open_scale`.
 
@@ -186,7 +161,7 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
         The folder's ``metadata.json`` does not say what is needed, or a file that it lists is not
         there or cannot be read.
     """
-    metadata = _read(path)
+    metadata = read_metadata(path)
     stack = _stack(metadata, path)
     found = [_sections(path, metadata, stack)]
     masks = _masks(path, metadata, stack, open_scale(scale))
@@ -194,35 +169,7 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
     return found + [layer for layer in (masks, outlines) if layer is not None]
 
 
-def _read(path: Path) -> _Metadata:
-    file = path / METADATA
-    try:
-        document = parse_json(file.read_bytes())
-        check_numbers(document)
-        metadata = msgspec.convert(document, _Metadata)
-    except OSError as error:
-        raise OutputError(f"{file} cannot be read: {error.strerror or error}.") from error
-    except (DocumentError, msgspec.ValidationError) as error:
-        raise OutputError(
-            f"{file} is not what atldld writes today: it {error}."
-            if isinstance(error, DocumentError)
-            else f"{file} is not what atldld writes today ({error}).",
-            hint="Make the folder anew with `atldld download dataset`.",
-        ) from error
-    if not metadata.per_image:
-        raise OutputError(f"{path} holds no section yet.", hint=_AGAIN)
-    output = metadata.output
-    if (
-        min(output.rows, output.columns) < 1
-        or not 0 < output.resolution_um < math.inf
-        or not {output.axis_of_rows, output.axis_of_columns} < set(AXES)
-        or output.axis_of_rows == output.axis_of_columns
-    ):
-        raise OutputError(f"{file} describes pictures that cannot be: {output}.")
-    return metadata
-
-
-def _stack(metadata: _Metadata, path: Path) -> Stack:
+def _stack(metadata: FolderMetadata, path: Path) -> Stack:
     """Find the even planes on which the sections lie."""
     output = metadata.output
     rows, columns = AXES.index(output.axis_of_rows), AXES.index(output.axis_of_columns)
@@ -255,7 +202,7 @@ def _stack(metadata: _Metadata, path: Path) -> Stack:
     )
 
 
-def _planes(metadata: _Metadata, path: Path, centre: Matrix) -> tuple[Matrix, Matrix]:
+def _planes(metadata: FolderMetadata, path: Path, centre: Matrix) -> tuple[Matrix, Matrix]:
     """Return each section's slopes along rows and columns, and its depth at the centre in µm."""
     output = metadata.output
     slopes, depths = [], []
@@ -276,7 +223,7 @@ def _planes(metadata: _Metadata, path: Path, centre: Matrix) -> tuple[Matrix, Ma
     return np.array(slopes), np.array(depths)
 
 
-def _described(path: Path, metadata: _Metadata, stack: Stack) -> dict[str, Any]:
+def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, Any]:
     """Return what the layers' ``metadata`` say."""
     output = metadata.output
     sides = np.array([output.rows, output.columns]) * output.resolution_um
@@ -315,7 +262,7 @@ def _described(path: Path, metadata: _Metadata, stack: Stack) -> dict[str, Any]:
     }
 
 
-def _options(path: Path, metadata: _Metadata, stack: Stack, what: str) -> dict[str, Any]:
+def _options(path: Path, metadata: FolderMetadata, stack: Stack, what: str) -> dict[str, Any]:
     synthetic = "SYNTHETIC " if metadata.synthetic else ""
     return {
         "name": f"{synthetic}{what} {metadata.dataset_id}",
@@ -327,7 +274,7 @@ def _options(path: Path, metadata: _Metadata, stack: Stack, what: str) -> dict[s
     }
 
 
-def _sections(path: Path, metadata: _Metadata, stack: Stack) -> Layer:
+def _sections(path: Path, metadata: FolderMetadata, stack: Stack) -> Layer:
     files = _files(path, metadata, "image")
     if len(files) < len(metadata.per_image):
         raise OutputError(f"{path / METADATA} lists sections without a picture.", hint=_AGAIN)
@@ -338,7 +285,7 @@ def _sections(path: Path, metadata: _Metadata, stack: Stack) -> Layer:
     return data, {**_options(path, metadata, stack, "sections"), "rgb": True}, "image"
 
 
-def _masks(path: Path, metadata: _Metadata, stack: Stack, scale: Scale) -> Layer | None:
+def _masks(path: Path, metadata: FolderMetadata, stack: Stack, scale: Scale) -> Layer | None:
     files = _files(path, metadata, "expression")
     if not files:
         return None
@@ -363,7 +310,7 @@ def _colormap(scale: Scale) -> NDArray[np.float64]:
     return colours
 
 
-def _files(path: Path, metadata: _Metadata, kind: str) -> dict[str, Path]:
+def _files(path: Path, metadata: FolderMetadata, kind: str) -> dict[str, Path]:
     """Return the files of a kind by image id; all of them are there."""
     files = {}
     for image_id, picture in metadata.per_image.items():
@@ -429,7 +376,7 @@ def _stacked(
     return lazy.stack(promised).transpose(order)
 
 
-def _outlines(path: Path, metadata: _Metadata, stack: Stack) -> Layer | None:
+def _outlines(path: Path, metadata: FolderMetadata, stack: Stack) -> Layer | None:
     """Return the outlines as closed lines in the voxels of the stack.
 
     Lines, as napari's polygons know no holes; and to fill those of a hundred sections takes it
@@ -471,7 +418,7 @@ def _outlines(path: Path, metadata: _Metadata, stack: Stack) -> Layer | None:
 
 
 def _rings(
-    file: Path, output: _Output, picture: _Picture
+    file: Path, output: OutputEntry, picture: SectionEntry
 ) -> Iterator[tuple[_Feature, Sequence[Matrix]]]:
     """Yield each polygon's rings as (column, row) of the folder's pictures, and whose it is.
 
@@ -511,7 +458,7 @@ def _unreadable(file: Path, what: str) -> OutputError:
     )
 
 
-def _to_output(where: _Canvas, output: _Output, picture: _Picture) -> Matrix:
+def _to_output(where: _Canvas, output: OutputEntry, picture: SectionEntry) -> Matrix:
     """Return (column, row) of a folder's picture = M · (x, y, 1) of the outlines' picture."""
     pixel = where.pixel
     if where.frame == "image":

@@ -2,7 +2,7 @@
 
 from atldld.place.affine import Affine
 from atldld.place.placement import Placement, SectionGeometry
-from atldld.place.planes import OutputPlane, choose_downsample
+from atldld.place.planes import OutputPlane
 from atldld.place.points import (
     ImagePoints,
     ReferencePoints,
@@ -15,6 +15,7 @@ from atldld.place.points import (
     structure_to_image,
 )
 from atldld.place.spaces import Grid, Plane, ReferenceSpace
+from atldld.place.tiers import choose_downsample
 
 __all__ = [
     "Affine",

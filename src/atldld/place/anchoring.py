@@ -1,4 +1,4 @@
-"""QuickNII's alignments: Allen's planes as anchoring vectors, and refined ones read back.
+"""Planes as QuickNII's anchoring vectors, and placements out of files that hold such.
 
 QuickNII, VisuAlign, DeepSlice, ABBA and PyNutil share one JSON: for each image nine numbers
 o, u, v in voxels of the atlas, o being the image's top left corner, u the way along its whole
@@ -19,7 +19,6 @@ against planes that people placed, of data set 100048576.
 
 from __future__ import annotations
 
-import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -32,27 +31,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AlignmentFileWarning, InvalidInputError
-from atldld.formats.common import as_json, ending_of
-from atldld.place import Placement
+from atldld.place.placement import Placement
 from atldld.place.spaces import BOX
-from atldld.support.arguments import check_whole
 from atldld.support.documents import DocumentError, parse_json
-from atldld.support.files import check_targets, whole_file
-from atldld.support.provenance import version
-from atldld.support.text import TableWriter, shown
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet
     from atldld.records import SectionDataSet, SectionImage
 
 __all__ = [
+    "TARGET",
+    "TARGET_SHAPE",
     "Alignment",
+    "AlignmentFile",
+    "Anchored",
     "anchoring_of",
-    "check_quicknii",
     "forward_of",
-    "image_name",
+    "oddities",
     "read_alignment",
-    "write_quicknii",
 ]
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
@@ -160,128 +156,6 @@ def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.
     return np.column_stack((by_x, by_y, corner + (by_x + by_y) / 2))
 
 
-def image_name(image: SectionImage, ending: str = ".jpg") -> str:
-    """Return the name of an image beside an alignment file, such as ``69177654_s070.jpg``.
-
-    DeepSlice and PyNutil take the section number from what follows ``_s``, and refuse a name
-    without it. The id comes first: it is what `read_alignment` goes by.
-    """
-    return f"{image.id}_s{image.section_number:03d}{ending}"
-
-
-def write_quicknii(
-    dataset: DataSet,
-    path: str | Path,
-    *,
-    downsample: int = 0,
-    image_ending: str = ".jpg",
-    force: bool = False,
-) -> Path:
-    """Write the alignment of all sections as anchoring vectors.
-
-    Parameters
-    ----------
-    dataset : DataSet
-        The data set, as the service or an alignment file places it.
-    path : str or pathlib.Path
-        ``.json`` for QuickNII, VisuAlign, ABBA and PyNutil; ``.csv`` for DeepSlice's flat table.
-    downsample : int
-        The tier of the images that the file will lie beside; decides width and height, and by
-        what the tier leaves off at the far edges, u and v.
-    image_ending : {".jpg", ".png"}
-        Of the names of the images; see `image_name`.
-    force : bool
-        Replace a file that is there: it may be an alignment that somebody has corrected.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    InvalidInputError
-        Another ending of the file or the images, or a tier in which an image has no pixel.
-    AlignmentMissingError
-        If no section of the data set is placed.
-    OutputError
-        The file cannot be written, or is there already.
-    """
-    path = Path(path)
-    ending = check_quicknii(path, force=force)
-    if image_ending not in {".jpg", ".png"}:
-        raise InvalidInputError(
-            f"The images' ending is {image_ending!r}, but must be '.jpg' or '.png'."
-        )
-    dataset.check_placed()
-    slices = []
-    downsample = check_whole(downsample, "downsample", most=62)
-    for section in dataset.sections:
-        image = section.image
-        if min(size := image.size(downsample)) < 1:
-            raise InvalidInputError(
-                f"At downsample {downsample} section image {image.id} of {image.width} × "
-                f"{image.height} pixels is nothing.",
-                image_id=image.id,
-                hint=f"Use 0 to {image.highest_downsample}.",
-            )
-        width, height = size
-        anchoring = anchoring_of(
-            section.placement.forward, width << downsample, height << downsample
-        )
-        slices.append(
-            {
-                "filename": image_name(image, image_ending),
-                "nr": image.section_number,
-                "width": width,
-                "height": height,
-                "anchoring": anchoring.tolist(),
-            }
-        )
-    if ending == ".csv":
-        text = _as_csv(slices)
-    else:
-        source = dataset.alignment.name if dataset.alignment else "Allen Institute"
-        text = as_json(
-            {
-                "name": f"Section data set {dataset.id}",
-                "aligner": f"atldld {version()}, alignment of {source}",
-                "target": TARGET,
-                "target-resolution": list(TARGET_SHAPE),
-                "slices": slices,
-            },
-            indent=1,
-        )
-    with whole_file(path, ending, force=force) as temporary:
-        temporary.write_text(text + "\n", "utf-8")
-    return path
-
-
-def check_quicknii(path: str | Path, *, force: bool = False) -> str:
-    """Return the ending of an alignment's file, if nothing speaks against writing it.
-
-    Raises
-    ------
-    InvalidInputError
-        The ending is none of an alignment.
-    OutputError
-        The file is there already and may not be replaced, or cannot be written.
-    """
-    ending = ending_of(Path(path), (".csv", ".json"), "QuickNII alignments")
-    check_targets([path], force=force)
-    return ending
-
-
-def _as_csv(slices: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = TableWriter(text)
-    vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
-    table.row(["Filenames", *vectors, "width", "height", "nr"])
-    for one in slices:
-        table.row([one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]])
-    return text.getvalue().rstrip("\n")
-
-
 @dataclass(frozen=True)
 class Anchored:
     """One image of an alignment file.
@@ -300,21 +174,21 @@ class Anchored:
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """Planes that are used in place of the service's alignment.
+class AlignmentFile:
+    """A file whose planes are used in place of the service's alignment.
 
     Attributes
     ----------
     name : str
-        Name of the file.
+        Its name.
     sha256 : str
         Its hash, in hexadecimal.
     target : str
         The atlas that it names.
     aligner : str or None
-        What the file says of its maker.
-    images : mapping of int to Anchored
-        By id of the section image.
+        What it says of its maker.
+    images : int
+        How many section images it anchors.
     markers : int
         Nonlinear markers of VisuAlign that are not used.
     """
@@ -323,8 +197,55 @@ class Alignment:
     sha256: str
     target: str
     aligner: str | None
-    images: Mapping[int, Anchored]
+    images: int
     markers: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``metadata.json`` says of it."""
+        return {
+            "file": self.name,
+            "sha256": self.sha256,
+            "target": self.target,
+            "aligner": self.aligner,
+            "images": self.images,
+            "markers_ignored": self.markers,
+        }
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any]) -> AlignmentFile:
+        """Return the file that `describe` has described."""
+        aligner, images, markers = (
+            described.get(name) for name in ("aligner", "images", "markers_ignored")
+        )
+        return cls(
+            str(described.get("file")),
+            str(described.get("sha256")),
+            str(described.get("target")),
+            aligner if isinstance(aligner, str) else None,
+            images if isinstance(images, int) else 0,
+            markers if isinstance(markers, int) else 0,
+        )
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The planes of an alignment file.
+
+    Attributes
+    ----------
+    file : AlignmentFile
+        The file.
+    anchored : mapping of int to Anchored
+        By id of the section image.
+    """
+
+    file: AlignmentFile
+    anchored: Mapping[int, Anchored]
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return self.file.name
 
     def placements(self, record: SectionDataSet) -> dict[int, Placement]:
         """Return the placements of a data set's images that the file anchors, by image id.
@@ -348,7 +269,7 @@ class Alignment:
             The data set has no ``alignment3d`` or no section thickness.
         """
         known = {image.id: image for image in record.images}
-        strange = sorted(set(self.images) - set(known))
+        strange = sorted(set(self.anchored) - set(known))
         if strange:
             raise InvalidInputError(
                 f"{self.name} anchors {len(strange)} images that section data set {record.id} "
@@ -356,10 +277,10 @@ class Alignment:
                 dataset_id=record.id,
                 hint="File names must begin with the id of a section image of this data set.",
             )
-        left = [i for i, image in known.items() if i not in self.images and not image.failed]
+        left = [i for i, image in known.items() if i not in self.anchored and not image.failed]
         if left:
             warnings.warn(
-                f"{self.name} anchors {len(self.images)} of the {len(known)} images of section "
+                f"{self.name} anchors {len(self.anchored)} of the {len(known)} images of section "
                 f"data set {record.id}; the service's alignment is kept for the others, such as "
                 f"{left[0]}.",
                 AlignmentFileWarning,
@@ -369,74 +290,8 @@ class Alignment:
         step = alignment3d.to_reference[:, 2] * thickness
         return {
             image_id: self._place(known[image_id], anchored, step)
-            for image_id, anchored in self.images.items()
+            for image_id, anchored in self.anchored.items()
         }
-
-    def oddities(
-        self, record: SectionDataSet, placements: Mapping[int, Placement]
-    ) -> tuple[str, ...]:
-        """Return sentences about planes that show a section mirrored or turned over.
-
-        The service's own alignment of the data set is the reference: an image and the way on to the
-        next section are right-handed in the brain or left-handed, and a plane that makes the other
-        of it mirrors the picture. Sections that lie nearer to the mirror image of their place, and
-        sets whose order is reversed, are mirrored too. None of that is refused, as sets that were
-        mirrored on purpose are about.
-
-        Parameters
-        ----------
-        record : SectionDataSet
-            With its images.
-        placements : mapping of int to Placement
-            What `placements` returns.
-        """
-        alignment3d, thickness = record.check_alignment()
-        step = alignment3d.to_reference[:, 2] * thickness
-        images = {image.id: image for image in record.images if image.id in placements}
-        own = {
-            image.id: Placement.of(record, image).forward
-            for image in record.images
-            if image.alignment2d is not None
-        }
-        # of images without an alignment2d: as most others of the data set, or of all data sets
-        hands = [_hand(forward, step) for forward in own.values()]
-        usual = np.sign(sum(hands)) or np.sign(np.linalg.det(alignment3d.to_reference[:, :3]))
-        in_reverse = _reversed(images.values(), placements, step)
-        over = {
-            image_id: _on_the_other_side(placements[image_id].forward, own[image_id], image)
-            for image_id, image in images.items()
-            if image_id in own
-        }
-        known_sides = {side for side in over.values() if side is not None}
-        if in_reverse and known_sides == {True}:
-            # the set as a whole: those about the midline, which by themselves have no side, too
-            over = dict.fromkeys(images, True)
-        mirrored, turned = [], []
-        for image_id, image in images.items():
-            forward, known = placements[image_id].forward, own.get(image_id)
-            expected = usual if known is None else _hand(known, step)
-            if _hand(forward, step) != expected or over.get(image_id):
-                mirrored.append(image.section_number)
-            elif known is not None and (forward[:, :2] * known[:, :2]).sum() < 0:
-                turned.append(image.section_number)
-        found = []
-        if mirrored:
-            found.append(
-                f"{self.name} places {_sections(mirrored, len(images))} as mirror images of what "
-                "the service's alignment has: their pictures are mirrored or lie in the other "
-                "hemisphere. If that is not meant, give the planes as they were before mirroring."
-            )
-        if turned:
-            found.append(
-                f"{self.name} places {_sections(turned, len(images))} turned over, by more than "
-                "90°, against the service's alignment."
-            )
-        if in_reverse and len(mirrored) < len(images):
-            found.append(
-                f"{self.name} places the sections in the reverse of the order that the service's "
-                "alignment has, as a set that is mirrored as a whole does."
-            )
-        return tuple(found)
 
     def _place(
         self, image: SectionImage, anchored: Anchored, step: NDArray[np.float64]
@@ -482,16 +337,74 @@ class Alignment:
             )
         return image.width, image.height
 
-    def describe(self) -> dict[str, Any]:
-        """Return what ``metadata.json`` says of it."""
-        return {
-            "file": self.name,
-            "sha256": self.sha256,
-            "target": self.target,
-            "aligner": self.aligner,
-            "images": len(self.images),
-            "markers_ignored": self.markers,
-        }
+
+def oddities(
+    name: str, record: SectionDataSet, placements: Mapping[int, Placement]
+) -> tuple[str, ...]:
+    """Return sentences about planes that show a section mirrored or turned over.
+
+    The service's own alignment of the data set is the reference: an image and the way on to the
+    next section are right-handed in the brain or left-handed, and a plane that makes the other
+    of it mirrors the picture. Sections that lie nearer to the mirror image of their place, and
+    sets whose order is reversed, are mirrored too. None of that is refused, as sets that were
+    mirrored on purpose are about.
+
+    Parameters
+    ----------
+    name : str
+        Who places them: the subject of the sentences.
+    record : SectionDataSet
+        With its images.
+    placements : mapping of int to Placement
+        Their placements, by image id; see `Alignment.placements`.
+    """
+    alignment3d, thickness = record.check_alignment()
+    step = alignment3d.to_reference[:, 2] * thickness
+    images = {image.id: image for image in record.images if image.id in placements}
+    own = {
+        image.id: Placement.of(record, image).forward
+        for image in record.images
+        if image.alignment2d is not None
+    }
+    # of images without an alignment2d: as most others of the data set, or of all data sets
+    hands = [_hand(forward, step) for forward in own.values()]
+    usual = np.sign(sum(hands)) or np.sign(np.linalg.det(alignment3d.to_reference[:, :3]))
+    in_reverse = _reversed(images.values(), placements, step)
+    over = {
+        image_id: _on_the_other_side(placements[image_id].forward, own[image_id], image)
+        for image_id, image in images.items()
+        if image_id in own
+    }
+    known_sides = {side for side in over.values() if side is not None}
+    if in_reverse and known_sides == {True}:
+        # the set as a whole: those about the midline, which by themselves have no side, too
+        over = dict.fromkeys(images, True)
+    mirrored, turned = [], []
+    for image_id, image in images.items():
+        forward, known = placements[image_id].forward, own.get(image_id)
+        expected = usual if known is None else _hand(known, step)
+        if _hand(forward, step) != expected or over.get(image_id):
+            mirrored.append(image.section_number)
+        elif known is not None and (forward[:, :2] * known[:, :2]).sum() < 0:
+            turned.append(image.section_number)
+    found = []
+    if mirrored:
+        found.append(
+            f"{name} places {_sections(mirrored, len(images))} as mirror images of what "
+            "the service's alignment has: their pictures are mirrored or lie in the other "
+            "hemisphere. If that is not meant, give the planes as they were before mirroring."
+        )
+    if turned:
+        found.append(
+            f"{name} places {_sections(turned, len(images))} turned over, by more than "
+            "90°, against the service's alignment."
+        )
+    if in_reverse and len(mirrored) < len(images):
+        found.append(
+            f"{name} places the sections in the reverse of the order that the service's "
+            "alignment has, as a set that is mirrored as a whole does."
+        )
+    return tuple(found)
 
 
 def _hand(forward: NDArray[np.float64], step: NDArray[np.float64]) -> float:
@@ -599,14 +512,15 @@ def read_alignment(path: str | Path) -> Alignment:
             stacklevel=2,
         )
     aligner = document.get("aligner")
-    return Alignment(
+    file = AlignmentFile(
         shown(path.name),
         sha256(content).hexdigest(),
         target,
         aligner if isinstance(aligner, str) else None,
-        images,
+        len(images),
         markers,
     )
+    return Alignment(file, images)
 
 
 def _check_target(path: Path, document: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from atldld.errors import InvalidInputError
 from atldld.place import Affine, Placement
 from atldld.place.spaces import AXES, Grid
 
-__all__ = ["OutputPlane", "PlaneKind", "choose_downsample", "tier_matrix"]
+__all__ = ["OutputPlane", "PlaneKind"]
 
 PlaneKind = Literal["oblique", "parallel"]
 Matrix = NDArray[np.float64]
@@ -177,46 +177,3 @@ def _coordinates_of_pixel(grid: Grid) -> Matrix:
     """``[row µm, column µm, 1] = M @ [column, row, 1]``, for pixel centres."""
     step = grid.resolution
     return np.array([[0, step, step / 2], [step, 0, step / 2], [0, 0, 1]])
-
-
-def choose_downsample(to_image: Matrix, highest: int) -> int:
-    """Return the coarsest tier that is at least as fine as the output.
-
-    Parameters
-    ----------
-    to_image : numpy.ndarray, shape (2, 3)
-        Output pixel → full-resolution image pixel.
-    highest : int
-        The coarsest tier there is.
-
-    Returns
-    -------
-    int
-        The largest d ≤ `highest` whose pixels, of 2^d image pixels, are no larger than an output
-        pixel is along its shortest direction in the image; 0 if even full resolution is coarser.
-    """
-    finest = np.linalg.svd(to_image[:, :2], compute_uv=False)[-1]
-    return int(np.clip(np.floor(np.log2(max(finest, 1.0)) + 1e-9), 0, highest))
-
-
-def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
-    """Turn a map to full-resolution pixels into one to the pixels of a tier.
-
-    A tier's pixel u is the average of 2^d full-resolution pixels from 2^d·u on, so its centre is
-    at 2^d·u + (2^d − 1)/2.
-
-    Parameters
-    ----------
-    to_image : numpy.ndarray, shape (2, 3)
-        Anything → full-resolution image pixel.
-    downsample : int
-        The tier, d.
-    """
-    return shrink_source(to_image, 1 << downsample)
-
-
-def shrink_source(matrix: Matrix, factor: int) -> Matrix:
-    """Turn a map to pixels into one to the averages of factor × factor pixels."""
-    out = matrix.copy()
-    out[:, 2] -= (factor - 1) / 2
-    return out / factor

@@ -31,8 +31,13 @@ __all__ = [
     "check_points",
 ]
 
-AXES = ("p", "i", "r")
+AxisName = Literal["p", "i", "r"]
+
+AXES: tuple[AxisName, AxisName, AxisName] = ("p", "i", "r")
 """Names of the reference axes, in order."""
+
+AXIS_ENDS = (("anterior", "posterior"), ("superior", "inferior"), ("left", "right"))
+"""What the two ends of each axis are called, from 0 to the far side of the box."""
 
 BOX = (13200, 8000, 11400)
 """Size of the reference space along (p, i, r), in µm."""
@@ -556,7 +561,7 @@ class Grid:
         return rows, columns
 
     @property
-    def axis_names(self) -> tuple[str, str]:
+    def axis_names(self) -> tuple[AxisName, AxisName]:
         """Names of the axes of rows and columns, such as ``("i", "r")``."""
         return AXES[self.row_axis], AXES[self.column_axis]
 

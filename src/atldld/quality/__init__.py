@@ -1,5 +1,5 @@
 """How far a registration can be trusted: what sections look like, and which stand out."""
 
-from atldld.quality.figures import DatasetQuality, SectionQuality, assess
+from atldld.quality.figures import LOOKED_AT, DatasetQuality, SectionQuality, assess
 
-__all__ = ["DatasetQuality", "SectionQuality", "assess"]
+__all__ = ["LOOKED_AT", "DatasetQuality", "SectionQuality", "assess"]

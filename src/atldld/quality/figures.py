@@ -27,12 +27,11 @@ from atldld.errors import (
     HTTPStatusError,
     InvalidInputError,
     NotFoundError,
-    SkippedImageWarning,
 )
 from atldld.formats.common import as_json, ending_of
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
-from atldld.sections.register import Job, Recipe, run
+from atldld.sections.register import Job, Recipe, report_left_out, run
 from atldld.support.files import check_targets, whole_file
 from atldld.support.pipeline import workers_for
 from atldld.support.provenance import Progress
@@ -41,9 +40,9 @@ from atldld.warp.resample import resample
 from atldld.warp.stain import darkness
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet, Section
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedDataSet, PlacedSection
     from atldld.sections.register import RegisteredSection
 
 __all__ = [
@@ -249,7 +248,7 @@ class SectionView:
 
     Attributes
     ----------
-    section : Section
+    section : PlacedSection
         Which one.
     plane : OutputPlane
         Which point of the brain each pixel shows.
@@ -263,7 +262,7 @@ class SectionView:
         See `SectionQuality`.
     """
 
-    section: Section
+    section: PlacedSection
     plane: OutputPlane
     darkness: NDArray[np.uint8]
     tissue: Mask
@@ -326,9 +325,10 @@ def _has_none(error: AtldldError) -> bool:
 
 
 def assess(
-    dataset: DataSet,
+    dataset: PlacedDataSet,
     atlas: Atlas | None = None,
     *,
+    session: Session,
     resolution: float = LOOKED_AT,
     without_atlas: str | None = None,
     jobs: int | None = None,
@@ -338,11 +338,13 @@ def assess(
 
     Parameters
     ----------
-    dataset : DataSet
+    dataset : PlacedDataSet
         Its sections are registered, coarsely.
     atlas : Atlas, optional
         What they are compared with too; its template is fetched if need be. Where the service has
         no template, the figures do without and the result's ``notes`` say so.
+    session : Session
+        Where pixels come from.
     resolution : float
         Side of a pixel, in µm, at which sections are looked at; see `recipe`.
     without_atlas : str, optional
@@ -375,16 +377,17 @@ def assess(
     """
     if atlas is not None:
         atlas.check_dataset(dataset.record)
-    views = look_at(dataset, resolution, jobs=jobs, progress=progress)
+    views = look_at(dataset, resolution, session=session, jobs=jobs, progress=progress)
     return assess_pictures(
         views, atlas, resolution=resolution, without_atlas=without_atlas, jobs=jobs
     )
 
 
 def look_at(
-    dataset: DataSet,
+    dataset: PlacedDataSet,
     resolution: float = LOOKED_AT,
     *,
+    session: Session,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> list[SectionView]:
@@ -407,7 +410,7 @@ def look_at(
     views: list[SectionView] = []
     failed: list[tuple[Job, AtldldError]] = []
     plans = [how.plan(section) for section in dataset.sections]
-    for job, result in run(plans, lambda picture: view_of(picture, resolution), jobs=jobs):
+    for job, result in run(plans, lambda one: view_of(one, resolution), session, jobs=jobs):
         if isinstance(result, AtldldError):
             failed.append((job, result))
         else:
@@ -416,10 +419,7 @@ def look_at(
             progress(len(views) + len(failed), len(plans), f"section {job.section.number}")
     if not views:
         raise failed[0][1]
-    for job, error in failed:
-        dataset.session.report(
-            SkippedImageWarning(f"Section {job.section.number} is left out: {error}")
-        )
+    report_left_out([(job.section, error) for job, error in failed], session)
     return views
 
 
@@ -566,7 +566,7 @@ def _tissue(grey: NDArray[np.uint8]) -> Mask:
     return out
 
 
-def _inside(plane: OutputPlane, section: Section) -> Mask:
+def _inside(plane: OutputPlane, section: PlacedSection) -> Mask:
     rows, columns = plane.grid.shape
     row, column = np.arange(rows)[:, None], np.arange(columns)
     x, y = (line[0] * column + (line[1] * row + line[2]) for line in plane.to_image)

@@ -17,7 +17,6 @@ Sources: the Allen Institute's "Downloading 3-D Expression Grid Data"; the MetaI
 from __future__ import annotations
 
 import lzma
-import math
 import struct
 import zipfile
 import zlib
@@ -31,14 +30,16 @@ from numpy.typing import NDArray
 
 from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
 from atldld.fetch.session import Session, check_id, default_session
-from atldld.place.spaces import BOX
+from atldld.formats.metaimage import LONGEST_HEADER, header_of, layout_of, read_mhd
+from atldld.formats.voxels import Voxels, check_volume, write_voxels
+from atldld.place.spaces import AXES, BOX
 from atldld.support.arguments import several
-from atldld.support.files import check_file
-from atldld.support.provenance import citation_of, version
+from atldld.support.provenance import FRAME, citation_of, version
 
 if TYPE_CHECKING:
+    from atldld.atlas.labels import Labels
     from atldld.atlas.structures import StructureGraph
-    from atldld.regions.table import Labels, RegionTable
+    from atldld.regions.table import RegionTable
 
 __all__ = [
     "GRID_KINDS",
@@ -51,7 +52,6 @@ __all__ = [
     "labels_on_grid",
     "open_labels",
     "read_grid",
-    "read_mhd",
 ]
 
 GRID_KINDS = ("energy", "density", "intensity")
@@ -64,9 +64,7 @@ GRID_STEP = 200.0
 """Side of an adult grid's voxels, in µm."""
 
 _NO_DATA = -1
-_LONGEST_SIDE = 10_000  # in voxels
 _LARGEST = 256 << 20  # bytes of a ZIP's unpacked files; genuine ones have 2 MB
-_LONGEST_HEADER = 10_000
 # what reading a broken or a hostile ZIP may raise
 _BROKEN = (
     zipfile.BadZipFile,
@@ -80,15 +78,6 @@ _BROKEN = (
     zlib.error,
     lzma.LZMAError,
 )
-_TYPES = {
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-    "MET_UCHAR": "u1",
-    "MET_USHORT": "u2",
-    "MET_SHORT": "i2",
-    "MET_UINT": "u4",
-    "MET_INT": "i4",
-}
 _ANNOTATION = "informatics-archive/current-release/mouse_annotation/P56_Mouse_gridAnnotation.zip"
 
 
@@ -169,10 +158,52 @@ class ExpressionGrid:
         return p, i, r
 
     def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
-        """Write one kind to a file; see `atldld.formats.write_grid`."""
-        from atldld.formats import write_grid
+        """Write one kind to a file; endings and frame are those of `atldld.volume.write_volume`.
 
-        return write_grid(self, path, kind, force=force)
+        Voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
+        origin says so: both lie right over each other in any viewer.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The file; its parent is made if need be.
+        kind : {"energy", "density", "intensity"}
+            What is written: float32, NaN where there are no data.
+        force : bool
+            Replace a file that is there.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        InvalidInputError
+            If the name has none of these endings, or the grid does not hold that kind.
+        AtldldError
+            If the library for the format is not installed.
+        OutputError
+            If the file cannot be written, or is there already and `force` is not given.
+        """
+        path = Path(path)
+        check_volume(path, force=force)
+
+        provenance = {
+            "atldld_version": version(),
+            "shows": kind,
+            "dataset_ids": [] if self.dataset_id is None else [self.dataset_id],
+            "synthetic": self.synthetic,
+            "source": self.source,
+            "resolution_um": self.resolution,
+            "axes": list(AXES),
+            "voxel_centre": "k * resolution_um along each axis",
+            "no_data": "NaN",
+            "frame": FRAME,
+            "citation": citation_of(self.dataset_id),
+        }
+        voxels = Voxels(self[kind], self.resolution, f"grid of {kind}", provenance, first=0.0)
+        return write_voxels({path: voxels}, force=force)[0]
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.shape))
@@ -257,8 +288,8 @@ def fetch_grid(
                     url=file.url,
                     hint=f"Ask it anew with --refresh{use}.",
                 )
-            header = _header(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
-            layout = _layout(header, f"{kind}.raw of {file.url}")
+            header = header_of(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
+            layout = layout_of(header, f"{kind}.raw of {file.url}")
             found, step = layout.array(_member(archive, f"{kind}.raw", layout.length)), layout.step
             data[kind] = _without_marks(found)
             steps.add(step)
@@ -292,42 +323,6 @@ def read_grid(paths: Mapping[str, str | Path], dataset_id: int | None = None) ->
     return ExpressionGrid(data, step, dataset_id, ", ".join(map(str, paths.values())))
 
 
-def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
-    """Read a MetaImage of the service: a header ``.mhd`` with its ``.raw`` beside it.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The header.
-
-    Returns
-    -------
-    data : numpy.ndarray, shape (P, I, R)
-        As stored: −1 is still −1.
-    resolution : float
-        Side of a voxel, in µm. Voxel k is centred at k · resolution.
-
-    Raises
-    ------
-    InvalidInputError
-        The files cannot be read, or are no such image.
-    """
-    path = Path(path)
-    try:
-        check_file(path)
-        with open(path, "rb") as file:
-            header = _header(file.read(_LONGEST_HEADER), str(path))
-        layout = _layout(header, str(path))
-        named = header.get("ElementDataFile", "")
-        raw = path.parent / Path(named).name
-        if raw.name != named:
-            raise AnswerError(f"its voxels are in {named!r}, and not in a file beside it.")
-        check_file(raw, largest=layout.length)
-        return layout.array(raw.read_bytes()), layout.step
-    except (OSError, AnswerError, InvalidInputError) as error:
-        raise InvalidInputError(f"{path} cannot be used: {error}") from None
-
-
 def fetch_grid_annotation(session: Session | None = None) -> Labels:
     """Return the structures of the grid's voxels, as the service itself had them.
 
@@ -355,13 +350,13 @@ def fetch_grid_annotation(session: Session | None = None) -> Labels:
     with _opened(file.path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         try:
-            layout = _layout(
-                _header(_member(archive, names["gridAnnotation.mhd"]), file.url), file.url
+            layout = layout_of(
+                header_of(_member(archive, names["gridAnnotation.mhd"]), file.url), file.url
             )
             labels = layout.array(_member(archive, names["gridAnnotation.raw"], layout.length))
         except KeyError as error:
             raise AnswerError(f"The structure grid has no {error}.", url=file.url) from None
-    from atldld.regions.table import as_labels
+    from atldld.atlas.labels import as_labels
 
     return as_labels(labels, "The structure grid")
 
@@ -404,7 +399,7 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.regions.table import as_labels, compact_labels
+    from atldld.atlas.labels import as_labels, compact_labels
 
     ids, places = compact_labels(annotation)
     p, i, r = shape
@@ -493,7 +488,8 @@ def grid_region_means(
     InvalidInputError
         The labels have another shape than the grid.
     """
-    from atldld.regions.table import Regions, check_labels
+    from atldld.atlas.labels import check_labels
+    from atldld.regions.table import Regions
 
     check_labels(labels, "The structure grid")
     if labels.shape != grid.shape:
@@ -597,7 +593,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
         ) from None
 
 
-def _member(archive: zipfile.ZipFile, name: str, largest: int = _LONGEST_HEADER) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, largest: int = LONGEST_HEADER) -> bytes:
     """Return a file in a ZIP, unless it announces more bytes than it may have."""
     size, largest = archive.getinfo(name).file_size, min(largest, _LARGEST)
     if size > largest:
@@ -606,87 +602,3 @@ def _member(archive: zipfile.ZipFile, name: str, largest: int = _LONGEST_HEADER)
         return archive.read(name)
     except _BROKEN as error:
         raise AnswerError(f"{name} in the ZIP cannot be read: {error}.") from None
-
-
-def _header(text: bytes, what: str) -> dict[str, str]:
-    """Return the fields of a MetaImage's header; see `_layout` for what is read of them."""
-    fields: dict[str, str] = {}
-    for line in text[:_LONGEST_HEADER].decode("latin-1").splitlines():
-        name, equals, value = line.partition("=")
-        if equals:
-            fields[name.strip()] = value.strip()
-    if "DimSize" not in fields or "ElementType" not in fields:
-        raise AnswerError(f"{what} is no header of a MetaImage: it has no DimSize or ElementType.")
-    return fields
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How the voxels of a MetaImage lie in its raw file."""
-
-    what: str
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    step: float
-
-    @property
-    def length(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def array(self, raw: bytes) -> NDArray[Any]:
-        """Return the voxels, shape (P, I, R)."""
-        if len(raw) != self.length:
-            x, y, z = self.shape
-            raise AnswerError(
-                f"{self.what} has {len(raw)} bytes, but its {x} × {y} × {z} voxels have "
-                f"{self.length}."
-            )
-        # x is the fastest in the file and runs from anterior to posterior
-        array = np.frombuffer(raw, self.dtype).reshape(self.shape[::-1]).transpose(2, 1, 0)
-        return np.ascontiguousarray(array, self.dtype.newbyteorder("="))
-
-
-def _layout(fields: Mapping[str, str], what: str) -> _Layout:
-    """Return what a header says of the voxels; refuse what is not understood."""
-
-    def numbers(name: str, default: str) -> list[float]:
-        try:
-            return [float(one) for one in fields.get(name, default).split()]
-        except ValueError:
-            raise AnswerError(f"{what}: its {name} is {fields[name]!r:.60}.") from None
-
-    sizes, steps = numbers("DimSize", ""), numbers("ElementSpacing", "")
-    kind = fields["ElementType"]
-    if (
-        len(sizes) != 3
-        or not all(size.is_integer() and 1 <= size <= _LONGEST_SIDE for size in sizes)
-        or len(steps) != 3
-        or len(set(steps)) != 1
-        or not 0 < steps[0] < BOX[0]
-    ):
-        raise AnswerError(
-            f"{what} has DimSize = {fields['DimSize']:.60} and ElementSpacing = "
-            f"{fields.get('ElementSpacing', 'nothing'):.60}, but must have three sizes and cubic "
-            "voxels."
-        )
-    usual = (
-        ("NDims", "3"),
-        ("TransformMatrix", "1 0 0 0 1 0 0 0 1"),
-        ("Offset", "0 0 0"),
-        ("HeaderSize", "0"),
-        ("ElementNumberOfChannels", "1"),
-    )
-    for name, value in usual:
-        if numbers(name, value) != [float(one) for one in value.split()]:
-            raise AnswerError(
-                f"{what} has {name} = {fields[name]:.60}, but the service's grids have {value}."
-            )
-    stored = fields.get("CompressedData", "False"), fields.get("BinaryData", "True")
-    if kind not in _TYPES or [text.lower() for text in stored] != ["false", "true"]:
-        raise AnswerError(f"{what} holds {kind:.60}, compressed, as text or of a type not read.")
-    big = "true" in (
-        fields.get("BinaryDataByteOrderMSB", "").lower(),
-        fields.get("ElementByteOrderMSB", "").lower(),
-    )
-    x, y, z = (int(size) for size in sizes)
-    return _Layout(what, (x, y, z), np.dtype((">" if big else "<") + _TYPES[kind]), steps[0])

@@ -31,29 +31,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.atlas.labels import compact_labels
 from atldld.atlas.sample import on_image
 from atldld.errors import (
     AtldldError,
     InvalidInputError,
     RecordError,
     ServiceWarning,
-    SkippedImageWarning,
 )
-from atldld.place.planes import OutputPlane, choose_downsample
-from atldld.place.spaces import BOX, Grid
+from atldld.place.spaces import BOX
+from atldld.place.tiers import tier_of
 from atldld.regions.grids import fetch_grid, grid_region_means, labels_on_grid
-from atldld.regions.table import HEMISPHERES, Regions, RegionTable, compact_labels
+from atldld.regions.table import HEMISPHERES, Regions, RegionTable
+from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, check_whole, plain
-from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import Progress, citation_of, version
 from atldld.warp.background import background_of
 from atldld.warp.stain import EXPRESSING, Scale, darkness, open_scale, read_mask
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet, Section
     from atldld.atlas import Atlas
     from atldld.fetch.cache import CachedImage
     from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedDataSet, PlacedSection
 
 __all__ = ["RegionTable", "check_thresholds", "quantify", "structure_unionizes"]
 
@@ -90,22 +91,23 @@ _ABOUT = {
 class _Task:
     """One section, and the tier that is read of it."""
 
-    section: Section
+    section: PlacedSection
     downsample: int
 
 
 def quantify(
-    dataset: DataSet,
+    dataset: PlacedDataSet,
     atlas: Atlas,
     resolution: float = 8,
     *,
+    session: Session,
     hemispheres: bool = True,
     threshold: int = EXPRESSING,
     scale: Scale | str | Path = "jet",
     stain_threshold: float | None = None,
     grid: bool = True,
     unionize: bool = True,
-    sections: Section | Iterable[Section] | None = None,
+    sections: PlacedSection | Iterable[PlacedSection] | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> RegionTable:
@@ -113,12 +115,14 @@ def quantify(
 
     Parameters
     ----------
-    dataset : DataSet
+    dataset : PlacedDataSet
         What is counted.
     atlas : Atlas
         Which structure is where.
     resolution : float
         In µm: of each section the coarsest tier is read whose pixels are no larger than this.
+    session : Session
+        Where pixels, grids and unionizes come from.
     hemispheres : bool
         Give rows for left and right too.
     threshold : int
@@ -183,16 +187,19 @@ def quantify(
     regions = Regions(ids.tolist(), atlas.graph)
     voxels = _voxels_of(keys, len(ids))
     counts, used, failed = _count_all(
-        tasks, keys, len(ids), threshold, scale, stain_threshold, workers_for(jobs), progress
+        tasks,
+        session,
+        keys,
+        len(ids),
+        threshold,
+        scale,
+        stain_threshold,
+        workers_for(jobs),
+        progress,
     )
     if not used:
         raise failed[0][1]
-    for task, error in failed:
-        dataset.session.report(
-            SkippedImageWarning(
-                f"Section {task.section.number} of data set {dataset.id} is left out: {error}"
-            )
-        )
+    report_left_out([(task.section, error) for task, error in failed], session, dataset.id)
     area, volume = _worth(dataset, used)
     measured = _measure(regions.add_up(counts), area, volume)
     atlas_volume = _with_both(regions.add_up(voxels)) * (atlas.resolution / 1000) ** 3
@@ -209,13 +216,22 @@ def quantify(
     values["atlas_volume_mm3"] = atlas_volume
     compared: dict[str, Any] = {}
     if masks and unionize:
-        values |= _beside_unionizes(dataset, regions, compared)
+        values |= _beside_unionizes(dataset, session, regions, compared)
     if masks and grid:
-        values |= _beside_grid(dataset, atlas, ids, places, regions, compared)
+        values |= _beside_grid(dataset, session, atlas, ids, places, regions, compared)
     if not hemispheres:
         values = {name: array[:, 2:] for name, array in values.items()}
     metadata = _describe(
-        dataset, atlas, resolution, threshold, scale, stain_threshold, used, failed, without_mask
+        dataset,
+        session.settings.api_url,
+        atlas,
+        resolution,
+        threshold,
+        scale,
+        stain_threshold,
+        used,
+        failed,
+        without_mask,
     )
     metadata |= {"unknown_ids": regions.unknown, "compared_with": compared}
     return regions.table(values, {name: _ABOUT[name] for name in values}, metadata)
@@ -266,22 +282,20 @@ def structure_unionizes(session: Session, dataset_id: int) -> dict[int, dict[str
 
 
 def _plan(
-    sections: Sequence[Section], resolution: float, *, masks: bool
-) -> tuple[list[_Task], list[Section]]:
+    sections: Sequence[PlacedSection], resolution: float, *, masks: bool
+) -> tuple[list[_Task], list[PlacedSection]]:
     """Return what is to be read, and which sections have no mask."""
     tasks: list[_Task] = []
-    without: list[Section] = []
+    without: list[PlacedSection] = []
     for section in sections:
         if masks and not section.image.has_expression_mask:
             without.append(section)
             continue
-        plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
-        tier = choose_downsample(plane.to_image, section.image.highest_downsample)
-        tasks.append(_Task(section, tier))
+        tasks.append(_Task(section, tier_of(section, resolution)))
     return tasks, without
 
 
-def _nothing_to_count(dataset: DataSet, lacks_masks: bool) -> AtldldError:
+def _nothing_to_count(dataset: PlacedDataSet, lacks_masks: bool) -> AtldldError:
     if not lacks_masks:
         return InvalidInputError(
             "There is no section to count in, as none was chosen.", dataset_id=dataset.id
@@ -296,6 +310,7 @@ def _nothing_to_count(dataset: DataSet, lacks_masks: bool) -> AtldldError:
 
 def _count_all(
     tasks: Sequence[_Task],
+    session: Session,
     keys: NDArray[np.unsignedinteger[Any]],
     labels: int,
     threshold: int,
@@ -316,28 +331,14 @@ def _count_all(
     failed : list
         Those that cannot be had, and why.
     """
-    session = tasks[0].section.session
+    masks = stain_threshold is None
 
-    def fetch(task: _Task) -> CachedImage | AtldldError:
-        try:
-            return session.image(
-                task.section.image, task.downsample, expression=stain_threshold is None
-            )
-        except AtldldError as error:
-            return error
+    def fetch(task: _Task) -> CachedImage:
+        return session.image(task.section.image, task.downsample, expression=masks)
 
-    def work(task: _Task, file: CachedImage | AtldldError) -> NDArray[np.int64] | AtldldError:
-        if isinstance(file, AtldldError):
-            return file
-        try:
-            pixels = session.pixels(
-                task.section.image,
-                task.downsample,
-                expression=stain_threshold is None,
-                held=file,
-            )
-        except AtldldError as error:
-            return error
+    def work(task: _Task, file: CachedImage) -> NDArray[np.int64]:
+        image = task.section.image
+        pixels = session.pixels(image, task.downsample, expression=masks, held=file)
         if stain_threshold is None:
             mask = read_mask(pixels, threshold, scale)
             value, part = mask.level, mask.part
@@ -345,17 +346,14 @@ def _count_all(
             value = darkness(pixels, background_of(pixels))
             part = np.where(value > 255 * stain_threshold, 255, 0).astype(np.uint8)
         del pixels
-        image = task.section.image
         where = on_image(keys, task.section.placement, image.width, image.height, task.downsample)
         return _count(where, value, part, labels)
 
     used: list[_Task] = []
     failed: list[tuple[_Task, AtldldError]] = []
     counts: list[NDArray[np.int64]] = []
-    results = fetch_then_work(
-        tasks, fetch, work, fetchers=session.client.limits.in_flight, workers=jobs
-    )
-    for task, result in zip(tasks, results, strict=True):
+    fetchers = session.client.limits.in_flight
+    for task, result in outcomes(tasks, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             failed.append((task, result))
         else:
@@ -414,7 +412,7 @@ def _voxels_of(keys: NDArray[np.unsignedinteger[Any]], labels: int) -> NDArray[n
 
 
 def _worth(
-    dataset: DataSet, used: Sequence[_Task]
+    dataset: PlacedDataSet, used: Sequence[_Task]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what a tier's pixel of each section is worth: its area in mm² and volume in mm³."""
     alignment, thickness = dataset.record.check_alignment()
@@ -464,16 +462,16 @@ def _measure(
 
 
 def _beside_unionizes(
-    dataset: DataSet, regions: Regions, compared: dict[str, Any]
+    dataset: PlacedDataSet, session: Session, regions: Regions, compared: dict[str, Any]
 ) -> dict[str, NDArray[np.float64]]:
     """Return the columns of the service's StructureUnionize; it knows no hemispheres."""
     names = ("unionize_density", "unionize_intensity", "unionize_energy")
     columns = {name: np.full((len(regions.ids), 3), np.nan) for name in names}
     try:
-        rows = structure_unionizes(dataset.session, dataset.id)
+        rows = structure_unionizes(session, dataset.id)
     except AtldldError as error:
         rows = {}
-        _lacking(dataset, "StructureUnionize", str(error))
+        _lacking(session, "StructureUnionize", str(error))
     compared["structure_unionize_rows"] = len(rows)
     for place, one in enumerate(regions.ids):
         row = rows.get(one, {})
@@ -492,7 +490,8 @@ def _beside_unionizes(
 
 
 def _beside_grid(
-    dataset: DataSet,
+    dataset: PlacedDataSet,
+    session: Session,
     atlas: Atlas,
     ids: NDArray[np.int64],
     places: NDArray[np.unsignedinteger[Any]],
@@ -505,11 +504,11 @@ def _beside_grid(
     columns["grid_data_fraction"] = np.full((len(regions.ids), 3), np.nan)
     compared["grid"] = None
     try:
-        found = fetch_grid(dataset.id, session=dataset.session)
+        found = fetch_grid(dataset.id, session=session)
         on_grid = labels_on_grid(places, atlas.resolution, found.shape, found.resolution)
         means = grid_region_means(found, ids[on_grid], atlas.graph)
     except AtldldError as error:
-        _lacking(dataset, "expression grid", str(error))
+        _lacking(session, "expression grid", str(error))
         return columns
     compared["grid"], compared["grid_kinds"] = found.source, list(found.data)
     place = {one: k for k, one in enumerate(regions.ids)}
@@ -521,10 +520,8 @@ def _beside_grid(
     return columns
 
 
-def _lacking(dataset: DataSet, what: str, reason: str) -> None:
-    dataset.session.report(
-        ServiceWarning(f"The columns of the service's {what} are empty: {reason}")
-    )
+def _lacking(session: Session, what: str, reason: str) -> None:
+    session.report(ServiceWarning(f"The columns of the service's {what} are empty: {reason}"))
 
 
 def _number(value: object) -> float:
@@ -533,7 +530,8 @@ def _number(value: object) -> float:
 
 
 def _describe(
-    dataset: DataSet,
+    dataset: PlacedDataSet,
+    service: str,
     atlas: Atlas,
     resolution: float,
     threshold: int,
@@ -541,7 +539,7 @@ def _describe(
     stain_threshold: float | None,
     used: Sequence[_Task],
     failed: Sequence[tuple[_Task, AtldldError]],
-    without_mask: Sequence[Section],
+    without_mask: Sequence[PlacedSection],
 ) -> dict[str, Any]:
 
     record = dataset.record
@@ -564,7 +562,7 @@ def _describe(
         "specimen": record.specimen_name,
         "plane_of_section": dataset.plane.value,
         "reference_space_id": record.reference_space_id,
-        "service": dataset.session.settings.api_url,
+        "service": service,
         "citation": citation_of(dataset.id),
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
         "section_thickness_um": record.section_thickness,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atldld.api import Section
 from atldld.errors import AtldldError, InvalidInputError, RecordError
 from atldld.formats.common import need
+from atldld.place.sections import PlacedSection
 from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
 from atldld.sections.register import RegisteredSection
@@ -42,7 +42,7 @@ VOLUME_RESOLUTION = 25.0
 class Entry:
     """One section in the report."""
 
-    section: Section
+    section: PlacedSection
     plane: OutputPlane
     downsample: int
     views: Views
@@ -243,7 +243,7 @@ def _sections(
             registered.section,
             registered.plane,
             registered.downsample,
-            views_of(registered, atlas),
+            views_of(registered, atlas, source.dataset.session),
         )
         return entry, view_of(registered, resolution)
 
@@ -324,6 +324,7 @@ def _regions(
             source.dataset,
             atlas,
             source.table_resolution,
+            session=source.dataset.session,
             scale=scale,
             stain_threshold=None if masks else STAIN_THRESHOLD,
             jobs=jobs,
@@ -336,11 +337,9 @@ def _regions(
 def _volume(
     source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
 ) -> tuple[Slices, ...]:
-    from atldld.volume.build import build_volume
-
     try:
-        built = build_volume(
-            source.dataset, max(source.resolution, VOLUME_RESOLUTION), fill="linear", jobs=jobs
+        built = source.dataset.volume(
+            max(source.resolution, VOLUME_RESOLUTION), fill="linear", jobs=jobs
         )
     except AtldldError as error:
         missing["volume"] = str(error)

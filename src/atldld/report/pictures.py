@@ -21,6 +21,7 @@ from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
+    from atldld.fetch.session import Session
     from atldld.place.planes import OutputPlane
     from atldld.sections.register import RegisteredSection
     from atldld.volume.build import Volume
@@ -176,7 +177,7 @@ def encode(pixels: Pixels, quality: int = QUALITY) -> Picture:
     return Picture("image/webp", data.tobytes(), pixels.shape[1], pixels.shape[0])
 
 
-def views_of(registered: RegisteredSection, atlas: Atlas | None) -> Views:
+def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Session) -> Views:
     """Return all that is shown of a section: its pictures, and the structures on it.
 
     Parameters
@@ -185,12 +186,14 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None) -> Views:
         On the reference grid.
     atlas : Atlas, optional
         Without it there is no template and there are no outlines.
+    session : Session
+        Where the picture as scanned comes from.
     """
     problems: dict[str, str] = {}
     plane = registered.plane
     raw = None
     try:
-        raw = encode(_shrunk(_raw(registered), RAW_SIDE))
+        raw = encode(_shrunk(_raw(registered, session), RAW_SIDE))
     except (AtldldError, OSError) as error:
         problems["raw"] = (
             error.message
@@ -307,12 +310,12 @@ def _encode_slice(pixels: Pixels) -> Picture:
     return encode(pixels, 66)
 
 
-def _raw(registered: RegisteredSection) -> Pixels:
+def _raw(registered: RegisteredSection, session: Session) -> Pixels:
     section = registered.section
     # finer tiers would be made smaller right away
     longest = max(section.image.size(registered.downsample))
     reduction = next(size for size in (8, 4, 2, 1) if longest // size >= RAW_SIDE or size == 1)
-    return section.session.pixels(
+    return session.pixels(
         section.image, registered.downsample, reduction=reduction, held=registered.files.image
     )
 

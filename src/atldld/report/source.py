@@ -12,19 +12,20 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.api import DataSet, Section, open_dataset
+from atldld.api import DataSet, open_dataset
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
-from atldld.formats.quicknii import Alignment
 from atldld.place import Placement
+from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
+from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Grid, Layout
 from atldld.quality import figures as quality
 from atldld.quality.figures import SectionView
@@ -36,9 +37,16 @@ from atldld.records import (
     SectionImage,
     SkippedImage,
 )
-from atldld.sections.metadata import METADATA, is_plain, read_metadata
+from atldld.sections.metadata import (
+    METADATA,
+    FolderMetadata,
+    SectionEntry,
+    is_plain,
+    read_metadata,
+)
+from atldld.sections.open import report_oddities
 from atldld.sections.register import Files, Recipe, RegisteredSection, run
-from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.support.pipeline import outcomes, workers_for
 
 __all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
 
@@ -97,7 +105,7 @@ class Source(Protocol):
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
-    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+    ) -> Iterator[tuple[PlacedSection, Result | AtldldError]]:
         """Yield each section with what `finish`, called in a worker's thread, makes of it."""
         ...
 
@@ -119,11 +127,11 @@ class ServiceSource:
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
-    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+    ) -> Iterator[tuple[PlacedSection, Result | AtldldError]]:
         """See `Source`."""
         recipe = Recipe(self.resolution, expression=True)
         plans = [recipe.plan(section) for section in self.dataset.sections]
-        for job, result in run(plans, finish, jobs=jobs):
+        for job, result in run(plans, finish, self.dataset.session, jobs=jobs):
             yield job.section, result
 
     @property
@@ -133,7 +141,7 @@ class ServiceSource:
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, jobs=jobs)
+        return quality.look_at(self.dataset, session=self.dataset.session, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -146,13 +154,13 @@ class FolderSource:
 
     dataset: DataSet
     folder: Path
-    metadata: Mapping[str, Any]
+    metadata: FolderMetadata
     session: Session
 
     @property
     def resolution(self) -> float:
         """Side of a pixel, in µm."""
-        return float(self.metadata["output"]["resolution_um"])
+        return float(self.metadata.output.resolution_um)
 
     @property
     def table_resolution(self) -> float:
@@ -162,42 +170,38 @@ class FolderSource:
     @property
     def plane(self) -> str:
         """How the pictures lie."""
-        return str(self.metadata["output"]["plane_kind"])
+        return self.metadata.output.plane_kind
 
     @property
     def origin(self) -> str:
         """In words."""
-        made = self.metadata.get("created", "at an unknown time")
-        return f"an output folder made by atldld {self.metadata.get('atldld_version')}, {made}"
+        made = self.metadata.created or "at an unknown time"
+        return f"an output folder made by atldld {self.metadata.atldld_version}, {made}"
 
     @property
     def failed(self) -> Mapping[str, str]:
         """What could not be had when the folder was made."""
-        return dict(self.metadata.get("failed") or {})
+        return dict(self.metadata.failed)
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
-    ) -> Iterator[tuple[Section, Result | AtldldError]]:
+    ) -> Iterator[tuple[PlacedSection, Result | AtldldError]]:
         """See `Source`."""
         grid = _grid(self.dataset, self.metadata)
 
-        def work(section: Section, _: None) -> Result | AtldldError:
-            try:
-                return finish(self._read(section, grid))
-            except AtldldError as error:
-                return error
-
-        sections = self.dataset.sections
-        results = fetch_then_work(
-            sections, lambda _: None, work, fetchers=1, workers=workers_for(jobs)
+        yield from outcomes(
+            self.dataset.sections,
+            lambda _: None,
+            lambda section, _: finish(self._read(section, grid)),
+            fetchers=1,
+            workers=workers_for(jobs),
         )
-        yield from zip(sections, results, strict=True)
 
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
         wanted = quality.recipe()
-        return (self.plane, self.resolution, self.metadata["downsample_img"]) == (
+        return (self.plane, self.resolution, self.metadata.downsample_img) == (
             wanted.plane,
             wanted.resolution,
             wanted.downsample,
@@ -205,39 +209,31 @@ class FolderSource:
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        asking = copy.copy(self.dataset)
-        asking.session = self.session
-        asking.sections = tuple(
-            replace(section, session=self.session) for section in self.dataset.sections
-        )
-        return quality.look_at(asking, jobs=jobs)
+        return quality.look_at(self.dataset, session=self.session, jobs=jobs)
 
-    def _read(self, section: Section, grid: Grid) -> RegisteredSection:
-        entry = self.metadata["per_image"][str(section.id)]
-        depth = entry["third_coordinate"]
+    def _read(self, section: PlacedSection, grid: Grid) -> RegisteredSection:
+        entry = self.metadata.per_image[str(section.id)]
+        depth = entry.third_coordinate
         names = grid.axis_names
         plane = OutputPlane(
-            "parallel" if self.plane == "parallel" else "oblique",
+            self.metadata.output.plane_kind,
             grid,
-            np.array(entry["image_from_output"], dtype=np.float64),
+            np.array(entry.image_from_output, dtype=np.float64),
             np.array([depth[names[0]], depth[names[1]], depth["constant"]], dtype=np.float64),
         )
-        image = self._picture(entry, "image", grid)
-        listed = entry["files"]
-        mask = self._picture(entry, "expression", grid) if "expression" in listed else None
         return RegisteredSection(
             section,
             plane,
-            int(entry["downsample_img"]),
-            image,
-            mask,
-            tuple(entry["background"]),
-            Files(self._source_file(section, entry), mask_problem=entry.get("note")),
+            entry.downsample_img,
+            self._picture(entry, "image", grid),
+            self._picture(entry, "expression", grid) if "expression" in entry.files else None,
+            entry.background,
+            Files(self._source_file(section, entry), mask_problem=entry.note),
         )
 
-    def _picture(self, entry: Mapping[str, Any], kind: str, grid: Grid) -> NDArray[np.uint8]:
+    def _picture(self, entry: SectionEntry, kind: str, grid: Grid) -> NDArray[np.uint8]:
         # the name stands in a file that anyone may have edited: it must not lead elsewhere
-        name = Path(str(entry["files"][kind]["name"])).name
+        name = Path(entry.files[kind].name).name
         path = self.folder / name
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_plain(name) else None
         if pixels is None or pixels.shape[:2] != grid.shape:
@@ -247,17 +243,16 @@ class FolderSource:
             )
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
-    def _source_file(self, section: Section, entry: Mapping[str, Any]) -> CachedImage:
-        tier = int(entry["downsample_img"])
-        known = entry["source"]
+    def _source_file(self, section: PlacedSection, entry: SectionEntry) -> CachedImage:
+        known = entry.source
         return CachedImage(
-            path=section.session.cache.image_path(section.id, tier),
-            width=known["width"],
-            height=known["height"],
-            bytes=known["bytes"],
-            sha256=known["sha256"],
-            url=known["url"],
-            fetched=known["fetched"],
+            path=self.dataset.session.cache.image_path(section.id, entry.downsample_img),
+            width=known.width,
+            height=known.height,
+            bytes=known.bytes,
+            sha256=known.sha256,
+            url=known.url,
+            fetched=known.fetched,
         )
 
 
@@ -314,48 +309,42 @@ def _open_folder(folder: Path, session: Session) -> FolderSource:
     path = folder / METADATA
     metadata = read_metadata(folder)
     try:
-        record, planes = _record(metadata)
-        stored = _stored_planes(metadata, planes)
-        # the same cache and the same list of defects, but no request
-        quiet = copy.copy(session)
-        quiet.settings = replace(session.settings, offline=True)
-        dataset = DataSet(record, quiet, stored)
-        _grid(dataset, metadata)
+        placed = _placed(metadata)
+        _grid(placed, metadata)
     except (AtldldError, np.linalg.LinAlgError) as error:
         said = error.message if isinstance(error, AtldldError) else "a matrix has no inverse"
         raise OutputError(
             f"{path} is no result of atldld's that a report can be made of: {said}",
             hint="Give a folder that `atldld download dataset` made.",
         ) from None
-    dataset.skipped = tuple(
-        SkippedImage(int(one), None, str(reason)) for one, reason in metadata["skipped"].items()
-    )
-    return FolderSource(dataset, folder, metadata, session)
+    # the same cache and the same list of defects, but no request
+    quiet = copy.copy(session)
+    quiet.settings = replace(session.settings, offline=True)
+    report_oddities(placed, quiet)
+    return FolderSource(DataSet.with_pixels(placed, quiet), folder, metadata, session)
 
 
-def _record(metadata: Mapping[str, Any]) -> tuple[SectionDataSet, dict[int, Placement]]:
-    """Return the records that a folder speaks of, and planes that an alignment file gave."""
-    tvr, trv = (tuple(map(float, metadata[name])) for name in ("tvr", "trv"))
-    alignment3d = Alignment3d(tvr, trv)
-    thickness = float(metadata["section_thickness"])
+def _placed(metadata: FolderMetadata) -> PlacedDataSet:
+    """Return the data set that a folder speaks of, placed as it was when the folder was made."""
+    alignment3d = Alignment3d(metadata.tvr, metadata.trv)
+    thickness = metadata.section_thickness
     across = alignment3d.to_volume[2] / thickness
-    dataset_id = int(metadata["dataset_id"])
+    dataset_id = int(metadata.dataset_id)
     images, planes = [], {}
-    for name, entry in metadata["per_image"].items():
+    for name, entry in metadata.per_image.items():
         stored = None
-        if "tsv" in entry:
-            stored = Alignment2d(tuple(entry["tsv"]), tuple(entry["tvs"]))
+        if entry.tsv is not None and entry.tvs is not None:
+            stored = Alignment2d(entry.tsv, entry.tvs)
         else:
-            backward = np.vstack((np.array(entry["reference_to_image"], dtype=float), across))
-            forward = np.array(entry["image_to_reference"], dtype=float)
-            planes[int(name)] = Placement(forward, backward)
-        masked = "expression" in entry["files"] or "expression_source" in entry
+            backward = np.vstack((np.array(entry.reference_to_image), across))
+            planes[int(name)] = Placement(np.array(entry.image_to_reference), backward)
+        masked = "expression" in entry.files or entry.expression_source is not None
         images.append(
             SectionImage(
                 id=int(name),
-                section_number=int(entry["section_number"]),
-                width=int(entry["width"]),
-                height=int(entry["height"]),
+                section_number=entry.section_number,
+                width=entry.width,
+                height=entry.height,
                 data_set_id=dataset_id,
                 expression_path="in the folder" if masked else None,
                 alignment2d=stored,
@@ -363,56 +352,32 @@ def _record(metadata: Mapping[str, Any]) -> tuple[SectionDataSet, dict[int, Plac
         )
     record = SectionDataSet(
         id=dataset_id,
-        plane_of_section_id=metadata["plane_of_section"],
-        reference_space_id=metadata["reference_space_id"],
+        plane_of_section_id=metadata.plane_of_section,
+        reference_space_id=metadata.reference_space_id,
         section_thickness=thickness,
-        failed=bool(metadata.get("failed_data_set")),
-        genes=tuple(Gene(acronym=name) for name in metadata.get("genes") or ()),
-        specimen_name=metadata.get("specimen"),
+        failed=metadata.failed_data_set,
+        genes=tuple(Gene(acronym=name) for name in metadata.genes or ()),
+        specimen_name=metadata.specimen,
         alignment3d=alignment3d,
-        images=tuple(sorted(images, key=lambda one: (one.section_number, one.id))),
-        synthetic=bool(metadata["synthetic"]),
+        images=tuple(sorted(images, key=lambda image: (image.section_number, image.id))),
+        synthetic=metadata.synthetic,
     )
-    return record, planes
-
-
-@dataclass(frozen=True)
-class _StoredPlanes(Alignment):
-    """The planes that an alignment file gave when the folder was made."""
-
-    planes: Mapping[int, Placement] = field(default_factory=dict)
-    described: Mapping[str, Any] = field(default_factory=dict)
-
-    def placements(self, record: SectionDataSet) -> dict[int, Placement]:
-        return dict(self.planes)
-
-    def describe(self) -> dict[str, Any]:
-        return dict(self.described)
-
-
-def _stored_planes(
-    metadata: Mapping[str, Any], planes: Mapping[int, Placement]
-) -> _StoredPlanes | None:
-    known = metadata.get("alignment")
-    if not known:
-        return None
-    return _StoredPlanes(
-        name=str(known.get("file")),
-        sha256=str(known.get("sha256")),
-        target=str(known.get("target")),
-        aligner=known.get("aligner"),
-        images={},
-        planes=planes,
-        described=known,
+    known = metadata.alignment
+    file = None if known is None else AlignmentFile.from_description(known)
+    placed = PlacedDataSet.with_placements(record, planes if file else {}, file)
+    skipped = tuple(
+        SkippedImage(int(image_id), None, str(reason))
+        for image_id, reason in metadata.skipped.items()
     )
+    return replace(placed, skipped=skipped)
 
 
-def _grid(dataset: DataSet, metadata: Mapping[str, Any]) -> Grid:
-    output = metadata["output"]
-    axes = output["axis_of_rows"], output["axis_of_columns"]
+def _grid(dataset: PlacedDataSet, metadata: FolderMetadata) -> Grid:
+    output = metadata.output
+    axes = output.axis_of_rows, output.axis_of_columns
     layouts: tuple[Layout, ...] = ("anatomical", "0.3")
     for layout in layouts:
-        grid = Grid(dataset.plane, float(output["resolution_um"]), layout)
+        grid = Grid(dataset.plane, float(output.resolution_um), layout)
         if grid.axis_names == axes:
             return grid
     raise InvalidInputError(

@@ -1,6 +1,7 @@
-"""The ``metadata.json`` of an output folder, as those read it back who go on with the folder.
+"""The ``metadata.json`` of an output folder: what it says, written and read by one set of types.
 
-Anyone may have edited it. So it is read by its types: whoever has it may rely on them.
+Anyone may have edited a file. So it is read by these types, and whoever has one may rely on them.
+``docs/output.md`` says what each entry means.
 """
 
 from __future__ import annotations
@@ -13,18 +14,39 @@ import msgspec
 
 from atldld.errors import OutputError
 from atldld.support.documents import DocumentError, check_numbers, parse_json
+from atldld.support.text import shown
 
-__all__ = ["METADATA", "FolderMetadata", "SectionEntry", "is_plain", "read_metadata", "section_in"]
+__all__ = [
+    "FORMAT_VERSION",
+    "METADATA",
+    "FileEntry",
+    "FolderMetadata",
+    "OutputEntry",
+    "SectionEntry",
+    "SourceEntry",
+    "as_section",
+    "is_plain",
+    "read_metadata",
+]
 
 METADATA = "metadata.json"
+
+FORMAT_VERSION = 1
+"""Goes up when a reader of the one before would misread a folder."""
 
 AGAIN = "Give a folder that `atldld download dataset` made, or run that again."
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Id = Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")]
 Row3 = tuple[float, float, float]
 Row4 = tuple[float, float, float, float]
 Six = tuple[float, float, float, float, float, float]
 Twelve = Annotated[tuple[float, ...], msgspec.Meta(min_length=12, max_length=12)]
+Tier = Annotated[int, msgspec.Meta(ge=0, le=30)]
+# whole ones are written as such: 25, not 25.0
+Size = (
+    Annotated[int, msgspec.Meta(gt=0, le=20_000)] | Annotated[float, msgspec.Meta(gt=0, le=20_000)]
+)
 
 
 class FileEntry(msgspec.Struct):
@@ -45,25 +67,30 @@ class SourceEntry(msgspec.Struct):
     fetched: str
 
 
-class SectionEntry(msgspec.Struct):
-    """What ``per_image`` says of a section; see docs/output.md."""
+class SectionEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What ``per_image`` says of a section. What is None is not written."""
 
     section_number: int
     section_coordinate: float
+    section_coordinate_scaled: float | None = None
     third_coordinate: dict[str, float | str]
     image_from_output: tuple[Row3, Row3]
     image_to_reference: tuple[Row3, Row3, Row3]
     reference_to_image: tuple[Row4, Row4]
+    tilt_degrees: float | None = None
+    depth_range_um: tuple[float, float] | None = None
     width: Count
     height: Count
-    downsample_img: Annotated[int, msgspec.Meta(ge=0, le=30)]
+    downsample_img: Tier
     background: Row3
     source: SourceEntry
     files: dict[str, FileEntry]
+    alignment: str | None = None
     tsv: Six | None = None
     tvs: Six | None = None
     expression_source: SourceEntry | None = None
     note: str | None = None
+    mask_failed: bool = False
 
     def __post_init__(self) -> None:
         if "image" not in self.files:
@@ -73,41 +100,70 @@ class SectionEntry(msgspec.Struct):
         _check_line(self.third_coordinate)
 
 
-class OutputEntry(msgspec.Struct):
+class OutputEntry(msgspec.Struct, kw_only=True):
     """What ``output`` says of the pictures."""
 
     plane_kind: Literal["oblique", "parallel"]
-    resolution_um: Annotated[float, msgspec.Meta(gt=0, le=20_000)]
+    resolution_um: Size
     rows: Count
     columns: Count
     axis_of_rows: Literal["p", "i", "r"]
     axis_of_columns: Literal["p", "i", "r"]
+    pixel_centre: str = "(k + 1/2) * resolution_um along each axis"
+    frame: str | None = None
+    third_coordinate: str = (
+        "per image: axis = a * row coordinate + b * column coordinate + constant, all in um"
+    )
+    image_from_output: str = "per image: full-resolution (x, y) = M @ (column, row, 1)"
+
+    def __post_init__(self) -> None:
+        if self.axis_of_rows == self.axis_of_columns:
+            raise ValueError("rows and columns run along one axis")
 
 
-class FolderMetadata(msgspec.Struct):
+class FolderMetadata(msgspec.Struct, kw_only=True):
     """What a folder says of itself."""
 
-    dataset_id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")]
+    dataset_id: Id
+    format_version: int = FORMAT_VERSION
+    complete: bool = False
     synthetic: bool
+    atldld_version: str | None = None
+    command_line: str | None = None
+    created: str | None = None
+    service: str | None = None
+    citation: str | None = None
+    request: dict[str, Any] = {}
+    downsample_ref: Size | None = None
+    downsample_img: int | str | None = None
+    include_expression: bool | None = None
     plane_of_section: int
+    plane_of_section_name: str | None = None
     reference_space_id: int
     section_thickness: Annotated[float, msgspec.Meta(gt=0)]
-    tvr: Twelve
-    trv: Twelve
-    output: OutputEntry
-    per_image: dict[Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")], SectionEntry]
-    skipped: dict[Annotated[str, msgspec.Meta(pattern="^[0-9]{1,18}$")], str | None]
-    failed: dict[str, str] = {}
     failed_data_set: bool = False
     genes: list[str | None] | None = None
     specimen: str | None = None
     alignment: dict[str, Any] | None = None
-    created: str | None = None
-    atldld_version: str | None = None
+    tvr: Twelve
+    trv: Twelve
+    output: OutputEntry
+    per_image: dict[Id, SectionEntry]
+    skipped: dict[Id, str | None]
+    failed: dict[str, str] = {}
+    to_be_replaced: list[str] | msgspec.UnsetType = msgspec.UNSET
+    warnings: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"its format is version {self.format_version}, of a later atldld; this one reads "
+                f"up to {FORMAT_VERSION}"
+            )
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """Return what an output folder says, which has the types of `FolderMetadata`.
+def read_metadata(folder: Path) -> FolderMetadata:
+    """Return what an output folder says of itself.
 
     Parameters
     ----------
@@ -117,17 +173,17 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     Raises
     ------
     OutputError
-        If it cannot be read, or says something else.
+        If it cannot be read, or says something else, or no section is in it.
     """
     path = folder / METADATA
     try:
-        metadata = parse_json(path.read_bytes())
-        check_numbers(metadata)
-        if isinstance(metadata, dict) and metadata.get("per_image") == {}:
+        document = parse_json(path.read_bytes())
+        check_numbers(document)
+        if isinstance(document, dict) and document.get("per_image") == {}:
             raise OutputError(
                 f"{folder} holds no section.", hint="Run `atldld download dataset` again."
             )
-        msgspec.convert(metadata, FolderMetadata)
+        return msgspec.convert(document, FolderMetadata)
     except OutputError:
         raise
     except OSError as error:
@@ -137,20 +193,25 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     except DocumentError as error:
         raise OutputError(f"{path} {error}.", hint=AGAIN) from None
     except msgspec.ValidationError as error:
+        entries = document.get("per_image") if isinstance(document, dict) else None
+        wrong = [
+            image_id
+            for image_id, entry in (entries.items() if isinstance(entries, dict) else ())
+            if as_section(entry) is None
+        ]
+        whose = f"the section of image {shown(wrong[0])}" if wrong else "sections"
         raise OutputError(
-            f"{path} does not say what it should of sections ({error}).", hint=AGAIN
+            f"{path} does not say what it should of {whose} ({error}).", hint=AGAIN
         ) from None
-    return dict(metadata)
 
 
-def section_in(entry: object) -> bool:
-    """Whether this is what ``per_image`` says of a section."""
+def as_section(entry: object) -> SectionEntry | None:
+    """Return what ``per_image`` says of a section, or None if it is not what it should be."""
     try:
         check_numbers(entry)
-        msgspec.convert(entry, SectionEntry)
+        return msgspec.convert(entry, SectionEntry)
     except (DocumentError, msgspec.ValidationError):
-        return False
-    return True
+        return None
 
 
 def is_plain(name: object) -> bool:
@@ -162,7 +223,7 @@ def is_plain(name: object) -> bool:
 
 def _check_line(line: Mapping[str, object]) -> None:
     numbers = [line.get(name) for name in (*sorted(set(line) & {"p", "i", "r"}), "constant")]
-    if len(numbers) != 3 or not all(isinstance(one, int | float) for one in numbers):
+    if len(numbers) != 3 or not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("a third coordinate is no plane")
     if line.get("axis") not in {"p", "i", "r"}:
         raise ValueError("a third coordinate is none of p, i, r")

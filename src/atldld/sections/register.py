@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -13,25 +13,31 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
-from atldld.place.planes import (
-    OutputPlane,
-    PlaneKind,
-    choose_downsample,
-    shrink_source,
-    tier_matrix,
-)
+from atldld.place.planes import OutputPlane, PlaneKind
 from atldld.place.spaces import Grid, Layout, Plane, check_points
+from atldld.place.tiers import choose_downsample, shrink_source, tier_matrix
 from atldld.support.arguments import plain
-from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.support.pipeline import outcomes, workers_for
 from atldld.warp.background import background_of
 from atldld.warp.displacement import DisplacementField
 from atldld.warp.resample import largest_block, resample
 
 if TYPE_CHECKING:
-    from atldld.api import Section
     from atldld.fetch.cache import CachedImage
+    from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedSection
 
-__all__ = ["Files", "Job", "Recipe", "RegisteredSection", "fetch", "register", "run", "warp"]
+__all__ = [
+    "Files",
+    "Job",
+    "Recipe",
+    "RegisteredSection",
+    "fetch",
+    "register",
+    "report_left_out",
+    "run",
+    "warp",
+]
 
 Result = TypeVar("Result")
 
@@ -105,13 +111,13 @@ class Recipe:
             )
         return Grid(plane, self.resolution, self.used_layout)
 
-    def plan(self, section: Section) -> Job:
+    def plan(self, section: PlacedSection) -> Job:
         """Return what is to be done for one section.
 
         Raises
         ------
         InvalidInputError
-            The resolution, the plane, the tier or the point makes no sense.
+            If the resolution, the plane, the tier or the point makes no sense.
         """
         grid = self.grid(section.plane)
         image = section.image
@@ -135,7 +141,7 @@ class Recipe:
 class Job:
     """What is to be done for one section."""
 
-    section: Section
+    section: PlacedSection
     plane: OutputPlane
     downsample: int
     expression: bool
@@ -169,7 +175,7 @@ class RegisteredSection:
 
     Attributes
     ----------
-    section : Section
+    section : PlacedSection
         Which one.
     plane : OutputPlane
         Which point of the brain each pixel shows.
@@ -186,7 +192,7 @@ class RegisteredSection:
         Where the pixels came from.
     """
 
-    section: Section
+    section: PlacedSection
     plane: OutputPlane
     downsample: int
     image: NDArray[np.uint8]
@@ -215,15 +221,15 @@ class RegisteredSection:
         return f"<RegisteredSection {self.id}, {rows} × {columns} pixels of {step} µm>"
 
 
-def fetch(job: Job) -> Files:
-    """Have the verified files of one section on disk.
+def fetch(job: Job, session: Session) -> Files:
+    """Return the verified files of one section, fetching what is missing.
 
     Raises
     ------
     ServiceError, NotFoundError, CacheError
-        The image cannot be had. A mask that cannot be had is told in the result.
+        If the image cannot be fetched. A missing mask is noted in the result.
     """
-    session, image = job.section.session, job.section.image
+    image = job.section.image
     fetched = session.image(image, job.downsample)
     if not job.expression:
         return Files(fetched)
@@ -235,14 +241,14 @@ def fetch(job: Job) -> Files:
         return Files(fetched, mask_problem=str(error), mask_failed=True)
 
 
-def warp(job: Job, files: Files) -> RegisteredSection:
+def warp(job: Job, files: Files, session: Session) -> RegisteredSection:
     """Decode the files of one section and lay them out on the reference grid."""
     matrix = tier_matrix(job.plane.to_image, job.downsample)
     shape = job.plane.grid.shape
     # What would be averaged all the same is averaged by the decoder, before there are pixels.
     reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix, shape))
     matrix = shrink_source(matrix, reduction)
-    session, record = job.section.session, job.section.image
+    record = job.section.image
     pixels = session.pixels(record, job.downsample, reduction=reduction, held=files.image)
     background = background_of(pixels)
     image = resample(pixels, matrix, shape, background)
@@ -257,8 +263,9 @@ def warp(job: Job, files: Files) -> RegisteredSection:
 
 
 def run(
-    jobs_to_do: Sequence[Job],
+    plans: Sequence[Job],
     finish: Callable[[RegisteredSection], Result],
+    session: Session,
     *,
     jobs: int | None = None,
 ) -> Iterator[tuple[Job, Result | AtldldError]]:
@@ -266,48 +273,55 @@ def run(
 
     Parameters
     ----------
-    jobs_to_do : sequence of Job
+    plans : sequence of Job
         In the order in which results are wanted.
     finish : callable
         Called in the worker's thread with each section, such as to write it.
+    session : Session
+        Where pixels come from.
     jobs : int, optional
         Worker threads; the number of cores by default.
     """
-    if not jobs_to_do:
+    if not plans:
         return
-
-    def fetch_or_error(job: Job) -> Files | AtldldError:
-        try:
-            return fetch(job)
-        except AtldldError as error:
-            return error
-
-    def work(job: Job, files: Files | AtldldError) -> tuple[Job, Result | AtldldError]:
-        if isinstance(files, AtldldError):
-            return job, files
-        try:
-            return job, finish(warp(job, files))
-        except AtldldError as error:
-            return job, error
-
-    yield from fetch_then_work(
-        jobs_to_do,
-        fetch_or_error,
-        work,
-        fetchers=jobs_to_do[0].section.session.client.limits.in_flight,
+    yield from outcomes(
+        plans,
+        lambda job: fetch(job, session),
+        lambda job, files: finish(warp(job, files, session)),
+        fetchers=session.client.limits.in_flight,
         workers=workers_for(jobs),
     )
 
 
-def register(jobs_to_do: Sequence[Job], *, jobs: int | None = None) -> Iterator[RegisteredSection]:
+def register(
+    plans: Sequence[Job], session: Session, *, jobs: int | None = None
+) -> Iterator[RegisteredSection]:
     """Yield registered sections in order; see `atldld.api.DataSet.register`."""
-    failed: list[tuple[Job, AtldldError]] = []
-    for job, result in run(jobs_to_do, lambda section: section, jobs=jobs):
+    failed: list[tuple[PlacedSection, AtldldError]] = []
+    for job, result in run(plans, lambda section: section, session, jobs=jobs):
         if isinstance(result, AtldldError):
-            failed.append((job, result))
+            failed.append((job.section, result))
         else:
             yield result
-    for job, error in failed:
-        job.section.session.report(
-            SkippedImageWarning(f"Section {job.section.number} is left out: {error}")
-        )
+    report_left_out(failed, session)
+
+
+def report_left_out(
+    failed: Iterable[tuple[PlacedSection, AtldldError]],
+    session: Session,
+    dataset_id: int | None = None,
+) -> None:
+    """Warn of each section that could not be used.
+
+    Parameters
+    ----------
+    failed : iterable of (PlacedSection, AtldldError)
+        Which ones, and why.
+    session : Session
+        Keeps the warnings; see `Session.report`.
+    dataset_id : int, optional
+        Named where the work is on several data sets.
+    """
+    of = "" if dataset_id is None else f" of data set {dataset_id}"
+    for section, error in failed:
+        session.report(SkippedImageWarning(f"Section {section.number}{of} is left out: {error}"))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from atldld.errors import AtldldError
 from atldld.support.arguments import check_jobs
 
-__all__ = ["default_jobs", "fetch_then_work", "workers_for"]
+__all__ = ["default_jobs", "fetch_then_work", "outcomes", "workers_for"]
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched")
@@ -83,6 +84,41 @@ def fetch_then_work(
             working.shutdown(wait=False, cancel_futures=True)
     if os.getpid() != here:
         yield from fetch_then_work(items[done:], fetch, work, fetchers=fetchers, workers=workers)
+
+
+def outcomes(
+    items: Sequence[Item],
+    fetch: Callable[[Item], Fetched],
+    work: Callable[[Item, Fetched], Result],
+    *,
+    fetchers: int,
+    workers: int,
+) -> Iterator[tuple[Item, Result | AtldldError]]:
+    """Yield each item with what becomes of it, or with the error that kept it from that.
+
+    Arguments and order are those of `fetch_then_work`. An `AtldldError` of `fetch` or `work` is a
+    result, as one image that is missing must not end the work on the others; any other exception is
+    raised.
+    """
+
+    def fetch_or_error(item: Item) -> Fetched | AtldldError:
+        try:
+            return fetch(item)
+        except AtldldError as error:
+            return error
+
+    def work_or_error(item: Item, fetched: Fetched | AtldldError) -> Result | AtldldError:
+        if isinstance(fetched, AtldldError):
+            return fetched
+        try:
+            return work(item, fetched)
+        except AtldldError as error:
+            return error
+
+    results = fetch_then_work(
+        items, fetch_or_error, work_or_error, fetchers=fetchers, workers=workers
+    )
+    yield from zip(items, results, strict=True)
 
 
 def _work_on(

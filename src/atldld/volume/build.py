@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,28 +18,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
+from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.spaces import BOX, LARGEST_SIDE
-from atldld.support.arguments import check_number, plain, several
-from atldld.support.pipeline import fetch_then_work, workers_for
+from atldld.sections.register import report_left_out
+from atldld.support.arguments import check_number, plain
+from atldld.support.memory import available_memory
+from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, citation_of, version
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet, Section
     from atldld.fetch.cache import CachedImage
+    from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedDataSet, PlacedSection
 
 __all__ = [
     "CHANNELS",
     "FILLS",
     "Volume",
-    "available_memory",
+    "VolumeRecipe",
     "build_volume",
-    "bytes_needed",
-    "check_memory",
-    "check_options",
 ]
 
 CHANNELS = ("image", "expression", "intensity")
@@ -86,28 +86,33 @@ class Volume:
     fill: str
     metadata: dict[str, Any]
 
-    def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> None:
+    def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
         """Write it to a file whose ending says the format; whole or not at all.
 
         Parameters
         ----------
         path : str or pathlib.Path
-            Such as ``prox1.nii.gz``; see `atldld.formats.write_volume`.
+            Such as ``prox1.nii.gz``; see `atldld.volume.files.write_volume`.
         coverage : bool
             Write the coverage too, beside it: ``prox1_coverage.nii.gz``.
         force : bool
             Replace files that are there.
 
+        Returns
+        -------
+        list of pathlib.Path
+            What was written.
+
         Raises
         ------
         InvalidInputError
-            The ending means nothing.
+            If the name has none of the endings.
         OutputError
-            The file cannot be written, or is there already.
+            If a file cannot be written, or is there already and `force` is not given.
         """
-        from atldld.formats import write_volume
+        from atldld.volume.files import write_volume
 
-        write_volume(self, path, coverage=coverage, force=force)
+        return write_volume(self, path, coverage=coverage, force=force)
 
     def __repr__(self) -> str:
         sizes = " × ".join(str(side) for side in self.coverage.shape)
@@ -118,11 +123,11 @@ class Volume:
 class _Task:
     """One section, and what is read of it."""
 
-    dataset: DataSet
-    section: Section
+    dataset: PlacedDataSet
+    section: PlacedSection
+    session: Session
     slab: Slab
     downsample: int
-    expression: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,15 +139,88 @@ class _Pixels:
     background: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeRecipe:
+    """How sections become a volume. The arguments are those of `atldld.build_volume`.
+
+    Attributes
+    ----------
+    resolution : float
+        Side of a voxel, in µm.
+    channel : {"image", "expression", "intensity"}
+        What the numbers are.
+    fill : {"none", "nearest", "linear"}
+        What is done between sections; see `atldld.volume.slabs`.
+    thickness : float or None
+        How thick sections are taken to be, in volume µm; what their data set says if None.
+    scale : Scale
+        The colours of the expression masks.
+
+    Raises
+    ------
+    InvalidInputError
+        If an option makes no sense, or there is no such scale.
+    """
+
+    resolution: float = 25
+    channel: str = "image"
+    fill: str = "none"
+    thickness: float | None = None
+    scale: Scale | str | Path = "jet"
+
+    def __post_init__(self) -> None:
+        for name in ("resolution", "thickness"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        _check_options(self.resolution, self.channel, self.fill, self.thickness)
+        object.__setattr__(self, "scale", open_scale(self.scale))
+
+    @property
+    def colours(self) -> Scale:
+        """The scale, opened."""
+        return open_scale(self.scale)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (p, i, r): the whole ones that fit, safe from rounding as `Grid.shape`."""
+        p, i, r = (math.floor(side / self.resolution + 1e-9) for side in BOX)
+        return p, i, r
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the data and the coverage; sections in flight are small beside them."""
+        return math.prod(self.shape) * ((3 if self.channel == "image" else 4) + 4)
+
+    def check_memory(self) -> None:
+        """Refuse a volume that does not fit into memory.
+
+        Raises
+        ------
+        InvalidInputError
+            If it does not; the hint says which resolution would.
+        """
+        available = available_memory()
+        if available is None or self.bytes <= available:
+            return
+        at = (replace(self, resolution=resolution) for resolution in _USUAL)
+        fits = next((recipe for recipe in at if recipe.bytes <= available), None)
+        if fits is None:
+            fits = replace(self, resolution=min(BOX))
+        p, i, r = self.shape
+        raise InvalidInputError(
+            f"A volume of {p} × {i} × {r} voxels of {self.resolution:g} µm takes "
+            f"{self.bytes / 1e9:.3g} GB with its coverage, but {available / 1e9:.3g} GB of memory "
+            "are free.",
+            hint=f"A resolution of {fits.resolution:g} µm would fit: it takes "
+            f"{fits.bytes / 1e9:.3g} GB.",
+        )
+
+
 def build_volume(
-    datasets: DataSet | Iterable[DataSet],
-    resolution: float = 25,
-    channel: str = "image",
-    fill: str = "none",
-    thickness: float | None = None,
+    datasets: Sequence[tuple[PlacedDataSet, Session]],
+    recipe: VolumeRecipe,
+    *,
     jobs: int | None = None,
     progress: Progress | None = None,
-    scale: Scale | str | Path = "jet",
 ) -> Volume:
     """Lay every section of one or more data sets into one grid of voxels.
 
@@ -153,26 +231,15 @@ def build_volume(
 
     Parameters
     ----------
-    datasets : DataSet or iterable of DataSet
-        Of any planes of section; several are averaged and their coverage is summed.
-    resolution : float
-        Side of a voxel, in µm.
-    channel : {"image", "expression", "intensity"}
-        ``"image"``: the section images, RGB. ``"expression"``: the intensities of the expression
-        masks, 0 to 1 (`atldld.warp.stain.read_mask`). ``"intensity"``: how much darker than its
-        section's background a pixel is (`atldld.warp.stain.darkness`).
-    fill : {"none", "nearest", "linear"}
-        What is done between sections; see `atldld.volume.slabs`.
-    thickness : float, optional
-        How thick sections are taken to be, in volume µm (along the volume's s axis, before
-        ``tvr``); by default what their data set says. With the spacing of the sections, each
-        stands for all the tissue around it.
+    datasets : sequence of (PlacedDataSet, Session)
+        Of any planes of section, each with where its pixels come from; several are averaged and
+        their coverage is summed.
+    recipe : VolumeRecipe
+        How.
     jobs : int, optional
         Threads; the number of cores by default.
     progress : callable, optional
         Called with how many sections are done, how many there are, and what the last one was.
-    scale : Scale, str or pathlib.Path
-        The colours of the expression masks; see `atldld.warp.stain.open_scale`.
 
     Returns
     -------
@@ -181,36 +248,34 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        If an option makes no sense, if there is no data set or no such scale, or if the volume
-        does not fit into memory. Nothing is asked.
+        If there is no data set, or one twice, or if the volume does not fit into memory. Nothing
+        is asked.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError
-        Not one section can be had; the first one's error.
+        If not one section can be had; the first one's error.
 
     Warns
     -----
     SkippedImageWarning
-        A section cannot be had and is left out.
+        If a section cannot be had and is left out.
     """
-    chosen = _check_datasets(datasets)
-    resolution, thickness = plain(resolution), plain(thickness)
-    check_options(resolution, channel, fill, thickness)
-    scale = open_scale(scale)
-    for dataset in chosen:
-        dataset.check_placed()
-    shape = _shape(resolution)
-    check_memory(resolution, channel)
+    _check_datasets([dataset for dataset, _ in datasets])
+    recipe.check_memory()
     jobs = workers_for(jobs)
+    channel = recipe.channel
 
-    tasks, without_mask = _plan(chosen, resolution, channel, thickness)
+    tasks, without_mask = _plan(datasets, recipe)
     accumulator = Accumulator(
-        shape, resolution, 3 if channel == "image" else 1, chosen[0].plane.depth_axis
+        recipe.shape,
+        recipe.resolution,
+        3 if channel == "image" else 1,
+        datasets[0][0].plane.depth_axis,
     )
     failed: list[tuple[_Task, AtldldError]] = []
     used: list[_Task] = []
     with ThreadPoolExecutor(jobs, thread_name_prefix="volume") as pool:
-        arrived = _arriving(tasks, channel, scale, jobs, failed)
+        arrived = _arriving(tasks, recipe, jobs, failed)
         for pixels, neighbours in _with_neighbours(arrived):
             task = pixels.task
             accumulator.add(
@@ -220,45 +285,33 @@ def build_volume(
                 task.section.plane.depth_axis,
                 background=pixels.background,
                 neighbours=neighbours,
-                fill=fill,
+                fill=recipe.fill,
                 pool=pool,
             )
             used.append(task)
             if progress:
                 progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
     if not used:
-        raise failed[0][1] if failed else _without_masks(chosen)
+        raise failed[0][1] if failed else _without_masks([dataset for dataset, _ in datasets])
     for task, error in failed:
-        task.dataset.session.report(
-            SkippedImageWarning(
-                f"Section {task.section.number} of data set {task.dataset.id} is left out: {error}"
-            )
-        )
+        report_left_out([(task.section, error)], task.session, task.dataset.id)
     data, coverage = accumulator.finish()
-    metadata = _describe(chosen, resolution, channel, fill, thickness, used, failed, without_mask)
-    if channel == "expression":
-        metadata["scale"] = scale.describe()
+    metadata = _describe(datasets, recipe, used, failed, without_mask)
     return Volume(
         data,
         coverage,
-        float(resolution),
+        float(recipe.resolution),
         channel,
-        tuple(dataset.id for dataset in chosen),
-        fill,
+        tuple(dataset.id for dataset, _ in datasets),
+        recipe.fill,
         metadata,
     )
 
 
-def check_options(
+def _check_options(
     resolution: float, channel: str, fill: str, thickness: float | None = None
 ) -> None:
-    """Say which options of `build_volume` make no sense, if any does not.
-
-    Raises
-    ------
-    InvalidInputError
-        One does not.
-    """
+    """Refuse options that make no sense."""
     for value, known, what in ((channel, CHANNELS, "channel"), (fill, FILLS, "fill")):
         if value not in known:
             raise InvalidInputError(f"The {what} is {value!r}, but must be one of {_list(known)}.")
@@ -274,144 +327,65 @@ def check_options(
         )
 
 
-def available_memory() -> int | None:
-    """Return how many bytes this process may still take, or `None` where nobody says.
-
-    The least of what the machine has to give and what the control group of the process, such as a
-    container's or a batch job's, leaves of its limit.
-    """
-    known = [_memory_of_machine(), _memory_of_group()]
-    return min((size for size in known if size is not None), default=None)
-
-
-def _memory_of_machine() -> int | None:
-    import psutil
-
-    try:
-        return int(psutil.virtual_memory().available)
-    except (OSError, RuntimeError, ValueError):  # no /proc, as in some containers
-        return None
-
-
-def _memory_of_group() -> int | None:
-    root = Path("/sys/fs/cgroup")
-    for limit, used in (
-        (root / "memory.max", root / "memory.current"),
-        (root / "memory" / "memory.limit_in_bytes", root / "memory" / "memory.usage_in_bytes"),
-    ):
-        try:
-            # "max" is no limit
-            return max(int(limit.read_text("utf-8")) - int(used.read_text("utf-8")), 0)
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def _shape(resolution: float) -> tuple[int, int, int]:
-    # as in `Grid.shape`: the whole voxels that fit, safe from rounding
-    p, i, r = (math.floor(side / resolution + 1e-9) for side in BOX)
-    return p, i, r
-
-
-def bytes_needed(resolution: float, channel: str) -> int:
-    """Bytes of the data and the coverage; sections in flight are small beside them."""
-    return math.prod(_shape(resolution)) * ((3 if channel == "image" else 4) + 4)
-
-
-def check_memory(resolution: float, channel: str) -> None:
-    """Refuse a volume that does not fit into memory.
-
-    Raises
-    ------
-    InvalidInputError
-        It does not; the hint says which resolution would.
-    """
-    available = available_memory()
-    needed = bytes_needed(resolution, channel)
-    if available is None or needed <= available:
-        return
-    fits = next((r for r in _USUAL if bytes_needed(r, channel) <= available), min(BOX))
-    p, i, r = _shape(resolution)
-    raise InvalidInputError(
-        f"A volume of {p} × {i} × {r} voxels of {resolution:g} µm takes {needed / 1e9:.3g} GB with "
-        f"its coverage, but {available / 1e9:.3g} GB of memory are free.",
-        hint=f"A resolution of {fits:g} µm would fit: it takes "
-        f"{bytes_needed(fits, channel) / 1e9:.3g} GB.",
-    )
-
-
-def _check_datasets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
-    from atldld.api import DataSet
-
-    chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
-    if not chosen:
+def _check_datasets(datasets: Sequence[PlacedDataSet]) -> None:
+    if not datasets:
         raise InvalidInputError("There is no data set to make a volume of; give at least one.")
-    for dataset in chosen:
-        if not isinstance(dataset, DataSet):
-            raise InvalidInputError(
-                f"{dataset!r} is no data set; open it with atldld.open_dataset first."
-            )
-    ids = [dataset.id for dataset in chosen]
+    ids = [dataset.id for dataset in datasets]
     if len(set(ids)) < len(ids):
         raise InvalidInputError(
             f"Each data set can be given once, but these are {_list(ids)}: it would count twice."
         )
-    return chosen
+    for dataset in datasets:
+        dataset.check_placed()
 
 
 def _plan(
-    datasets: Sequence[DataSet], resolution: float, channel: str, thickness: float | None
-) -> tuple[list[_Task], list[Section]]:
+    datasets: Sequence[tuple[PlacedDataSet, Session]], recipe: VolumeRecipe
+) -> tuple[list[_Task], list[PlacedSection]]:
     """Return what is to be read, by data set and section number, and what has no mask."""
     tasks: list[_Task] = []
-    without: list[Section] = []
-    for dataset in datasets:
+    without: list[PlacedSection] = []
+    for dataset, session in datasets:
         alignment, _ = dataset.record.check_alignment()
         across = alignment.to_reference[:, 2]
         for section in dataset.sections:
             image = section.image
-            if channel == "expression" and not image.has_expression_mask:
+            if recipe.channel == "expression" and not image.has_expression_mask:
                 without.append(section)
                 continue
             slab = Slab.of(
                 section.placement.forward,
                 across,
                 (image.width, image.height),
-                section.thickness if thickness is None else thickness,
+                section.thickness if recipe.thickness is None else recipe.thickness,
             )
-            tier = slab.downsample(resolution, dataset.plane.depth_axis, image.highest_downsample)
-            tasks.append(_Task(dataset, section, slab, tier, channel == "expression"))
+            tier = slab.downsample(
+                recipe.resolution, dataset.plane.depth_axis, image.highest_downsample
+            )
+            tasks.append(_Task(dataset, section, session, slab, tier))
     return tasks, without
 
 
 def _arriving(
     tasks: Sequence[_Task],
-    channel: str,
-    scale: Scale,
+    recipe: VolumeRecipe,
     jobs: int,
     failed: list[tuple[_Task, AtldldError]],
 ) -> Iterator[_Pixels]:
     """Yield sections with their pixels, in order; put those that cannot be had into `failed`."""
     if not tasks:
         return
+    channel, scale = recipe.channel, recipe.colours
+    masks = channel == "expression"
 
-    def fetch(task: _Task) -> CachedImage | AtldldError:
-        section = task.section
-        try:
-            return section.session.image(section.image, task.downsample, expression=task.expression)
-        except AtldldError as error:
-            return error
+    def fetch(task: _Task) -> CachedImage:
+        return task.session.image(task.section.image, task.downsample, expression=masks)
 
-    def work(task: _Task, file: CachedImage | AtldldError) -> _Pixels | AtldldError:
-        if isinstance(file, AtldldError):
-            return file
-        try:
-            pixels = task.section.session.pixels(
-                task.section.image, task.downsample, expression=task.expression, held=file
-            )
-        except AtldldError as error:
-            return error
-        if channel == "expression":
+    def work(task: _Task, file: CachedImage) -> _Pixels:
+        pixels = task.session.pixels(
+            task.section.image, task.downsample, expression=masks, held=file
+        )
+        if masks:
             # before anything is averaged: the average of two colours is another level's
             return _Pixels(task, read_mask(pixels, scale=scale).intensity, (0.0,))
         background = background_of(pixels)
@@ -419,14 +393,8 @@ def _arriving(
             return _Pixels(task, darkness(pixels, background), (0.0,))
         return _Pixels(task, pixels, background)
 
-    results = fetch_then_work(
-        tasks,
-        fetch,
-        work,
-        fetchers=tasks[0].section.session.client.limits.in_flight,
-        workers=jobs,
-    )
-    for task, result in zip(tasks, results, strict=True):
+    fetchers = tasks[0].session.client.limits.in_flight
+    for task, result in outcomes(tasks, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             failed.append((task, result))
         else:
@@ -443,7 +411,7 @@ def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Nei
     def address(pixels: _Pixels) -> tuple[int, int]:
         return id(pixels.task.dataset), pixels.task.section.number
 
-    before: Section | None = None
+    before: PlacedSection | None = None
     waiting: list[_Pixels] = []
     # several images of one section number lie in one plane
     groups: Iterator[list[_Pixels]] = (list(group) for _, group in groupby(arriving, address))
@@ -459,14 +427,14 @@ def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Nei
         waiting = group
 
 
-def _distance(one: Section | None, other: Section | None) -> float | None:
+def _distance(one: PlacedSection | None, other: PlacedSection | None) -> float | None:
     """Return how far apart the planes of two section numbers of a data set are, in volume µm."""
     if one is None or other is None:
         return None
     return (other.number - one.number) * one.thickness
 
 
-def _without_masks(datasets: Sequence[DataSet]) -> AtldldError:
+def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:
     return InvalidInputError(
         f"Of the data sets {_list([dataset.id for dataset in datasets])} there is no section with "
         "an expression mask, so there is nothing to make a volume of.",
@@ -475,18 +443,15 @@ def _without_masks(datasets: Sequence[DataSet]) -> AtldldError:
 
 
 def _describe(
-    datasets: Sequence[DataSet],
-    resolution: float,
-    channel: str,
-    fill: str,
-    thickness: float | None,
+    datasets: Sequence[tuple[PlacedDataSet, Session]],
+    recipe: VolumeRecipe,
     used: Sequence[_Task],
     failed: Sequence[tuple[_Task, AtldldError]],
-    without_mask: Sequence[Section],
+    without_mask: Sequence[PlacedSection],
 ) -> dict[str, Any]:
-
     described = []
-    for dataset in datasets:
+    thickness = recipe.thickness
+    for dataset, session in datasets:
         record = dataset.record
         left_out = {str(skipped.image_id): skipped.reason for skipped in dataset.skipped}
         own = set(dataset.sections)
@@ -499,7 +464,7 @@ def _describe(
             {
                 "dataset_id": dataset.id,
                 "synthetic": record.synthetic,
-                "service": dataset.session.settings.api_url,
+                "service": session.settings.api_url,
                 "citation": citation_of(dataset.id),
                 "genes": [gene.acronym for gene in record.genes],
                 "specimen": record.specimen_name,
@@ -527,14 +492,15 @@ def _describe(
         )
     return {
         "atldld_version": version(),
-        "synthetic": any(dataset.record.synthetic for dataset in datasets),
-        "resolution_um": float(resolution),
-        "channel": channel,
-        "fill": fill,
+        "synthetic": any(dataset.record.synthetic for dataset, _ in datasets),
+        "resolution_um": float(recipe.resolution),
+        "channel": recipe.channel,
+        "fill": recipe.fill,
         "frame": FRAME,
         "voxel_centre": "(k + 1/2) * resolution_um along each axis",
         "coverage": "fraction of each voxel that lies within sections, summed over sections",
         "datasets": described,
+        **({"scale": recipe.colours.describe()} if recipe.channel == "expression" else {}),
     }
 
 

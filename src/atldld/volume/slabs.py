@@ -41,7 +41,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.place.planes import choose_downsample, tier_matrix
+from atldld.place.tiers import choose_downsample, tier_matrix
 from atldld.warp.resample import resample
 
 __all__ = ["Accumulator", "Neighbours", "Slab"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
-from atldld.place.planes import shrink_source
 from atldld.place.spaces import LARGEST_SIDE
+from atldld.place.tiers import shrink_source
 
 __all__ = ["largest_block", "resample"]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
-from atldld.formats import beside, known_extensions, write_volume
+from atldld.formats import beside, known_extensions
 from atldld.formats.ome_zarr import halve
+from atldld.volume import write_volume
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")

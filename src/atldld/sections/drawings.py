@@ -16,11 +16,13 @@ from atldld.atlas.model import Atlas, check_space
 from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
 from atldld.errors import InvalidInputError
 from atldld.place.spaces import Grid
+from atldld.sections.register import Recipe, fetch, warp
 from atldld.support.arguments import check_names, check_number, several
 from atldld.support.files import check_folder, check_targets, whole_file
 
 if TYPE_CHECKING:
-    from atldld.api import Section
+    from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedSection
     from atldld.records import SectionDataSet
 
 __all__ = ["Drawing", "check_drawings", "write_drawing"]
@@ -79,7 +81,7 @@ class Drawing:
 def check_drawings(
     folder: str | Path,
     drawing: Drawing,
-    sections: Iterable[Section] = (),
+    sections: Iterable[PlacedSection] = (),
     *,
     force: bool = False,
 ) -> None:
@@ -105,23 +107,24 @@ def check_drawings(
     check_targets([_path(folder, section, drawing) for section in sections], force=force)
 
 
-def _path(folder: str | Path, section: Section, drawing: Drawing) -> Path:
+def _path(folder: str | Path, section: PlacedSection, drawing: Drawing) -> Path:
     return Path(folder) / f"{section.id}_outlines.{drawing.format}"
 
 
 def write_drawing(
-    section: Section,
+    section: PlacedSection,
     atlas: Atlas,
     drawing: Drawing,
     folder: str | Path,
     *,
+    session: Session,
     force: bool = False,
 ) -> tuple[Path, tuple[Outline, ...]]:
     """Write the outlines of an atlas's structures on one section.
 
     Parameters
     ----------
-    section : Section
+    section : PlacedSection
         The section.
     atlas : Atlas
         The atlas.
@@ -129,6 +132,8 @@ def write_drawing(
         What to draw.
     folder : str or pathlib.Path
         Where; made if need be.
+    session : Session
+        Where a picture comes from, if one is drawn.
     force : bool
         Replace a file that is there.
 
@@ -170,7 +175,9 @@ def write_drawing(
             force=force,
         )
         return path, found
-    picture = _picture(section, drawing) if drawing.format == "png" or drawing.picture else None
+    picture = (
+        _picture(section, drawing, session) if drawing.format == "png" or drawing.picture else None
+    )
     if drawing.format == "png" and picture is not None:
         drawn = draw_outlines(
             picture, found, downsample=drawing.downsample, resolution=drawing.resolution
@@ -196,7 +203,8 @@ def write_drawing(
     return path, found
 
 
-def _picture(section: Section, drawing: Drawing) -> NDArray[np.uint8]:
+def _picture(section: PlacedSection, drawing: Drawing, session: Session) -> NDArray[np.uint8]:
     if drawing.frame == "reference":
-        return section.register(drawing.resolution).image
-    return section.pixels(drawing.downsample)
+        job = Recipe(drawing.resolution).plan(section)
+        return warp(job, fetch(job, session), session).image
+    return session.pixels(section.image, drawing.downsample)

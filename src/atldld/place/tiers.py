@@ -1,0 +1,98 @@
+"""Tiers: which reduced copy of an image to read, and where its pixels lie.
+
+The service keeps each image at several tiers: at `downsample` d, a pixel is the average of
+2^d × 2^d pixels of the full-resolution image, and what is left over at the far edges is left off.
+So tier pixel u has its centre at full-resolution coordinate 2^d · u + (2^d − 1)/2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.place.affine import Affine
+from atldld.place.planes import OutputPlane
+from atldld.place.spaces import Grid
+from atldld.support.arguments import check_whole
+
+if TYPE_CHECKING:
+    from atldld.place.sections import PlacedSection
+
+__all__ = ["choose_downsample", "shrink_source", "tier_matrix", "tier_of", "tier_to_image"]
+
+Matrix = NDArray[np.float64]
+
+
+def choose_downsample(to_image: Matrix, highest: int) -> int:
+    """Return the coarsest tier that is at least as fine as the output.
+
+    Parameters
+    ----------
+    to_image : numpy.ndarray, shape (2, 3)
+        Output pixel → full-resolution image pixel.
+    highest : int
+        The coarsest tier there is.
+
+    Returns
+    -------
+    int
+        The largest d ≤ `highest` whose pixels, of 2^d image pixels, are no larger than an output
+        pixel is along its shortest direction in the image; 0 if even full resolution is coarser.
+    """
+    finest = np.linalg.svd(to_image[:, :2], compute_uv=False)[-1]
+    return int(np.clip(np.floor(np.log2(max(finest, 1.0)) + 1e-9), 0, highest))
+
+
+def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
+    """Turn a map to full-resolution pixels into one to the pixels of a tier.
+
+    A tier's pixel u is the average of 2^d full-resolution pixels from 2^d·u on, so its centre is
+    at 2^d·u + (2^d − 1)/2.
+
+    Parameters
+    ----------
+    to_image : numpy.ndarray, shape (2, 3)
+        Anything → full-resolution image pixel.
+    downsample : int
+        The tier, d.
+    """
+    return shrink_source(to_image, 1 << downsample)
+
+
+def shrink_source(matrix: Matrix, factor: int) -> Matrix:
+    """Turn a map to pixels into one to the averages of factor × factor pixels."""
+    out = matrix.copy()
+    out[:, 2] -= (factor - 1) / 2
+    return out / factor
+
+
+def tier_to_image(downsample: int) -> Affine:
+    """Return the way from the pixels of a tier to full-resolution pixels.
+
+    A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
+    2^d·u + (2^d − 1)/2.
+    """
+    factor = 1 << check_whole(downsample, "downsample", most=62)
+    shift = (factor - 1) / 2
+    return Affine(np.array([[factor, 0, shift], [0, factor, shift]]), "tier pixel", "image")
+
+
+def tier_of(section: PlacedSection, resolution: float) -> int:
+    """Return the tier that shows a section in its own plane at a resolution.
+
+    Parameters
+    ----------
+    section : PlacedSection
+        The section.
+    resolution : float
+        Side of an output pixel, in µm.
+
+    Raises
+    ------
+    InvalidInputError
+        If the resolution makes no sense.
+    """
+    plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
+    return choose_downsample(plane.to_image, section.image.highest_downsample)

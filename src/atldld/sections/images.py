@@ -1,0 +1,113 @@
+"""Section images as the service keeps them, as files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from atldld.errors import AtldldError
+from atldld.fetch.cache import CachedImage
+from atldld.fetch.jpeg import decode
+from atldld.fetch.session import Session, check_id
+from atldld.formats.pictures import as_png, write_picture
+from atldld.records import SectionImage
+from atldld.support.files import check_folder, check_targets, whole_file
+
+__all__ = ["copy_image", "save_image"]
+
+
+def save_image(
+    session: Session,
+    image_id: int | str,
+    folder: str | Path,
+    *,
+    downsample: int = 0,
+    expression: bool = False,
+    force: bool = False,
+) -> list[Path]:
+    """Write one section image as the service keeps it, as PNG.
+
+    Parameters
+    ----------
+    session : Session
+        Where it comes from.
+    image_id : int
+        The id of the section image.
+    folder : str or pathlib.Path
+        Made if need be; the files are ``<image_id>-<downsample>.png`` and
+        ``<image_id>-<downsample>-expression.png``.
+    downsample : int
+        The tier.
+    expression : bool
+        Write the expression mask too.
+    force : bool
+        Replace files that are there. Without it they may only be what would be written again.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written, or was there.
+
+    Raises
+    ------
+    AtldldError
+        The image, or its mask, cannot be had; then nothing of it is written.
+    """
+    image_id = check_id(image_id, "section image")
+    folder = Path(folder)
+    check_folder(folder)
+    files = {folder / f"{image_id}-{downsample}.png": False}
+    if expression:
+        files[folder / f"{image_id}-{downsample}-expression.png"] = True
+    # Scripts for 0.3 fetch images twice: what is there already need not be written again.
+    new = {
+        path: mask
+        for path, mask in files.items()
+        if force
+        or not _holds(path, session.cache.find_image(image_id, downsample, expression=mask))
+    }
+    check_targets(new, force=force)
+    if new:
+        image = SectionImage.from_record(session.image_record(image_id))
+        cached = {
+            path: session.image(image, downsample, expression=mask) for path, mask in new.items()
+        }
+        for path, held in cached.items():
+            pixels = session.pixels(image, downsample, expression=new[path], held=held)
+            write_picture(path, pixels, force=force)
+    return list(files)
+
+
+def _holds(path: Path, image: CachedImage | None) -> bool:
+    """Whether a file is a section image as `save_image` writes it."""
+    try:
+        return image is not None and path.read_bytes() == as_png(decode(image.path))
+    except (OSError, AtldldError):
+        return False
+
+
+def copy_image(
+    session: Session, image: SectionImage, path: Path, downsample: int, *, force: bool = False
+) -> None:
+    """Write a section image as the service keeps it: its own JPEG, or decoded to PNG.
+
+    Parameters
+    ----------
+    session : Session
+        Where it comes from.
+    image : SectionImage
+        Which one.
+    path : pathlib.Path
+        Ends in ``.jpg`` or ``.png``; its folder must exist.
+    downsample : int
+        The tier.
+    force : bool
+        Replace a file that is there.
+    """
+    check_targets([path], force=force)
+    cached = session.image(image, downsample)
+    if path.suffix == ".png":
+        write_picture(path, session.pixels(image, downsample, held=cached), force=force)
+        return
+    with whole_file(path, force=force, sync=False) as temporary:
+        shutil.copyfile(cached.path, temporary)
