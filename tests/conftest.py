@@ -6,12 +6,18 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from atldld.records import SectionDataSet
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 GENUINE = (69289763, 71717084, 74272479)
+
+
+# no test depends on how busy the machine is
+settings.register_profile("atldld", deadline=None)
+settings.load_profile("atldld")
 
 
 @pytest.fixture(autouse=True)

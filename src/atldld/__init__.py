@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from atldld.regions.table import RegionTable
     from atldld.sections.register import RegisteredSection
     from atldld.settings import Settings
-    from atldld.volume.build import Volume
+    from atldld.volume.model import Volume
     from atldld.warp import DisplacementField
 
 __all__ = [
@@ -121,7 +121,7 @@ _HOMES = {
     "Settings": "settings",
     "StructureCenter": "place",
     "StructureGraph": "atlas",
-    "Volume": "volume.build",
+    "Volume": "volume",
     "assess": "api",
     "build_volume": "api",
     "fetch_grid": "regions.grids",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atldld.regions.table import RegionTable
     from atldld.sections.register import RegisteredSection
     from atldld.support.provenance import Progress
-    from atldld.volume.build import Volume
+    from atldld.volume.model import Volume
     from atldld.warp.stain import Scale
 
 __all__ = ["DataSet", "Section", "assess", "build_volume", "open_dataset", "quantify"]

@@ -71,11 +71,43 @@ __all__ = [
     "SkippedImageWarning",
     "UnsortedRowsWarning",
     "UnsupportedPlaneError",
+    "shown_address",
 ]
 
 
 LONGEST = 2000
 """Characters of a message: what is quoted in it may be of any length."""
+
+
+def shown_address(address: str) -> str:
+    """Return an address as it may be shown and kept: without user name, password and tokens.
+
+    It stands here because no error may tell a secret.
+
+    Parameters
+    ----------
+    address : str
+        Any text that is meant as an address, however broken.
+
+    Examples
+    --------
+    >>> shown_address("https://me:secret@host/x?token=abc&n=1")
+    'https://host/x?token=…&n=1'
+    """
+    import re  # here, not at the top: `atldld --help` does without
+
+    # whatever stands before the last @: a password may hold any sign, however much it must not
+    user = r"(?s)^(?P<scheme>[^@]*?://)?(?P<user>.*@)"
+    address = re.sub(user, lambda found: found["scheme"] or "", address, count=1)
+    # what stands where a port should may be a password whose host was forgotten
+    no_port = r"(?P<host>://[^/:?#\[\]]+):(?!\d*(?:[/?#]|$))[^/?#]*"
+    address = re.sub(no_port, r"\g<host>:…", address, count=1)
+    secret = (
+        r"(?i)(?P<name>[?&;](?:[^=&;]*(?:token|key|secret|password|passwd|pwd|signature"
+        r"|credentials?)|auth|sig))=[^&;#]*"
+    )
+    before, mark, query = address.partition("?")
+    return before + re.sub(secret, lambda found: f"{found['name']}=…", mark + query)
 
 
 class AtldldError(Exception):
@@ -111,9 +143,6 @@ class AtldldError(Exception):
         self.image_id = image_id
         self.url = None
         if url is not None:
-            # here, not at the top: `atldld --help` does without
-            from atldld.support.addresses import shown_address
-
             self.url = shown_address(url)
 
     def __str__(self) -> str:

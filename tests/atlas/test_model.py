@@ -16,7 +16,8 @@ import pytest
 
 from atldld.atlas import StructureGraph, open_atlas
 from atldld.atlas.ccf import KINDS, VolumeFile, read_volume, volume_file
-from atldld.atlas.model import check_space, fetch_graph
+from atldld.atlas.model import check_space
+from atldld.atlas.open import fetch_graph
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
 from atldld.errors import (
@@ -562,7 +563,7 @@ def test_both_adult_spaces_use_the_same_annotation(space):
 
 def test_upkeep_knows_these_files(tmp_path, demo_session, monkeypatch):
     monkeypatch.setattr("atldld.fetch.known.is_known_graph", lambda structures: True)
-    monkeypatch.setattr("atldld.atlas.model.is_known_graph", lambda structures: True)
+    monkeypatch.setattr("atldld.atlas.open.is_known_graph", lambda structures: True)
     whole = ANNOTATION.fetch(demo_session).path.read_bytes()
     graph = json.dumps({"msg": [{"id": 997, "acronym": "root", "name": "root"}]}).encode()
     session, _ = answering(tmp_path, {"annotation_100.nrrd": whole, "1.json": graph})

@@ -10,7 +10,7 @@ import pytest
 from atldld.batch import cluster, run_batch
 from atldld.batch.journal import Entry
 from atldld.batch.places import Folder
-from atldld.batch.run import Task
+from atldld.batch.task import Task
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.fetch.client import Limits
 from atldld.fetch.session import Session

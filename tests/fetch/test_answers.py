@@ -306,7 +306,7 @@ print(peak())
 
 def test_the_structure_graph_is_decoded_with_the_same_bounds(tmp_path):
     """It is kept as a file, and read as JSON all the same."""
-    from atldld.atlas.model import fetch_graph
+    from atldld.atlas.open import fetch_graph
     from atldld.fetch.session import Session
     from atldld.settings import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atldld.volume.build import Volume
+from atldld.volume.model import Volume
 
 # Read before the tests' own environment is cleared of such names.
 ENVIRONMENTS = os.environ.get("ATLDLD_EXPORT_ENVS")

@@ -8,7 +8,6 @@ import pytest
 
 from atldld.api import DataSet
 from atldld.formats import write_quicknii
-from atldld.volume import write_volume
 
 pytest.importorskip("zarr")
 
@@ -97,7 +96,7 @@ def ask(python, script, *arguments):
 @pytest.fixture(params=["grey", "colours"])
 def store(request, tmp_path):
     volume = request.getfixturevalue(request.param)
-    write_volume(volume, tmp_path / "volume.ome.zarr")
+    volume.save(tmp_path / "volume.ome.zarr")
     return volume, tmp_path / "volume.ome.zarr"
 
 

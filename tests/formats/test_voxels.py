@@ -13,7 +13,6 @@ import pytest
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.formats import beside, known_extensions
 from atldld.formats.ome_zarr import halve
-from atldld.volume import write_volume
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")
@@ -48,7 +47,7 @@ class TestNifti:
     @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
     def test_grey_as_nibabel_reads_it(self, grey, landmark, tmp_path, ending):
         path = tmp_path / f"volume{ending}"
-        assert write_volume(grey, path) == [path]
+        assert grey.save(path) == [path]
         image = nibabel.load(path)
         assert nibabel.aff2axcodes(image.affine) == ("P", "I", "R")
         assert np.array_equal(np.asarray(image.dataobj), grey.data)
@@ -69,7 +68,7 @@ class TestNifti:
         assert told["metadata"]["citation"] == "© somebody, 25 µm"
 
     def test_colours_as_nibabel_reads_them(self, colours, landmark, tmp_path):
-        write_volume(colours, tmp_path / "volume.nii.gz")
+        colours.save(tmp_path / "volume.nii.gz")
         image = nibabel.load(tmp_path / "volume.nii.gz")
         assert image.header["datatype"] == 128  # RGB24
         voxels = np.asarray(image.dataobj)
@@ -80,13 +79,13 @@ class TestNifti:
 
     def test_itk_reads_the_same_points(self, grey, colours, landmark, tmp_path):
         for name, volume in {"grey": grey, "colours": colours}.items():
-            write_volume(volume, tmp_path / f"{name}.nii.gz")
+            volume.save(tmp_path / f"{name}.nii.gz")
             check_with_sitk(tmp_path / f"{name}.nii.gz", volume.data, landmark)
 
 
 class TestNrrd:
     def test_grey_as_pynrrd_reads_it(self, grey, landmark, tmp_path):
-        write_volume(grey, tmp_path / "volume.nrrd")
+        grey.save(tmp_path / "volume.nrrd")
         data, header = nrrd.read(str(tmp_path / "volume.nrrd"))
         assert np.array_equal(data, grey.data)
         assert header["space"] == "left-posterior-superior"
@@ -97,7 +96,7 @@ class TestNrrd:
         assert json.loads(header["atldld"])["channel"] == "expression"
 
     def test_colours_as_pynrrd_reads_them(self, colours, landmark, tmp_path):
-        write_volume(colours, tmp_path / "volume.nrrd")
+        colours.save(tmp_path / "volume.nrrd")
         data, header = nrrd.read(str(tmp_path / "volume.nrrd"))
         assert header["kinds"] == ["RGB-color", "domain", "domain", "domain"]
         assert data.shape == (3, *colours.data.shape[:3])
@@ -105,7 +104,7 @@ class TestNrrd:
 
     def test_itk_reads_the_same_points(self, grey, colours, landmark, tmp_path):
         for name, volume in {"grey": grey, "colours": colours}.items():
-            write_volume(volume, tmp_path / f"{name}.nrrd")
+            volume.save(tmp_path / f"{name}.nrrd")
             check_with_sitk(tmp_path / f"{name}.nrrd", volume.data, landmark)
 
 
@@ -120,13 +119,13 @@ class TestZarr:
 
     def test_the_schema_of_0_5_is_met(self, grey, colours, tmp_path):
         for name, volume in {"grey": grey, "colours": colours}.items():
-            write_volume(volume, tmp_path / f"{name}.ome.zarr")
+            volume.save(tmp_path / f"{name}.ome.zarr")
             group = zarr.open_group(tmp_path / f"{name}.ome.zarr", mode="r")
             assert group.metadata.zarr_format == 3
             ngff_zarr.validate(dict(group.attrs), version="0.5", model="image", strict=True)
 
     def test_as_ngff_zarr_reads_it(self, grey, landmark, tmp_path):
-        write_volume(grey, tmp_path / "volume.ome.zarr")
+        grey.save(tmp_path / "volume.ome.zarr")
         image = ngff_zarr.from_ngff_zarr(str(tmp_path / "volume.ome.zarr")).images[0]
         index, pir = landmark
         assert tuple(image.dims) == ("z", "y", "x")
@@ -144,7 +143,7 @@ class TestZarr:
         }
 
     def test_colours_as_ngff_zarr_reads_them(self, colours, landmark, tmp_path):
-        write_volume(colours, tmp_path / "volume.zarr")
+        colours.save(tmp_path / "volume.zarr")
         image = ngff_zarr.from_ngff_zarr(str(tmp_path / "volume.zarr")).images[0]
         assert tuple(image.dims) == ("c", "z", "y", "x")
         assert tuple(np.asarray(image.data)[(slice(None), *landmark[0])]) == COLOUR
@@ -156,7 +155,7 @@ class TestZarr:
     def test_every_level_shows_the_same_place(self, grey, tmp_path):
         """A ramp's average over a block is its value at the block's centre: all levels agree."""
         volume = self.large(grey)
-        write_volume(volume, tmp_path / "volume.ome.zarr")
+        volume.save(tmp_path / "volume.ome.zarr")
         group = zarr.open_group(tmp_path / "volume.ome.zarr", mode="r")
         levels = group.attrs["ome"]["multiscales"][0]["datasets"]
         assert [group[level["path"]].shape for level in levels] == [
@@ -186,7 +185,7 @@ class TestZarr:
 
     def test_levels_of_colours_are_rounded(self, colours, tmp_path):
         volume = self.large(colours, colours=True)
-        write_volume(volume, tmp_path / "volume.ome.zarr")
+        volume.save(tmp_path / "volume.ome.zarr")
         group = zarr.open_group(tmp_path / "volume.ome.zarr", mode="r")
         assert group["0"].chunks == (1, 128, 40, 77)
         noise = np.random.default_rng(8).integers(0, 256, (6, 6, 6, 3), dtype=np.uint8)
@@ -196,8 +195,8 @@ class TestZarr:
 
     def test_a_store_is_replaced_whole(self, grey, tmp_path):
         path = tmp_path / "volume.ome.zarr"
-        write_volume(self.large(grey), path)
-        write_volume(grey, path, force=True)
+        self.large(grey).save(path)
+        grey.save(path, force=True)
         assert sorted(zarr.open_group(path, mode="r").array_keys()) == ["0"]
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
 
@@ -206,19 +205,19 @@ class TestZarr:
         path.mkdir()
         (path / "picture.jpg").write_text("precious")
         with pytest.raises(OutputError, match="no Zarr store"):
-            write_volume(grey, path, force=True)
+            grey.save(path, force=True)
         assert (path / "picture.jpg").read_text() == "precious"
 
     def test_what_was_there_stays_when_writing_fails(self, grey, tmp_path, monkeypatch):
         path = tmp_path / "volume.ome.zarr"
-        write_volume(grey, path)
+        grey.save(path)
 
         def fails(*arguments):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("atldld.formats.ome_zarr._write_level", fails)
         with pytest.raises(OutputError, match="No space left"):
-            write_volume(grey, path, force=True)
+            grey.save(path, force=True)
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
 
@@ -226,7 +225,7 @@ class TestZarr:
         self, grey, tmp_path, monkeypatch
     ):
         path = tmp_path / "volume.ome.zarr"
-        write_volume(grey, path)
+        grey.save(path)
         move = os.rename
 
         def fails(source, target):
@@ -236,7 +235,7 @@ class TestZarr:
 
         monkeypatch.setattr("atldld.support.files.os.rename", fails)
         with pytest.raises(OutputError, match="Permission denied"):
-            write_volume(replace(grey, data=grey.data / 2), path, force=True)
+            replace(grey, data=grey.data / 2).save(path, force=True)
         assert [p.name for p in tmp_path.iterdir()] == ["volume.ome.zarr"]
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)
 
@@ -246,7 +245,7 @@ class TestTiff:
     def test_as_tifffile_reads_it(self, grey, colours, landmark, tmp_path, ending):
         for name, volume in {"grey": grey, "colours": colours}.items():
             path = tmp_path / f"{name}{ending}"
-            write_volume(volume, path)
+            volume.save(path)
             with tifffile.TiffFile(path) as tif:
                 assert tif.is_ome
                 series = tif.series[0]
@@ -266,7 +265,7 @@ class TestTiff:
                 assert at + (0 if axis == "Z" else k * step) == truth
 
     def test_what_it_is_of(self, grey, tmp_path):
-        write_volume(grey, tmp_path / "volume.ome.tif")
+        grey.save(tmp_path / "volume.ome.tif")
         with tifffile.TiffFile(tmp_path / "volume.ome.tif") as tif:
             xml = ElementTree.fromstring(tif.ome_metadata)
         space = {"ome": "http://www.openmicroscopy.org/Schemas/OME/2016-06"}
@@ -277,7 +276,7 @@ class TestTiff:
 
 def test_numpy_and_its_companion(colours, landmark, tmp_path):
     path = tmp_path / "volume.npy"
-    assert write_volume(colours, path) == [path, tmp_path / "volume.npy.json"]
+    assert colours.save(path) == [path, tmp_path / "volume.npy.json"]
     assert np.array_equal(np.load(path), colours.data)
     told = json.loads((tmp_path / "volume.npy.json").read_text("utf-8"))
     index, pir = landmark
@@ -289,7 +288,7 @@ def test_numpy_and_its_companion(colours, landmark, tmp_path):
 @pytest.mark.parametrize("ending", known_extensions())
 def test_coverage_beside(colours, tmp_path, ending):
     path = tmp_path / f"volume{ending}"
-    written = write_volume(colours, path, coverage=True)
+    written = colours.save(path, coverage=True)
     beside_it = tmp_path / f"volume_coverage{ending}"
     assert beside(path) == beside_it
     assert {path, beside_it} <= set(written)
@@ -297,7 +296,7 @@ def test_coverage_beside(colours, tmp_path, ending):
 
 
 def test_coverage_holds_the_weights(colours, tmp_path):
-    write_volume(colours, tmp_path / "volume.nii.gz", coverage=True)
+    colours.save(tmp_path / "volume.nii.gz", coverage=True)
     image = nibabel.load(tmp_path / "volume_coverage.nii.gz")
     assert np.array_equal(np.asarray(image.dataobj), colours.coverage)
 
@@ -305,12 +304,12 @@ def test_coverage_holds_the_weights(colours, tmp_path):
 @pytest.mark.parametrize("name", ["volume", "volume.png", "volume.gz", ".nii.gz", "volume.nii.bz2"])
 def test_an_ending_that_means_nothing(grey, tmp_path, name):
     with pytest.raises(InvalidInputError, match=r"\.nii\.gz, \.npy, \.nrrd"):
-        write_volume(grey, tmp_path / name)
+        grey.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_capitals_and_dots_in_names(grey, tmp_path):
-    write_volume(grey, tmp_path / "my.v1.NII.GZ")
+    grey.save(tmp_path / "my.v1.NII.GZ")
     assert nibabel.load(tmp_path / "my.v1.NII.GZ").shape == grey.data.shape
 
 
@@ -325,13 +324,13 @@ def test_capitals_and_dots_in_names(grey, tmp_path):
 )
 def test_a_volume_of_another_kind(grey, tmp_path, data, sentence):
     with pytest.raises(InvalidInputError, match=sentence):
-        write_volume(replace(grey, data=data), tmp_path / "volume.npy")
+        replace(grey, data=data).save(tmp_path / "volume.npy")
 
 
 @pytest.mark.parametrize("resolution", [0, -25, np.nan])
 def test_a_resolution_that_is_none(grey, tmp_path, resolution):
     with pytest.raises(InvalidInputError, match="positive number of µm"):
-        write_volume(replace(grey, resolution=resolution), tmp_path / "volume.npy")
+        replace(grey, resolution=resolution).save(tmp_path / "volume.npy")
 
 
 @pytest.mark.parametrize(
@@ -345,14 +344,14 @@ def test_a_resolution_that_is_none(grey, tmp_path, resolution):
 def test_a_library_that_is_missing(grey, tmp_path, monkeypatch, library, ending, extra):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(AtldldError, match=rf"need {library}.*pip install 'atldld\[{extra}\]'"):
-        write_volume(grey, tmp_path / f"volume{ending}")
+        grey.save(tmp_path / f"volume{ending}")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".ome.tif", ".npy"])
 def test_what_was_there_stays_when_writing_fails(grey, colours, tmp_path, monkeypatch, ending):
     path = tmp_path / f"volume{ending}"
-    write_volume(grey, path)
+    grey.save(path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def fails(*arguments, **options):
@@ -361,16 +360,16 @@ def test_what_was_there_stays_when_writing_fails(grey, colours, tmp_path, monkey
     monkeypatch.setattr("atldld.support.files.os.replace", fails)
     monkeypatch.setattr("atldld.support.files.os.rename", fails)
     with pytest.raises(OutputError, match="No space left"):
-        write_volume(colours, path, force=True)
+        colours.save(path, force=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_folder_is_made_and_a_folder_is_no_file(grey, tmp_path):
-    write_volume(grey, tmp_path / "new" / "deep" / "volume.nrrd")
+    grey.save(tmp_path / "new" / "deep" / "volume.nrrd")
     assert (tmp_path / "new" / "deep" / "volume.nrrd").is_file()
     (tmp_path / "folder.nrrd").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
-        write_volume(grey, tmp_path / "folder.nrrd")
+        grey.save(tmp_path / "folder.nrrd")
 
 
 def test_saving_a_volume_is_the_same(grey, tmp_path):

@@ -10,8 +10,7 @@ import pytest
 from environments import environment, program
 
 from atldld.napari.reader import get_reader
-from atldld.volume import write_volume
-from atldld.volume.build import Volume
+from atldld.volume.model import Volume
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1200)]
 
@@ -124,7 +123,7 @@ def test_a_volume(napari, tmp_path):
         metadata={},
     )
     path = tmp_path / "volume.ome.zarr"
-    write_volume(volume, path, coverage=True)
+    volume.save(path, coverage=True)
     index = [60, 100, 30]
     told = napari(path, index)
     assert told["kinds"] == ["Image", "Image"]

@@ -10,8 +10,7 @@ from atldld.napari.reader import get_reader
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.regions.grids import ExpressionGrid
-from atldld.volume import write_volume
-from atldld.volume.build import Volume
+from atldld.volume.model import Volume
 
 zarr = pytest.importorskip("zarr")
 
@@ -42,7 +41,7 @@ def volume(colours):
 def written(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "prox1.ome.zarr"
     made = volume(request.param)
-    write_volume(made, path, coverage=True)
+    made.save(path, coverage=True)
     return made, path
 
 
@@ -119,7 +118,7 @@ def test_displacement_fields_are_no_picture(tmp_path, coronal):
 
 def test_a_store_that_is_not_whole_says_so(tmp_path):
     path = tmp_path / "a.ome.zarr"
-    write_volume(volume(False), path)
+    volume(False).save(path)
     (path / "1" / "zarr.json").unlink()
     with pytest.raises(OutputError, match=r"a\.ome\.zarr is not whole"):
         read(path)
@@ -127,7 +126,7 @@ def test_a_store_that_is_not_whole_says_so(tmp_path):
 
 def test_a_store_without_a_place_says_so(tmp_path):
     path = tmp_path / "a.ome.zarr"
-    write_volume(volume(False), path)
+    volume(False).save(path)
     document = json.loads((path / "zarr.json").read_text())
     first = document["attributes"]["ome"]["multiscales"][0]["datasets"][0]
     del first["coordinateTransformations"][1]

@@ -20,7 +20,7 @@ from atldld.errors import InvalidInputError, OfflineError, SkippedImageWarning
 from atldld.place.spaces import BOX
 from atldld.serve.local import in_process_session
 from atldld.support.memory import available_memory
-from atldld.volume.build import Volume
+from atldld.volume.model import Volume
 from atldld.warp.stain import JET, Scale
 
 CORONAL, SAGITTAL = 71717084, 69289763

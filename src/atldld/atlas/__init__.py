@@ -1,7 +1,8 @@
 """Which structure is where: atlases, and their planes and outlines on sections."""
 
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
-from atldld.atlas.model import Atlas, check_atlas, open_atlas
+from atldld.atlas.model import Atlas
+from atldld.atlas.open import check_atlas, open_atlas
 from atldld.atlas.outlines import Outline, outlines, section_outlines
 from atldld.atlas.sample import (
     hemispheres_on_image,

@@ -34,7 +34,7 @@ from atldld.formats.common import need
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
-    from atldld.batch.run import Task
+    from atldld.batch.task import Task
 
 __all__ = ["shares", "workers"]
 

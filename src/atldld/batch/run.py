@@ -9,22 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Literal
 
+from atldld.batch.cluster import workers
 from atldld.batch.estimate import estimate
 from atldld.batch.journal import Entry, Journal
 from atldld.batch.places import Folder, Place, open_place
+from atldld.batch.task import Task
 from atldld.batch.work import Work
 from atldld.errors import (
-    AtldldError,
     CacheError,
-    HTTPStatusError,
     InvalidInputError,
-    NetworkError,
     OutputError,
-    ServiceTimeoutError,
     ServiceWarning,
 )
 from atldld.fetch.locks import Taken, locked
@@ -33,7 +29,7 @@ from atldld.support.arguments import check_ids, check_whole
 from atldld.support.files import check_space, write_errors
 from atldld.support.pipeline import default_jobs
 
-__all__ = ["PATIENCE", "BatchProgress", "BatchSummary", "Task", "run_batch"]
+__all__ = ["PATIENCE", "BatchProgress", "BatchSummary", "run_batch"]
 
 PATIENCE = 5
 """So many data sets in a row that fail for a reason that others would meet too end a batch: a
@@ -194,72 +190,6 @@ def run_batch(
     )
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is done for each data set, whichever machine does it.
-
-    Attributes
-    ----------
-    work : Work
-        What is made.
-    place : Place
-        Where it goes.
-    threads : int
-        Threads that decode and warp.
-    force : bool
-        Replace what is there.
-    command_line : str or None
-        For ``metadata.json``.
-    """
-
-    work: Work
-    place: Place
-    threads: int
-    force: bool
-    command_line: str | None
-
-    def make(self, dataset_id: int, session: Session) -> Entry:
-        """Do it for one data set; whatever goes wrong is told in the entry."""
-        begun = time.monotonic()
-        session = session.apart()
-
-        def ended(state: Literal["done", "failed"], **facts: Any) -> Entry:
-            return Entry(
-                data_set=dataset_id,
-                state=state,
-                seconds=round(time.monotonic() - begun, 3),
-                defects=len(session.defects),
-                when=datetime.now(UTC).isoformat(timespec="seconds"),
-                **facts,
-            )
-
-        try:
-            with self.place.making(dataset_id) as folder:
-                made = self.work.make(
-                    dataset_id,
-                    folder,
-                    session,
-                    threads=self.threads,
-                    # what the batch has made may be made again
-                    force=self.force or self.place.has_lost(dataset_id),
-                    command_line=self.command_line,
-                )
-        except AtldldError as error:
-            return ended("failed", why=str(error), passing=_will_meet_others(error))
-        except Exception as error:  # one strange record must not end a night's work
-            return ended("failed", why=f"{type(error).__name__}: {error}")
-        facts = {
-            "sections": made.sections,
-            "image_bytes": made.image_bytes,
-            "bytes": made.bytes,
-        }
-        if not made.missing:
-            return ended("done", **facts)
-        first = next(iter(made.missing.values()))
-        why = f"{len(made.missing)} images could not be had, the first because: {first}"
-        return ended("failed", why=why, passing=not made.sections, **facts)
-
-
 Make = Callable[[Sequence[int]], Iterator[Entry]]
 
 
@@ -267,8 +197,6 @@ Make = Callable[[Sequence[int]], Iterator[Entry]]
 def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Iterator[Make]:
     """Give what makes data sets and yields how each ended, in the order in which they do."""
     if dask is not None:
-        from atldld.batch.cluster import workers
-
         with workers(dask, task, session) as make:
             yield make
         return
@@ -342,16 +270,6 @@ def _check_space(place: Place, ids: Sequence[int], work: Work, session: Session)
 def _is_done(journal: Journal, place: Place, work: Work, dataset_id: int) -> bool:
     known = journal.known.get(dataset_id)
     return known is not None and known.state == "done" and place.is_whole(dataset_id, work)
-
-
-def _will_meet_others(error: AtldldError) -> bool:
-    """Whether other data sets are likely to fail for the same reason."""
-    if isinstance(error, HTTPStatusError):
-        return error.status_code not in {403, 404}
-    # the bare class says that a library is missing
-    return type(error) is AtldldError or isinstance(
-        error, NetworkError | ServiceTimeoutError | CacheError | OutputError
-    )
 
 
 @contextmanager

@@ -212,7 +212,7 @@ class Volumes:
     thickness : float, optional
         How thick sections are taken to be, in µm.
     ending : str
-        Says the format; see `atldld.formats.write_volume`.
+        Says the format; see `atldld.volume.Volume.save`.
     scale : Scale
         The colours of the expression masks.
     """

@@ -75,7 +75,8 @@ def fetch(
 ) -> None:
     """Fetch a volume of the atlas, verified, with the structure graph that belongs to it."""
     from atldld.atlas.ccf import volume_file
-    from atldld.atlas.model import BRAINGLOBE, check_atlas, fetch_graph, open_atlas
+    from atldld.atlas.model import BRAINGLOBE
+    from atldld.atlas.open import check_atlas, fetch_graph, open_atlas
 
     if what != "structures":
         check_atlas(what if what.startswith(BRAINGLOBE) else "ccf_2017")
@@ -166,7 +167,7 @@ def outlines(
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane."""
     from atldld.api import open_dataset
-    from atldld.atlas.model import check_atlas, open_atlas
+    from atldld.atlas.open import check_atlas, open_atlas
     from atldld.sections.drawings import Drawing, check_drawings, write_drawing
 
     drawing = Drawing(

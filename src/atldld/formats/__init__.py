@@ -4,7 +4,8 @@ Writers take arrays and placed sections; what makes them stands above. Which fil
 and the axes and units of each, are in ``docs/formats.md``.
 """
 
-from atldld.formats.fields import FIELD_EXTENSIONS, PhysicalField, write_field
+from atldld.formats.displacements import PhysicalField
+from atldld.formats.fields import FIELD_EXTENSIONS, write_field
 from atldld.formats.quicknii import image_name, write_quicknii
 from atldld.formats.voxels import (
     Voxels,

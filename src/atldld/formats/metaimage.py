@@ -19,7 +19,7 @@ from atldld.place.spaces import BOX
 from atldld.support.files import check_file
 
 if TYPE_CHECKING:
-    from atldld.formats.fields import PhysicalField
+    from atldld.formats.displacements import PhysicalField
 
 __all__ = ["LONGEST_HEADER", "Layout", "header_of", "layout_of", "read_mhd", "write_mha"]
 

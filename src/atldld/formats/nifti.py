@@ -52,7 +52,7 @@ def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as NIfTI-1; see `atldld.volume.write_volume`."""
+    """Write a volume as NIfTI-1; see `atldld.volume.Volume.save`."""
     nibabel = need(*LIBRARIES[".nii"])
     data = voxels.data
     if voxels.rgb:

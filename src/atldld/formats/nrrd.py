@@ -30,7 +30,7 @@ _LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as NRRD; see `atldld.volume.write_volume`."""
+    """Write a volume as NRRD; see `atldld.volume.Volume.save`."""
     step = voxels.resolution / 1000
     directions = _LPS_OF_PIR * step
     kinds = ["domain"] * 3

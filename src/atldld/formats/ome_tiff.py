@@ -56,7 +56,7 @@ def _tags(step: float) -> dict[str, Any]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-TIFF; see `atldld.volume.write_volume`."""
+    """Write a volume as OME-TIFF; see `atldld.volume.Volume.save`."""
     import tifffile
 
     step = voxels.resolution

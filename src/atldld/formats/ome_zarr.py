@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from atldld.formats.common import LIBRARIES, need
 
 if TYPE_CHECKING:
-    from atldld.formats.fields import PhysicalField
+    from atldld.formats.displacements import PhysicalField
     from atldld.formats.voxels import Voxels
 
 __all__ = ["halve", "write", "write_displacements"]
@@ -67,7 +67,7 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def write(voxels: Voxels, path: Path) -> None:
-    """Write a volume as OME-Zarr 0.5; see `atldld.volume.write_volume`."""
+    """Write a volume as OME-Zarr 0.5; see `atldld.volume.Volume.save`."""
     zarr = need(*LIBRARIES[".zarr"])
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     data, size = voxels.data, voxels.resolution

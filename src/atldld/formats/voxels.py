@@ -107,7 +107,7 @@ _WRITERS = {
 
 
 def known_extensions() -> tuple[str, ...]:
-    """Return the endings that `write_volume` knows, sorted."""
+    """Return the endings that `write_voxels` knows, sorted."""
     return tuple(sorted(_WRITERS))
 
 

@@ -158,7 +158,7 @@ class ExpressionGrid:
         return p, i, r
 
     def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
-        """Write one kind to a file; endings and frame are those of `atldld.volume.write_volume`.
+        """Write one kind to a file; endings and frame are those of `atldld.volume.Volume.save`.
 
         Voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
         origin says so: both lie right over each other in any viewer.
@@ -450,7 +450,7 @@ def open_labels(
     OfflineError, ServiceError
         Something is not in the cache, and cannot be fetched.
     """
-    from atldld.atlas.model import fetch_graph, open_atlas
+    from atldld.atlas.open import fetch_graph, open_atlas
 
     if source == "service":
         return fetch_grid_annotation(session), fetch_graph(session)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.place.planes import OutputPlane
     from atldld.sections.register import RegisteredSection
-    from atldld.volume.build import Volume
+    from atldld.volume.model import Volume
 
 __all__ = [
     "Picture",

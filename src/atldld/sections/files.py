@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from atldld.formats.common import as_json
-from atldld.formats.fields import check_field_format, describe, write_field
+from atldld.formats.displacements import describe
+from atldld.formats.fields import check_field_format, write_field
 from atldld.formats.ome_tiff import write_pictures
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.sections.register import Recipe, RegisteredSection

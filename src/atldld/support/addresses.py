@@ -11,37 +11,11 @@ import re
 from base64 import b64encode
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from atldld.errors import shown_address
+
 __all__ = ["Login", "login_for", "shown_address", "shown_addresses", "without_login"]
 
-# Whatever stands before the last @: a password may hold any sign, however much that is forbidden.
-_USER = re.compile(r"^(?P<scheme>[^@]*?://)?(?P<user>.*@)", re.DOTALL)
-# What stands where a port should may be a password whose host was forgotten.
-_NO_PORT = re.compile(r"(?P<host>://[^/:?#\[\]]+):(?!\d*(?:[/?#]|$))[^/?#]*")
-_SECRET = re.compile(
-    r"(?P<name>[?&;](?:[^=&;]*(?:token|key|secret|password|passwd|pwd|signature|credentials?)"
-    r"|auth|sig))=[^&;#]*",
-    re.IGNORECASE,
-)
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-
-
-def shown_address(address: str) -> str:
-    """Return an address as it may be shown and kept: without user name, password and tokens.
-
-    Parameters
-    ----------
-    address : str
-        Any text that is meant as an address, however broken.
-
-    Examples
-    --------
-    >>> shown_address("https://me:secret@host/x?token=abc&n=1")
-    'https://host/x?token=…&n=1'
-    """
-    address = _USER.sub(lambda found: found["scheme"] or "", address, count=1)
-    address = _NO_PORT.sub(r"\g<host>:…", address, count=1)
-    before, mark, query = address.partition("?")
-    return before + _SECRET.sub(lambda found: f"{found['name']}=…", mark + query)
 
 
 def shown_addresses(text: str) -> str:

@@ -25,6 +25,7 @@ from atldld.support.arguments import check_number, plain
 from atldld.support.memory import available_memory
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, citation_of, version
+from atldld.volume.model import Volume
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANNELS",
     "FILLS",
-    "Volume",
     "VolumeRecipe",
     "build_volume",
 ]
@@ -50,73 +50,6 @@ FILLS = ("none", "nearest", "linear")
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
 _USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400, 500, 1000)
-
-
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """Sections in a grid of isotropic voxels.
-
-    Attributes
-    ----------
-    data : numpy.ndarray, shape (P, I, R, 3) uint8 or (P, I, R) float32
-        RGB for the channel ``"image"``, one number from 0 to 1 for the others; 0 where nothing is
-        known. The axes are the reference axes: posterior, inferior, right. It may lie in memory
-        in another order than C's.
-    coverage : numpy.ndarray, shape (P, I, R), float32
-        Weight of the samples that each voxel got: the fraction of it that lies within sections,
-        summed over all sections. 0 where there are none, also where filling has put something.
-    resolution : float
-        Side R of a voxel, in µm. Voxel k spans [k·R, (k+1)·R), its centre is at (k + ½)·R.
-    channel : {"image", "expression", "intensity"}
-        What the numbers are; see `build_volume`.
-    dataset_ids : tuple of int
-        The section data sets that it was made from.
-    fill : {"none", "nearest", "linear"}
-        How gaps between sections were filled.
-    metadata : dict
-        Where it comes from: version, data sets and their sections, thickness, what is left out,
-        citations, whether pixels are synthetic. Plain values that JSON can hold.
-    """
-
-    data: NDArray[Any]
-    coverage: NDArray[np.float32]
-    resolution: float
-    channel: str
-    dataset_ids: tuple[int, ...]
-    fill: str
-    metadata: dict[str, Any]
-
-    def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
-        """Write it to a file whose ending says the format; whole or not at all.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            Such as ``prox1.nii.gz``; see `atldld.volume.files.write_volume`.
-        coverage : bool
-            Write the coverage too, beside it: ``prox1_coverage.nii.gz``.
-        force : bool
-            Replace files that are there.
-
-        Returns
-        -------
-        list of pathlib.Path
-            What was written.
-
-        Raises
-        ------
-        InvalidInputError
-            If the name has none of the endings.
-        OutputError
-            If a file cannot be written, or is there already and `force` is not given.
-        """
-        from atldld.volume.files import write_volume
-
-        return write_volume(self, path, coverage=coverage, force=force)
-
-    def __repr__(self) -> str:
-        sizes = " × ".join(str(side) for side in self.coverage.shape)
-        return f"<Volume of {self.channel}, {sizes} voxels of {self.resolution:g} µm>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,117 @@
+"""What a volume is, and how it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.formats.voxels import Voxels, beside, check_volume, write_voxels
+from atldld.place.spaces import AXES
+from atldld.support.provenance import FRAME, version
+
+__all__ = ["Volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Sections in a grid of isotropic voxels.
+
+    Attributes
+    ----------
+    data : numpy.ndarray, shape (P, I, R, 3) uint8 or (P, I, R) float32
+        RGB for the channel ``"image"``, one number from 0 to 1 for the others; 0 where nothing is
+        known. The axes are the reference axes: posterior, inferior, right. It may lie in memory
+        in another order than C's.
+    coverage : numpy.ndarray, shape (P, I, R), float32
+        Weight of the samples that each voxel got: the fraction of it that lies within sections,
+        summed over all sections. 0 where there are none, also where filling has put something.
+    resolution : float
+        Side R of a voxel, in µm. Voxel k spans [k·R, (k+1)·R), its centre is at (k + ½)·R.
+    channel : {"image", "expression", "intensity"}
+        What the numbers are; see `build_volume`.
+    dataset_ids : tuple of int
+        The section data sets that it was made from.
+    fill : {"none", "nearest", "linear"}
+        How gaps between sections were filled.
+    metadata : dict
+        Where it comes from: version, data sets and their sections, thickness, what is left out,
+        citations, whether pixels are synthetic. Plain values that JSON can hold.
+    """
+
+    data: NDArray[Any]
+    coverage: NDArray[np.float32]
+    resolution: float
+    channel: str
+    dataset_ids: tuple[int, ...]
+    fill: str
+    metadata: dict[str, Any]
+
+    def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
+        """Write it to a file whose ending says the format; whole or not at all.
+
+        ======================  ==========================================================
+        ending                  what it is
+        ======================  ==========================================================
+        ``.nii``, ``.nii.gz``   NIfTI-1, mm, axis codes P, I, R (needs nibabel)
+        ``.nrrd``               NRRD, mm, LPS (needs pynrrd)
+        ``.ome.zarr, .zarr``    OME-Zarr 0.5, multiscale, µm, axes z, y, x = p, i, r (zarr)
+        ``.tif``, ``.ome.tif``  OME-TIFF, µm, one page for each p
+        ``.npy``                NumPy, with a ``.npy.json`` beside it
+        ======================  ==========================================================
+
+        Every format carries the voxel's centre: voxel k of an axis is at (k + ½) · resolution. What
+        is to be replaced stays until all that is new is complete.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The file, or for OME-Zarr the folder; its parent is made if need be.
+        coverage : bool
+            Write the coverage too, to the name that `beside` gives.
+        force : bool
+            Replace files that are there.
+
+        Returns
+        -------
+        list of pathlib.Path
+            What was written.
+
+        Raises
+        ------
+        InvalidInputError
+            If the name has none of these endings, or the arrays are of another shape or type.
+        AtldldError
+            If the library for the format is not installed.
+        OutputError
+            If a file cannot be written, or is there already and `force` is not given.
+        """
+        path = Path(path)
+        check_volume(path, coverage=coverage, force=force)
+        volumes = {path: self._voxels(self.data, self.channel)}
+        if coverage:
+            weights = np.asarray(self.coverage, dtype=np.float32)
+            volumes[beside(path)] = self._voxels(weights, "coverage")
+        return write_voxels(volumes, force=force)
+
+    def _voxels(self, data: NDArray[Any], name: str) -> Voxels:
+        provenance = {
+            "atldld_version": version(),
+            "shows": name,
+            "channel": self.channel,
+            "dataset_ids": list(self.dataset_ids),
+            "fill": self.fill,
+            "resolution_um": float(self.resolution),
+            "axes": list(AXES),
+            "voxel_centre": "(k + 1/2) * resolution_um along each axis",
+            "frame": FRAME,
+            "metadata": self.metadata,
+        }
+        return Voxels(data, float(self.resolution), name, provenance)
+
+    def __repr__(self) -> str:
+        sizes = " × ".join(str(side) for side in self.coverage.shape)
+        return f"<Volume of {self.channel}, {sizes} voxels of {self.resolution:g} µm>"
