@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
     from atldld.atlas.outlines import Outline
     from atldld.place.anchoring import Alignment
-    from atldld.place.planes import PlaneKind
+    from atldld.place.planes import Cut
     from atldld.place.spaces import Layout
     from atldld.quality import DatasetQuality
     from atldld.regions.table import RegionTable
@@ -73,16 +73,17 @@ class Section(PlacedSection):
         self,
         resolution: float = 25,
         *,
-        plane: PlaneKind = "oblique",
+        cut: Cut = "oblique",
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
         layout: Layout | None = None,
+        plane: Cut | None = None,
     ) -> RegisteredSection:
         """Show this section on the reference grid; see `DataSet.register`."""
         from atldld.sections.register import Recipe, fetch, warp
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
+        recipe = Recipe(resolution, plane or cut, downsample, expression, detection_xy, layout)
         job = recipe.plan(self)
         return warp(job, fetch(job, self.session), self.session)
 
@@ -204,13 +205,14 @@ class DataSet(PlacedDataSet):
         self,
         resolution: float = 25,
         *,
-        plane: PlaneKind = "oblique",
+        cut: Cut = "oblique",
         downsample: int | Literal["auto"] = "auto",
         expression: bool = False,
         detection_xy: ArrayLike | None = None,
         layout: Layout | None = None,
         sections: PlacedSection | Iterable[PlacedSection] | None = None,
         jobs: int | None = None,
+        plane: Cut | None = None,
     ) -> Iterator[RegisteredSection]:
         """Show every section on the reference grid, in order of section number.
 
@@ -222,7 +224,7 @@ class DataSet(PlacedDataSet):
         ----------
         resolution : float
             Side of an output pixel, in µm.
-        plane : {"oblique", "parallel"}
+        cut : {"oblique", "parallel"}
             The section's own plane, or one of constant third coordinate.
         downsample : int or "auto"
             The tier of the images; ``"auto"`` takes the coarsest that is at least as fine as the
@@ -239,6 +241,8 @@ class DataSet(PlacedDataSet):
             Only these.
         jobs : int, optional
             Threads that decode and warp; the number of cores by default.
+        plane : {"oblique", "parallel"}, optional
+            An older name of `cut`.
 
         Yields
         ------
@@ -254,7 +258,7 @@ class DataSet(PlacedDataSet):
         """
         from atldld.sections.register import Recipe, register
 
-        recipe = Recipe(resolution, plane, downsample, expression, detection_xy, layout)
+        recipe = Recipe(resolution, plane or cut, downsample, expression, detection_xy, layout)
         check_jobs(jobs)
         chosen = self.chosen(sections)
         # Planned here and not in the generator: what makes no sense is said at once.

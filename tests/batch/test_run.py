@@ -184,7 +184,7 @@ def test_progress_tells_what_is_left(session, ids, work, tmp_path):
         ([], Download(), {}),
         ([1], Download(), {"jobs": 0}),
         ([1], Download(Recipe(resolution=-1)), {}),
-        ([1], Download(Recipe(plane="sideways")), {}),
+        ([1], Download(Recipe(cut="sideways")), {}),
         ([1], Volumes(channel="colour"), {}),
         ([1], Volumes(ending=".jpg"), {}),
     ],

@@ -63,9 +63,9 @@ def test_whatever_the_pictures_of_the_report_are(
     [
         Recipe(25),
         Recipe(100, expression=True),
-        Recipe(50, plane="parallel"),
+        Recipe(50, cut="parallel"),
         Recipe(25, downsample=2),
-        Recipe(30, plane="parallel", layout="anatomical"),
+        Recipe(30, cut="parallel", layout="anatomical"),
     ],
 )
 def test_whatever_the_pictures_of_a_folder_are(demo_session, assessed, tmp_path, made):

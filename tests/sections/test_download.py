@@ -133,7 +133,7 @@ def test_tiff(session, out):
 def test_sagittal_layouts(session, tmp_path):
     shapes = {}
     for kind, layout in (("oblique", "anatomical"), ("parallel", "0.3")):
-        recipe = Recipe(resolution=200, plane=kind, layout=layout)
+        recipe = Recipe(resolution=200, cut=kind, layout=layout)
         download_dataset(69289763, tmp_path / kind, recipe, session=session)
         output = json.loads((tmp_path / kind / METADATA).read_text())["output"]
         read = cv2.imread(str(tmp_path / kind / "69177654.png"))

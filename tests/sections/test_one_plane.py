@@ -131,7 +131,7 @@ def test_every_door_lays_pictures_out_alike(run, session, tmp_path, dataset_id, 
     for one in shown:
         np.testing.assert_array_equal(one.image, known[one.id].image)
 
-    made = Download(Recipe(STEP, plane=kind))
+    made = Download(Recipe(STEP, cut=kind))
     made.make(dataset_id, tmp_path / "batch", session, threads=1, force=False, command_line=None)
     batch = json.loads((tmp_path / "batch" / METADATA).read_text())
     assert batch["output"] == metadata["output"]
@@ -141,7 +141,7 @@ def test_every_door_lays_pictures_out_alike(run, session, tmp_path, dataset_id, 
 def test_the_library_functions_take_the_same_recipe(session, tmp_path):
     """Nothing is left to the command line: the same values in Python give the same files."""
     dataset = open_dataset(SAGITTAL, session=session)
-    recipe = Recipe(STEP, plane="parallel")
+    recipe = Recipe(STEP, cut="parallel")
     index = write_fields(dataset, tmp_path / "fields", recipe, ".npy")
     assert {one["axis_of_rows"] for one in json.loads(index.read_text())["fields"]} == {"p"}
     path = write_section(
@@ -158,13 +158,13 @@ def test_a_layout_that_is_given_is_kept(session, tmp_path):
     assert anatomical.plane.grid.axis_names == ("i", "p")
     assert usual.plane.grid.axis_names == ("p", "i")
     assert next(iter(dataset.register(STEP, layout="0.3"))).image.shape == (33, 20, 3)
-    recipe = Recipe(STEP, plane="parallel")
+    recipe = Recipe(STEP, cut="parallel")
     assert (
         Download(recipe).describe()
-        == Download(Recipe(STEP, plane="parallel", layout="0.3")).describe()
+        == Download(Recipe(STEP, cut="parallel", layout="0.3")).describe()
     )
     download_dataset(SAGITTAL, tmp_path / "out", recipe, session=session)
-    other = Recipe(STEP, plane="parallel", layout="anatomical")
+    other = Recipe(STEP, cut="parallel", layout="anatomical")
     with pytest.raises(OutputError, match=r"layout 0\.3 there, anatomical now"):
         download_dataset(SAGITTAL, tmp_path / "out", other, session=session)
     for bad in ("sideways", ""):

@@ -31,9 +31,13 @@ app = typer.Typer(
 Expression = Annotated[
     bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
 ]
-PlaneKind = Annotated[
+Cut = Annotated[
     Literal["oblique", "parallel"],
-    typer.Option(help="The section's own plane, or one of constant third coordinate (as in 0.3)."),
+    typer.Option(
+        "--cut",
+        "--plane",
+        help="The section's own plane, or one of constant third coordinate (as in 0.3).",
+    ),
 ]
 Resolution = Annotated[
     float, typer.Option("--resolution", "--downsample-ref", help="Side of an output pixel, in µm.")
@@ -55,7 +59,7 @@ def download_dataset(
     session: "Session",
     dataset_id: DatasetId,
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
-    plane: PlaneKind = "oblique",
+    cut: Cut = "oblique",
     resolution: Resolution = 25,
     downsample_img: Tier = "auto",
     include_expression: Expression = False,
@@ -73,7 +77,7 @@ def download_dataset(
     """Write every section of a data set in the brain's reference coordinates."""
     from atldld.sections.download import download_dataset as write
 
-    recipe = _recipe(plane, resolution, downsample_img, include_expression)
+    recipe = _recipe(cut, resolution, downsample_img, include_expression)
     try:
         with progress_bar(f"Data set {dataset_id}") as progress:
             summary = write(
@@ -119,7 +123,7 @@ def download_datasets(
     output_folder: Annotated[
         str, typer.Argument(metavar="OUT", help="A folder, or an address such as s3://bucket/it.")
     ],
-    plane: PlaneKind = "oblique",
+    cut: Cut = "oblique",
     resolution: Resolution = 25,
     downsample_img: Tier = "auto",
     include_expression: Expression = False,
@@ -137,7 +141,7 @@ def download_datasets(
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped."""
     from atldld.batch import Download, read_ids
 
-    recipe = _recipe(plane, resolution, downsample_img, include_expression)
+    recipe = _recipe(cut, resolution, downsample_img, include_expression)
     work_on(
         session,
         read_ids(ids),
@@ -201,14 +205,14 @@ def _say_failed(failed: dict[str, str]) -> None:
 
 
 def _recipe(
-    plane: Literal["oblique", "parallel"],
+    cut: Literal["oblique", "parallel"],
     resolution: float,
     downsample_img: str,
     include_expression: bool,
 ) -> "Recipe":
     from atldld.sections.register import Recipe
 
-    return Recipe(resolution, plane, _downsample(downsample_img), include_expression)
+    return Recipe(resolution, cut, _downsample(downsample_img), include_expression)
 
 
 def _downsample(text: str) -> int | Literal["auto"]:

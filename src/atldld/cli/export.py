@@ -22,9 +22,11 @@ AlignmentFile = Annotated[
         help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
     ),
 ]
-PlaneKind = Annotated[
+Cut = Annotated[
     Literal["oblique", "parallel"],
-    typer.Option("--plane", help="The section's own plane, or one of constant third coordinate."),
+    typer.Option(
+        "--cut", "--plane", help="The section's own plane, or one of constant third coordinate."
+    ),
 ]
 Resolution = Annotated[float, typer.Option(help="Side of an output pixel, in µm.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of the result.")]
@@ -98,7 +100,7 @@ def export_fields(
         ),
     ] = "itk",
     resolution: Resolution = 25,
-    plane: PlaneKind = "oblique",
+    cut: Cut = "oblique",
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
@@ -111,7 +113,7 @@ def export_fields(
     ending = _FIELD_ENDINGS[field_format]
     check_fields(output_folder, ending, force=force)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
-    recipe = Recipe(resolution=resolution, plane=plane)
+    recipe = Recipe(resolution=resolution, cut=cut)
     with progress_bar(f"Fields of {dataset_id}") as progress:
         index = write_fields(dataset, output_folder, recipe, ending, force=force, progress=progress)
     answer(index)
@@ -124,7 +126,7 @@ def export_sections(
     dataset_id: DatasetId,
     output_folder: Folder,
     resolution: Resolution = 25,
-    plane: PlaneKind = "oblique",
+    cut: Cut = "oblique",
     include_expression: Annotated[
         bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
     ] = False,
@@ -141,7 +143,7 @@ def export_sections(
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     files = {section.id: output_folder / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)
-    registered = dataset.register(resolution, plane=plane, expression=include_expression)
+    registered = dataset.register(resolution, cut=cut, expression=include_expression)
     written = 0
     with progress_bar(f"Sections of {dataset_id}") as progress:
         for section in registered:

@@ -61,7 +61,10 @@ AtlasResolution = Annotated[
     typer.Option(help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
+]
 MaskScale = Annotated[
     str,
     typer.Option(

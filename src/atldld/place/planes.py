@@ -22,9 +22,10 @@ from atldld.errors import InvalidInputError
 from atldld.place import Affine, Placement
 from atldld.place.spaces import AXES, Grid
 
-__all__ = ["OutputPlane", "PlaneKind"]
+__all__ = ["Cut", "OutputPlane"]
 
-PlaneKind = Literal["oblique", "parallel"]
+Cut = Literal["oblique", "parallel"]
+"""How the brain is cut for a picture: along the section, or along two of the reference axes."""
 Matrix = NDArray[np.float64]
 
 
@@ -46,7 +47,7 @@ class OutputPlane:
         with the coordinates in µm.
     """
 
-    kind: PlaneKind
+    kind: Cut
     grid: Grid
     to_image: Matrix
     depth: Matrix

@@ -202,7 +202,7 @@ class FolderSource:
         """See `Source`."""
         wanted = quality.recipe()
         return (self.plane, self.resolution, self.metadata.downsample_img) == (
-            wanted.plane,
+            wanted.cut,
             wanted.resolution,
             wanted.downsample,
         )

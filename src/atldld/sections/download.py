@@ -386,7 +386,7 @@ def _request(recipe: Recipe, *, fields: bool, picture_format: PictureFormat) -> 
     point = recipe.detection_xy
     return {
         "version": version(),
-        "plane": recipe.plane,
+        "plane": recipe.cut,
         "layout": recipe.used_layout,
         "resolution_um": _plain(recipe.resolution),
         "downsample_img": recipe.downsample,
@@ -446,7 +446,7 @@ def _describe(
         tvr=alignment3d.tvr,
         trv=alignment3d.trv,
         output=OutputEntry(
-            plane_kind=recipe.plane,
+            plane_kind=recipe.cut,
             resolution_um=_plain(recipe.resolution),
             rows=grid.shape[0],
             columns=grid.shape[1],

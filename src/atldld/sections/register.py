@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
-from atldld.place.planes import OutputPlane, PlaneKind
+from atldld.place.planes import Cut, OutputPlane
 from atldld.place.spaces import Grid, Layout, Plane, check_points
 from atldld.place.tiers import choose_downsample, shrink_source, tier_matrix
 from atldld.support.arguments import plain
@@ -50,8 +50,8 @@ class Recipe:
     ----------
     resolution : float
         Side of an output pixel, in µm.
-    plane : {"oblique", "parallel"}
-        See `atldld.place.planes`.
+    cut : {"oblique", "parallel"}
+        The kind of output plane; see `atldld.place.planes`.
     downsample : int or "auto"
         The tier of the images.
     expression : bool
@@ -59,13 +59,13 @@ class Recipe:
     detection_xy : array-like, shape (2,), optional
         For ``"parallel"``: full-resolution pixel where the third coordinate is taken.
     layout : {"anatomical", "0.3"}, optional
-        See `atldld.place.Plane.axes`. By default the plane decides: ``"oblique"`` pictures are
+        See `atldld.place.Plane.axes`. By default the cut decides: ``"oblique"`` pictures are
         anatomical, ``"parallel"`` ones are laid out as atldld 0.3 did, which made no others. The
         two differ for sagittal data sets only.
     """
 
     resolution: float = 25
-    plane: PlaneKind = "oblique"
+    cut: Cut = "oblique"
     downsample: int | Literal["auto"] = "auto"
     expression: bool = False
     detection_xy: ArrayLike | None = None
@@ -87,10 +87,10 @@ class Recipe:
 
     @property
     def used_layout(self) -> Layout:
-        """The layout that is given, or that of the plane. Nothing else decides it."""
+        """The layout that is given, or that of the cut. Nothing else decides it."""
         if self.layout is not None:
             return self.layout
-        return "0.3" if self.plane == "parallel" else "anatomical"
+        return "0.3" if self.cut == "parallel" else "anatomical"
 
     def grid(self, plane: Plane) -> Grid:
         """Return the pixel grid of a data set's pictures.
@@ -103,11 +103,11 @@ class Recipe:
         Raises
         ------
         InvalidInputError
-            If the plane, the layout or the resolution makes no sense.
+            If the cut, the layout or the resolution makes no sense.
         """
-        if self.plane not in ("oblique", "parallel"):
+        if self.cut not in ("oblique", "parallel"):
             raise InvalidInputError(
-                f"The plane is {self.plane!r}, but must be 'oblique' or 'parallel'."
+                f"The cut is {self.cut!r}, but must be 'oblique' or 'parallel'."
             )
         return Grid(plane, self.resolution, self.used_layout)
 
@@ -117,13 +117,13 @@ class Recipe:
         Raises
         ------
         InvalidInputError
-            If the resolution, the plane, the tier or the point makes no sense.
+            If the resolution, the cut, the tier or the point makes no sense.
         """
         grid = self.grid(section.plane)
         image = section.image
         if self.detection_xy is not None:
             check_points(self.detection_xy, 2, "detection_xy, one point in full-resolution pixels")
-        if self.plane == "oblique":
+        if self.cut == "oblique":
             plane = OutputPlane.oblique(section.placement, grid)
         else:
             point = self.detection_xy
