@@ -511,9 +511,8 @@ def _staged(samples):
 
 
 def read_staged(path):
-    from atldld.fetch.pages import RMAParameters
-    from atldld.find.service import Query
     from atldld.find.update import _errors, _Staging
+    from atldld.rma.query import RMAParameters
 
     session = Session(Settings(cache_dir=path.parent, offline=True, api_url="http://s"))
     root = session.cache.root
@@ -524,7 +523,7 @@ def read_staged(path):
         staging = _Staging(root, session, None)
         try:
             page = RMAParameters("M")
-            query = Query("M")
+            query = RMAParameters("M")
             for column, text in (("page", page.text), ("query", query.text)):
                 staging._db.execute(f"UPDATE page SET {column} = ?", (text,))
             staging._page(query, page)

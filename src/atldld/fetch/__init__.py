@@ -2,8 +2,8 @@
 
 from atldld.fetch.cache import Cache, CachedImage
 from atldld.fetch.client import Client, Limits
-from atldld.fetch.pages import RMAParameters
 from atldld.fetch.session import Session, default_session
+from atldld.rma.query import RMAParameters
 
 __all__ = [
     "Cache",

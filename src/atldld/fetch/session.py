@@ -32,8 +32,9 @@ from atldld.errors import (
 )
 from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
 from atldld.fetch.client import Client, Limits
-from atldld.fetch.pages import Criteria, RMAParameters, fetch_all
+from atldld.fetch.pages import fetch_all
 from atldld.records import SectionDataSet, SectionImage
+from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
 
@@ -162,7 +163,7 @@ class Session:
         Parameters
         ----------
         model, criteria, include, order
-            See `~atldld.fetch.pages.RMAParameters`.
+            See `~atldld.rma.query.RMAParameters`.
         refresh : bool
             Ask the service even so.
 

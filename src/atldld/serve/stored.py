@@ -25,7 +25,7 @@ from atldld.fetch.members import (
     opened_members,
 )
 from atldld.records import SectionDataSet
-from atldld.serve.budget import QueryError
+from atldld.rma.budget import QueryError
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
