@@ -30,7 +30,7 @@ SECTIONS = 14
 def one(options: argparse.Namespace) -> None:
     """Make a batch in this process and print what it took."""
     from atldld.batch import Download, run_batch
-    from atldld.fetch.client import Limits
+    from atldld.fetch.limits import Limits
     from atldld.fetch.session import Session
     from atldld.sections.register import Recipe
     from atldld.settings import Settings

@@ -12,7 +12,7 @@ from atldld.batch.journal import Entry
 from atldld.batch.places import Folder
 from atldld.batch.run import Task
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.fetch.client import Limits
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.settings import Settings
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from atldld.fetch.client import Limits
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.settings import Settings
 
@@ -474,7 +474,7 @@ def read_volume(path):
 
 
 def _archives(samples):
-    from atldld.fetch.upkeep import export_archive
+    from atldld.fetch.archive import export_archive
 
     samples.session.dataset(909)
     path = samples.folder / "archive.zip"
@@ -484,8 +484,8 @@ def _archives(samples):
 
 
 def read_archive(path):
+    from atldld.fetch.archive import import_archive
     from atldld.fetch.cache import Cache
-    from atldld.fetch.upkeep import import_archive
 
     import_archive(Cache(path.parent / "imported"), path)
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from atldld.api import DataSet
 from atldld.errors import AtldldError, ServiceWarning
 from atldld.fetch.cache import Cache
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
 from atldld.fetch.jpeg import verify
+from atldld.fetch.limits import Limits
 from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import Session
 from atldld.records import SectionDataSet

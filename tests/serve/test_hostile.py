@@ -12,7 +12,7 @@ import pytest
 from hostile import KINDS, hostile_queries, large_tables
 
 from atldld.demo.archive import DemoArchive
-from atldld.fetch.session import DATASET_INCLUDES
+from atldld.fetch.documents import DATASET_INCLUDES
 from atldld.rma.budget import Budget, Limits
 from atldld.rma.evaluate import run
 from atldld.rma.parse import parse
