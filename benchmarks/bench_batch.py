@@ -21,8 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from copies import FIRST
 from memory import peak_mb
+
+from atldld.testing.sources import FIRST
 
 SECTIONS = 14
 

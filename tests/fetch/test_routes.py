@@ -14,7 +14,7 @@ from atldld.errors import AtldldError, HTTPStatusError, InvalidInputError, Netwo
 from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
 from atldld.fetch.routes import CERTIFICATES, is_exempt, proxy_for
-from atldld.testing.faults import refused_url
+from atldld.testing.server import refused_url
 
 from .conftest import GOOD, answer, http_proxy, read_head, serve_http, socks5_proxy
 
