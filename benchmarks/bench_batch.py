@@ -21,8 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from copies import FIRST
 from memory import peak_mb
+
+from atldld.testing.sources import FIRST
 
 SECTIONS = 14
 
@@ -30,7 +31,7 @@ SECTIONS = 14
 def one(options: argparse.Namespace) -> None:
     """Make a batch in this process and print what it took."""
     from atldld.batch import Download, run_batch
-    from atldld.fetch.client import Limits
+    from atldld.fetch.limits import Limits
     from atldld.fetch.session import Session
     from atldld.sections.register import Recipe
     from atldld.settings import Settings

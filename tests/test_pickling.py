@@ -14,7 +14,8 @@ import pytest
 
 import atldld
 from atldld import errors
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
 from atldld.place.anchoring import read_alignment

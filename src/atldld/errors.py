@@ -41,6 +41,9 @@ known and by what to do next.
 
 from __future__ import annotations
 
+import copy
+from typing import Self, TypedDict, Unpack
+
 __all__ = [
     "AlignmentFileWarning",
     "AlignmentMissingError",
@@ -110,6 +113,18 @@ def shown_address(address: str) -> str:
     return before + re.sub(secret, lambda found: f"{found['name']}=…", mark + query)
 
 
+class _Known(TypedDict, total=False):
+    hint: str | None
+    dataset_id: int | None
+    image_id: int | None
+    url: str | None
+
+
+class _KnownOfService(_Known, total=False):
+    retry_after: float | None
+    tries: int | None
+
+
 class AtldldError(Exception):
     """Base class of every error that atldld raises on purpose.
 
@@ -144,6 +159,13 @@ class AtldldError(Exception):
         self.url = None
         if url is not None:
             self.url = shown_address(url)
+
+    def about(self, *, dataset_id: int | None = None, image_id: int | None = None) -> Self:
+        """Return the same error, which says what it is about."""
+        error = copy.copy(self)
+        error.dataset_id = self.dataset_id if dataset_id is None else dataset_id
+        error.image_id = self.image_id if image_id is None else image_id
+        return error.with_traceback(self.__traceback__)
 
     def __str__(self) -> str:
         known = [
@@ -187,16 +209,27 @@ class ImageNotFoundError(NotFoundError):
 class ServiceError(AtldldError):
     """Asking the service failed.
 
-    Attributes
+    Parameters
     ----------
-    retry_after : float or None
+    message, **known
+        See `AtldldError`.
+    retry_after : float, optional
         The seconds that the service asked to wait before trying again.
-    tries : int or None
+    tries : int, optional
         How often it is worth asking in all, where fewer times than usual: 1 for what cannot pass.
     """
 
-    retry_after: float | None = None
-    tries: int | None = None
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        tries: int | None = None,
+        **known: Unpack[_Known],
+    ) -> None:
+        super().__init__(message, **known)
+        self.retry_after = retry_after
+        self.tries = tries
 
 
 class OfflineError(ServiceError):
@@ -214,13 +247,19 @@ class ServiceTimeoutError(ServiceError, TimeoutError):
 class HTTPStatusError(ServiceError):
     """The service answered with an HTTP status that is not success.
 
-    Attributes
+    Parameters
     ----------
+    message, **known
+        See `ServiceError`.
     status_code : int
         The HTTP status.
     """
 
-    status_code: int = 0
+    def __init__(
+        self, message: str, *, status_code: int = 0, **known: Unpack[_KnownOfService]
+    ) -> None:
+        super().__init__(message, **known)
+        self.status_code = status_code
 
 
 class AnswerError(ServiceError):

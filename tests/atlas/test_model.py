@@ -30,11 +30,13 @@ from atldld.errors import (
     ServiceWarning,
     UnsupportedPlaneError,
 )
+from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache
-from atldld.fetch.client import Limits
+from atldld.fetch.facts import FileFacts
 from atldld.fetch.known import GRAPH
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session, cache_root
-from atldld.fetch.upkeep import export_archive, import_archive, verify_cache
+from atldld.fetch.upkeep import verify_cache
 from atldld.records import SectionDataSet
 from atldld.serve.app import Application
 from atldld.serve.local import in_process_session
@@ -599,9 +601,11 @@ def test_upkeep_knows_these_files(tmp_path, demo_session, monkeypatch):
 def forged(tmp_path, name, content):
     """An archive in which everything fits together but the content of one file."""
     cache = Cache(tmp_path / "forged", allens=False)
-    with cache.new_file(name) as (file, _, keep):
-        file.write(content)
-        keep(url=f"{DOWNLOAD_URL}/{name}", sha256=hashlib.sha256(content).hexdigest())
+    with cache.new_file(name) as arriving:
+        arriving.file.write(content)
+        arriving.keep(
+            FileFacts(url=f"{DOWNLOAD_URL}/{name}", sha256=hashlib.sha256(content).hexdigest())
+        )
     target = tmp_path / "forged.zip"
     export_archive(cache, target)
     return target, cache

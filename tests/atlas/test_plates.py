@@ -7,8 +7,8 @@ import pytest
 from atldld.atlas.plates import choose_plates, copy_plate, fetch_plate, list_plates
 from atldld.demo import anatomy
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError, OfflineError
-from atldld.fetch.client import Limits
 from atldld.fetch.jpeg import decode
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.place import Placement, image_to_atlas
 from atldld.records import SectionDataSet

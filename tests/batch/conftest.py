@@ -1,32 +1,19 @@
 """Data sets for batches: copies of the demo's smallest one, in this process and behind a socket."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from atldld.batch import Download
 from atldld.sections.register import Recipe
 from atldld.serve.local import in_process_session
+from atldld.testing.sources import FIRST, Copies
 
-ROOT = Path(__file__).resolve().parents[2]
 NUMBER = 8
 
 
 @pytest.fixture(scope="session")
-def copies():
-    """The module that the benchmark serves its data sets with."""
-    path = ROOT / "benchmarks" / "copies.py"
-    spec = importlib.util.spec_from_file_location("copies", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def archive(copies):
+def archive():
     """One for all: it keeps the pictures that it has rendered."""
-    return copies.Copies(NUMBER)
+    return Copies(NUMBER)
 
 
 @pytest.fixture
@@ -36,8 +23,8 @@ def session(archive, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def ids(copies):
-    return [copies.FIRST + k for k in range(NUMBER)]
+def ids():
+    return [FIRST + k for k in range(NUMBER)]
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from atldld.batch.journal import Entry
 from atldld.batch.places import Folder
 from atldld.batch.task import Task
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.fetch.client import Limits
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.settings import Settings
+from atldld.testing.sources import served
 
 distributed = pytest.importorskip(
     "distributed", reason="distributed, of the extra dask, is not installed"
@@ -25,8 +26,8 @@ RATE = 60
 
 
 @pytest.fixture(scope="module")
-def service(copies, archive):
-    with copies.served(archive, DELAY) as service:
+def service(archive):
+    with served(archive, DELAY) as service:
         yield service
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from atldld.batch import find_ids, read_ids
 from atldld.errors import InvalidInputError, NotFoundError
+from atldld.testing.sources import FIRST
 
 
 def test_arguments_files_and_standard_input_are_read_in_order(tmp_path):
@@ -56,7 +57,7 @@ def test_a_folder_is_no_list(tmp_path):
         read_ids([str(tmp_path)])
 
 
-def test_a_gene_gives_its_data_sets(session, copies):
-    assert find_ids(session, gene="Demo").ids == tuple(copies.FIRST + k for k in range(8))
+def test_a_gene_gives_its_data_sets(session):
+    assert find_ids(session, gene="Demo").ids == tuple(FIRST + k for k in range(8))
     with pytest.raises(NotFoundError, match="sagittal"):
         find_ids(session, gene="Demo", plane="sagittal")

@@ -108,7 +108,8 @@ def test_a_dry_run_fetches_nothing(atldld, tmp_path):
 def test_ctrl_c_says_how_to_go_on(cache, tmp_path):
     from atldld.demo.archive import DemoArchive
     from atldld.serve.app import Application
-    from atldld.testing.faults import FaultPlan, FaultServer, Late
+    from atldld.testing.faults import FaultPlan, Late
+    from atldld.testing.server import FaultServer
 
     with FaultServer(Application(DemoArchive([909]))) as server:
         # 14 images, one at a time: it cannot be done before it is stopped

@@ -17,7 +17,7 @@ from atldld.cli import app
 from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.serve.app import Application
-from atldld.testing.faults import FaultServer
+from atldld.testing.server import FaultServer
 
 SECTION = 101321610  # of data set 909
 POINTS = "image_id,x,y\n101321610,10,20\n"

@@ -16,7 +16,7 @@ import pytest
 from atldld.cli import main
 from atldld.demo.archive import DemoArchive
 from atldld.serve.app import Application
-from atldld.testing.faults import FaultServer
+from atldld.testing.server import FaultServer
 
 PASSWORD = "m4rk/er@x?#%"
 WRITTEN = f"lab:{quote(PASSWORD, safe='')}"

@@ -2,7 +2,7 @@ import pytest
 
 from atldld.demo.archive import DemoArchive
 from atldld.serve.app import Application
-from atldld.testing.faults import FaultServer
+from atldld.testing.server import FaultServer
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,14 @@ import pytest
 
 from atldld.errors import ServiceError
 from atldld.fetch import Limits, Session
+from atldld.fetch.archive import export_archive
+from atldld.fetch.sources import ArchiveImages
 from atldld.records import SectionDataSet
 from atldld.serve.app import Application
+from atldld.serve.local import in_process_session
 from atldld.settings import Settings
-from atldld.testing.faults import check_source, source_cases, standard_faults
+from atldld.testing.conformance import check_source, source_cases
+from atldld.testing.faults import standard_faults
 
 FAULTS = standard_faults(interval=0.02, outage=0.01)
 LIMITS = Limits(
@@ -119,3 +123,26 @@ def test_a_source_that_waits_too_long_is_found_out(archive, tmp_path):
     )
     with pytest.raises(AssertionError, match=r"it lasted [0-9.]+ s"):
         check_source(our_own, Application(archive), 909, case, folder=tmp_path, within=0.5)
+
+
+SOME = ("reset in the middle", "cut in the middle", "500", "html", "another size")
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("name", SOME)
+def test_a_session_with_an_archive_survives(name, lasting, archive, tmp_path):
+    """The archive has the first and the third image; the second is the service's to send."""
+    with in_process_session(tmp_path / "filled", archive) as filled:
+        for image in filled.dataset(909).images[:3:2]:
+            filled.image(image, 4)
+        export_archive(filled.cache, tmp_path / "some.zip")
+
+    def make_source(url, folder):
+        settings = Settings(api_url=url, cache_dir=folder)
+        sources = [ArchiveImages(tmp_path / "some.zip")]
+        return Session(settings, limits=LIMITS, sources=sources)
+
+    cases = source_cases({name: FAULTS[name]}, targets=["image"])
+    for case in cases:
+        if case.lasting is lasting:
+            check(make_source, archive, case, tmp_path / "checked")

@@ -12,6 +12,7 @@ from results import asked_images, check_cache, needed_requests, parts_of, result
 
 from atldld.fetch import Cache
 from atldld.fetch.cache import sha256_of
+from atldld.fetch.facts import ImageFacts
 from atldld.testing.faults import FaultPlan, Late
 
 OPTIONS = ("--resolution", "100", "--jobs", "1")
@@ -88,10 +89,14 @@ def test_a_companion_never_vouches_for_anothers_bytes(tmp_path, monkeypatch):
     others = []
 
     def keep(data):
-        with Cache(tmp_path).new_image(5, 0) as (file, temporary, count):
-            file.write(data)
-            file.flush()
-            count(width=1, height=1, sha256=sha256_of(temporary), url="u", dataset_id=1)
+        with Cache(tmp_path).new_image(5, 0) as arriving:
+            arriving.file.write(data)
+            arriving.file.flush()
+            arriving.keep(
+                ImageFacts(
+                    width=1, height=1, sha256=sha256_of(arriving.path), url="u", dataset_id=1
+                )
+            )
 
     def replace_after_another(source, target):
         # just before the first one's companion is in place, another keeps its own

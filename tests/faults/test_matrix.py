@@ -27,10 +27,9 @@ from atldld.testing.faults import (
     images,
     masks,
     queries,
-    refused_url,
     standard_faults,
-    unresolvable_url,
 )
+from atldld.testing.server import refused_url, unresolvable_url
 
 LIMITS = Limits(
     connect=1,

@@ -30,10 +30,9 @@ from atldld.testing.faults import (
     images,
     masks,
     queries,
-    refused_url,
     standard_faults,
-    unresolvable_url,
 )
+from atldld.testing.server import refused_url, unresolvable_url
 
 ONE = 101321615
 IMAGE = f"/api/v2/section_image_download/{ONE}?downsample=4"

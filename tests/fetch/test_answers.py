@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from atldld.errors import AnswerError, AtldldError, HTTPStatusError
 from atldld.fetch.answers import announced_length, decode, is_encoded, retry_after
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
+from atldld.fetch.limits import Limits
 from atldld.support.addresses import Login
 from atldld.support.documents import DEEPEST
 

@@ -5,13 +5,16 @@ import pytest
 
 from atldld.errors import CacheError, NetworkError
 from atldld.fetch.cache import MARKER, Cache
+from atldld.fetch.facts import ImageFacts
 from atldld.support.files import whole_file
 
 
 def put(cache, image_id=7, downsample=2, content=b"pixels", **which):
-    with cache.new_image(image_id, downsample, **which) as (file, _, keep):
-        file.write(content)
-        return keep(width=3, height=2, sha256="0" * 64, url="http://s/7", dataset_id=5)
+    with cache.new_image(image_id, downsample, **which) as arriving:
+        arriving.file.write(content)
+        return arriving.keep(
+            ImageFacts(width=3, height=2, sha256="0" * 64, url="http://s/7", dataset_id=5)
+        )
 
 
 def files(cache):
@@ -51,9 +54,9 @@ def test_an_image_is_found_again(tmp_path):
 
 def test_without_keep_nothing_is_kept(tmp_path):
     cache = Cache(tmp_path)
-    with cache.new_image(7, 2) as (file, _, _):
-        file.write(b"half")
-    with pytest.raises(RuntimeError), cache.new_image(7, 2) as (file, _, _):
+    with cache.new_image(7, 2) as arriving:
+        arriving.file.write(b"half")
+    with pytest.raises(RuntimeError), cache.new_image(7, 2):
         raise RuntimeError
     assert files(cache) == [MARKER]
 

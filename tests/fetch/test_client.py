@@ -20,7 +20,9 @@ from atldld.errors import (
     RMAError,
     ServiceTimeoutError,
 )
-from atldld.fetch.client import Client, Limits, _Line
+from atldld.fetch.client import Client
+from atldld.fetch.connection import Line
+from atldld.fetch.limits import Limits
 
 QUICK = Limits(first_wait=0.001, longest_wait=0.01, read=0.5, connect=0.5)
 GOOD = {"success": True, "id": 0, "start_row": 0, "num_rows": 1, "total_rows": 1, "msg": [{}]}
@@ -307,7 +309,7 @@ def test_closing_one_line_leaves_a_given_transport_open():
 
 def test_connections_that_were_dropped_leave_memory():
     """A night's batch drops thousands of them, each with a megabyte of certificates."""
-    line = _Line(Client("https://example.invalid")._connected)
+    line = Line(Client("https://example.invalid")._connections.connected)
     gone = weakref.ref(line.http())
     line.drop()
     gc.collect()

@@ -16,6 +16,7 @@ from atldld.cli.options import warnings_once
 from atldld.errors import CacheError, LockWarning, OutputError
 from atldld.fetch import locks
 from atldld.fetch.cache import Cache
+from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import Taken, locked
 from atldld.find import search
 from atldld.find.update import update
@@ -43,9 +44,11 @@ def no_locks(request, monkeypatch):
 
 
 def put(cache, image_id=7):
-    with cache.new_image(image_id, 2) as (file, _, keep):
-        file.write(b"pixels")
-        return keep(width=3, height=2, sha256="0" * 64, url="http://s/7", dataset_id=5)
+    with cache.new_image(image_id, 2) as arriving:
+        arriving.file.write(b"pixels")
+        return arriving.keep(
+            ImageFacts(width=3, height=2, sha256="0" * 64, url="http://s/7", dataset_id=5)
+        )
 
 
 @pytest.mark.usefixtures("no_locks")
@@ -55,8 +58,8 @@ def test_without_locks_work_goes_on_and_that_is_said_once(tmp_path):
         put(cache)
     assert len(told) == 1
     put(cache, 8)
-    with cache.new_file("a/b.zip") as (_, _, keep):
-        keep(url="http://s", sha256="0")
+    with cache.new_file("a/b.zip") as arriving:
+        arriving.keep(FileFacts(url="http://s", sha256="0"))
     with cache.settled(7):
         pass
     assert cache.find_image(7, 2)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atldld.errors import AtldldError, HTTPStatusError, InvalidInputError, NetworkError
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
+from atldld.fetch.limits import Limits
 from atldld.fetch.routes import CERTIFICATES, is_exempt, proxy_for
-from atldld.testing.faults import refused_url
+from atldld.testing.server import refused_url
 
 from .conftest import GOOD, answer, http_proxy, read_head, serve_http, socks5_proxy
 

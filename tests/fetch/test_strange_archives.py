@@ -18,9 +18,11 @@ import pytest
 
 from atldld.errors import CacheError, InvalidInputError
 from atldld.fetch import members as members_module
+from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of
-from atldld.fetch.members import FolderMembers, ImageFacts, ZipMembers, decode
-from atldld.fetch.upkeep import export_archive, import_archive, stored_images
+from atldld.fetch.facts import FileFacts, ImageFacts
+from atldld.fetch.members import FolderMembers, ZipMembers, decode
+from atldld.fetch.upkeep import stored_images
 from atldld.serve.stored import StoredArchive
 from atldld.support.text import shown
 
@@ -35,9 +37,9 @@ def filled(session):
     dataset = session.dataset(909)
     for image in dataset.images[:2]:
         session.image(image, 4)
-    with session.cache.new_file("grid_data/download/909.zip") as (file, _, keep):
-        file.write(b"PK grid")
-        keep(url="http://x/", sha256=hashlib.sha256(b"PK grid").hexdigest())
+    with session.cache.new_file("grid_data/download/909.zip") as arriving:
+        arriving.file.write(b"PK grid")
+        arriving.keep(FileFacts(url="http://x/", sha256=hashlib.sha256(b"PK grid").hexdigest()))
     return session.cache
 
 
@@ -397,7 +399,7 @@ HEAVY = """
 import sys
 from pathlib import Path
 from atldld.fetch.cache import Cache
-from atldld.fetch.upkeep import import_archive
+from atldld.fetch.archive import import_archive
 count, refused = import_archive(Cache(Path(sys.argv[2])), sys.argv[1])
 for line in Path("/proc/self/status").read_text().splitlines():
     if line.startswith("VmHWM:"):
@@ -573,9 +575,11 @@ def test_a_pipe_is_no_archive(tmp_path):
 def test_what_is_known_of_a_file_is_not_replaced(tmp_path):
     """A lone companion in an archive must not stand for that of a file that the cache has."""
     cache = Cache(tmp_path / "cache")
-    with cache.new_file("a/volume.nrrd") as (file, _, keep):
-        file.write(b"whole")
-        kept = keep(url="http://h/a/volume.nrrd", sha256=hashlib.sha256(b"whole").hexdigest())
+    with cache.new_file("a/volume.nrrd") as arriving:
+        arriving.file.write(b"whole")
+        kept = arriving.keep(
+            FileFacts(url="http://h/a/volume.nrrd", sha256=hashlib.sha256(b"whole").hexdigest())
+        )
     lone = b'{"a": 1}'
     facts = {
         "bytes": len(lone),

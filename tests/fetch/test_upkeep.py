@@ -7,15 +7,9 @@ from datetime import timedelta
 import pytest
 
 from atldld.errors import CacheError, InvalidInputError
+from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of
-from atldld.fetch.upkeep import (
-    export_archive,
-    holdings,
-    import_archive,
-    prune,
-    stored_images,
-    verify_cache,
-)
+from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
 
 
 @pytest.fixture

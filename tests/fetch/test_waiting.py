@@ -13,9 +13,10 @@ import time
 import httpx
 import pytest
 
-import atldld.fetch.client as module
+import atldld.fetch.retry as module
 from atldld.errors import NetworkError, ServiceTimeoutError
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
+from atldld.fetch.limits import Limits
 
 from .conftest import GOOD, answer, read_head
 
@@ -36,8 +37,9 @@ class Clock:
         self.passed = 0.0
         self.slept = []
         begun = time.monotonic()
-        monkeypatch.setattr(client, "_clock", lambda: begun + self.passed)
-        monkeypatch.setattr(client, "_sleep", self.sleep)
+        for part in (client._persistence, client._notices):
+            monkeypatch.setattr(part, "_clock", lambda: begun + self.passed)
+        monkeypatch.setattr(client._persistence, "_sleep", self.sleep)
 
     def sleep(self, seconds):
         self.slept.append(seconds)
@@ -183,7 +185,7 @@ def test_a_command_without_a_network(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setenv("ATLDLD_API_URL", "http://no-such-service.invalid")
     monkeypatch.setattr(socket, "getaddrinfo", refuse_names)
-    monkeypatch.setattr(Client, "_sleep", lambda self, seconds: None)
+    monkeypatch.setattr(module.Persistence, "_sleep", lambda self, seconds: None)
     monkeypatch.setattr(sys, "argv", ["atldld", "dataset", "info", "909"])
     with pytest.raises(SystemExit, match="1"):
         main()

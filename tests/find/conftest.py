@@ -1,7 +1,6 @@
 """Catalogues to search: the demo's, and one of real experiments."""
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -81,15 +80,6 @@ def real(shared, tmp_path_factory):
         tables = real_tables(shared / "catalogue")
         build(catalogue_path(session.cache.root), tables, service=session.settings.api_url)
         yield session
-
-
-@pytest.fixture(scope="session")
-def benchmark_module():
-    path = ROOT / "benchmarks" / "bench_catalogue.py"
-    spec = importlib.util.spec_from_file_location("bench_catalogue", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from atldld.find.catalogue import catalogue_path, new_database
 from atldld.serve.app import Application
 from atldld.serve.local import in_process_session
 from atldld.settings import Settings
+from atldld.testing.catalogue import made_up_catalogue, questions
 
 PROX1, PDYN, PAGE = 69289763, 71717084, 909
 
@@ -282,9 +283,9 @@ def test_real_experiments(real):
         len(search(gene="Prx1", session=real))
 
 
-def test_at_full_size(benchmark_module, tmp_path):
+def test_at_full_size(tmp_path):
     """Searches use indices, whatever the machine; the benchmark prints the figures themselves."""
-    session = benchmark_module.make(tmp_path)
+    session = made_up_catalogue(tmp_path)
     path = catalogue_path(session.cache.root)
     assert path.stat().st_size < 100e6
 
@@ -296,9 +297,9 @@ def test_at_full_size(benchmark_module, tmp_path):
             times.append(time.perf_counter() - begun)
         return min(times)
 
-    questions = benchmark_module.questions(session)
-    gene = [ask for name, ask in questions.items() if name.startswith("data sets of")]
-    fuzzy = [ask for name, ask in questions.items() if name.startswith("fuzzy")]
+    asked = questions(session)
+    gene = [ask for name, ask in asked.items() if name.startswith("data sets of")]
+    fuzzy = [ask for name, ask in asked.items() if name.startswith("fuzzy")]
     assert len(search(gene="Gad1", session=session)) > 15
     # two hundred times what it takes: without an index it would be more
     assert max(map(best, gene)) < 1

@@ -12,7 +12,6 @@ from atldld.errors import (
 from atldld.fetch.session import Session
 from atldld.find import build, neighbours, search
 from atldld.find.catalogue import catalogue_path
-from atldld.find.service import Query, among, term
 from atldld.settings import Settings
 
 PROX1, PDYN, PAGE = 69289763, 71717084, 909
@@ -334,13 +333,3 @@ def test_images_that_the_catalogue_lacks(session):
     assert search(plane="coronal", min_sections=20, session=session).ids == [PDYN]
     assert len(search("image", gene="Prox1", session=session)) == 18
     assert path.read_bytes() == before
-
-
-def test_queries_in_the_services_language():
-    assert term({"genes": {"acronym": "pd*"}}, "$il") == "genes[acronym$il'pd*']"
-    assert among("id", [1, 2]) == "[id$in1,2]"
-    assert among("name", ["a b", "c"]) == "[name$in'a b','c']"
-    query = Query("Gene", order="genes.id", terms="[id$gt5]", only="genes.id")
-    assert query.text == (
-        "model::Gene,rma::criteria,[id$gt5],rma::options[order$eq'genes.id'][only$eq'genes.id']"
-    )

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from atldld.fetch.client import Limits
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.settings import Settings
 
@@ -476,7 +476,7 @@ def read_volume(path):
 
 
 def _archives(samples):
-    from atldld.fetch.upkeep import export_archive
+    from atldld.fetch.archive import export_archive
 
     samples.session.dataset(909)
     path = samples.folder / "archive.zip"
@@ -486,8 +486,8 @@ def _archives(samples):
 
 
 def read_archive(path):
+    from atldld.fetch.archive import import_archive
     from atldld.fetch.cache import Cache
-    from atldld.fetch.upkeep import import_archive
 
     import_archive(Cache(path.parent / "imported"), path)
 
@@ -513,9 +513,8 @@ def _staged(samples):
 
 
 def read_staged(path):
-    from atldld.fetch.pages import RMAParameters
-    from atldld.find.service import Query
     from atldld.find.update import _errors, _Staging
+    from atldld.rma.query import RMAParameters
 
     session = Session(Settings(cache_dir=path.parent, offline=True, api_url="http://s"))
     root = session.cache.root
@@ -526,7 +525,7 @@ def read_staged(path):
         staging = _Staging(root, session, None)
         try:
             page = RMAParameters("M")
-            query = Query("M")
+            query = RMAParameters("M")
             for column, text in (("page", page.text), ("query", query.text)):
                 staging._db.execute(f"UPDATE page SET {column} = ?", (text,))
             staging._page(query, page)

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from atldld.api import DataSet
 from atldld.errors import AtldldError, ServiceWarning
 from atldld.fetch.cache import Cache
-from atldld.fetch.client import Client, Limits
+from atldld.fetch.client import Client
 from atldld.fetch.jpeg import verify
-from atldld.fetch.pages import RMAParameters, fetch_all
+from atldld.fetch.limits import Limits
+from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import Session
 from atldld.records import SectionDataSet
+from atldld.rma.query import RMAParameters
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
 

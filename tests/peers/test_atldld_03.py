@@ -24,7 +24,7 @@ DIFFERENCES = {
     "signature.*Error": "an error has a message and more to tell",
     "signature.sync.download_*": "0.3.4 does not have these two; its page speaks of them",
     "sync.download_*": "the same",
-    "signature.requests.RMAParameters": "one argument more, at the end: order",
+    "signature.requests.RMAParameters": "two arguments more, at the end: order and only",
     "parameters.repr": "the same",
     "error.*Error": "more base classes, those of 0.3 among them",
     "error.*": "what cannot be had is a plain sentence instead of a stray error of a library",

@@ -15,7 +15,8 @@ from atldld.atlas import StructureGraph
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
 from atldld.errors import AnswerError, GridNotFoundError, InvalidInputError, OfflineError
-from atldld.fetch.client import Limits
+from atldld.fetch.facts import FileFacts
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.formats.metaimage import read_mhd
 from atldld.formats.nifti import affine_of
@@ -377,9 +378,9 @@ def test_a_zip_that_unpacks_to_more_takes_no_memory(tmp_path):
         archive.writestr("density.mhd", HEADER + " " * 20_000)
         archive.writestr("density.raw", RAW)
     session = Session(Settings(cache_dir=tmp_path, offline=True))
-    with session.cache.new_file("grid_data/download/5.zip") as (file, _, keep):
-        file.write(packed.getvalue())
-        keep(url="http://x.invalid", sha256="")
+    with session.cache.new_file("grid_data/download/5.zip") as arriving:
+        arriving.file.write(packed.getvalue())
+        arriving.keep(FileFacts(url="http://x.invalid", sha256=""))
     tracemalloc.start()
     for kind, says in (("energy", "announces 209715200 bytes"), ("density", "may have 10000")):
         with pytest.raises(AnswerError, match=says):

@@ -12,11 +12,12 @@ import pytest
 from hostile import KINDS, hostile_queries, large_tables
 
 from atldld.demo.archive import DemoArchive
-from atldld.fetch.session import DATASET_INCLUDES
-from atldld.rma import evaluate as rma
+from atldld.fetch.documents import DATASET_INCLUDES
+from atldld.rma.budget import Budget, Limits
+from atldld.rma.evaluate import run
+from atldld.rma.parse import parse
 from atldld.serve import app
 from atldld.serve.app import Application
-from atldld.serve.budget import Budget, Limits
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from atldld.serve.local import in_process_session
 
@@ -144,7 +145,7 @@ def test_a_page_of_the_largest_size_is_below(large):
     ):
         budget = Budget()
         query = f"model::{model},rma::include,{include},rma::options[num_rows$eq2000]"
-        answer = rma.run(rma.parse(query), large.tables(), budget=budget)
+        answer = run(parse(query), large.tables(), budget=budget)
         assert answer.num_rows == 2000
         assert budget.steps * 8 < budget.limits.steps
         assert budget.peak * 2 < budget.limits.memory

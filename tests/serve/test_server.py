@@ -297,7 +297,7 @@ def test_odd_budgets(budget):
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_a_zip_file_is_served_without_a_trace(session, tmp_path, number):
     """Serving a ZIP file used to unpack it into a temporary folder, which a kill left behind."""
-    from atldld.fetch.upkeep import export_archive
+    from atldld.fetch.archive import export_archive
 
     session.dataset(909)
     export_archive(session.cache, tmp_path / "lab.zip")

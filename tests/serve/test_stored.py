@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 
 from atldld.errors import CacheError, DatasetNotFoundError, ImageNotFoundError, InvalidInputError
-from atldld.fetch.upkeep import export_archive
+from atldld.fetch.archive import export_archive
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.serve.app import Application

@@ -155,13 +155,13 @@ def test_locks_that_others_hold_do_not_hold_up_a_child(slow, tmp_path, monkeypat
     held, free = threading.Event(), threading.Event()
 
     def hold():
-        client = session.client
-        for _ in range(client.limits.in_flight):
+        client, held_inside = session.client._connections, inside.client._connections
+        for _ in range(session.client.limits.in_flight):
             client._slots.acquire()
-        with client._lock, inside.client._lock, archive._lock, stored._lock, client._closed._cond:
+        with client._lock, held_inside._lock, archive._lock, stored._lock, client.closed._cond:
             held.set()
             free.wait(60)
-        for _ in range(client.limits.in_flight):
+        for _ in range(session.client.limits.in_flight):
             client._slots.release()
 
     thread = threading.Thread(target=hold)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from atldld.batch.journal import Entry
 from atldld.errors import AtldldError, InvalidInputError, ServiceWarning
-from atldld.fetch.client import Limits
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.formats.common import need
 from atldld.settings import Settings

@@ -72,7 +72,7 @@ def work_on(
 ) -> None:
     """Work on a list, tell how it goes, and end with the status that fits."""
     from atldld.batch import estimate, run_batch
-    from atldld.fetch.client import Limits
+    from atldld.fetch.limits import Limits
     from atldld.fetch.session import Session
 
     for sentence in listed.rubbish[:NAMED]:

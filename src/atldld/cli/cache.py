@@ -126,8 +126,8 @@ def export(
     force: Force = False,
 ) -> None:
     """Write the cache, or some data sets of it, as an archive that can be imported or served."""
+    from atldld.fetch.archive import export_archive
     from atldld.fetch.session import check_id
-    from atldld.fetch.upkeep import export_archive
 
     ids = None
     if datasets is not None:
@@ -148,7 +148,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="A .zip file or a folder that was exported.")],
 ) -> None:
     """Take what is sound in an archive into the cache."""
-    from atldld.fetch.upkeep import import_archive
+    from atldld.fetch.archive import import_archive
 
     found: Counter[tuple[str, bool]] = Counter()
 

@@ -191,7 +191,7 @@ class _Saying(logging.Handler):
 @contextmanager
 def waiting_told() -> Iterator[None]:
     """Say what the service is waited for, and what is tried again, as it happens."""
-    from atldld.fetch.client import log
+    from atldld.fetch.retry import log
 
     saying, level = _Saying(), log.level
     log.addHandler(saying)

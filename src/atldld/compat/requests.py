@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from atldld.errors import RMAError
-from atldld.fetch.pages import RMAParameters, fetch_all
+from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import default_session
+from atldld.rma.query import RMAParameters
 
 __all__ = ["RMAError", "RMAParameters", "rma", "rma_all"]
 

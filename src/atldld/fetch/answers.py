@@ -35,13 +35,12 @@ def decode(body: bytes | bytearray, *, url: str | None = None) -> Any:
         found = parse_as(body, object)
         check_depth(found)
     except CostlyDocumentError as error:
-        refused = AnswerError(
+        raise AnswerError(
             f"The answer {error}.",
             url=url,
             hint="The service never sends such answers; check the address.",
-        )
-        refused.tries = 2
-        raise refused from None
+            tries=2,
+        ) from None
     return found
 
 

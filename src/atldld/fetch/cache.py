@@ -36,15 +36,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from atldld.errors import CacheError
+from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import locked
 from atldld.support.addresses import shown_address
 from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import temporary_beside, write_errors
 
 __all__ = [
+    "Arriving",
     "Cache",
     "CachedFile",
     "CachedImage",
@@ -140,6 +142,49 @@ class FileHeld:
     modified: float
 
 
+Facts = TypeVar("Facts", bound=FileFacts)
+Kept = TypeVar("Kept", CachedFile, CachedImage)
+
+
+@dataclass(frozen=True)
+class Arriving(Generic[Facts, Kept]):
+    """A file on its way into the cache; see `Cache.new_image`.
+
+    Attributes
+    ----------
+    file : binary file
+        Open for reading and writing.
+    path : pathlib.Path
+        Its temporary name.
+    """
+
+    file: BinaryIO
+    path: Path
+    _cache: Cache
+    _kept: Callable[[Facts, int], Kept]
+
+    def keep(self, facts: Facts) -> Kept:
+        """Move the file to its final name and let it count.
+
+        Parameters
+        ----------
+        facts : FileFacts or ImageFacts
+            What is known of it. Its length is measured, and it was fetched now unless that is
+            said.
+        """
+        self.file.flush()
+        size = os.fstat(self.file.fileno()).st_size
+        self.file.close()
+        kept = self._kept(facts, size)
+        # The companion of an older file must not vouch for the new one, nor the other way round:
+        # no companion, no file.
+        companion_of(kept.path).unlink(missing_ok=True)
+        os.replace(self.path, kept.path)
+        known = {name: value for name, value in asdict(kept).items() if name != "path"}
+        self._cache.write_json(companion_of(kept.path), known)
+        return kept
+
+
 class Cache:
     """Verified files under one folder.
 
@@ -192,7 +237,7 @@ class Cache:
         Raises
         ------
         CacheError
-            It is.
+            If a newer version has made it, or something else.
         """
         # a marker that is missing or torn, as by a power cut, says nothing and is written anew
         found = read_json(self.root / MARKER)
@@ -226,51 +271,28 @@ class Cache:
     @contextmanager
     def new_image(
         self, image_id: int, downsample: int, *, expression: bool = False
-    ) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedImage]]]:
-        """Give an open temporary file, its path, and the function that makes it count.
+    ) -> Iterator[Arriving[ImageFacts, CachedImage]]:
+        """Give a place for an image to arrive at.
 
-        No other process or thread is given the same image meanwhile. Who had to wait should look
-        with `find_image` whether there is anything left to do.
-
-        The function takes ``width``, ``height``, ``sha256``, ``url``, ``dataset_id`` and
-        optionally ``fetched``, moves the file to its final name and returns the `CachedImage`.
-        Without that call nothing is kept.
+        No other process or thread is given the same image meanwhile. After having waited, look
+        with `find_image` whether there is anything left to do. What is not kept is removed.
         """
         final = self.image_path(image_id, downsample, expression=expression)
-        what = f"Section image {image_id}"
-        with self._locked(image_id, what), self._writing(final) as (file, temporary):
 
-            def keep(
-                *,
-                width: int,
-                height: int,
-                sha256: str,
-                url: str,
-                dataset_id: int | None,
-                fetched: str | None = None,
-            ) -> CachedImage:
-                file.flush()
-                size = os.fstat(file.fileno()).st_size
-                file.close()
-                image = CachedImage(
-                    final,
-                    width,
-                    height,
-                    size,
-                    sha256,
-                    shown_address(url),
-                    fetched or _now(),
-                    dataset_id,
-                )
-                # The companion of an older file must not vouch for the new one, nor the other
-                # way round: no companion, no image.
-                companion_of(final).unlink(missing_ok=True)
-                os.replace(temporary, final)
-                known = {k: v for k, v in asdict(image).items() if k != "path"}
-                self.write_json(companion_of(final), known)
-                return image
+        def kept(facts: ImageFacts, size: int) -> CachedImage:
+            return CachedImage(
+                final,
+                facts.width,
+                facts.height,
+                size,
+                facts.sha256,
+                shown_address(facts.url),
+                facts.fetched or _now(),
+                facts.dataset_id,
+            )
 
-            yield file, temporary, keep
+        with self._locked(image_id, f"Section image {image_id}"), self._writing(final) as new:
+            yield Arriving(*new, self, kept)
 
     def file_path(self, name: str) -> Path:
         """Return where another file is, or would be.
@@ -295,27 +317,17 @@ class Cache:
             return None
 
     @contextmanager
-    def new_file(self, name: str) -> Iterator[tuple[BinaryIO, Path, Callable[..., CachedFile]]]:
-        """Give an open temporary file, its path, and the function that makes it count.
-
-        As `new_image`; the function takes ``url``, ``sha256`` and optionally ``fetched``.
-        """
+    def new_file(self, name: str) -> Iterator[Arriving[FileFacts, CachedFile]]:
+        """Give a place for another file to arrive at; see `new_image`."""
         final = self.file_path(name)
+
+        def kept(facts: FileFacts, size: int) -> CachedFile:
+            url = shown_address(facts.url)
+            return CachedFile(final, size, facts.sha256, url, facts.fetched or _now())
+
         number = zlib.crc32(name.encode())
-        with self._locked(number, name), self._writing(final) as (file, temporary):
-
-            def keep(*, url: str, sha256: str, fetched: str | None = None) -> CachedFile:
-                file.flush()
-                size = os.fstat(file.fileno()).st_size
-                file.close()
-                kept = CachedFile(final, size, sha256, shown_address(url), fetched or _now())
-                companion_of(final).unlink(missing_ok=True)
-                os.replace(temporary, final)
-                known = {k: v for k, v in asdict(kept).items() if k != "path"}
-                self.write_json(companion_of(final), known)
-                return kept
-
-            yield file, temporary, keep
+        with self._locked(number, name), self._writing(final) as new:
+            yield Arriving(*new, self, kept)
 
     def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
@@ -418,12 +430,7 @@ class Cache:
             if not read_json(self.root / MARKER):
                 self.root.mkdir(parents=True, exist_ok=True)
                 with temporary_beside(self.root / MARKER) as marker:
-                    marker.write_text(
-                        json.dumps(FORMAT)
-                        + "\
-",
-                        "utf-8",
-                    )
+                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
                     os.replace(marker, self.root / MARKER)
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary_beside(path) as temporary, open(temporary, "w+b") as file:

@@ -74,7 +74,14 @@ def decode(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
     return pixels[: height // reduction, : width // reduction]
 
 
-def verify(path: Path, width: int, height: int, *, url: str | None = None) -> None:
+def verify(
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    url: str | None = None,
+    sender: str = "the service",
+) -> None:
     """Check that a file is a whole JPEG of the expected size.
 
     Every byte is read and every block's code is followed, so that what other readers paint grey
@@ -87,8 +94,8 @@ def verify(path: Path, width: int, height: int, *, url: str | None = None) -> No
         The file.
     width, height : int
         The expected size, in pixels.
-    url : str, optional
-        Where it came from, for the error.
+    url, sender : str, optional
+        Where it came from and who sent it, for the error.
 
     Raises
     ------
@@ -102,18 +109,22 @@ def verify(path: Path, width: int, height: int, *, url: str | None = None) -> No
         found_height, found_width = _size(data)
     except ValueError:
         raise BrokenImageError(
-            f"The service sent {len(data)} bytes that are no JPEG: {data[:40]!r}…",
+            f"{_begin(sender)} sent {len(data)} bytes that are no JPEG: {data[:40]!r}…",
             url=url,
             hint="It may be down for maintenance, or keep no such image; try again later.",
         ) from None
     if (found_width, found_height) != (width, height):
         raise BrokenImageError(
-            f"The service sent an image of {found_width} × {found_height} pixels instead of "
+            f"{_begin(sender)} sent an image of {found_width} × {found_height} pixels instead of "
             f"{width} × {height}.",
             url=url,
         )
-    what = f"The JPEG of {len(data)} bytes that the service sent"
+    what = f"The JPEG of {len(data)} bytes that {sender} sent"
     _decode(data, max(REDUCTIONS), what, url)
+
+
+def _begin(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _size(data: bytes) -> tuple[int, int]:
@@ -153,11 +164,12 @@ def _check_cost(data: bytes, pixels: int, what: str, url: str | None) -> None:
         reason = f"comes in more than {_SCANS} parts"
     else:
         return
-    error = BrokenImageError(
-        f"{what} {reason}.", url=url, hint="The service has no such images; check the address."
+    raise BrokenImageError(
+        f"{what} {reason}.",
+        url=url,
+        hint="The service has no such images; check the address.",
+        tries=2,
     )
-    error.tries = 2
-    raise error
 
 
 def _buffer(data: bytes) -> int:

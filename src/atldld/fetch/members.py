@@ -16,24 +16,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, Protocol, TypeVar
-
-import msgspec
+from typing import IO, Any, Protocol, TypeVar
 
 from atldld.errors import CacheError, InvalidInputError
+from atldld.fetch.cache import FORMAT, MARKER
 from atldld.support.documents import DocumentError, parse_as
 from atldld.support.files import check_file
 
 __all__ = [
     "LARGEST_DOCUMENT",
-    "LARGEST_FILE",
     "LARGEST_IMAGE",
-    "FileFacts",
     "FolderMembers",
-    "ImageFacts",
     "Member",
     "Members",
     "ZipMembers",
+    "check_marker",
     "decode",
     "facts_of",
     "opened_members",
@@ -44,7 +41,6 @@ T = TypeVar("T")
 LARGEST_IMAGE = 256 << 20
 LARGEST_DOCUMENT = 32 << 20
 LARGEST_COMPANION = 64 << 10
-LARGEST_FILE = 8 << 30
 MOST_MEMBERS = 200_000
 LARGEST_DIRECTORY = 48 << 20  # of a ZIP file, in bytes
 LARGEST_MEMORY = 200 << 20  # of a document, once it is read
@@ -404,33 +400,6 @@ def _open(path: Path) -> IO[bytes]:
 # ---- what the archive says
 
 
-_Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-_Url = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
-_When = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?\Z"),
-]
-_Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]  # the most that a JPEG can have
-_Length = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_FILE)]
-
-
-class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the companion of a file says: length, hash, source and time."""
-
-    sha256: _Sha256
-    bytes: _Length | None = None
-    url: _Url = ""
-    fetched: _When | None = None
-
-
-class ImageFacts(FileFacts, frozen=True, kw_only=True):
-    """What the companion of an image says: also its size in pixels and its data set."""
-
-    width: _Side
-    height: _Side
-    dataset_id: Annotated[int, msgspec.Meta(ge=1, le=10**15)] | None = None
-
-
 def decode(content: bytes, kind: type[T]) -> T:
     """Read JSON that others wrote as what it should be.
 
@@ -460,3 +429,26 @@ def facts_of(members: Members, name: str, kind: type[T]) -> T:
         return decode(companion.read(LARGEST_COMPANION), kind)
     except InvalidInputError as error:
         raise InvalidInputError(f"its companion cannot be used: {error.message}") from None
+
+
+def check_marker(root: Path, members: Members) -> None:
+    """Refuse an archive that this version does not know.
+
+    Raises
+    ------
+    CacheError
+        If it is one, or a ZIP file that is no archive.
+    """
+    marker = members.get(MARKER)
+    # a cache whose marker is missing or torn, as by a power cut, says nothing
+    try:
+        found = {} if marker is None else decode(marker.read(1 << 16), dict)
+    except InvalidInputError:
+        found = {}
+    if found and found != FORMAT:
+        raise CacheError(
+            f"{root} holds an archive that this version of atldld does not know: {found!r:.100}.",
+            hint="Use a newer atldld, or another archive. Nothing was changed.",
+        )
+    if not found and not Path(root).is_dir():
+        raise CacheError(f"{root} is no archive of atldld (it has no {MARKER}).")

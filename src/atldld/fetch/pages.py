@@ -1,123 +1,25 @@
-"""Queries in the service's RMA language, and the complete rows of their answers.
-
-RMA is described at the Allen Institute's "RESTful Model Access" pages. A query names a model,
-criteria that rows must meet, and associations to include.
-"""
+"""The complete rows of the answers to a query, which come page by page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from atldld.errors import (
     AnswerError,
-    InvalidInputError,
     RepeatedRowsWarning,
     RMAError,
     RowShortfallWarning,
     ServiceWarning,
     UnsortedRowsWarning,
 )
+from atldld.rma.query import RMAParameters
 
-__all__ = ["Criteria", "RMAParameters", "fetch_all"]
+__all__ = ["fetch_all"]
 
-Criteria = Mapping[str, Any]
 PAGE = 2000
 PASSES = 3
-
-
-@dataclass(frozen=True)
-class RMAParameters:
-    """One RMA query; ``str()`` of it is the ``criteria=`` part of the address.
-
-    Parameters
-    ----------
-    model : str
-        Such as ``"SectionDataSet"``.
-    criteria : mapping, optional
-        Column → value that it must equal; a nested mapping is an association with criteria of
-        its own, such as ``{"genes": {"acronym": "Prox1"}}``.
-    include : sequence of str, optional
-        Associations to send along, such as ``["alignment3d", "specimen(donor(age))"]``.
-    start_row, num_rows : int, optional
-        The page.
-    order : str, optional
-        Column to sort by, with its table's name where associations are joined, such as
-        ``"data_sets.id"``.
-
-    Examples
-    --------
-    >>> RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"]).text
-    'model::SectionDataSet,rma::criteria,[id$eq479],rma::include,alignment3d'
-    """
-
-    model: str
-    criteria: Criteria | None = None
-    include: Sequence[str] | None = None
-    start_row: int | None = None
-    num_rows: int | None = None
-    order: str | None = None
-
-    def __str__(self) -> str:
-        return f"criteria={self.text}"
-
-    @property
-    def text(self) -> str:
-        """The query in the service's language."""
-        stages = [f"model::{self.model}"]
-        if self.criteria:
-            stages.append("rma::criteria," + ",".join(_terms(self.criteria)))
-        if self.include:
-            stages.append("rma::include," + ",".join(self.include))
-        options = [
-            f"[{name}$eq{value}]"
-            for name, value in (
-                ("order", None if self.order is None else f"'{self.order}'"),
-                ("start_row", self.start_row),
-                ("num_rows", self.num_rows),
-            )
-            if value is not None
-        ]
-        if options:
-            stages.append("rma::options" + "".join(options))
-        return ",".join(stages)
-
-
-def _terms(criteria: Criteria) -> list[str]:
-    """Return the filters of the columns as one term, and one term for each association."""
-    filters = "".join(
-        f"[{column}$eq{_literal(value)}]"
-        for column, value in criteria.items()
-        if not isinstance(value, Mapping)
-    )
-    terms = [filters] if filters else []
-    for association, nested in criteria.items():
-        if isinstance(nested, Mapping):
-            own, *deeper = _terms(nested) or [""]
-            if own and not own.startswith("["):
-                own, deeper = "", [own, *deeper]
-            terms.append(f"{association}{own}" + (f"({','.join(deeper)})" if deeper else ""))
-    return terms
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
-    if isinstance(value, int | float):
-        return str(value)
-    text = str(value)
-    if len(text) > 1 and text[0] == text[-1] == "'":
-        text = text[1:-1]  # quoted already
-    if "'" in text or '"' in text:
-        # How the service wants quotes escaped is not known, so none are sent.
-        raise InvalidInputError(
-            f"{text!r} holds a quotation mark, which the service's query language cannot express.",
-            hint="Search without it.",
-        )
-    return f"'{text}'"
 
 
 def fetch_all(
@@ -152,7 +54,7 @@ def fetch_all(
     Raises
     ------
     RMAError, ServiceError
-        The service refused, or no usable answer could be had.
+        If the service refuses, or no usable answer can be had.
     """
     rows: dict[Any, dict[str, Any]] = {}
     for _ in range(PASSES):

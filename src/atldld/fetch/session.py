@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from atldld.errors import (
-    AnswerError,
     AtldldError,
     BrokenImageError,
     CacheError,
-    DatasetNotFoundError,
-    HTTPStatusError,
     ImageNotFoundError,
     InvalidInputError,
     OfflineError,
-    RowShortfallWarning,
     ServiceDefectError,
+    ServiceError,
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.cache import Cache, CachedFile, CachedImage, read_json, sha256_of
-from atldld.fetch.client import Client, Limits
-from atldld.fetch.pages import Criteria, RMAParameters, fetch_all
+from atldld.fetch.cache import Arriving, Cache, CachedFile, CachedImage, read_json, sha256_of
+from atldld.fetch.client import Client
+from atldld.fetch.documents import Documents
+from atldld.fetch.facts import FileFacts, ImageFacts
+from atldld.fetch.limits import Limits
+from atldld.fetch.retry import log
+from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
 from atldld.records import SectionDataSet, SectionImage
+from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
 
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["Host", "Session", "cache_root", "check_downsample", "check_id", "default_session"]
 
 Host = Literal["api", "download"]
-
-DATASET_INCLUDES = ("genes", "specimen(donor(age))", "products", "treatments", "alignment3d")
 
 
 class Session:
@@ -64,6 +62,22 @@ class Session:
     transport : httpx.BaseTransport, optional
         Where requests go instead of the network. To be pickled with the session it must be
         picklable; in forked processes it is used as it is.
+    sources : sequence of ImageSource, optional
+        Where section images are looked for, one after the other, before the service is asked: an
+        exported archive, such as ``ArchiveImages("images.zip")``, or a source of one's own.
+    client : Client, optional
+        That of another session for the same service, to share its connections.
+
+    Attributes
+    ----------
+    settings : Settings
+        Where to ask, and where to keep.
+    cache, archive_cache : Cache
+        What the API and the informatics archive have answered.
+    client : Client
+        Asks them.
+    defects : list of ServiceWarning
+        What was wrong with the answers so far.
 
     Raises
     ------
@@ -77,6 +91,8 @@ class Session:
         *,
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
+        sources: Sequence[ImageSource] = (),
+        client: Client | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings), allens=self.settings.api_url == API_URL)
@@ -86,7 +102,8 @@ class Session:
         )
         self.cache.check_folder()
         self.defects: list[ServiceWarning] = []
-        self.client = Client(
+        self.sources = tuple(sources)
+        self.client = client or Client(
             self.settings.api_url,
             limits=limits,
             transport=transport,
@@ -100,8 +117,10 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and the sources."""
         self.client.close()
+        for source in self.sources:
+            source.close()
 
     def report(self, defect: ServiceWarning) -> None:
         """Warn of a defect of the service and remember it in `defects`.
@@ -120,15 +139,12 @@ class Session:
 
     def strictly(self) -> Session:
         """Return a session with the same cache and connections that is strict."""
-        strict = self.apart()
-        strict.settings = dataclasses.replace(self.settings, strict=True)
-        return strict
+        settings = dataclasses.replace(self.settings, strict=True)
+        return Session(settings, client=self.client, sources=self.sources)
 
     def apart(self) -> Session:
         """Return a session with the same cache and connections that remembers its own defects."""
-        apart = copy.copy(self)
-        apart.defects = []
-        return apart
+        return Session(self.settings, client=self.client, sources=self.sources)
 
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
@@ -162,7 +178,7 @@ class Session:
         Parameters
         ----------
         model, criteria, include, order
-            See `~atldld.fetch.pages.RMAParameters`.
+            See `~atldld.rma.query.RMAParameters`.
         refresh : bool
             Ask the service even so.
 
@@ -196,19 +212,7 @@ class Session:
         OfflineError, ServiceError
             See `query`.
         """
-        name = hashlib.sha256(query.text.encode()).hexdigest()
-        known = None if refresh else self.cache.read_document("queries", name)
-        if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
-            if self.settings.offline:
-                raise OfflineError(
-                    f"The answer to {query.text} is not in the cache at {self.cache.root}.",
-                    hint="Ask once without --offline.",
-                )
-            defects: list[ServiceWarning] = []
-            rows = fetch_all(self.rma, query, defects.append)
-            known = _document({"query": query.text, "rows": rows}, defects)
-            self.cache.write_document("queries", name, known)
-            known["fetched"] = datetime.now(UTC).isoformat(timespec="seconds")
+        known = self._documents().answer(query, refresh=refresh)
         self._report_kept(known)
         return known
 
@@ -238,67 +242,12 @@ class Session:
             It is not in the cache, and cannot be fetched.
         """
         dataset_id = check_id(dataset_id, "section data set")
-        name = str(dataset_id)
-        known = None if refresh else self.cache.read_document("datasets", name)
-        if (
-            known is None
-            or not isinstance(known.get("section_data_set"), dict)
-            or not isinstance(known.get("section_images"), list)
-            or self._wants_more(known)
-        ):
-            if self.settings.offline:
-                raise OfflineError(
-                    f"Section data set {dataset_id} is not in the cache at {self.cache.root}.",
-                    dataset_id=dataset_id,
-                    hint=f"Fetch it once with `atldld download dataset {dataset_id} OUT`.",
-                )
-            query = RMAParameters("SectionDataSet", {"id": dataset_id}, DATASET_INCLUDES)
-            query_of_images = RMAParameters(
-                "SectionImage",
-                {"data_set_id": dataset_id},
-                ("alignment2d",),
-                order="sub_images.id",
-            )
-            defects: list[ServiceWarning] = []
-            defects_of_images: list[ServiceWarning] = []
-            # Both at once: neither needs the other's answer, and each takes several round trips.
-            with ThreadPoolExecutor(1, thread_name_prefix="metadata") as pool:
-                arriving = pool.submit(
-                    fetch_all, self.rma, query_of_images, defects_of_images.append, distinct=True
-                )
-                rows = fetch_all(self.rma, query, defects.append)
-            if not rows and defects:
-                raise AnswerError(
-                    f"The service says that there is a section data set {dataset_id}, but does "
-                    "not send it.",
-                    dataset_id=dataset_id,
-                    hint="Try again later.",
-                )
-            if not rows:
-                raise DatasetNotFoundError(
-                    f"There is no section data set {dataset_id}.",
-                    dataset_id=dataset_id,
-                    hint="Search for one with `atldld search dataset --gene ACRONYM`.",
-                )
-            images = arriving.result()
-            defects += defects_of_images
-            if rows[0].get("id") != dataset_id or any(
-                image.get("data_set_id", dataset_id) != dataset_id for image in images
-            ):
-                raise AnswerError(
-                    f"The service answered about something else than section data set "
-                    f"{dataset_id}.",
-                    dataset_id=dataset_id,
-                    hint="Try again later.",
-                )
-            known = _document({"section_data_set": rows[0], "section_images": images}, defects)
-            self.cache.write_document("datasets", name, known)
+        known = self._documents().dataset(dataset_id, refresh=refresh)
         self._report_kept(known)
         return known
 
-    def _wants_more(self, document: Mapping[str, Any]) -> bool:
-        """Whether a document lacks rows that may be had by asking again."""
-        return document.get("complete") is False and not self.settings.offline
+    def _documents(self) -> Documents:
+        return Documents(self.cache, self.rma, offline=self.settings.offline)
 
     def _report_kept(self, document: Mapping[str, Any]) -> None:
         """Report the defects that a document was fetched with, each time that it is used."""
@@ -322,7 +271,7 @@ class Session:
             self.report(
                 SkippedImageWarning(
                     f"{len(dataset.skipped)} image records of data set {dataset.id} are unusable: "
-                    + "; ".join(f"{one.image_id}: {one.reason}" for one in dataset.skipped)
+                    + "; ".join(f"{image.image_id}: {image.reason}" for image in dataset.skipped)
                 )
             )
         return dataset
@@ -388,41 +337,22 @@ class Session:
         ImageNotFoundError
             There is no expression mask, or the service does not know the image.
         OfflineError, ServiceError, CacheError
-            It is not in the cache, and cannot be fetched or kept.
+            If it is not in the cache, and cannot be fetched or kept.
         """
         downsample = check_downsample(image, downsample)
         if expression and not image.has_expression_mask:
             raise ImageNotFoundError(
                 f"Section image {image.id} has no expression mask.", image_id=image.id
             )
-        known = self.cache.find_image(image.id, downsample, expression=expression)
-        known = known or self._adopt(image, downsample, expression)
+        wanted = Wanted(image, downsample, expression)
+        known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
             return known
-        what = "The expression mask of section" if expression else "Section"
-        if self.settings.offline:
-            raise OfflineError(
-                f"{what} image {image.id} at downsample {downsample} is not in the cache at "
-                f"{self.cache.root}.",
-                image_id=image.id,
-                dataset_id=image.data_set_id,
-                hint=f"Fetch it once with `atldld download image {image.id} OUT "
-                f"--downsample-img {downsample}{' -e' if expression else ''}`.",
-            )
-        url = self._image_url(image.id, downsample, expression)
         try:
-            return self._download(image, downsample, expression, url)
+            return self._fetch(wanted)
         except AtldldError as error:
-            error.image_id = image.id
-            error.dataset_id = image.data_set_id
-            if isinstance(error, HTTPStatusError) and error.status_code == 404:
-                raise ImageNotFoundError(
-                    f"{what} image {image.id} is unknown to the service (status 404).",
-                    image_id=image.id,
-                    dataset_id=image.data_set_id,
-                    url=url,
-                ) from None
-            raise
+            about = error.about(dataset_id=image.data_set_id, image_id=image.id)
+            raise about from error.__cause__
 
     def pixels(
         self,
@@ -541,43 +471,70 @@ class Session:
         url = self.file_address(path, host=host, params=params)
         if self.settings.offline:
             raise OfflineError(f"{what} is not in the cache at {cache.root}.", url=url, hint=remedy)
-        with cache.new_file(kept) as (file, temporary, keep):
+        with cache.new_file(kept) as arriving:
             known = None if refresh else cache.find_file(kept)
             if known is not None:
                 return known  # another process has fetched it while this one waited
             sha256 = self.client.download(
-                url, file, lambda: check(temporary), largest=largest, progress=progress
+                url,
+                arriving.file,
+                lambda: check(arriving.path),
+                largest=largest,
+                progress=progress,
             )
-            return keep(url=url, sha256=sha256)
+            return arriving.keep(FileFacts(url=url, sha256=sha256))
 
-    def _download(
-        self, image: SectionImage, downsample: int, expression: bool, url: str
-    ) -> CachedImage:
-        # Here, not at the top: asking for metadata needs no image library.
-        from atldld.fetch.jpeg import verify
+    def _held(self, wanted: Wanted) -> CachedImage | None:
+        return self.cache.find_image(
+            wanted.image.id, wanted.downsample, expression=wanted.expression
+        )
 
-        width, height = image.size(downsample)
-        with self.cache.new_image(image.id, downsample, expression=expression) as new:
-            file, temporary, keep = new
-            known = self.cache.find_image(image.id, downsample, expression=expression)
+    def _fetch(self, wanted: Wanted) -> CachedImage:
+        """Return an image from the first source that has it."""
+        sources: list[ImageSource] = [*self.sources, ServiceImages(self.client)]
+        if self.settings.offline:
+            sources = [source for source in sources if not source.remote]
+        if not sources:
+            raise self._not_here(wanted)
+        failed: ServiceError | None = None
+        with self._arriving(wanted) as arriving:
+            known = self._held(wanted)
             if known is not None:
                 return known  # another process has fetched it while this one waited
-            sha256 = self.client.download(
-                url,
-                file,
-                lambda: verify(temporary, width, height, url=url),
-                # no JPEG is longer than this, however little it could be compressed
-                largest=min(self.client.limits.largest_image, 6 * width * height + (1 << 20)),
-            )
-            return keep(
-                width=width,
-                height=height,
-                sha256=sha256,
-                url=url,
-                dataset_id=image.data_set_id,
-            )
+            for source in sources:
+                if failed is not None:
+                    log.warning("%s It is asked for elsewhere.", failed.message)
+                arriving.file.seek(0)
+                arriving.file.truncate()
+                try:
+                    facts = _received(source, wanted, arriving)
+                except ServiceError as error:
+                    failed = error
+                    continue
+                if facts is not None:
+                    return arriving.keep(facts)
+        raise failed or self._not_here(wanted)
 
-    def _adopt(self, image: SectionImage, downsample: int, expression: bool) -> CachedImage | None:
+    def _arriving(
+        self, wanted: Wanted
+    ) -> AbstractContextManager[Arriving[ImageFacts, CachedImage]]:
+        return self.cache.new_image(
+            wanted.image.id, wanted.downsample, expression=wanted.expression
+        )
+
+    def _not_here(self, wanted: Wanted) -> OfflineError:
+        """Return the error that says that an image is in no place where it may be looked for."""
+        image_id, downsample = wanted.image.id, wanted.downsample
+        places = [f"in the cache at {self.cache.root}"]
+        places += [f"in {source.name}" for source in self.sources if not source.remote]
+        where = f"not {places[0]}" if len(places) == 1 else f"neither {' nor '.join(places)}"
+        return OfflineError(
+            f"{wanted} at downsample {downsample} is {where}.",
+            hint=f"Fetch it once with `atldld download image {image_id} OUT "
+            f"--downsample-img {downsample}{' -e' if wanted.expression else ''}`.",
+        )
+
+    def _adopt(self, wanted: Wanted) -> CachedImage | None:
         """Take over what is on disk but not vouched for, if it proves sound.
 
         That is the cache of atldld 0.3, and an image whose run was killed before its companion
@@ -585,34 +542,57 @@ class Session:
         """
         from atldld.fetch.jpeg import verify
 
-        width, height = image.size(downsample)
+        image, view = wanted.image, {"expression": wanted.expression}
         for path in (
-            self.cache.image_path(image.id, downsample, expression=expression),
-            self.cache.old_image_path(image.id, downsample, expression=expression),
+            self.cache.image_path(image.id, wanted.downsample, **view),
+            self.cache.old_image_path(image.id, wanted.downsample, **view),
         ):
             try:
-                verify(path, width, height)
+                verify(path, *wanted.size)
                 content = path.read_bytes()
             except (OSError, BrokenImageError):
                 continue
-            with self.cache.new_image(image.id, downsample, expression=expression) as new:
-                file, temporary, keep = new
-                file.write(content)
-                file.flush()
-                return keep(
-                    width=width,
-                    height=height,
-                    sha256=sha256_of(temporary),
-                    url=self._image_url(image.id, downsample, expression),
-                    dataset_id=image.data_set_id,
-                )
+            with self._arriving(wanted) as arriving:
+                arriving.file.write(content)
+                url = ServiceImages(self.client).address(wanted)
+                sha256 = hashlib.sha256(content).hexdigest()
+                return arriving.keep(_facts(wanted, Received(url), sha256))
         return None
 
-    def _image_url(self, image_id: int, downsample: int, expression: bool) -> str:
-        params: dict[str, Any] = {"downsample": downsample}
-        if expression:
-            params["view"] = "expression"
-        return self.client.url(f"/api/v2/section_image_download/{image_id}", params)
+
+def _received(
+    source: ImageSource, wanted: Wanted, arriving: Arriving[ImageFacts, CachedImage]
+) -> ImageFacts | None:
+    """Have a source write an image, and return what is known of it, now that it is verified."""
+    # Here, not at the top: asking for metadata needs no image library.
+    from atldld.fetch.jpeg import verify
+
+    sound = False
+
+    def check() -> None:
+        nonlocal sound
+        arriving.file.flush()
+        verify(arriving.path, *wanted.size, url=source.address(wanted), sender=source.name)
+        sound = True
+
+    received = source.fetch(wanted, arriving.file, check)
+    if received is None:
+        return None
+    if not sound:
+        check()
+    return _facts(wanted, received, received.sha256 or sha256_of(arriving.path))
+
+
+def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
+    width, height = wanted.size
+    return ImageFacts(
+        width=width,
+        height=height,
+        sha256=sha256,
+        url=received.url,
+        fetched=received.fetched,
+        dataset_id=wanted.image.data_set_id,
+    )
 
 
 def cache_root(settings: Settings, host: Host = "api") -> Path:
@@ -635,18 +615,6 @@ def cache_root(settings: Settings, host: Host = "api") -> Path:
         return settings.cache_dir
     host_name = urlsplit(url).netloc
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
-
-
-def _document(content: dict[str, Any], defects: Sequence[ServiceWarning]) -> dict[str, Any]:
-    """Add to a document what was wrong with the answer.
-
-    One that lacks rows is kept for working offline, but asked for again whenever that is possible.
-    """
-    return {
-        **content,
-        "complete": not any(isinstance(defect, RowShortfallWarning) for defect in defects),
-        "defects": [(type(defect).__name__, str(defect)) for defect in defects],
-    }
 
 
 def check_downsample(image: SectionImage, downsample: int) -> int:

@@ -6,7 +6,6 @@ import errno
 import re
 import socket
 import ssl
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,12 +16,11 @@ from atldld.errors import (
     ServiceError,
     ServiceTimeoutError,
 )
+from atldld.fetch.answers import retry_after
 from atldld.fetch.routes import CERTIFICATES, Proxy
 from atldld.support.addresses import shown_address
 
 __all__ = ["OFFLINE", "refusal", "trouble"]
-
-E = TypeVar("E", bound=ServiceError)
 
 OFFLINE = "What is in the cache can be used with --offline (ATLDLD_OFFLINE=1)."
 CHECK = f"Check the network and the address. {OFFLINE}"
@@ -73,10 +71,9 @@ def trouble(
     who = str(whose) if whose else host
     if certificate is not None:
         why = certificate.verify_message or "it does not verify"
-        return _told(
-            NetworkError,
+        return NetworkError(
             f"The certificate of {who} is not trusted: {why}.",
-            url,
+            url=url,
             hint="If your network checks what is encrypted, name its certificate (PEM) in "
             f"{CERTIFICATES[0]} or {CERTIFICATES[2]}; if it wants you to log in, do so in a "
             f"browser first. {OFFLINE}",
@@ -88,19 +85,17 @@ def trouble(
             return refused
     timed_out = isinstance(error, httpx.TimeoutException) or late
     if timed_out and not connecting:
-        return _told(
-            ServiceTimeoutError,
+        return ServiceTimeoutError(
             f"The service did not answer within {seconds[1]:g} s: {host} is reached, but silent"
             f"{f', or {proxy} is' if proxy else ''}.",
-            url,
+            url=url,
             hint=f"Try again later; what has arrived is kept. {OFFLINE}",
         )
     reason, tries = _reason(causes, connecting, seconds[0] if timed_out else None)
     if reason is None and not connecting:
-        return _told(
-            NetworkError,
+        return NetworkError(
             f"The request failed: {error or type(error).__name__}.",
-            url,
+            url=url,
             hint=f"{CHECK} What has arrived is kept.",
         )
     reason = reason or f"{error or type(error).__name__}"
@@ -109,7 +104,7 @@ def trouble(
         tries = 2
         hint = f"Correct or unset {whose.variable}, or add {urlsplit(url).hostname} to NO_PROXY."
     kind = ServiceTimeoutError if timed_out else NetworkError
-    return _told(kind, f"{_begin(who)} cannot be reached: {reason}.", url, hint=hint, tries=tries)
+    return kind(f"{_begin(who)} cannot be reached: {reason}.", url=url, hint=hint, tries=tries)
 
 
 def refusal(response: httpx.Response, url: str, proxy: Proxy | None = None) -> HTTPStatusError:
@@ -143,13 +138,22 @@ def refusal(response: httpx.Response, url: str, proxy: Proxy | None = None) -> H
         )
     elif status == 407:
         if proxy is not None:
-            return _told(
-                HTTPStatusError, _refusal_of(proxy, f"{status} {response.reason_phrase}"), url,
-                hint=_login_hint(proxy), tries=1, status=status,
-            )  # fmt: skip
+            return HTTPStatusError(
+                _refusal_of(proxy, f"{status} {response.reason_phrase}"),
+                url=url,
+                hint=_login_hint(proxy),
+                tries=1,
+                status_code=status,
+                retry_after=retry_after(response.headers),
+            )
         tries = 1
-    return _told(
-        HTTPStatusError, f"The service {text}.", url, hint=hint, tries=tries, status=status
+    return HTTPStatusError(
+        f"The service {text}.",
+        url=url,
+        hint=hint,
+        tries=tries,
+        status_code=status,
+        retry_after=retry_after(response.headers),
     )
 
 
@@ -165,17 +169,16 @@ def _refused_by_proxy(
     ):
         return None
     if _PROXY_LOGIN.search(words):
-        return _told(NetworkError, _refusal_of(proxy, words), url, hint=_login_hint(proxy), tries=1)
+        return NetworkError(_refusal_of(proxy, words), url=url, hint=_login_hint(proxy), tries=1)
     if late or isinstance(error, SOCKSError) or not words:
         words = "it does not speak as a proxy of its kind does"
         tries: int | None = 2
     else:
         # 5xx, and what SOCKS calls unreachable: the host is, or the network behind the proxy.
         tries = 2 if re.match(r"4\d\d", words) else 3
-    return _told(
-        NetworkError,
+    return NetworkError(
         f"{_begin(str(proxy))} does not lead to {host}: {words}.",
-        url,
+        url=url,
         hint=f"Correct or unset {proxy.variable}, or add {urlsplit(url).hostname} to NO_PROXY.",
         tries=tries,
     )
@@ -240,19 +243,3 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _begin(who: str) -> str:
     return who[:1].upper() + who[1:] if who.startswith("the ") else who
-
-
-def _told(
-    kind: type[E],
-    message: str,
-    url: str,
-    *,
-    hint: str | None,
-    tries: int | None = None,
-    status: int | None = None,
-) -> E:
-    error = kind(message, url=url, hint=hint)
-    error.tries = tries
-    if isinstance(error, HTTPStatusError) and status is not None:
-        error.status_code = status
-    return error

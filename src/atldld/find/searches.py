@@ -20,7 +20,6 @@ from atldld.errors import (
     OfflineError,
     ServiceError,
 )
-from atldld.fetch.pages import Criteria
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.find import catalogue
 from atldld.find.conditions import (
@@ -36,6 +35,7 @@ from atldld.find.conditions import (
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
 from atldld.find.rows import FoundDataSet, Source
 from atldld.find.service import Service
+from atldld.rma.query import Criteria
 from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:

@@ -8,65 +8,23 @@ everything else is compared here. The answers are in the cache afterwards.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from atldld.errors import InvalidInputError, OfflineError, RMAError
-from atldld.fetch.pages import Criteria, RMAParameters
 from atldld.fetch.session import Session
 from atldld.find.catalogue import Loader, finish, new_database
 from atldld.find.conditions import PRODUCTS, Filters
 from atldld.find.rows import Source
+from atldld.rma.query import Filter, RMAParameters, Term, among
 
-__all__ = ["DATASET_INCLUDES", "Query", "Service", "term"]
+__all__ = ["DATASET_INCLUDES", "Service", "batched_ids"]
 
 DATASET_INCLUDES = ("genes", "probes", "products", "treatments", "specimen(donor(age))")
 AT_ONCE = 100  # ids in one query: addresses should stay below 4 kB
 
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Query(RMAParameters):
-    """An RMA query whose criteria are written in the service's language.
-
-    Parameters
-    ----------
-    terms : str
-        Such as ``"[failed$eqfalse],genes[acronym$in'Gad1','Pvalb']"``.
-    only : str
-        Columns to send, such as ``"sub_images.id,sub_images.width"``; all of them if empty.
-    """
-
-    terms: str = ""
-    only: str = ""
-
-    @property
-    def text(self) -> str:
-        """The query in the service's language."""
-        model = f"model::{self.model}"
-        criteria = f",rma::criteria,{self.terms}" if self.terms else ""
-        text = f"{model}{criteria}{super().text.removeprefix(model)}"
-        if not self.only:
-            return text
-        options = "" if "rma::options" in text else ",rma::options"
-        return f"{text}{options}[only$eq'{self.only}']"
-
-
-def term(criteria: Criteria, operator: str = "$eq") -> str:
-    """Return criteria in the service's language, with another operator than equality."""
-    text = RMAParameters("", criteria).text.partition(",rma::criteria,")[2]
-    return text.replace("$eq", operator, 1)
-
-
-def among(column: str, values: Sequence[str | int]) -> str:
-    """Return a filter on one of several values: ``[id$in1,2]``."""
-    if len(values) == 1:
-        return term({column: values[0]})
-    literals = [term({"": value}).removeprefix("[$eq").removesuffix("]") for value in values]
-    return f"[{column}$in{','.join(literals)}]"
 
 
 class Service:
@@ -131,56 +89,56 @@ class Service:
                 known = self._session.cache.read_document("datasets", str(number))
             images = (known or {}).get("section_images")
             if isinstance(images, list) and (known or {}).get("complete") is not False:
-                rows += [{"data_set_id": number, **one} for one in images if one]
+                rows += [{"data_set_id": number, **image} for image in images if image]
             else:
                 missing.append(number)
-        for some in batched_ids(missing):
-            rows += self._rows("SectionImage", among("data_set_id", some), order="sub_images.id")
+        for numbers in batched_ids(missing):
+            wanted = [_own(among("data_set_id", numbers))]
+            rows += self._rows("SectionImage", wanted, order="sub_images.id")
         return rows
 
     def near_genes(self, loader: Loader, text: str) -> None:
         """Load genes whose names look like a text, to suggest them."""
         beginning = text[: max(3, len(text) // 2)]
         for pattern in dict.fromkeys((text, f"{beginning}*")):
-            if self._load_genes(loader, term({"acronym": pattern}, "$il")):
+            if self._load_genes(loader, [Filter.of("acronym", "$il", pattern)]):
                 return
 
     def _rows(
-        self, model: str, terms: str, include: Sequence[str] = (), order: str | None = None
+        self,
+        model: str,
+        criteria: Sequence[Term | str],
+        include: Sequence[str] = (),
+        order: str | None = None,
     ) -> list[Record]:
         answer = self._session.answer(
-            Query(model, include=include, order=order, terms=terms), refresh=self._refresh
+            RMAParameters(model, criteria, include, order=order), refresh=self._refresh
         )
         self._asked.append(str(answer.get("fetched") or datetime.now(UTC).isoformat()))
         return list(answer["rows"])
 
-    def _datasets(self, loader: Loader, terms: Iterable[str], raw: str | None) -> int:
-        text = ",".join(filter(None, (*terms, raw)))
-        rows = self._rows("SectionDataSet", text, DATASET_INCLUDES, "data_sets.id")
+    def _datasets(self, loader: Loader, terms: Iterable[Term], raw: str | None) -> int:
+        rows = self._rows("SectionDataSet", [*terms, raw or ""], DATASET_INCLUDES, "data_sets.id")
         loader.load("SectionDataSet", rows)
         return len(rows)
 
     def _datasets_or_images(self, loader: Loader, kind: str, filters: Filters) -> None:
         of_datasets = bool(_dataset_terms(filters) or filters.gene or filters.specimen)
         if kind == "image" and (filters.id or filters.dataset or filters.rma) and not of_datasets:
-            terms = [
-                among(column, values)
-                for column, values in (("id", filters.id), ("data_set_id", filters.dataset))
-                if values
-            ]
-            text = ",".join(filter(None, ("".join(terms), filters.rma)))
-            rows = self._rows("SectionImage", text, order="sub_images.id")
+            wanted = _own(*_among_each({"id": filters.id, "data_set_id": filters.dataset}))
+            rows = self._rows("SectionImage", [wanted, filters.rma or ""], order="sub_images.id")
             loader.load("SectionImage", rows)
             return
         ids = filters.id if kind == "dataset" else filters.dataset
-        named = among("id", ids) if ids else ""
+        named = _own(*_among_each({"id": ids}))
         if filters.specimen:
             names = [name for name in filters.specimen if not name.isdecimal()]
             numbers = [int(name) for name in filters.specimen if name.isdecimal()]
             for column, values in (("name", names), ("id", numbers)):
                 if values:
                     test = _alike_or_among if column == "name" else among
-                    self._datasets(loader, [named, f"specimen{test(column, values)}"], filters.rma)
+                    specimen = Term("specimen", (test(column, values),))
+                    self._datasets(loader, [named, specimen], filters.rma)
         elif ids:
             self._datasets(loader, [named], filters.rma)
         elif filters.gene:
@@ -198,15 +156,15 @@ class Service:
         """Load the data sets of genes, whatever kind of name they are given by."""
         left = list(filters.gene)
         acronyms = [name for name in left if not name.isdecimal() and "*" not in name]
-        for some in batched_ids(acronyms):
-            self._datasets(loader, [f"genes{among('acronym', some)}"], filters.rma)
+        for names in batched_ids(acronyms):
+            self._datasets(loader, [Term("genes", (among("acronym", names),))], filters.rma)
         known = {acronym for (acronym,) in loader.db.execute("SELECT acronym FROM gene")}
         for name in left:
             if name in known:
                 continue
-            for number, tried in enumerate(_gene_terms(name)):
+            for number, tried in enumerate(_gene_filters(name)):
                 try:
-                    if self._datasets(loader, [f"genes{tried}"], filters.rma):
+                    if self._datasets(loader, [Term("genes", (tried,))], filters.rma):
                         break
                 except (RMAError, OfflineError):
                     # not every archive has every column; and a later question was never asked
@@ -219,68 +177,55 @@ class Service:
                 "A search for genes without any condition would return everything there is.",
                 hint="Give a name, or make the catalogue with `atldld catalogue update`.",
             )
-        raw = f",{filters.rma}" if filters.rma else ""
         if filters.id or not filters.name:
-            ids = among("id", filters.id) if filters.id else ""
-            self._load_genes(loader, (ids + raw).strip(","))
+            self._load_genes(loader, _among_each({"id": filters.id}), filters.rma)
         for name in filters.name:
-            for tried in (*_gene_terms(name), *_gene_patterns(name)):
-                self._load_genes(loader, tried + raw)
+            for tried in (*_gene_filters(name), *_gene_patterns(name)):
+                self._load_genes(loader, [tried], filters.rma)
 
-    def _load_genes(self, loader: Loader, terms: str) -> int:
+    def _load_genes(self, loader: Loader, wanted: Iterable[Filter], raw: str | None = None) -> int:
         try:
-            rows = self._rows("Gene", terms, order="genes.id")
+            rows = self._rows("Gene", [_own(*wanted), raw or ""], order="genes.id")
         except RMAError:
             return 0  # not every archive has every column
         loader.load("Gene", rows)
         return len(rows)
 
     def _specimens(self, loader: Loader, filters: Filters) -> None:
-        terms = []
-        if filters.id:
-            terms.append(among("id", filters.id))
+        common = _among_each({"id": filters.id})
         numbers = [int(name) for name in filters.name if name.isdecimal()]
         names = [name for name in filters.name if not name.isdecimal()]
         donor = _donor_terms(filters)
-        wanted = [
+        named = [
             *([_alike_or_among("name", names)] if names else []),
             *([among("id", numbers)] if numbers else []),
-        ] or [""]
-        if wanted == [""] and not (terms or donor or filters.rma):
+        ]
+        if not (named or common or donor or filters.rma):
             raise InvalidInputError(
                 "A search for specimens without any condition would return everything there is.",
                 hint="Give a name, or make the catalogue with `atldld catalogue update`.",
             )
-        for one in wanted:
-            text = ",".join(filter(None, ("".join((*terms, one)), donor, filters.rma)))
-            rows = self._rows("Specimen", text, ("donor(age)",), "specimens.id")
+        for tried in [[test] for test in named] or [[]]:
+            criteria: list[Term | str] = [_own(*common, *tried), *donor, filters.rma or ""]
+            rows = self._rows("Specimen", criteria, ("donor(age)",), "specimens.id")
             loader.load("Specimen", rows)
 
     def _structures(self, loader: Loader, filters: Filters) -> None:
-        common = [
-            among(column, values)
-            for column, values in (
-                ("id", filters.id),
-                ("graph_id", filters.graph),
-            )
-            if values
-        ]
-        wanted = [""]
-        if filters.name:
-            wanted = []
-            for name in filters.name:
-                pattern = name if "*" in name else f"*{name}*"
-                wanted += [
-                    term({"acronym": pattern}, "$il"),
-                    term({"name": pattern}, "$il"),
-                    *([term({"id": int(name)})] if name.isdecimal() else []),
-                ]
-        elif not common and not filters.rma:
+        common = _among_each({"id": filters.id, "graph_id": filters.graph})
+        named = []
+        for name in filters.name:
+            pattern = name if "*" in name else f"*{name}*"
+            named += [
+                Filter.of("acronym", "$il", pattern),
+                Filter.of("name", "$il", pattern),
+                *([Filter.of("id", "$eq", int(name))] if name.isdecimal() else []),
+            ]
+        if not (named or common or filters.rma):
             # the adult mouse's: a few hundred kilobytes
-            common = [term({"graph_id": 1})]
-        for one in wanted:
-            text = ",".join(filter(None, ("".join((*common, one)), filters.rma)))
-            loader.load("Structure", self._rows("Structure", text, order="structures.id"))
+            common = [Filter.of("graph_id", "$eq", 1)]
+        for tried in [[test] for test in named] or [[]]:
+            criteria: list[Term | str] = [_own(*common, *tried), filters.rma or ""]
+            loader.load("Structure", self._rows("Structure", criteria, order="structures.id"))
 
 
 def batched_ids(values: Sequence[Any], size: int = AT_ONCE) -> Iterator[tuple[Any, ...]]:
@@ -289,66 +234,69 @@ def batched_ids(values: Sequence[Any], size: int = AT_ONCE) -> Iterator[tuple[An
         yield tuple(values[start : start + size])
 
 
-def _alike_or_among(column: str, values: Sequence[Any]) -> str:
+def _own(*filters: Filter) -> Term:
+    """Return the term that speaks of the model's own records."""
+    return Term(None, filters)
+
+
+def _among_each(wanted: Mapping[str, Sequence[Any]]) -> list[Filter]:
+    return [among(column, values) for column, values in wanted.items() if values]
+
+
+def _alike_or_among(column: str, values: Sequence[Any]) -> Filter:
     """Filter texts at least as widely as they are compared here: a ``*`` is anything."""
     if len(values) == 1:
-        return term({column: values[0]}, "$il")
+        return Filter.of(column, "$il", values[0])
     if any("*" in str(value) for value in values):
-        return term({column: "*"}, "$il")
+        return Filter.of(column, "$il", "*")
     return among(column, values)
 
 
-def _gene_terms(name: str) -> list[str]:
+def _gene_filters(name: str) -> list[Filter]:
     """Return filters on genes for what a name may be, the likeliest first."""
     if "*" in name:
-        return [term({"acronym": name}, "$il")]
-    by_name = [term({"name": name}, "$il"), term({"alias_tags": f"*{name}*"}, "$il")]
+        return [Filter.of("acronym", "$il", name)]
+    by_name = [Filter.of("name", "$il", name), Filter.of("alias_tags", "$il", f"*{name}*")]
     if name.isdecimal():
-        return [term({"entrez_id": int(name)}), *by_name]
+        return [Filter.of("entrez_id", "$eq", int(name)), *by_name]
     if name.upper().startswith("ENS"):
-        return [term({"ensembl_id": name.partition(".")[0]}), *by_name]
+        return [Filter.of("ensembl_id", "$eq", name.partition(".")[0]), *by_name]
     return by_name
 
 
-def _gene_patterns(name: str) -> list[str]:
+def _gene_patterns(name: str) -> list[Filter]:
     """Return filters on genes whose acronym or name holds a text."""
     if "*" in name:
         return []
-    return [term({column: f"*{name}*"}, "$il") for column in ("acronym", "name")]
+    return [Filter.of(column, "$il", f"*{name}*") for column in ("acronym", "name")]
 
 
-def _donor_terms(filters: Filters) -> str:
-    own = "".join(
+def _donor_terms(filters: Filters) -> tuple[Term, ...]:
+    """Return the term of the donor, if anything is said of it."""
+    own = tuple(
         _alike_or_among(column, getattr(filters, column))
         for column in ("sex", "strain")
         if getattr(filters, column)
     )
-    age = f"(age{_alike_or_among('name', filters.age)})" if filters.age else ""
-    return f"donor{own}{age}" if own or age else ""
+    age = (Term("age", (_alike_or_among("name", filters.age),)),) if filters.age else ()
+    return (Term("donor", own, age),) if own or age else ()
 
 
-def _dataset_terms(filters: Filters) -> list[str]:
+def _dataset_terms(filters: Filters) -> list[Term]:
     """Return what the service itself can tell of data sets, other than what they are called."""
-    own = "".join(
-        among(column, values)
-        for column, values in (
-            ("plane_of_section_id", filters.plane),
-            ("reference_space_id", filters.space),
-        )
-        if values
-    )
-    terms = [own] if own else []
+    own = _among_each({"plane_of_section_id": filters.plane, "reference_space_id": filters.space})
+    terms = [_own(*own)] if own else []
     if filters.treatment:
         names = [name.upper() for name in filters.treatment]
-        terms.append(f"treatments{_alike_or_among('name', names)}")
+        terms.append(Term("treatments", (_alike_or_among("name", names),)))
     if filters.product and len(filters.product) == 1:
         name = filters.product[0]
         known = PRODUCTS.get(name.lower()) or (int(name) if name.isdecimal() else None)
-        inner = term({"id": known}) if known else term({"name": f"*{name}*"}, "$il")
-        terms.append(f"products{inner}")
+        inner = Filter.of("id", "$eq", known) if known else Filter.of("name", "$il", f"*{name}*")
+        terms.append(Term("products", (inner,)))
     if filters.orientation:
-        terms.append(f"probes{among('orientation_id', filters.orientation)}")
+        terms.append(Term("probes", (among("orientation_id", filters.orientation),)))
     donor = _donor_terms(filters)
     if donor:
-        terms.append(f"specimen({donor})")
+        terms.append(Term("specimen", (), donor))
     return terms

@@ -15,12 +15,13 @@ from typing import Any
 
 from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
 from atldld.fetch.locks import Taken, locked
-from atldld.fetch.pages import RMAParameters, fetch_all
+from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import Session
 from atldld.find import catalogue
 from atldld.find.genes import MOUSE
 from atldld.find.rows import Source
-from atldld.find.service import DATASET_INCLUDES, Query, among, batched_ids, term
+from atldld.find.service import DATASET_INCLUDES, batched_ids
+from atldld.rma.query import Filter, RMAParameters, Term, among
 from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.files import whole_file, write_errors
 
@@ -54,30 +55,36 @@ class _Part:
     model: str
     table: str  # the service's name of it, which columns are qualified with
     own: str  # the catalogue's
-    criteria: str = ""
+    criteria: tuple[Filter, ...] = ()
     include: tuple[str, ...] = ()
     required: bool = False
 
-    def query(self, after: int = 0) -> Query:
-        newer = f"[id$gt{after}]" if after else ""
-        return Query(
+    def query(self, after: int = 0) -> RMAParameters:
+        return RMAParameters(
             self.model,
-            include=self.include,
+            self._newer(after),
+            self.include,
             order=f"{self.table}.id",
             num_rows=PAGE,
-            terms=newer + self.criteria,
         )
 
-    def counting(self) -> Query:
-        return Query(self.model, num_rows=1, order=f"{self.table}.id", terms=self.criteria)
+    def counting(self) -> RMAParameters:
+        return RMAParameters(self.model, self._newer(), num_rows=1, order=f"{self.table}.id")
+
+    def counting_newer(self, after: int) -> RMAParameters:
+        return RMAParameters(self.model, self._newer(after), num_rows=1)
+
+    def _newer(self, after: int = 0) -> list[Term]:
+        newer = (Filter.of("id", "$gt", after),) if after else ()
+        return [Term(None, newer + self.criteria)]
 
 
 # Genes of other species come with their data sets; all of the mouse's are known, so that one
 # without data sets can be told from a name that does not exist.
 _PARTS = (
-    _Part("SectionDataSet", "data_sets", "data_set", "", DATASET_INCLUDES, required=True),
-    _Part("Gene", "genes", "gene", term({"organism_id": MOUSE})),
-    _Part("Structure", "structures", "structure", "[graph_id$in1,17]"),
+    _Part("SectionDataSet", "data_sets", "data_set", (), DATASET_INCLUDES, required=True),
+    _Part("Gene", "genes", "gene", (Filter.of("organism_id", "$eq", MOUSE),)),
+    _Part("Structure", "structures", "structure", (among("graph_id", (1, 17)),)),
 )
 
 
@@ -337,14 +344,10 @@ def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Stag
             "SELECT id FROM data_set WHERE id NOT IN (SELECT data_set_id FROM imaged) ORDER BY id"
         )
     ]
-    only = ",".join(f"sub_images.{column}" for column in _IMAGE_COLUMNS)
+    only = [f"sub_images.{column}" for column in _IMAGE_COLUMNS]
     for done, some in enumerate(batched_ids(missing)):
-        part = Query(
-            "SectionImage",
-            order="sub_images.id",
-            terms=among("data_set_id", some),
-            only=only,
-        )
+        wanted = Term(None, (among("data_set_id", some),))
+        part = RMAParameters("SectionImage", [wanted], order="sub_images.id", only=only)
         whole = staging.fetch_query(part, distinct=True, tell=False)
         loader.load("SectionImage", staging.rows(part))
         if whole:
@@ -374,7 +377,7 @@ class _Staging:
         self.remarks: list[str] = []
         self.anew: list[str] = []
         self.incremental = False
-        self._queries: dict[str, Query] = {}
+        self._queries: dict[str, RMAParameters] = {}
         self._session = session
         self._progress = progress
         self._asked: set[str] = set()
@@ -449,14 +452,13 @@ class _Staging:
             return 0
         total, newer = (
             _total(self._session.rma(query))
-            for query in (
-                part.counting(),
-                Query(part.model, num_rows=1, terms=f"[id$gt{highest}]{part.criteria}"),
-            )
+            for query in (part.counting(), part.counting_newer(highest))
         )
         return highest if total - newer == base.counts[part.own] else 0
 
-    def fetch_query(self, query: Query, *, distinct: bool = False, tell: bool = True) -> bool:
+    def fetch_query(
+        self, query: RMAParameters, *, distinct: bool = False, tell: bool = True
+    ) -> bool:
         """Fetch all pages of a query; return whether nothing is missing."""
         defects: list[ServiceWarning] = []
 
@@ -474,7 +476,7 @@ class _Staging:
             self._session.report(defect)
         return not short
 
-    def _page(self, query: Query, page: RMAParameters) -> dict[str, Any]:
+    def _page(self, query: RMAParameters, page: RMAParameters) -> dict[str, Any]:
         """Return a page's envelope with the rows' ids alone; the rows are kept in the file.
 
         A page that an interrupted update has brought is used, but only once: who asks for it
@@ -513,7 +515,7 @@ class _Staging:
         )
         return slim
 
-    def rows(self, query: Query) -> Iterator[Record | None]:
+    def rows(self, query: RMAParameters) -> Iterator[Record | None]:
         """Give the rows of a query that has been fetched, a page in memory at a time."""
         with self._reading():
             pages = self._db.execute("SELECT rowid FROM page WHERE query = ?", (query.text,))

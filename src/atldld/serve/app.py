@@ -39,8 +39,10 @@ from atldld.place import (
 )
 from atldld.place.spaces import ReferenceSpace
 from atldld.records import SectionDataSet, SectionImage
-from atldld.rma import evaluate as rma
-from atldld.serve.budget import Budget, Limits
+from atldld.rma.budget import Budget, Limits, QueryError
+from atldld.rma.evaluate import Lookup, columns, encode, run
+from atldld.rma.parse import parse
+from atldld.rma.query import Column, Filter, Query, Term
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from atldld.support.files import nameless_file
 
@@ -274,7 +276,7 @@ class Application:
             return busy
         except AtldldError as error:  # a record of the archive cannot be used
             return _failure(HTTPStatus.NOT_FOUND, error.message)
-        except rma.QueryError as error:
+        except QueryError as error:
             return _failure(HTTPStatus.BAD_REQUEST, str(error))
         except MethodNotAllowed as error:
             refused = _failure(
@@ -395,7 +397,7 @@ class Application:
         query = _with_values(_parse(request, "", model), {"id": str(record_id)})
         return self._answer(request, query, extension)
 
-    def _answer(self, request: Request, query: rma.Query, extension: str) -> Response:
+    def _answer(self, request: Request, query: Query, extension: str) -> Response:
         if extension not in ("json", "csv"):
             raise _bad(f"the format {extension!r:.20} is not offered; there are: json, csv")
         if extension == "csv":
@@ -408,7 +410,7 @@ class Application:
                 self._limits,
                 when_heavy=lambda: stack.enter_context(self._heavy(request, "queries")),
             )
-            answer = rma.run(
+            answer = run(
                 query,
                 records.tables,
                 row_cap=self._row_cap,
@@ -600,8 +602,8 @@ class Application:
 # ---- reading requests
 
 
-def _parse(request: Request, criteria: str, model: str | None = None) -> rma.Query:
-    return rma.parse(
+def _parse(request: Request, criteria: str, model: str | None = None) -> Query:
+    return parse(
         criteria,
         model=model,
         include=request.args.get("include", ""),
@@ -609,12 +611,10 @@ def _parse(request: Request, criteria: str, model: str | None = None) -> rma.Que
     )
 
 
-def _with_values(query: rma.Query, values: Mapping[str, str]) -> rma.Query:
+def _with_values(query: Query, values: Mapping[str, str]) -> Query:
     """Add the criterion that columns have these values."""
-    equal = tuple(
-        rma.Filter(rma.Column(None, name), "$eq", (value,)) for name, value in values.items()
-    )
-    return replace(query, criteria=(*query.criteria, rma.Term(None, equal)))
+    equal = tuple(Filter(Column(None, name), "$eq", (value,)) for name, value in values.items())
+    return replace(query, criteria=(*query.criteria, Term(None, equal)))
 
 
 def _whole(request: Request, name: str, default: int) -> int:
@@ -700,9 +700,9 @@ class _Records:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.lookup = rma.Lookup(tables)
+        self.lookup = Lookup(tables)
         # methods of their own for each archive, so that what they keep goes with it
-        self.columns = cache(partial(rma.columns, tables))
+        self.columns = cache(partial(columns, tables))
         self.data_set = lru_cache(maxsize=256)(self._data_set)
         self.centers = cache(self._centers)
         self.atlas = lru_cache(maxsize=8)(self._atlas)
@@ -778,7 +778,7 @@ def _synchronise(target: SectionDataSet, find: Callable[[], ImagePoints]) -> dic
 
 
 def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(rma.encode(body), status=status, content_type="application/json")
+    return Response(encode(body), status=status, content_type="application/json")
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:

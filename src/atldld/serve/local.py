@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from atldld.demo.archive import DEMO_DATASET_IDS, DemoArchive
 from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, InvalidInputError
 from atldld.fetch.session import cache_root
+from atldld.rma.budget import Limits
 from atldld.serve.app import Application
-from atldld.serve.budget import Limits
 from atldld.serve.lanes import Lanes
 from atldld.serve.server import Patience, Server, serve_at
 from atldld.serve.stored import StoredArchive
@@ -120,7 +120,7 @@ def listen(
     public : bool
         Allow an address that other machines can reach.
     budget : float
-        What one question may cost, as a multiple of `atldld.serve.budget.Limits`.
+        What one question may cost, as a multiple of `atldld.rma.budget.Limits`.
     patience : Patience, optional
         How long clients may take, and how many may come.
     clock : callable, optional

@@ -12,20 +12,20 @@ import simplejpeg
 
 from atldld.atlas.plates import plate_name, svg_name
 from atldld.demo.archive import vocabulary
-from atldld.errors import AtldldError, CacheError, InvalidInputError
-from atldld.fetch.cache import FORMAT, MARKER, Cache
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.fetch.cache import Cache
+from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.members import (
     LARGEST_DOCUMENT,
     LARGEST_IMAGE,
-    FileFacts,
-    ImageFacts,
     Member,
+    check_marker,
     decode,
     facts_of,
     opened_members,
 )
 from atldld.records import SectionDataSet
-from atldld.serve.budget import QueryError
+from atldld.rma.budget import QueryError
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class StoredArchive:
         self._root = Path(root)
         self._members = opened_members(self._root)
         try:
-            _check_marker(root, self._members.get(MARKER))
+            check_marker(self._root, self._members)
         except BaseException:
             self._members.close()
             raise
@@ -266,18 +266,3 @@ def _data_set(member: Member, stem: str) -> Record | None:
     # records that are no objects would be no rows
     plain = all(image is None or isinstance(image, dict) for image in document["section_images"])
     return document if plain and str(record.id) == stem else None
-
-
-def _check_marker(root: Path, marker: Member | None) -> None:
-    # a cache whose marker is missing or torn, as by a power cut, says nothing
-    try:
-        found = {} if marker is None else decode(marker.read(1 << 16), dict)
-    except InvalidInputError:
-        found = {}
-    if found and found != FORMAT:
-        raise CacheError(
-            f"{root} holds an archive that this version of atldld does not know: {found!r:.100}.",
-            hint="Use a newer atldld, or another archive. Nothing was changed.",
-        )
-    if not found and not Path(root).is_dir():
-        raise CacheError(f"{root} is no archive of atldld (it has no {MARKER}).")

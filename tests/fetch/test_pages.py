@@ -4,62 +4,18 @@ import pytest
 
 from atldld.errors import (
     AnswerError,
-    InvalidInputError,
     RepeatedRowsWarning,
     RMAError,
     RowShortfallWarning,
     ServiceWarning,
     UnsortedRowsWarning,
 )
-from atldld.fetch import rma
-from atldld.fetch.pages import RMAParameters
+from atldld.fetch import pages
+from atldld.rma.query import RMAParameters
 
 
 def fetch_all(ask, query):
-    return rma.fetch_all(ask, query, warnings.warn)
-
-
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        (RMAParameters("Gene"), "model::Gene"),
-        (
-            RMAParameters("SectionDataSet", {"id": 479}, ["alignment3d"], 0, 25000),
-            "model::SectionDataSet,rma::criteria,[id$eq479],rma::include,alignment3d,"
-            "rma::options[start_row$eq0][num_rows$eq25000]",
-        ),
-        (
-            RMAParameters("SectionDataSet", {"failed": False, "genes": {"acronym": "Gad1"}}),
-            "model::SectionDataSet,rma::criteria,[failed$eqfalse],genes[acronym$eq'Gad1']",
-        ),
-        (
-            RMAParameters("SectionDataSet", {"specimen": {"donor": {"age": {"name": "P56"}}}}),
-            "model::SectionDataSet,rma::criteria,specimen(donor(age[name$eq'P56']))",
-        ),
-        (
-            RMAParameters("M", {"a": {"x": 1, "b": {"y": None}, "c": {"z": 2.5}}}, order="ms.id"),
-            "model::M,rma::criteria,a[x$eq1](b[y$eqnull],c[z$eq2.5]),rma::options[order$eq'ms.id']",
-        ),
-    ],
-)
-def test_text(query, text):
-    assert query.text == text
-    assert str(query) == f"criteria={text}"
-
-
-def test_our_queries_are_grammatical():
-    from atldld.rma.evaluate import parse
-
-    parsed = parse(RMAParameters("M", {"q": {"a": {"b": {"c": "d e, f"}, "g": {"h": 1}}}}).text)
-    assert parsed.criteria[0].association == "q"
-    assert [term.association for term in parsed.criteria[0].terms[0].terms] == ["b", "g"]
-
-
-def test_quotes_cannot_be_sent():
-    with pytest.raises(InvalidInputError, match="quotation"):
-        str(RMAParameters("Gene", {"name": "5'-nucleotidase"}))
-    quoted = RMAParameters("Gene", {"name": "'a b'"})
-    assert quoted.text == "model::Gene,rma::criteria,[name$eq'a b']"
+    return pages.fetch_all(ask, query, warnings.warn)
 
 
 def service(rows, *, cap=50, promise=None, folded=0, sent=None):

@@ -1,0 +1,438 @@
+"""Exporting the cache as an archive, and importing one.
+
+An exported archive is the cache's own layout in a folder or a ZIP file. Importing believes none
+of it: names must be the layout's, every image must decode and match its hash, what is said about
+it must be plausible before anything is unpacked, and what the cache holds already stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from atldld.errors import CacheError, InvalidInputError, OutputError
+from atldld.fetch.cache import FORMAT, MARKER, Cache
+from atldld.fetch.documents import NO_RECORD, record_in
+from atldld.fetch.facts import LARGEST_FILE, FileFacts, ImageFacts
+from atldld.fetch.known import problem_of
+from atldld.fetch.members import (
+    LARGEST_DOCUMENT,
+    LARGEST_IMAGE,
+    FolderMembers,
+    Member,
+    Members,
+    decode,
+    facts_of,
+    opened_members,
+)
+from atldld.fetch.upkeep import FILE_NAME, IMAGE_NAME, Damage
+from atldld.records import SectionDataSet, SectionImage
+from atldld.support.files import check_targets, whole_file, whole_folder
+from atldld.support.text import shown
+
+__all__ = ["export_archive", "import_archive"]
+
+# Beside images and files, an archive may hold these, and nothing else.
+_DOCUMENT_NAME = re.compile(r"(datasets/\d{1,15}|queries/[0-9a-f]{64})\.json", re.ASCII)
+
+
+def export_archive(
+    cache: Cache,
+    target: str | Path,
+    dataset_ids: Iterable[int] | None = None,
+    *,
+    force: bool = False,
+    tell: Callable[[str, str], None] | None = None,
+) -> int:
+    """Write the cache, or some data sets of it, as an archive.
+
+    Links in the cache are not followed: nothing leaves it that does not lie in it.
+
+    Parameters
+    ----------
+    cache : Cache
+        From which.
+    target : str or pathlib.Path
+        A ZIP file, if it ends in ``.zip``, else a folder.
+    dataset_ids : iterable of int, optional
+        Only these, without the answers to other queries.
+    force : bool
+        Replace a ZIP file, or a folder that holds an archive.
+    tell : callable, optional
+        Takes the name of a file that is left out, and why.
+
+    Returns
+    -------
+    int
+        How many images were written.
+
+    Raises
+    ------
+    CacheError
+        A data set is not in the cache, or nothing is; or the target cannot be written, or is
+        there already.
+    """
+    target = Path(target)
+    try:
+        return _export(cache, target, dataset_ids, force=force, tell=tell or _say_nothing)
+    except OutputError as error:
+        raise CacheError(error.message, hint=error.hint) from error
+
+
+def _say_nothing(name: str, why: str) -> None:
+    """Nobody asked what is left out."""
+
+
+def _export(
+    cache: Cache,
+    target: Path,
+    dataset_ids: Iterable[int] | None,
+    *,
+    force: bool,
+    tell: Callable[[str, str], None],
+) -> int:
+    zipped = target.suffix.lower() == ".zip"
+    check_targets([target], force=force, store=not zipped)
+    wanted = None if dataset_ids is None else set(dataset_ids)
+    missing = (wanted or set()) - {int(name) for name in cache.document_names("datasets")}
+    if missing:
+        raise CacheError(
+            f"Data set {min(missing)} is not in the cache at {cache.root}.",
+            hint=f"Fetch it first with `atldld download dataset {min(missing)} OUT`.",
+        )
+    members = FolderMembers(cache.root)
+    for name, problem in members.left_out():
+        tell(shown(name[:200]), problem)
+    chosen = list(_exported(members, wanted, tell))
+    if not chosen:
+        raise CacheError(f"The cache at {cache.root} is empty; there is nothing to export.")
+    try:
+        if zipped:
+            with whole_file(target, force=force) as temporary:
+                _write_zip(temporary, chosen)
+        else:
+            with whole_folder(target, force=force) as temporary:
+                _write_folder(temporary, chosen)
+    except InvalidInputError as error:
+        raise CacheError(f"The cache changed while it was written: {error.message}.") from None
+    return sum(IMAGE_NAME.fullmatch(member.name) is not None for member in chosen)
+
+
+def _exported(
+    members: FolderMembers, wanted: set[int] | None, tell: Callable[[str, str], None]
+) -> Iterator[Member]:
+    """Yield what is written: documents, and what has a companion, with it."""
+    for name in members.names("datasets"):
+        if _DOCUMENT_NAME.fullmatch(name) and (wanted is None or int(Path(name).stem) in wanted):
+            yield from _present(members, name)
+    for name in members.names("queries") if wanted is None else ():
+        if _DOCUMENT_NAME.fullmatch(name):
+            yield from _present(members, name)
+    for folder, pattern, kind in (
+        ("images", IMAGE_NAME, ImageFacts),
+        ("files", FILE_NAME, FileFacts),
+    ):
+        for name in members.names(folder) if folder == "images" or wanted is None else ():
+            if pattern.fullmatch(name) is None or _is_companion(members, name):
+                continue
+            try:
+                facts: Any = facts_of(members, name, kind)
+            except InvalidInputError as error:
+                tell(name, error.message)
+                continue
+            if wanted is not None and facts.dataset_id not in wanted:
+                continue
+            found = [*_present(members, name), *_present(members, f"{name}.json")]
+            if len(found) == 2 and found[0].size == facts.bytes:
+                yield from found
+            else:
+                tell(name, "it is not as long as its companion says")
+
+
+def _present(members: Members, name: str) -> list[Member]:
+    found = members.get(name)
+    return [] if found is None else [found]
+
+
+def _is_companion(members: Members, name: str) -> bool:
+    return name.endswith(".jpg.json") or (
+        name.endswith(".json") and members.get(name.removesuffix(".json")) is not None
+    )
+
+
+def _write_zip(target: Path, members: Iterable[Member]) -> None:
+    # JPEGs do not shrink any further
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(MARKER, time.localtime()[:6]), json.dumps(FORMAT) + "\n")
+        for member in members:
+            when = max(time.localtime(member.changed)[:6], (1980, 1, 1, 0, 0, 0))
+            info = zipfile.ZipInfo(member.name, when)
+            info.file_size = member.size
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w") as file:
+                for chunk in member.chunks(LARGEST_FILE):
+                    file.write(chunk)
+
+
+def _write_folder(target: Path, members: Iterable[Member]) -> None:
+    target.mkdir()
+    (target / MARKER).write_text(json.dumps(FORMAT) + "\n", "utf-8")
+    for member in members:
+        path = target / member.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as file:
+            for chunk in member.chunks(LARGEST_FILE):
+                file.write(chunk)
+        os.utime(path, (member.changed, member.changed))
+
+
+def import_archive(
+    cache: Cache,
+    source: str | Path,
+    *,
+    tell: Callable[[str, bool], None] | None = None,
+) -> tuple[int, list[Damage]]:
+    """Take what is sound in an archive into the cache; what is there already stays.
+
+    Parameters
+    ----------
+    cache : Cache
+        Into which.
+    source : str or pathlib.Path
+        A ZIP file or a folder that `export_archive` wrote, or a cache.
+    tell : callable, optional
+        Takes ``"image"``, ``"data set"``, ``"answer"`` or ``"file"`` for each that is sound, and
+        whether it was taken: `False` means that the cache held the same already.
+
+    Returns
+    -------
+    count : int
+        How many images were taken.
+    refused : list of Damage
+        What was not, and why; also what differs from what the cache holds under its name.
+
+    Raises
+    ------
+    CacheError
+        The source is no archive, or it would unpack to far more than it is, or the cache cannot
+        be written.
+    """
+    source = Path(source)
+    taken = 0
+    with closing(opened_members(source)) as members:
+        marker = members.get(MARKER)
+        if marker is None or _marker(marker) != FORMAT:
+            raise CacheError(
+                f"{source} is no archive of atldld (it has no {MARKER} that this version knows)."
+            )
+        refused = [
+            Damage(source / shown(name[:200]), problem)
+            for name, problem in members.left_out()
+            if not name.startswith(_NEVER_TAKEN)
+        ]
+        expected = _ExpectedSizes(cache)
+        # by name: the records of data sets come before the images, which are checked against them
+        for name in sorted(members.names()):
+            if name == MARKER or name.startswith(_NEVER_TAKEN) or _is_companion(members, name):
+                continue
+            member = members.get(name)
+            if member is None:  # it has gone meanwhile
+                continue
+            try:
+                if IMAGE_NAME.fullmatch(name):
+                    kind, new = "image", _take_image(cache, members, member, expected)
+                elif _DOCUMENT_NAME.fullmatch(name):
+                    kind = "data set" if name.startswith("datasets/") else "answer"
+                    new = _take_document(cache, member)
+                elif FILE_NAME.fullmatch(name):
+                    kind, new = "file", _take_file(cache, members, member)
+                else:
+                    raise InvalidInputError("its name is none of an archive's")
+            except InvalidInputError as error:
+                refused.append(Damage(source / shown(name[:200]), error.message))
+                continue
+            taken += kind == "image" and new
+            if tell:
+                tell(kind, new)
+    return taken, refused
+
+
+# What a cache has besides, and makes anew.
+_NEVER_TAKEN = ("locks/", "unpacked/")
+
+
+class _DataSetDocument(msgspec.Struct):
+    section_data_set: dict[str, Any]
+    section_images: list[dict[str, Any] | None]
+    fetched: str | None = None
+    complete: bool = True
+    defects: list[tuple[str, str]] = []
+
+
+class _QueryDocument(msgspec.Struct):
+    query: str
+    rows: list[dict[str, Any]]
+    fetched: str | None = None
+    complete: bool = True
+    defects: list[tuple[str, str]] = []
+
+
+class _ExpectedSizes:
+    """How large the cache's records say that images are."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._images: dict[int, dict[int, SectionImage]] = {}
+
+    def check(self, image_id: int, downsample: int, facts: ImageFacts) -> None:
+        """Refuse an image whose companion says another size than its record.
+
+        Raises
+        ------
+        InvalidInputError
+            If it does.
+        """
+        known = self._of(facts.dataset_id).get(image_id)
+        if known is None:
+            return
+        said, expected = (facts.width, facts.height), known.size(downsample)
+        if downsample > known.highest_downsample or said != expected:
+            raise InvalidInputError(
+                f"its companion says {said[0]} × {said[1]} pixels, but its record"
+                f" {expected[0]} × {expected[1]} at downsample {downsample}"
+            )
+
+    def _of(self, dataset_id: int | None) -> dict[int, SectionImage]:
+        if dataset_id is None:
+            return {}
+        if dataset_id not in self._images:
+            if len(self._images) > 64:  # images come by their own numbers, and so nearly in order
+                self._images.clear()
+            record = record_in(self._cache, dataset_id)
+            self._images[dataset_id] = (
+                {image.id: image for image in record.images} if record else {}
+            )
+        return self._images[dataset_id]
+
+
+def _marker(member: Member) -> dict[str, Any]:
+    try:
+        return decode(member.read(1 << 16), dict)
+    except InvalidInputError:
+        return {}
+
+
+def _take_image(cache: Cache, members: Members, member: Member, expected: _ExpectedSizes) -> bool:
+    from atldld.errors import BrokenImageError
+    from atldld.fetch.jpeg import verify
+
+    found = IMAGE_NAME.fullmatch(member.name)
+    assert found is not None
+    image_id, downsample, expression = int(found[1]), int(found[2]), found[3] is not None
+    path = cache.image_path(image_id, downsample, expression=expression)
+    if path.relative_to(cache.root).as_posix() != member.name:
+        raise InvalidInputError("its name is none of an archive's")
+    facts = facts_of(members, member.name, ImageFacts)
+    expected.check(image_id, downsample, facts)
+
+    def is_held() -> bool:
+        held = cache.find_image(image_id, downsample, expression=expression)
+        if held is not None and held.sha256 != facts.sha256:
+            raise InvalidInputError("the cache holds another image here, which stays")
+        return held is not None
+
+    if is_held():
+        return False
+    with cache.new_image(image_id, downsample, expression=expression) as arriving:
+        if is_held():  # another process was quicker
+            return False
+        _copy(member, LARGEST_IMAGE, facts, arriving.file)
+        arriving.file.flush()
+        try:
+            verify(arriving.path, facts.width, facts.height)
+        except BrokenImageError as error:
+            raise InvalidInputError(f"it is no sound image: {error}") from None
+        arriving.keep(facts)
+    return True
+
+
+def _copy(member: Member, largest: int, facts: FileFacts, file: BinaryIO) -> None:
+    """Write a member's bytes, which must be those that its companion knows."""
+    digest = hashlib.sha256()
+    for chunk in member.chunks(largest):
+        digest.update(chunk)
+        file.write(chunk)
+    if digest.hexdigest() != facts.sha256:
+        raise InvalidInputError("its bytes do not match its hash")
+
+
+def _take_document(cache: Cache, member: Member) -> bool:
+    kind, _, stem = member.name.removesuffix(".json").partition("/")
+    document: dict[str, Any] = decode(member.read(LARGEST_DOCUMENT), dict[str, Any])
+    if kind == "datasets":
+        _check_data_set(document, stem)
+    else:
+        try:
+            answer = msgspec.convert(document, _QueryDocument)
+        except msgspec.ValidationError:
+            raise InvalidInputError("it is no answer to a query") from None
+        if hashlib.sha256(answer.query.encode()).hexdigest() != stem:
+            raise InvalidInputError("it is the answer to another query than its name says")
+    held = cache.read_document(kind, stem)
+    if held is None:
+        cache.write_json(cache.root / kind / f"{stem}.json", document)
+        return True
+    if {**held, "fetched": None} != {**document, "fetched": None}:
+        raise InvalidInputError("the cache holds another answer of the service here, which stays")
+    return False
+
+
+def _check_data_set(document: dict[str, Any], stem: str) -> None:
+    try:
+        known = msgspec.convert(document, _DataSetDocument)
+        record = SectionDataSet.from_records(known.section_data_set, known.section_images)
+    except (msgspec.ValidationError, *NO_RECORD):
+        raise InvalidInputError("it is no data set") from None
+    if str(record.id) != stem:
+        raise InvalidInputError(f"it is data set {record.id}")
+    if any(image.data_set_id not in (None, record.id) for image in record.images):
+        raise InvalidInputError("it holds images of another data set")
+
+
+def _take_file(cache: Cache, members: Members, member: Member) -> bool:
+    name = member.name.removeprefix("files/")
+    facts = facts_of(members, member.name, FileFacts)
+
+    def is_held() -> bool:
+        if name.endswith(".json") and cache.find_file(name.removesuffix(".json")) is not None:
+            raise InvalidInputError("the cache keeps there what it knows of another file")
+        held = cache.find_file(name)
+        if held is not None and held.sha256 != facts.sha256:
+            raise InvalidInputError("the cache holds another file here, which stays")
+        return held is not None
+
+    if is_held():
+        return False
+    with cache.new_file(name) as arriving:
+        if is_held():
+            return False
+        _copy(member, LARGEST_FILE, facts, arriving.file)
+        arriving.file.flush()
+        problem = problem_of(cache, name, arriving.path, facts.sha256)
+        if problem is not None:
+            raise InvalidInputError(
+                f"{problem}; fetch it from the institute itself (`atldld atlas fetch`), or use it "
+                "as a file of your own (`--annotation`, `--graph`)"
+            )
+        arriving.keep(facts)
+    return True
