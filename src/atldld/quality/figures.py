@@ -30,12 +30,12 @@ from atldld.errors import (
     SkippedImageWarning,
 )
 from atldld.formats.common import as_json, ending_of
+from atldld.formats.tables import Table, write_table
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
 from atldld.sections.register import Job, Recipe, run
 from atldld.support.files import check_targets, whole_file
 from atldld.support.pipeline import workers_for
-from atldld.support.text import TableWriter
 from atldld.warp.resample import resample
 from atldld.warp.stain import darkness
 
@@ -220,13 +220,8 @@ class DatasetQuality:
             with whole_file(path, force=force) as temporary:
                 temporary.write_text(as_json(described, indent=1) + "\n", "utf-8")
             return path
-        with (
-            whole_file(path, force=force) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            table = TableWriter(file)
-            table.row(_COLUMNS)
-            table.rows([row[name] for name in _COLUMNS] for row in rows)
+        columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+        write_table(path, Table(columns), force=force)
         return path
 
     def to_rows(self) -> list[dict[str, Any]]:
