@@ -11,7 +11,7 @@ from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.errors import InvalidInputError, OutputError, UnsupportedPlaneError
 from atldld.place import Placement
-from atldld.quality.figures import (
+from atldld.quality import (
     THRESHOLD,
     SectionQuality,
     assess,

@@ -19,7 +19,7 @@ from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
 from atldld.formats.fields import write_fields
 from atldld.place import image_to_image, reference_to_image, structure_to_image
-from atldld.quality.figures import assess
+from atldld.quality import assess
 from atldld.regions.quantify import quantify
 from atldld.report import gather, open_source
 from atldld.sections.download import download_dataset

@@ -128,7 +128,7 @@ class RegionTable:
         Raises
         ------
         NotFoundError
-            The table has no such row.
+            If the table has no such row.
         """
         structure = plain(structure)
         name = "structure_id" if isinstance(structure, int) else "acronym"
@@ -163,7 +163,7 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            There is no such hemisphere.
+            If there is no such hemisphere.
         """
         chosen = np.ones(len(self), dtype=bool)
         if hemispheres is not None:
@@ -247,11 +247,11 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            Another ending.
+            If the ending is another one.
         AtldldError
-            pyarrow is needed and not installed.
+            If pyarrow is needed and not installed.
         OutputError
-            It cannot be written, or is there already.
+            If it cannot be written, or is there already.
         """
         path = Path(path)
         check_output(path, force=force)
@@ -269,11 +269,11 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     Raises
     ------
     InvalidInputError
-        The ending is none of a table.
+        If the ending is none of a table.
     AtldldError
-        pyarrow is needed and not installed.
+        If pyarrow is needed and not installed.
     OutputError
-        A file is there already and may not be replaced, or cannot be written.
+        If a file is there already and may not be replaced, or cannot be written.
     """
     path = Path(path)
     if ending_of(path, _ENDINGS, "tables") == ".csv":
@@ -406,7 +406,7 @@ def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) ->
     Raises
     ------
     NotFoundError
-        There is no such structure.
+        If there is no such structure.
     """
     chosen = check_names(names, "structure")
     return [one for name in chosen for one in graph.descendants(graph.find(name).id)]

@@ -15,7 +15,7 @@ from atldld.report.pictures import silhouette
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.quality.figures import DatasetQuality
+    from atldld.quality import DatasetQuality
     from atldld.report.contents import Entry
 
 __all__ = ["FIGURES", "number", "positions", "quality_chart"]

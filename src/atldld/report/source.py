@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld import quality
 from atldld.api import DataSet, Section, open_dataset
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.fetch.cache import CachedImage
@@ -26,8 +27,7 @@ from atldld.formats.quicknii import Alignment
 from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Layout
-from atldld.quality import figures as quality
-from atldld.quality.figures import SectionView
+from atldld.quality import SectionView
 from atldld.records import (
     Alignment2d,
     Alignment3d,
