@@ -37,7 +37,7 @@ from atldld.api import DataSet, Section, assess, open_dataset
 from atldld.atlas import Atlas, open_atlas
 from atldld.atlas.ccf import read_volume
 from atldld.place import Placement
-from atldld.quality.figures import (
+from atldld.quality import (
     LOOKED_AT,
     DatasetQuality,
     SectionView,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         structure_to_image,
     )
     from atldld.place.spaces import Grid, Plane, ReferenceSpace
-    from atldld.quality.figures import DatasetQuality, SectionQuality
+    from atldld.quality import DatasetQuality, SectionQuality
     from atldld.records import SectionDataSet, SectionImage
     from atldld.regions.grids import ExpressionGrid, fetch_grid
     from atldld.regions.table import RegionTable

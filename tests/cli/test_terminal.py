@@ -561,7 +561,7 @@ def test_the_page_of_a_report_saves_tables_by_the_same_rule(tmp_path):
     node = shutil.which("node")
     if node is None:
         pytest.skip("there is no Node.js here to run the page's script with")
-    script = (SOURCE / "report" / "report.js").read_text("utf-8")
+    script = (SOURCE / "report" / "templates" / "report.js").read_text("utf-8")
     begin = script.index("const FORMULA")
     rule = script[begin : script.index("};", begin) + 2]
     texts = [
@@ -595,7 +595,7 @@ def test_every_table_goes_through_one_writer():
         if writing.search(path.read_text("utf-8"))
     }
     # the local service answers as the Allen Institute's does
-    assert users == {"text.py", "archive/app.py"}
+    assert users == {"support/text.py", "serve/app.py"}
 
 
 def test_files_are_opened_as_utf_8():

@@ -36,7 +36,7 @@ IMPORTED = [
     "atldld.find",
     "atldld.sections.download",
     "atldld.plot",
-    "atldld.quality.figures",
+    "atldld.quality",
     "atldld.regions.quantify",
     "atldld.report",
     "atldld.volume.build",

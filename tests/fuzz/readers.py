@@ -270,10 +270,12 @@ def _points(samples):
 
 
 def read_points(path):
-    from atldld.cli.sync import _checked, _pixels, _read, _reference, _write
+    from atldld.formats.points import _pixels, _reference
+    from atldld.formats.tables import read_table, write_table
 
-    table = _read(str(path))
-    _write(_checked(str(path.with_name("out.csv")), True), table, {"new": np.zeros(len(table))})
+    table = read_table(str(path))
+    whole = table.with_columns({"new": np.zeros(len(table))})
+    write_table(path.with_name("out.csv"), whole, force=True)
     if "structure_id" in table.names:
         table.ids("structure_id")
         _reference(table, None)

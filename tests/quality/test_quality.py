@@ -11,7 +11,13 @@ from atldld.api import assess, open_dataset
 from atldld.atlas import open_atlas
 from atldld.errors import InvalidInputError, OutputError, UnsupportedPlaneError
 from atldld.place import Placement
-from atldld.quality.figures import THRESHOLD, SectionQuality, assess_pictures, check_output, view_of
+from atldld.quality import (
+    THRESHOLD,
+    SectionQuality,
+    assess_pictures,
+    check_output,
+    view_of,
+)
 from atldld.serve.local import in_process_session
 
 RESOLUTION = 100

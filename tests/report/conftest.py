@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from atldld.quality.figures import DatasetQuality, SectionQuality
+from atldld.quality import DatasetQuality, SectionQuality
 from atldld.report import gather, open_source, try_atlas, write_report
 from atldld.serve.local import in_process_session
 

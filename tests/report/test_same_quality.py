@@ -18,7 +18,7 @@ from atldld.demo.archive import DemoArchive
 from atldld.errors import AtldldError, HTTPStatusError, OfflineError
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
-from atldld.quality.figures import assess_pictures, atlas_or_reason, recipe, view_of
+from atldld.quality import assess_pictures, atlas_or_reason, recipe, view_of
 from atldld.report import figures, gather, open_source, render, try_atlas
 from atldld.report.words import lead
 from atldld.sections.download import download_dataset

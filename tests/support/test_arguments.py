@@ -29,7 +29,7 @@ from atldld.place import (
     structure_to_image,
 )
 from atldld.place.spaces import Grid, Plane, ReferenceSpace
-from atldld.quality.figures import assess_pictures
+from atldld.quality import assess_pictures
 from atldld.regions.grids import fetch_grid
 from atldld.regions.table import ids_within
 from atldld.report import open_source

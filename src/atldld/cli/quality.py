@@ -21,7 +21,7 @@ from atldld.cli.options import (
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.quality.figures import DatasetQuality
+    from atldld.quality import DatasetQuality
 
 
 @asks_service
@@ -52,7 +52,7 @@ def quality(
     """
     from atldld.api import open_dataset
     from atldld.atlas import check_atlas
-    from atldld.quality.figures import atlas_or_reason, check_output
+    from atldld.quality import atlas_or_reason, check_output
 
     if output is not None:
         check_output(output, force=force)

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.formats.common import as_json, ending_of, need
+from atldld.formats.common import ending_of, need
+from atldld.formats.tables import Table, data_frame, write_table
 from atldld.support.arguments import check_names, check_whole, plain, several
-from atldld.support.files import check_targets, sidecar_of, whole_file, whole_files
-from atldld.support.text import TableWriter
+from atldld.support.files import check_targets, sidecar_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ class RegionTable:
         Raises
         ------
         NotFoundError
-            The table has no such row.
+            If the table has no such row.
         """
         structure = plain(structure)
         name = "structure_id" if isinstance(structure, int) else "acronym"
@@ -155,7 +155,7 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            There is no such hemisphere.
+            If there is no such hemisphere.
         """
         chosen = np.ones(len(self), dtype=bool)
         if hemispheres is not None:
@@ -214,14 +214,8 @@ class RegionTable:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a `pandas.DataFrame`; ``.attrs`` holds the metadata. Needs pandas."""
-        pandas = need("pandas", "tables", "Data frames")
-        frame: pd.DataFrame = pandas.DataFrame(
-            {
-                # one dictionary entry for each different text: thousands of rows share few
-                name: pandas.Categorical(column) if name in {"kind", "hemisphere"} else column
-                for name, column in self.columns.items()
-            }
-        )
+        # thousands of rows share few different texts
+        frame = data_frame(self.columns, ("kind", "hemisphere"))
         frame.attrs.update(self.metadata)
         return frame
 
@@ -245,32 +239,16 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            Another ending.
+            If the ending is another one.
         AtldldError
-            pyarrow is needed and not installed.
+            If pyarrow is needed and not installed.
         OutputError
-            It cannot be written, or is there already.
+            If it cannot be written, or is there already.
         """
         path = Path(path)
         check_output(path, force=force)
-        ending = ending_of(path, _ENDINGS, "tables")
-        described = {"columns": self.about, **self.metadata}
-        if ending == ".parquet":
-            pyarrow = need("pyarrow", "tables", "Parquet files")
-            parquet = need("pyarrow.parquet", "tables", "Parquet files")
-            table = pyarrow.table(dict(self.columns))
-            table = table.replace_schema_metadata({"atldld": as_json(described)})
-            with whole_file(path, force=force) as temporary:
-                parquet.write_table(table, temporary)
-            return [path]
-        files = [path, sidecar_of(path)]
-        with whole_files(files, force=force) as (temporary, about):
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                table = TableWriter(file)
-                table.row(self.columns)
-                table.rows(map(_text, row.values()) for row in self.rows())
-            about.write_text(as_json(described, indent=1) + "\n", "utf-8")
-        return files
+        about = {"columns": self.about, **self.metadata}
+        return write_table(path, Table(self.columns), force=force, about=about, digits=10)
 
     def __repr__(self) -> str:
         count = len(np.unique(self.columns["structure_id"]))
@@ -283,11 +261,11 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     Raises
     ------
     InvalidInputError
-        The ending is none of a table.
+        If the ending is none of a table.
     AtldldError
-        pyarrow is needed and not installed.
+        If pyarrow is needed and not installed.
     OutputError
-        A file is there already and may not be replaced, or cannot be written.
+        If a file is there already and may not be replaced, or cannot be written.
     """
     path = Path(path)
     if ending_of(path, _ENDINGS, "tables") == ".csv":
@@ -310,17 +288,10 @@ def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) ->
     Raises
     ------
     NotFoundError
-        There is no such structure.
+        If there is no such structure.
     """
     chosen = check_names(names, "structure")
     return [one for name in chosen for one in graph.descendants(graph.find(name).id)]
-
-
-def _text(value: object) -> object:
-    if isinstance(value, float):
-        # as short as the number allows; an empty field where there is none
-        return "" if value != value else f"{value:.10g}"
-    return value
 
 
 class Regions:

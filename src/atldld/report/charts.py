@@ -1,36 +1,90 @@
-"""Drawings of a report as SVG: where the sections lie, and their quality along the brain.
+"""Drawings of a report: where the sections lie, and their quality along the brain.
 
-Suspicious sections are marked by shape (a triangle) and words, not by colour alone.
+Here is what is drawn, in the units of each drawing; ``templates/positions.svg`` and
+``templates/chart.svg`` draw it. Suspicious sections are marked by shape (a triangle) and words, not
+by colour alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from atldld.place.spaces import AXES, BOX, Plane
 from atldld.report.pictures import silhouette
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.quality.figures import DatasetQuality
+    from atldld.quality import DatasetQuality, SectionQuality
     from atldld.report.contents import Entry
 
-__all__ = ["FIGURES", "number", "positions", "quality_chart"]
+__all__ = ["FIGURES", "Chart", "Figure", "Positions", "number", "positions", "quality_chart"]
+
+
+class Figure(NamedTuple):
+    """A figure of a section's quality, as it is called on the page.
+
+    Attributes
+    ----------
+    name : str
+        Attribute of `atldld.quality.SectionQuality`.
+    title, about : str
+        What it is called in the chart, where there is little room, and what it is.
+    listed, unit : str
+        What it is called among the figures of one section, and what it is given in.
+    """
+
+    name: str
+    title: str
+    about: str
+    listed: str
+    unit: str
+
 
 FIGURES = (
-    ("score", "Score", "higher is more suspicious"),
-    ("overlap", "Overlap", "of tissue and annotation (IoU)"),
-    ("mutual_information", "Mutual information", "with the template’s plane"),
-    ("continuity", "Continuity", "correlation with the neighbours"),
-    ("misplacement", "Misplacement", "µm, by its neighbours"),
-    ("tear", "Tear", "tissue missing, folded or torn"),
-    ("sharpness", "Sharpness", "fine against coarse detail"),
-    ("outside", "Outside", "part of the brain off the image"),
+    Figure("score", "Score", "higher is more suspicious", "Score", "higher is more suspicious"),
+    Figure(
+        "overlap", "Overlap", "of tissue and annotation (IoU)", "Overlap with the annotation", "IoU"
+    ),
+    Figure(
+        "mutual_information",
+        "Mutual information",
+        "with the template’s plane",
+        "Mutual information",
+        "with the template",
+    ),
+    Figure(
+        "continuity",
+        "Continuity",
+        "correlation with the neighbours",
+        "Continuity",
+        "with the neighbours",
+    ),
+    Figure(
+        "misplacement",
+        "Misplacement",
+        "µm, by its neighbours",
+        "Misplacement",
+        "µm, by its neighbours",
+    ),
+    Figure(
+        "tear",
+        "Tear",
+        "tissue missing, folded or torn",
+        "Missing, folded or torn",
+        "part of the tissue",
+    ),
+    Figure("sharpness", "Sharpness", "fine against coarse detail", "Sharpness", ""),
+    Figure(
+        "outside",
+        "Outside",
+        "part of the brain off the image",
+        "Brain outside the image",
+        "part",
+    ),
 )
-"""Attributes of `atldld.quality.SectionQuality`: what they are called, and what they are."""
 
 _ENDS = (("anterior", "posterior"), ("dorsal", "ventral"), ("left", "right"))
 
@@ -44,8 +98,68 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
-def positions(entries: Sequence[Entry], plane: Plane, atlas: Atlas | None, odd: set[int]) -> str:
-    """Draw the sections edge-on, each as a line where it lies.
+# ---- where the sections lie
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A section seen edge-on.
+
+    Attributes
+    ----------
+    place : int
+        Where it comes in the order of the page.
+    number : int
+        Of the section.
+    suspicious : bool
+        Whether it is marked.
+    coordinate : float
+        Where its middle lies, in µm.
+    start, end : tuple of 2 float
+        (x, y) in µm.
+    """
+
+    place: int
+    number: int
+    suspicious: bool
+    coordinate: float
+    start: tuple[float, float]
+    end: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """The sections seen edge-on, in the box of the brain.
+
+    Attributes
+    ----------
+    width, height : float
+        Of the box, in µm.
+    axis : str
+        p, i or r: along which the sections lie.
+    brain : str
+        The brain's outline as SVG's path data; empty without an atlas.
+    left, right, top, bottom : str
+        What lies there.
+    lines : tuple of Line
+        The sections.
+    """
+
+    width: float
+    height: float
+    axis: str
+    brain: str
+    left: str
+    right: str
+    top: str
+    bottom: str
+    lines: tuple[Line, ...]
+
+
+def positions(
+    entries: Sequence[Entry], plane: Plane, atlas: Atlas | None, odd: set[int]
+) -> Positions:
+    """Return how the sections lie, edge-on.
 
     Parameters
     ----------
@@ -61,61 +175,117 @@ def positions(entries: Sequence[Entry], plane: Plane, atlas: Atlas | None, odd: 
     # edge-on, the brain's long axis across where it can be
     down, across = (1, 0) if plane is not Plane.SAGITTAL else (1, 2)
     width, height = BOX[across], BOX[down]
-    unit = width / 1000
-    shape = "" if atlas is None else silhouette(atlas, down, across)
-    parts = [
-        f'<svg class="positions" viewBox="{-40 * unit:.0f} {-70 * unit:.0f} '
-        f'{width + 80 * unit:.0f} {height + 130 * unit:.0f}" role="group" '
-        f'aria-label="Where the sections lie, seen edge-on">',
-        f'<rect class="box" width="{width}" height="{height}"/>',
-        f'<path class="brain" d="{shape}"/>' if shape else "",
-    ]
+    lines = []
     for place, entry in enumerate(entries):
         rows, columns = entry.plane.grid.shape
         middle = (columns - 1) / 2
+        first, last = (float(entry.plane.depth_at(row, middle)) for row in (-0.5, rows - 0.5))
         # along the axis that runs down the drawing, or (transverse) across it
-        ends = [
-            (float(entry.plane.depth_at(row, middle)), k)
-            for row, k in ((-0.5, 0.0), (rows - 0.5, 1.0))
-        ]
-        if plane is Plane.TRANSVERSE:
-            points = [(k * width, depth) for depth, k in ends]
-        else:
-            points = [(depth, k * height) for depth, k in ends]
-        (x0, y0), (x1, y1) = points
-        marked = entry.section.id in odd
-        said = f"Section {entry.section.number}" + (", suspicious" if marked else "")
-        name = "suspicious" if marked else "fine"
-        line = f'x1="{x0:.0f}" y1="{y0:.0f}" x2="{x1:.0f}" y2="{y1:.0f}"'
-        sign = ""
-        if marked:
-            r = 11 * unit
-            sign = (
-                f'<path class="sign" d="M{x0:.0f} {y0 - 30 * unit:.0f}l{r:.0f} {1.8 * r:.0f}'
-                f'h{-2 * r:.0f}z"/>'
+        lying = plane is Plane.TRANSVERSE
+        lines.append(
+            Line(
+                place,
+                entry.section.number,
+                entry.section.id in odd,
+                entry.coordinate,
+                (0.0, first) if lying else (first, 0.0),
+                (width, last) if lying else (last, height),
             )
-        parts.append(
-            f'<a href="#section" data-go="{place}" class="{name}" aria-label="{said}">'
-            f"<title>{said}, {AXES[plane.depth_axis]} = {entry.coordinate:.0f} µm</title>"
-            f'<line class="hit" {line}/><line {line}/>{sign}</a>'
         )
-    left, right = _ENDS[across]
-    top, bottom = _ENDS[down]
-    size, below = f'font-size="{0.042 * height:.0f}"', f"{1.055 * height:.0f}"
-    parts += [
-        f'<text {size} x="0" y="{below}">{left}</text>',
-        f'<text {size} x="{width}" y="{below}" text-anchor="end">{right}</text>',
-        f'<text {size} x="{-12 * unit:.0f}" y="0" text-anchor="end" '
-        f'transform="rotate(-90 {-12 * unit:.0f} 0)">{top}</text>',
-        f'<text {size} x="{-12 * unit:.0f}" y="{height}" '
-        f'transform="rotate(-90 {-12 * unit:.0f} {height})">{bottom}</text>',
-        "</svg>",
-    ]
-    return "".join(parts)
+    brain = "" if atlas is None else silhouette(atlas, down, across)
+    axis = AXES[plane.depth_axis]
+    return Positions(width, height, axis, brain, *_ENDS[across], *_ENDS[down], tuple(lines))
 
 
-def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> str:
-    """Draw every figure along the section numbers, one below the other.
+# ---- their quality
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A figure of one section: where it is drawn, and whether the section is suspicious."""
+
+    x: float
+    y: float
+    suspicious: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure along the section numbers.
+
+    Attributes
+    ----------
+    figure : Figure
+        Which one.
+    top : float
+        Where its row begins.
+    least, most : str
+        The smallest and the largest value; `most` is empty where they are the same.
+    limit : float or None
+        Where the threshold is drawn, if it has one.
+    points : tuple of Point
+        Of the sections of which it is known.
+    """
+
+    figure: Figure
+    top: float
+    least: str
+    most: str
+    limit: float | None
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A section in all rows: where it is, and what is told of it."""
+
+    place: int
+    number: int
+    suspicious: bool
+    x: float
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Every figure along the section numbers, one below the other.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        The figures that are known.
+    columns : tuple of Column
+        The sections, by their numbers.
+    threshold : str
+        Of the score.
+    ticks : tuple of (float, int)
+        Where section numbers are written.
+    """
+
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    threshold: str
+    ticks: tuple[tuple[float, int], ...]
+
+    left = 210
+    right = 1180
+    top = 22
+    row_height = 46
+    gap = 18
+
+    @property
+    def bottom(self) -> int:
+        """Where the last row ends."""
+        return self.top + len(self.rows) * (self.row_height + self.gap) - self.gap
+
+    @property
+    def step(self) -> float:
+        """From one section to the next, if there are no gaps."""
+        return (self.right - self.left) / max(len(self.columns) - 1, 1)
+
+
+def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> Chart:
+    """Return every figure along the section numbers.
 
     Parameters
     ----------
@@ -126,92 +296,67 @@ def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> str:
     """
     place = {entry.section.id: k for k, entry in enumerate(entries)}
     sections = sorted(
-        (one for one in quality.sections if one.image_id in place),
-        key=lambda one: (one.section_number, one.image_id),
+        (section for section in quality.sections if section.image_id in place),
+        key=lambda section: (section.section_number, section.image_id),
     )
-    shown = [
-        figure
-        for figure in FIGURES
-        if any(_known(getattr(one, figure[0], None)) for one in sections)
-    ]
-    left, right, top, row, gap = 210, 1180, 22, 46, 18
-    height = top + len(shown) * (row + gap) + 24
+    shown = [f for f in FIGURES if any(_known(getattr(s, f.name, None)) for s in sections)]
     low, high = sections[0].section_number, sections[-1].section_number
 
     def x_of(section_number: float) -> float:
-        return left + (section_number - low) / max(high - low, 1) * (right - left)
+        share = (section_number - low) / max(high - low, 1)
+        return Chart.left + share * (Chart.right - Chart.left)
 
-    out = [
-        f'<svg class="chart" viewBox="0 0 1200 {height}" role="group" '
-        'aria-label="Quality figures along the section numbers">'
+    columns = [
+        Column(
+            place[section.image_id],
+            section.section_number,
+            section.suspicious,
+            x_of(section.section_number),
+            "; ".join(f"{f.title} {number(getattr(section, f.name))}" for f in shown),
+        )
+        for section in sections
     ]
-    bottom = top + len(shown) * (row + gap) - gap
-    for one in sections:
-        if one.suspicious:
-            x = x_of(one.section_number)
-            out.append(
-                f'<line class="mark" x1="{x:.1f}" y1="{top - 6}" x2="{x:.1f}" y2="{bottom}"/>'
-            )
-    for k, (name, title, about) in enumerate(shown):
-        y0 = top + k * (row + gap)
-        values = [(one, getattr(one, name)) for one in sections]
-        known = [float(value) for _, value in values if _known(value)]
-        least, most = min(known), max(known)
-        if name == "score":
-            least, most = min(least, 0.0), max(most, quality.threshold * 1.1)
-        if flat := most - least < 1e-9:
-            most = least + 1
+    across = [column.x for column in columns]
+    return Chart(
+        tuple(
+            _row(figure, Chart.top + k * (Chart.row_height + Chart.gap), sections, across, quality)
+            for k, figure in enumerate(shown)
+        ),
+        tuple(columns),
+        number(quality.threshold),
+        tuple((x_of(value), value) for value in _ticks(low, high)),
+    )
 
-        def y_of(value: float, y0: float = y0, least: float = least, most: float = most) -> float:
-            return y0 + row - (value - least) / (most - least) * row
 
-        upper = "" if flat else number(most, 2)
-        out.append(
-            f'<text class="name" x="0" y="{y0 + 14}">{escape(title)}</text>'
-            f'<text class="about" x="0" y="{y0 + 30}">{escape(about)}</text>'
-            f'<line class="axis" x1="{left}" y1="{y0 + row}" x2="{right}" y2="{y0 + row}"/>'
-            f'<text class="tick" x="{left - 8}" y="{y0 + 8}">{upper}</text>'
-            f'<text class="tick" x="{left - 8}" y="{y0 + row + 3}">{number(least, 2)}</text>'
-        )
-        if name == "score":
-            y = y_of(quality.threshold)
-            out.append(
-                f'<line class="limit" x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
-                f'<text class="about" x="{right}" y="{y - 3:.1f}" text-anchor="end">'
-                f"suspicious above {number(quality.threshold)}</text>"
-            )
-        line = " ".join(
-            f"{x_of(one.section_number):.1f},{y_of(value):.1f}"
-            for one, value in values
-            if _known(value)
-        )
-        out.append(f'<polyline class="run" points="{line}"/>')
-        for one, value in values:
-            if not _known(value):
-                continue
-            x, y = x_of(one.section_number), y_of(value)
-            out.append(
-                f'<path class="odd" d="M{x:.1f} {y - 5:.1f}l4.5 8.4h-9z"/>'
-                if one.suspicious
-                else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2"/>'
-            )
-    wide = (right - left) / max(len(sections) - 1, 1)
-    for one in sections:
-        x = x_of(one.section_number)
-        said = f"Section {one.section_number}" + (", suspicious" if one.suspicious else "")
-        told = "; ".join(f"{title} {number(getattr(one, name))}" for name, title, _ in shown)
-        out.append(
-            f'<a href="#section" data-go="{place[one.image_id]}" aria-label="{escape(said)}">'
-            f"<title>{escape(said)}: {escape(told)}</title>"
-            f'<rect class="hit" x="{x - wide / 2:.1f}" y="{top - 6}" width="{wide:.1f}" '
-            f'height="{bottom - top + 10}"/></a>'
-        )
-    out += [
-        f'<text class="tick middle" x="{x_of(value):.1f}" y="{bottom + 16}">{value}</text>'
-        for value in _ticks(low, high)
+def _row(
+    figure: Figure,
+    top: float,
+    sections: Sequence[SectionQuality],
+    across: Sequence[float],
+    quality: DatasetQuality,
+) -> Row:
+    known = [
+        (x, float(getattr(section, figure.name)), section.suspicious)
+        for x, section in zip(across, sections, strict=True)
+        if _known(getattr(section, figure.name))
     ]
-    out.append(f'<text class="about" x="0" y="{bottom + 16}">section number</text></svg>')
-    return "".join(out)
+    least, most = (choose(value for _, value, _ in known) for choose in (min, max))
+    if figure.name == "score":
+        least, most = min(least, 0.0), max(most, quality.threshold * 1.1)
+    if flat := most - least < 1e-9:
+        most = least + 1
+
+    def y_of(value: float) -> float:
+        return top + Chart.row_height - (value - least) / (most - least) * Chart.row_height
+
+    return Row(
+        figure,
+        top,
+        number(least, 2),
+        "" if flat else number(most, 2),
+        y_of(quality.threshold) if figure.name == "score" else None,
+        tuple(Point(x, y_of(value), suspicious) for x, value, suspicious in known),
+    )
 
 
 def _known(value: object) -> bool:

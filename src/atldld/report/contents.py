@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
     from atldld.place.planes import OutputPlane
-    from atldld.quality.figures import DatasetQuality, SectionView
+    from atldld.quality import DatasetQuality, SectionView
     from atldld.regions.table import RegionTable
     from atldld.report.source import Source
 
@@ -234,7 +234,7 @@ def _asked_once(atlas: Atlas) -> Atlas:
 def _sections(
     source: Source, atlas: Atlas | None, jobs: int | None, progress: Progress | None
 ) -> tuple[list[Entry], list[SectionView], dict[str, str]]:
-    from atldld.quality.figures import LOOKED_AT, view_of
+    from atldld.quality import LOOKED_AT, view_of
 
     resolution = max(source.resolution, LOOKED_AT)
 
@@ -273,7 +273,7 @@ def _quality(
     missing: dict[str, str],
 ) -> DatasetQuality | None:
     """Return what `atldld.quality.assess` does, whatever the resolution of the pictures is."""
-    from atldld.quality.figures import assess_pictures
+    from atldld.quality import assess_pictures
 
     notes: tuple[str, ...] = ()
     seen = pictured

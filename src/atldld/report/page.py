@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,11 @@ def check_page(path: str | Path, *, force: bool = False) -> None:
     Raises
     ------
     InvalidInputError
-        The ending is not ``.html``.
+        If the ending is not ``.html``.
     OutputError
-        A file is there already and may not be replaced, or its folder cannot be written.
+        If a file is there already and may not be replaced, or its folder cannot be written.
     AtldldError
-        Jinja2 is not installed.
+        If Jinja2 is not installed.
     """
     need("jinja2", "report", "Reports")
     ending_of(Path(path), (".html", ".htm"), "reports")
@@ -73,11 +73,11 @@ def write_report(report: Report, path: str | Path, *, force: bool = False) -> Pa
     Raises
     ------
     InvalidInputError
-        Another ending.
+        If the ending is another one.
     OutputError
-        It cannot be written, or is there already.
+        If it cannot be written, or is there already.
     AtldldError
-        Jinja2 is not installed.
+        If Jinja2 is not installed.
     """
     path = Path(path)
     check_page(path, force=force)
@@ -93,12 +93,17 @@ def render(report: Report) -> str:
     Raises
     ------
     AtldldError
-        Jinja2 is not installed.
+        If Jinja2 is not installed.
     """
     jinja2 = need("jinja2", "report", "Reports")
     markup = need("markupsafe", "report", "Reports").Markup
-    here = files("atldld.report")
+    here = files("atldld.report") / "templates"
+
+    def text_of(name: str) -> str:
+        return (here / name).read_text("utf-8")
+
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(text_of),
         autoescape=True,
         # what stands in braces is of others, unless it is markup that was made here
         finalize=lambda value: shown(value) if type(value) is str else value,
@@ -106,12 +111,13 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["fixed"] = lambda value, digits=0: f"{value:.{digits}f}"
     dataset, quality = report.source.dataset, report.quality
     odd = {one.image_id for one in quality.suspicious} if quality else set()
     judged = {one.image_id: one for one in quality.sections} if quality else {}
     grid = report.entries[0].plane.grid
     rows, columns = grid.shape
-    page: str = environment.from_string((here / "report.html").read_text("utf-8")).render(
+    page: str = environment.get_template("report.html").render(
         report=report,
         dataset=dataset,
         record=dataset.record,
@@ -127,16 +133,16 @@ def render(report: Report) -> str:
         direction=DIRECTIONS[dataset.plane.depth_axis],
         rows=rows,
         columns=columns,
-        positions=markup(positions(report.entries, dataset.plane, report.atlas, odd)),
-        chart=markup(quality_chart(report.entries, quality)) if quality else None,
+        positions=positions(report.entries, dataset.plane, report.atlas, odd),
+        chart=quality_chart(report.entries, quality) if quality else None,
         quality=quality,
-        figure_names=FIGURES,
         number=number,
         slices=report.slices,
         masks=any(entry.views.mask for entry in report.entries),
         shown_columns=_columns(report),
-        css=markup((here / "report.css").read_text("utf-8")),
-        js=markup((here / "report.js").read_text("utf-8")),
+        css=markup(text_of("report.css")),
+        js=markup(text_of("report.js")),
+        figure_names=markup(_json([(f.name, f.listed, f.unit) for f in FIGURES])),
         figures=markup(_json(figures(report))),
         section_data=[
             (entry.section.id, markup(_json(_pictures(entry)))) for entry in report.entries
@@ -317,7 +323,7 @@ def _short(value: object) -> object:
     return value
 
 
-def _json(document: Mapping[str, Any] | list[Any]) -> str:
+def _json(document: Mapping[str, Any] | Sequence[Any]) -> str:
     """Return JSON that may stand in a script element: nothing in it can end the element."""
     text = json.dumps(
         _harmless(document), ensure_ascii=False, allow_nan=False, separators=(",", ":")

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld import quality
 from atldld.api import DataSet, open_dataset
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.fetch.cache import CachedImage
@@ -27,8 +28,7 @@ from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Grid, Layout
-from atldld.quality import figures as quality
-from atldld.quality.figures import SectionView
+from atldld.quality import SectionView
 from atldld.records import (
     Alignment2d,
     Alignment3d,

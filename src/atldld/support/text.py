@@ -81,18 +81,20 @@ def text_in_cell(cell: str) -> str:
 
 
 class TableWriter:
-    """Writes rows of a CSV table, in which no text is a formula.
+    """Writes rows of a text table, in which no text is a formula.
 
     Parameters
     ----------
     file : text file
         Open for writing, as UTF-8 and with ``newline=""``.
+    separator : str
+        What is between cells.
     """
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, separator: str = ",") -> None:
         import csv  # late: `atldld --help` does without
 
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer = csv.writer(file, delimiter=separator, lineterminator="\n")
 
     def row(self, values: Iterable[object]) -> None:
         """Write a row."""

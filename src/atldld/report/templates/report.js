@@ -22,16 +22,7 @@
   /* ---- section by section ---- */
   const stage = $("stage"), cut = $("cut"), versus = $("versus"), other = $("other");
   const showLines = $("show-lines"), showColours = $("show-colours"), showMask = $("show-mask");
-  const FIGURES = [
-    ["score", "Score", "higher is more suspicious"],
-    ["overlap", "Overlap with the annotation", "IoU"],
-    ["mutual_information", "Mutual information", "with the template"],
-    ["continuity", "Continuity", "with the neighbours"],
-    ["misplacement", "Misplacement", "µm, by its neighbours"],
-    ["tear", "Missing, folded or torn", "part of the tissue"],
-    ["sharpness", "Sharpness", ""],
-    ["outside", "Brain outside the image", "part"],
-  ];
+  const FIGURES = read("figure-names");
   let now = -1;
   let data = null;
 

@@ -1,0 +1,553 @@
+"""Tables of points: which columns mean what, and where the points are, in columns beside them.
+
+Pixels are the columns ``image_id``, ``x`` and ``y`` (or ``x_px``, ``y_px``): full-resolution pixels
+of the section's own box. Points of the brain are ``p_um``, ``i_um``, ``r_um`` (or ``p_mm``, …), in
+the reference space that the column ``reference_space_id`` names. What other columns say is
+followed, or the row has no answer; it is never passed over. How points are found is said in
+`atldld.place`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import InvalidInputError, NotFoundError
+from atldld.place import points as place
+from atldld.place.points import ImagePoints, StructureCenter
+from atldld.records import SectionDataSet
+from atldld.support.arguments import check_id
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+    from atldld.formats.tables import Table
+
+__all__ = [
+    "Answers",
+    "atlas_plates",
+    "dataset_of_image",
+    "pixels_to_image",
+    "pixels_to_pixels",
+    "pixels_to_reference",
+    "reference_to_pixels",
+    "structures_to_pixels",
+]
+
+REFERENCE = ("p", "i", "r")
+FACTORS = {"um": 1.0, "mm": 1000.0}
+SPACE = "reference_space_id"
+DATA_SET = ("data_set_id", "dataset_id")
+UNPLACED = "of images without an alignment"
+
+Remark = Callable[[str], None]
+"""Called with a sentence on rows whose other columns do not fit their image."""
+
+_Mask = NDArray[np.bool_]
+_Ids = NDArray[np.int64]
+_Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What is found for the rows of a table.
+
+    Attributes
+    ----------
+    columns : dict of str to numpy.ma.MaskedArray, shape (N,), int64 or float64
+        New columns; masked where a row has no answer.
+    count : int
+        How many rows there are: N.
+    reasons : dict of str to int
+        Why rows have no answer, and how many.
+    unanswered : int
+        How many rows have none.
+    """
+
+    columns: dict[str, Any]
+    count: int
+    reasons: dict[str, int]
+    unanswered: int
+
+    @property
+    def summary(self) -> str | None:
+        """How many rows have no answer, and why, as a sentence; `None` where all have one."""
+        if not self.unanswered:
+            return None
+        why = ", ".join(f"{number} {reason}" for reason, number in self.reasons.items())
+        return f"{self.unanswered} of {self.count} rows have no answer: {why}."
+
+    @property
+    def all_unplaced(self) -> bool:
+        """Whether no row has an answer, of some because their images are not aligned."""
+        return 0 < self.unanswered == self.count and UNPLACED in self.reasons
+
+
+def pixels_to_reference(
+    session: Session, table: Table, dataset_id: int | str | None = None, *, remark: Remark
+) -> Answers:
+    """Map pixels to the brain: ``p_um``, ``i_um``, ``r_um`` in ``reference_space_id``.
+
+    Parameters
+    ----------
+    session : Session
+        Where the images' data sets come from.
+    table : Table
+        Of pixels.
+    dataset_id : int or str, optional
+        The data set of all the images; by default each image's own is found.
+    remark : callable
+        See `Remark`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table lacks a column, holds what is no number or id, or contradicts `dataset_id`.
+    NotFoundError
+        If there is no data set `dataset_id`.
+    """
+    reasons: Counter[str] = Counter()
+    ids, xy = _pixels(table)
+    pir = np.full((len(table), 3), np.nan)
+    spaces = np.full(len(table), -1)
+    for dataset, chosen in _by_dataset(session, table, ids, xy, dataset_id, reasons, remark):
+        found = place.image_to_reference(dataset, ids[chosen], xy[chosen])
+        pir[chosen] = found.pir
+        spaces[chosen] = -1 if found.space is None else found.space
+    new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
+    return _answers({**new, SPACE: spaces}, ~np.isnan(pir[:, 0]), reasons)
+
+
+def reference_to_pixels(
+    session: Session,
+    table: Table,
+    dataset_id: int | str,
+    *,
+    unit: str | None = None,
+    space: int | None = None,
+    max_distance: float | None = None,
+) -> Answers:
+    """Find points of the brain on the nearest sections of a data set.
+
+    Parameters
+    ----------
+    session : Session
+        Where the data set comes from.
+    table : Table
+        Of points.
+    dataset_id : int or str
+        The section data set to find them in.
+    unit : {"um", "mm"}, optional
+        Of the columns ``p``, ``i``, ``r``, where their names do not say it.
+    space : int, optional
+        Id of the points' reference space; by default what each row says, or the data set's own.
+    max_distance : float, optional
+        Leave out what lies further than so many µm from a section.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table lacks a column, holds what is no number or id, or contradicts `unit` or
+        `space`; if there is no way from a row's space to the data set's.
+    NotFoundError
+        If there is no such data set.
+    """
+    reasons: Counter[str] = Counter()
+    pir = _reference(table, unit)
+    spaces = _spaces(table, space)
+    usable = np.isfinite(pir.sum(axis=1))
+    _note(reasons, "without numbers", ~usable)
+    dataset = session.dataset(dataset_id)
+    whole = _no_points(len(table))
+    # also without any row: what makes no sense is said all the same
+    for number in np.unique(spaces[usable]).tolist() or [-1 if space is None else space]:
+        chosen = usable & (spaces == number)
+        found = place.reference_to_image(
+            dataset, pir[chosen], space=None if number == -1 else number, max_distance=max_distance
+        )
+        _put(whole, chosen, found)
+    return _on_sections(table, whole, reasons)
+
+
+def pixels_to_pixels(
+    session: Session,
+    table: Table,
+    target: SectionDataSet,
+    *,
+    max_distance: float | None = None,
+    remark: Remark,
+) -> Answers:
+    """Find pixels on the nearest sections of another data set.
+
+    Parameters
+    ----------
+    session, table, remark :
+        As for `pixels_to_reference`.
+    target : SectionDataSet
+        Its sections, or the plates of an atlas; see `atlas_plates`.
+    max_distance : float, optional
+        Leave out what lies further than so many µm from a section.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table lacks a column, or holds what is no number or id.
+    """
+    return _find_pixels(
+        session,
+        table,
+        lambda source, ids, xy: place.image_to_image(
+            source, ids, xy, target, max_distance=max_distance
+        ),
+        remark,
+    )
+
+
+def pixels_to_image(
+    session: Session, table: Table, target: SectionDataSet, image_id: int, *, remark: Remark
+) -> Answers:
+    """Find pixels in another image of the same specimen, ignoring the third dimension.
+
+    Parameters
+    ----------
+    session, table, remark :
+        As for `pixels_to_reference`.
+    target : SectionDataSet
+        The data set of the other image.
+    image_id : int
+        The other image.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table lacks a column, or holds what is no number or id; if the specimens differ.
+    """
+
+    def find(source: SectionDataSet, ids: _Ids, xy: _Numbers) -> ImagePoints:
+        whole = _no_points(len(ids))
+        for own in np.unique(ids).tolist():
+            found = place.image_to_image_2d(source, own, xy[ids == own], target, image_id)
+            _put(whole, ids == own, found)
+        return whole
+
+    return _find_pixels(session, table, find, remark)
+
+
+def structures_to_pixels(
+    session: Session,
+    table: Table,
+    dataset_id: int | str,
+    *,
+    max_distance: float | None = None,
+) -> Answers:
+    """Find the centres of structures (``structure_id``) on the nearest sections of a data set.
+
+    Parameters
+    ----------
+    session, table, dataset_id, max_distance :
+        As for `reference_to_pixels`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the table lacks the column, holds what is no id, or names another reference space.
+    NotFoundError
+        If there is no such data set.
+    """
+    reasons: Counter[str] = Counter()
+    (column,) = table.columns_named(["structure_id"])
+    ids = table.ids(column)
+    dataset = session.dataset(dataset_id)
+    _spaces(table, dataset.reference_space_id, "structure centres are those of the data set's own")
+    # One question, whichever structures are asked for, so that the cache can answer the next.
+    records = session.query(
+        "StructureCenter",
+        {"reference_space_id": dataset.reference_space_id},
+        order="structure_centers.id",
+    )
+    centers = [StructureCenter.from_record(record) for record in records]
+    usable = ids > 0
+    _note(reasons, "without a structure_id", ~usable)
+    whole = _no_points(len(table))
+    _put(
+        whole,
+        usable,
+        place.structure_to_image(dataset, ids[usable].tolist(), centers, max_distance=max_distance),
+    )
+    return _on_sections(table, whole, reasons, "without a centre near a section")
+
+
+def atlas_plates(session: Session, dataset_id: int) -> SectionDataSet:
+    """Return the annotated plates of an atlas as a data set.
+
+    Parameters
+    ----------
+    session : Session
+        Where they come from.
+    dataset_id : int
+        The atlas's data set.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no atlas of that data set.
+    """
+    atlases = session.query("AtlasDataSet", {"id": dataset_id}, ("alignment3d",))
+    if not atlases:
+        raise NotFoundError(f"There is no atlas of data set {dataset_id}.", dataset_id=dataset_id)
+    plates = session.query(
+        "AtlasImage",
+        {"annotated": True, "data_set_id": dataset_id},
+        ("alignment2d",),
+        order="sub_images.id",
+    )
+    return SectionDataSet.from_records(atlases[0], plates)
+
+
+def dataset_of_image(session: Session, image_id: int) -> Any:
+    """Return the id of the data set that a section image belongs to.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such image, or it belongs to no data set.
+    """
+    found = session.image_record(image_id).get("data_set_id")
+    if found is None:
+        raise NotFoundError(f"Section image {image_id} belongs to no data set.", image_id=image_id)
+    return found
+
+
+# ---- what stands in the columns
+
+
+def _pixels(table: Table) -> tuple[_Ids, _Numbers]:
+    """Return image ids, shape (N,), and (x, y), shape (N, 2)."""
+    names = ["x_px", "y_px"] if "x_px" in table.names and "x" not in table.names else ["x", "y"]
+    image, *pixel = table.columns_named(
+        ["image_id", *names], "image_id, x and y (full-resolution pixels of the section's box)"
+    )
+    for name in pixel:
+        same = f"{name}_px"
+        if same in table.names and not np.array_equal(
+            table.numbers(name), table.numbers(same), equal_nan=True
+        ):
+            raise InvalidInputError(
+                f"The columns {name} and {same} of {table.where} differ; it is not clear which "
+                "are the pixels.",
+                hint="Keep one of them.",
+            )
+    return table.ids(image), np.column_stack([table.numbers(name) for name in pixel])
+
+
+def _spaces(table: Table, space: int | None, why: str = "--space says") -> _Ids:
+    """Return the reference space of each row, -1 where neither column nor option tells.
+
+    Raises
+    ------
+    InvalidInputError
+        If a row is of another space than the one that is given.
+    """
+    otherwise = -1 if space is None else space
+    if SPACE not in table.names:
+        return np.full(len(table), otherwise, dtype=np.int64)
+    told = table.ids(SPACE)
+    against = (told != -1) & (told != space)
+    if space is not None and against.any():
+        row = int(np.flatnonzero(against)[0])
+        raise InvalidInputError(
+            f"The column {SPACE} of {table.where} is {told[row]} in row {row + 1}, but {why} "
+            f"{space}.",
+            hint="Leave --space out, and each row's own space counts; or leave the column out."
+            if why.startswith("--")
+            else f"Leave the column {SPACE} out.",
+        )
+    return np.where(told == -1, otherwise, told)
+
+
+def _reference(table: Table, unit: str | None) -> _Numbers:
+    """Return (p, i, r) in µm, shape (N, 3), by the columns' names and the option."""
+    expected = "p_um, i_um and r_um (or p_mm, i_mm and r_mm)"
+    named = [one for one in FACTORS if any(f"{axis}_{one}" in table.names for axis in REFERENCE)]
+    if len(named) > 1:
+        raise InvalidInputError(
+            "There are columns in µm and in mm; it is not clear which are meant.",
+            hint=f"Keep either of {expected}.",
+        )
+    if named:
+        if unit not in {None, named[0]}:
+            raise InvalidInputError(
+                f"The columns are named for {named[0]}, but --unit says {unit}.",
+                hint="Leave --unit out.",
+            )
+        columns = table.columns_named([f"{axis}_{named[0]}" for axis in REFERENCE], expected)
+        factor = FACTORS[named[0]]
+    elif unit is None:
+        if all(axis in table.names for axis in REFERENCE):
+            raise InvalidInputError(
+                f"The columns p, i, r have no unit: name them {expected}, or give --unit um or "
+                "--unit mm."
+            )
+        columns, factor = table.columns_named([f"{axis}_um" for axis in REFERENCE], expected), 1.0
+    else:
+        columns = table.columns_named(list(REFERENCE), f"p, i and r, or {expected}")
+        factor = FACTORS[unit]
+    return np.column_stack([table.numbers(name) for name in columns]) * factor
+
+
+# ---- one data set after another
+
+
+def _find_pixels(
+    session: Session,
+    table: Table,
+    find: Callable[[SectionDataSet, _Ids, _Numbers], ImagePoints],
+    remark: Remark,
+) -> Answers:
+    reasons: Counter[str] = Counter()
+    ids, xy = _pixels(table)
+    whole = _no_points(len(table))
+    for dataset, chosen in _by_dataset(session, table, ids, xy, None, reasons, remark):
+        _put(whole, chosen, find(dataset, ids[chosen], xy[chosen]))
+    return _on_sections(table, whole, reasons)
+
+
+def _by_dataset(
+    session: Session,
+    table: Table,
+    ids: _Ids,
+    xy: _Numbers,
+    dataset_id: int | str | None,
+    reasons: Counter[str],
+    remark: Remark,
+) -> Iterator[tuple[SectionDataSet, _Mask]]:
+    """Yield each data set with the rows that it can answer; note the others.
+
+    The image alone says what a row is about. Where another column of the table says something
+    else, the row has no answer if it names another data set, and is remarked on otherwise.
+    """
+    named = {name: table.ids(name) for name in DATA_SET if name in table.names}
+    if dataset_id is not None:
+        for name, values in named.items():
+            against = (values != -1) & (values != check_id(dataset_id, "section data set"))
+            if against.any():
+                row = int(np.flatnonzero(against)[0])
+                raise InvalidInputError(
+                    f"The column {name} of {table.where} is {values[row]} in row {row + 1}, but "
+                    f"--dataset says {dataset_id}.",
+                    hint="Leave --dataset out, and each image's own data set is found.",
+                )
+    usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
+    _note(reasons, "without numbers", ~usable)
+    left = dict.fromkeys(np.unique(ids[usable]).tolist())
+    while left:
+        image_id = next(iter(left))
+        try:
+            dataset = session.dataset(
+                dataset_of_image(session, image_id) if dataset_id is None else dataset_id
+            )
+        except NotFoundError:
+            if dataset_id is not None:
+                raise
+            del left[image_id]
+            _note(reasons, "of unknown images", usable & (ids == image_id))
+            continue
+        own = {image.id: image.alignment2d is not None for image in dataset.images}
+        # Of a data set that is named, images that it does not have are no others' either.
+        mine = [i for i in left if dataset_id is not None or i in own or i == image_id]
+        placed = dataset.alignment3d is not None and bool(dataset.section_thickness)
+        good = [i for i in mine if placed and own.get(i)]
+        unplaced = [i for i in mine if i in own and i not in good]
+        strangers = [i for i in mine if i not in own]
+        _note(reasons, UNPLACED, usable & np.isin(ids, unplaced))
+        _note(reasons, "of unknown images", usable & np.isin(ids, strangers))
+        if good:
+            chosen = usable & np.isin(ids, good)
+            for values in named.values():
+                elsewhere = chosen & (values != -1) & (values != dataset.id)
+                _note(reasons, "of images that are another data set's", elsewhere)
+                chosen &= ~elsewhere
+            _remark_on_others(table, dataset, ids, chosen, remark)
+            yield dataset, chosen
+        for i in mine:
+            del left[i]
+
+
+def _remark_on_others(
+    table: Table, dataset: SectionDataSet, ids: _Ids, chosen: _Mask, remark: Remark
+) -> None:
+    """Remark on rows whose section number or reference space is not that of their image."""
+    numbers = {image.id: image.section_number for image in dataset.images}
+    space = -1 if dataset.reference_space_id is None else dataset.reference_space_id
+    for name in ("section_number", SPACE):
+        if name not in table.names:
+            continue
+        told = table.ids(name)
+        true = np.array(
+            [numbers.get(i, -1) if name != SPACE else space for i in ids.tolist()], dtype=np.int64
+        )
+        wrong = np.flatnonzero(chosen & (told != -1) & (told != true))
+        if len(wrong):
+            row = int(wrong[0])
+            remark(
+                f"In {len(wrong)} rows {name} is not that of the image, which alone "
+                f"counts: in row {row + 1} it is {told[row]}, of image {ids[row]} it is "
+                f"{true[row]}."
+            )
+
+
+# ---- answers
+
+
+def _note(reasons: Counter[str], reason: str, which: _Mask) -> None:
+    reasons[reason] += int(which.sum())
+
+
+def _no_points(count: int) -> ImagePoints:
+    return ImagePoints(
+        np.full(count, -1), np.full(count, -1), np.full((count, 2), np.nan), np.full(count, np.nan)
+    )
+
+
+def _put(whole: ImagePoints, chosen: _Mask, found: ImagePoints) -> None:
+    for name in ("image_ids", "section_numbers", "xy", "distance"):
+        getattr(whole, name)[chosen] = getattr(found, name)
+
+
+def _on_sections(
+    table: Table,
+    found: ImagePoints,
+    reasons: Counter[str],
+    otherwise: str = "too far from any section",
+) -> Answers:
+    new: dict[str, NDArray[Any]] = {
+        "image_id": found.image_ids,
+        "section_number": found.section_numbers,
+        "x": found.xy[:, 0],
+        "y": found.xy[:, 1],
+        "distance_um": found.distance,
+    }
+    if any(name in table.names for name in new):
+        # a distance is that from the target as it is
+        own = {"distance_um"} - set(table.names)
+        new = {name if name in own else f"target_{name}": new[name] for name in new}
+    return _answers(new, found.answered, reasons, otherwise)
+
+
+def _answers(
+    new: dict[str, NDArray[Any]], answered: _Mask, reasons: Counter[str], otherwise: str = ""
+) -> Answers:
+    known = {reason: number for reason, number in reasons.items() if number}
+    unanswered = int((~answered).sum())
+    rest = unanswered - sum(known.values())
+    if rest > 0 and otherwise:
+        known[otherwise] = rest
+    columns = {
+        name: np.ma.masked_less(c, 0) if c.dtype.kind == "i" else np.ma.masked_where(c != c, c)
+        for name, c in new.items()
+    }
+    return Answers(columns, len(answered), known, unanswered)

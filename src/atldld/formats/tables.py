@@ -1,0 +1,458 @@
+"""Tables in files: CSV, TSV and Parquet, read and written in one way.
+
+CSV and TSV hold texts, in UTF-8, of which none is a formula to a spreadsheet (see
+`atldld.support.text.cell_of`); an empty cell is nothing. Parquet holds types and needs pyarrow. The
+name ``-`` is standard input or output, as CSV.
+
+Rows are written one by one by Python's own ``csv``: pyarrow's writer quotes every text and spells
+numbers its own way, and its reader guesses types, so that a column of codes such as ``007`` would
+not come back as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.formats.common import as_json, need
+from atldld.support.files import check_targets, sidecar_of, whole_files
+from atldld.support.text import TableWriter, shown, text_in_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["STANDARD", "Table", "check_target", "data_frame", "read_table", "write_table"]
+
+STANDARD = "-"
+"""The name of standard input and output."""
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_TOLD = 40  # characters of a cell that holds something else than it must
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns by name.
+
+    Attributes
+    ----------
+    columns : mapping of str to list, numpy.ndarray or pyarrow.ChunkedArray
+        All of N rows. Out of CSV come lists of texts, out of Parquet pyarrow's arrays. What is
+        written may be NumPy's arrays, too: masked values and NaN become empty cells, and in Parquet
+        masked values become null.
+    where : str
+        Where it comes from, as the beginning of a sentence.
+    metadata : mapping, optional
+        Of a Parquet file's schema: pandas keeps there which column is the index.
+    """
+
+    columns: Mapping[str, Any]
+    where: str = "The table"
+    metadata: Mapping[Any, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return list(self.columns)
+
+    def columns_named(self, names: Sequence[str], expected: str | None = None) -> Sequence[str]:
+        """Return these names, if there are such columns.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The names.
+        expected : str, optional
+            What the columns must be, in words; by default their names.
+
+        Raises
+        ------
+        InvalidInputError
+            If a column is missing.
+        """
+        missing = [name for name in names if name not in self.columns]
+        if missing:
+            raise InvalidInputError(
+                f"{self.where} has no column {', '.join(missing)}; expected are the columns "
+                f"{expected or ', '.join(names)}. It has: {', '.join(self.names)}."
+            )
+        return names
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """Return a column that was read as float64, shape (N,), NaN where a cell is empty.
+
+        Raises
+        ------
+        InvalidInputError
+            If a cell holds something else than a number.
+        """
+        values = self.columns[name]
+        if not isinstance(values, list):
+            pyarrow = _pyarrow()
+            try:
+                array = values.cast(pyarrow.float64()).to_numpy()
+            except (pyarrow.ArrowException, ValueError, OverflowError):
+                raise InvalidInputError(
+                    f"The column {name} of {self.where} holds {values.type}, which cannot be read "
+                    "as numbers."
+                ) from None
+            return np.asarray(array, dtype=np.float64)
+        out = np.full(len(values), np.nan)
+        for row, text in enumerate(values):
+            if text and not text.isspace():
+                try:
+                    # Python's own notation, 1_000, is nobody's in a table
+                    out[row] = float("_" if "_" in text else text)
+                except ValueError:
+                    told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}…"
+                    raise InvalidInputError(
+                        f"The column {name} of {self.where} holds {told} in row {row + 1}, "
+                        "which is not a number."
+                    ) from None
+        return out
+
+    def ids(self, name: str) -> NDArray[np.int64]:
+        """Return a column of ids that was read, shape (N,), -1 where a cell is empty.
+
+        Raises
+        ------
+        InvalidInputError
+            If a cell holds something else than a whole number below 2⁵³.
+        """
+        numbers = self.numbers(name)
+        wrong = np.isfinite(numbers) & ((numbers != np.floor(numbers)) | (np.abs(numbers) > 2**53))
+        wrong |= np.isinf(numbers)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise InvalidInputError(
+                f"The column {name} of {self.where} holds {numbers[row]!r} in row {row + 1}, "
+                "which is not the id of anything."
+            )
+        return np.where(np.isnan(numbers), -1, numbers).astype(np.int64)
+
+    def with_columns(self, new: Mapping[str, Any]) -> Table:
+        """Return the table with columns added to its end.
+
+        Raises
+        ------
+        InvalidInputError
+            If it has a column of that name.
+        """
+        taken = [name for name in new if name in self.columns]
+        if taken:
+            raise InvalidInputError(
+                f"{self.where} has a column {taken[0]} already, which the answer needs.",
+                hint="Rename it.",
+            )
+        return Table({**self.columns, **new}, self.where, self.metadata)
+
+
+def data_frame(columns: Mapping[str, Any], categories: Iterable[str] = ()) -> pd.DataFrame:
+    """Return columns as a `pandas.DataFrame`.
+
+    Parameters
+    ----------
+    columns : mapping of str to array, shape (N,)
+        The columns.
+    categories : iterable of str
+        Columns of few different texts: each of these is held once.
+
+    Raises
+    ------
+    AtldldError
+        If pandas is not installed.
+    """
+    pandas = need("pandas", "tables", "Data frames")
+    chosen = set(categories)
+    frame: pd.DataFrame = pandas.DataFrame(
+        {name: pandas.Categorical(c) if name in chosen else c for name, c in columns.items()}
+    )
+    return frame
+
+
+# ---- reading
+
+
+def read_table(name: str) -> Table:
+    """Read a table.
+
+    Parameters
+    ----------
+    name : str
+        A ``.csv``, ``.tsv`` or ``.parquet`` file; ``-`` reads CSV from standard input.
+
+    Raises
+    ------
+    InvalidInputError
+        If the ending is another one, the file cannot be read or is no such table, a row has more or
+        fewer cells than there are columns, or two columns have one name.
+    AtldldError
+        If pyarrow is needed and not installed.
+    """
+    separator = _separator(name)
+    if separator is None:
+        return _read_parquet(name)
+    where = "Standard input" if name == STANDARD else name
+    try:
+        # UTF-8 also where the terminal writes something else
+        stream = getattr(sys.stdin, "buffer", sys.stdin)
+        content = stream.read() if name == STANDARD else Path(name).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{where} cannot be read: {error.strerror or error}.") from None
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return _read_texts(io.StringIO(text, newline=""), where, separator)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"{where} is no CSV table in UTF-8: byte {error.start} is none of a text.",
+            hint="Save it as CSV in UTF-8.",
+        ) from None
+    except csv.Error as error:
+        raise InvalidInputError(f"{where} is no CSV table: {error}.") from None
+
+
+def _read_texts(lines: Iterable[str], where: str, separator: str) -> Table:
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    names = [text_in_cell(name.strip()) for name in next(reader, [])]
+    if not names:
+        raise InvalidInputError(f"{where} is empty; its first line must name the columns.")
+    _check_names(names, where)
+    columns: list[list[str]] = [[] for _ in names]
+    count = 0
+    for cells in reader:
+        if not cells:
+            continue
+        count += 1
+        if len(cells) != len(names):
+            raise InvalidInputError(
+                f"Row {count} of {where} has {len(cells)} cells, but there are {len(names)} "
+                "columns."
+            )
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(text_in_cell(cell))
+    return Table(dict(zip(names, columns, strict=True)), where)
+
+
+def _read_parquet(name: str) -> Table:
+    pyarrow = _pyarrow()
+    try:
+        # not by its name, which pyarrow takes for an address, or for a folder of files
+        with open(name, "rb") as file:
+            table = pyarrow.parquet.ParquetFile(file).read()
+        _check_names(table.column_names, name)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from None
+    except InvalidInputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{name} is no Parquet file: {error}.") from None
+    return Table(columns, name, table.schema.metadata)
+
+
+def _check_names(names: Sequence[str], where: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidInputError(f"{where} has several columns named {twice[0]!r}.")
+
+
+# ---- writing
+
+
+def check_target(name: str, *, force: bool = False) -> None:
+    """Say what speaks against writing a table, before any work is done.
+
+    Parameters
+    ----------
+    name, force :
+        As for `write_table`.
+
+    Raises
+    ------
+    InvalidInputError
+        If the ending is none of a table, or the folder is not there.
+    AtldldError
+        If pyarrow is needed and not installed.
+    OutputError
+        If the file is there already and may not be replaced, or cannot be written.
+    """
+    _separator(name)
+    if name != STANDARD:
+        if not Path(name).parent.is_dir():
+            raise InvalidInputError(f"There is no folder {Path(name).parent} to write into.")
+        check_targets([name], force=force)
+
+
+def write_table(
+    name: str | Path,
+    table: Table,
+    *,
+    force: bool = False,
+    about: Mapping[str, Any] | None = None,
+    digits: int | None = None,
+) -> list[Path]:
+    """Write a table, whole or not at all.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        A ``.csv``, ``.tsv`` or ``.parquet`` file; ``-`` writes CSV to standard output.
+    table : Table
+        What is written. Texts of CSV become numbers in Parquet where all of a column are.
+    force : bool
+        Replace files that are there.
+    about : mapping, optional
+        What the columns are, and where they come from: as JSON in a file beside a text table, or
+        under the key ``atldld`` of Parquet's schema.
+    digits : int, optional
+        Significant digits of the numbers in NumPy's arrays, in text; by default as many as are
+        needed to read the very same number.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files that were written.
+
+    Raises
+    ------
+    InvalidInputError
+        If the ending is none of a table, or a column of Parquet cannot be written as text.
+    AtldldError
+        If pyarrow is needed and not installed.
+    OutputError
+        If a file cannot be written, or is there already and may not be replaced.
+    """
+    separator = _separator(str(name))
+    if name == STANDARD:
+        # a file keeps the cells of others; a terminal would obey what stands in them
+        _write_texts(sys.stdout, table, ",", digits, look=sys.stdout.isatty())
+        sys.stdout.flush()
+        return []
+    path = Path(name)
+    files = [path] if about is None or separator is None else [path, sidecar_of(path)]
+    with whole_files(files, force=force) as (temporary, *beside):
+        if separator is None:
+            _write_parquet(temporary, table, about)
+        else:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                _write_texts(file, table, separator, digits)
+        for sidecar in beside:
+            sidecar.write_text(as_json(about or {}, indent=1) + "\n", "utf-8")
+    return files
+
+
+def _write_texts(
+    file: TextIO, table: Table, separator: str, digits: int | None, *, look: bool = False
+) -> None:
+    writer = TableWriter(file, separator)
+    writer.row(table.names)
+    columns = [_cells(table, name, digits) for name in table.columns]
+    rows = zip(*columns, strict=True)
+    writer.rows([shown(cell) for cell in row] if look else row for row in rows)
+
+
+def _cells(table: Table, name: str, digits: int | None) -> Iterable[object]:
+    """Return a column as cells of a text table.
+
+    Raises
+    ------
+    InvalidInputError
+        If Python has no such values, such as dates of the year 20,000.
+    """
+    values = table.columns[name]
+    if isinstance(values, list):
+        return values
+    if isinstance(values, np.ndarray):
+        # masked values come as None
+        return (_number(value, digits) for value in values.tolist())
+    try:
+        return ["" if value is None else _text(value) for value in values.to_pylist()]
+    except (ValueError, OverflowError, _pyarrow().ArrowException):
+        raise InvalidInputError(
+            f"The column {name} of {table.where} holds {values.type} that cannot be written as "
+            "CSV.",
+            hint="Write a .parquet file.",
+        ) from None
+
+
+def _number(value: object, digits: int | None) -> object:
+    if isinstance(value, float):
+        return "" if value != value else repr(value) if digits is None else f"{value:.{digits}g}"
+    return "" if value is None else value
+
+
+def _text(value: object) -> str:
+    # repr writes as many digits as are needed to read the very same number
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _write_parquet(path: Path, table: Table, about: Mapping[str, Any] | None) -> None:
+    pyarrow = _pyarrow()
+    whole = pyarrow.table({name: _arrow(pyarrow, c) for name, c in table.columns.items()})
+    metadata = table.metadata if about is None else {"atldld": as_json(about)}
+    if metadata:
+        whole = whole.replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(whole, path)
+
+
+def _arrow(pyarrow: Any, values: Any) -> Any:
+    """Return a column as pyarrow's; texts as whole numbers if all are, else numbers, else texts."""
+    if isinstance(values, np.ma.MaskedArray):
+        return pyarrow.array(values.data, mask=np.ma.getmaskarray(values))
+    if not isinstance(values, list):
+        return values
+    array = pyarrow.array([text if text and not text.isspace() else None for text in values])
+    for kind in (pyarrow.int64(), pyarrow.float64()):
+        try:
+            return array.cast(kind)
+        except pyarrow.ArrowInvalid:
+            continue
+    return array.cast(pyarrow.string())
+
+
+# ---- by its name
+
+
+def _separator(name: str) -> str | None:
+    """Return what is between the cells of a table, by its name; `None` for Parquet.
+
+    Raises
+    ------
+    InvalidInputError
+        If the ending is none of a table.
+    AtldldError
+        If pyarrow is needed and not installed.
+    """
+    suffix = ".csv" if name == STANDARD else Path(name).suffix.lower()
+    if suffix == ".parquet":
+        _pyarrow()
+        return None
+    if suffix not in _SEPARATORS:
+        raise InvalidInputError(
+            f"{name!r} is neither a .csv nor a .parquet file, nor - for standard input and output."
+        )
+    return _SEPARATORS[suffix]
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise AtldldError(
+            "Parquet files need pyarrow, which is not installed.",
+            hint="Install it with `pip install 'atldld[tables]'`, or use CSV.",
+        ) from None
+    return pyarrow

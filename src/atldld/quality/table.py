@@ -1,0 +1,182 @@
+"""What is said of the sections of a data set, and how it is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from atldld.formats.common import as_json, ending_of
+from atldld.formats.tables import Table, write_table
+from atldld.support.files import check_targets, whole_file
+
+__all__ = ["DatasetQuality", "SectionQuality", "check_output"]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionQuality:
+    """What is to be said of one section.
+
+    Attributes
+    ----------
+    image_id, section_number : int
+        Which one.
+    overlap : float or None
+        Tissue and annotation: area of both / area of either (IoU), 0 to 1, over what of the plane
+        lies in the image. `None` without an atlas.
+    mutual_information : float or None
+        Of darkness and template, over the pixels of either: 2 (H(a) + H(b) − H(a, b)) /
+        (H(a) + H(b)), 0 to 1. `None` without an atlas or a template.
+    continuity : float
+        Median correlation with the neighbouring sections in place, −1 to 1; NaN without any.
+    misplacement : float
+        How far, in µm (root mean square over the tissue), a shift and a turn in the plane would
+        move the section to fit those beside it; NaN without any.
+    sharpness : float
+        Detail of one pixel relative to that of some pixels. It can be compared within a data
+        set at one resolution only; NaN without tissue.
+    tear : float
+        Part of the tissue expected here that is missing, or darker than all neighbours by far: 0
+        for whole sections; NaN without neighbours.
+    outside : float
+        Part of the brain's plane that lies outside the image, 0 to 1. Without an atlas the
+        brain is where the neighbours have tissue.
+    score : float
+        Higher is more suspicious; see `DatasetQuality.rule`.
+    suspicious : bool
+        Whether the score exceeds the threshold.
+    reasons : tuple of str
+        Plain sentences on what is odd, the oddest first; empty if nothing is.
+    """
+
+    image_id: int
+    section_number: int
+    overlap: float | None
+    mutual_information: float | None
+    continuity: float
+    misplacement: float
+    sharpness: float
+    tear: float
+    outside: float
+    score: float
+    suspicious: bool
+    reasons: tuple[str, ...]
+
+
+_COLUMNS = tuple(field.name for field in fields(SectionQuality))
+_ENDINGS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class DatasetQuality:
+    """What is to be said of the sections of a data set.
+
+    Attributes
+    ----------
+    sections : tuple of SectionQuality
+        In the order in which they were given.
+    threshold : float
+        Score above which a section is suspicious.
+    rule : str
+        How the score is made, in words.
+    with_atlas : bool
+        Whether an atlas was compared with.
+    atlas : str or None
+        Its name.
+    resolution : float
+        Side of a pixel, in µm, at which sections were looked at.
+    notes : tuple of str
+        Sentences on what the figures lack, and why: no atlas, no template.
+    """
+
+    sections: tuple[SectionQuality, ...]
+    threshold: float
+    rule: str
+    with_atlas: bool
+    atlas: str | None
+    resolution: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def suspicious(self) -> tuple[SectionQuality, ...]:
+        """The sections that are marked, the worst first."""
+        marked = [section for section in self.sections if section.suspicious]
+        return tuple(sorted(marked, key=lambda section: -section.score))
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the figures, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            ``.csv``, a line for each section; or ``.json``, which holds the rule, its threshold
+            and the atlas too.
+        force : bool
+            Replace a file that is there.
+
+        Raises
+        ------
+        InvalidInputError
+            If the ending is another one.
+        OutputError
+            If it cannot be written, or is there already.
+        """
+        path = Path(path)
+        check_output(path, force=force)
+        rows = self.to_rows()
+        if ending_of(path, _ENDINGS, "tables") == ".json":
+            described = {
+                "rule": self.rule,
+                "threshold": self.threshold,
+                "atlas": self.atlas,
+                "resolution_um": self.resolution,
+                "notes": list(self.notes),
+                "sections": rows,
+            }
+            with whole_file(path, force=force) as temporary:
+                temporary.write_text(as_json(described, indent=1) + "\n", "utf-8")
+            return path
+        columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+        write_table(path, Table(columns), force=force)
+        return path
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a plain dictionary for each section, such as for a table or JSON.
+
+        The keys are the attributes of `SectionQuality`. What is not known is `None`; the reasons
+        are one text, joined by semicolons.
+        """
+        return [_as_row(section) for section in self.sections]
+
+    def __repr__(self) -> str:
+        return (
+            f"<DatasetQuality of {len(self.sections)} sections, {len(self.suspicious)} suspicious>"
+        )
+
+
+def check_output(path: str | Path, *, force: bool = False) -> None:
+    """Say what speaks against writing figures to a file, before they are made.
+
+    Raises
+    ------
+    InvalidInputError
+        If the ending is neither ``.csv`` nor ``.json``.
+    OutputError
+        If a file is there already and may not be replaced, or its folder cannot be written.
+    """
+    path = Path(path)
+    ending_of(path, _ENDINGS, "tables")
+    check_targets([path], force=force)
+
+
+def _as_row(section: SectionQuality) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name in _COLUMNS:
+        value = getattr(section, name)
+        if isinstance(value, tuple):
+            value = "; ".join(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            value = None
+        row[name] = value
+    return row
