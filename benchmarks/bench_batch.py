@@ -90,7 +90,8 @@ class Bench:
         )
         if done.returncode:
             sys.exit(done.stderr)
-        return json.loads(done.stdout.splitlines()[-1])
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
 
 
 def compare(bench: Bench, number: int) -> None:

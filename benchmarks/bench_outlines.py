@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from atldld.api import open_dataset
-from atldld.atlas import Atlas, open_atlas, section_annotation, section_outlines
+from atldld.api import Section, open_dataset
+from atldld.atlas import Atlas, Outline, open_atlas, section_annotation, section_outlines
 from atldld.serve.local import in_process_session
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "atlas"
@@ -58,10 +58,10 @@ def main() -> int:
             dataset = open_dataset(dataset_id, session=session)
             section = dataset.sections[len(dataset) // 2]
 
-            def sampled(section=section) -> object:
+            def sampled(section: Section = section) -> object:
                 return section_annotation(section, atlas)
 
-            def outlined(section=section) -> tuple:
+            def outlined(section: Section = section) -> tuple[Outline, ...]:
                 return section_outlines(section, atlas)
 
             count = len(outlined())

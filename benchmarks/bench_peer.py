@@ -51,7 +51,7 @@ from atldld.support.files import whole_file
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "peers"))
-from published import (  # noqa: E402
+from published import (  # type: ignore[import-not-found]  # noqa: E402
     PEER,
     SITECUSTOMIZE,
     UnavailableError,
@@ -431,7 +431,9 @@ def difference_to_truth(
     third coordinate that its metadata tells.
     """
     dataset, _ = sections.records()
-    picture = cv2.imread(str(next(folder.rglob(f"{image['id']}.png"))), cv2.IMREAD_COLOR_RGB)
+    picture = np.asarray(
+        cv2.imread(str(next(folder.rglob(f"{image['id']}.png"))), cv2.IMREAD_COLOR_RGB)
+    )
     grid = Grid(Plane.CORONAL, resolution)
     placement = Placement.from_records(dataset, image)
     plane = OutputPlane.oblique(placement, grid)
@@ -489,6 +491,7 @@ def served(archive: Cache) -> Iterator[str]:
             "0",
         ]
     ) as process:
+        assert process.stdout is not None
         yield process.stdout.readline().strip()
 
 
@@ -498,13 +501,16 @@ def line_to(url: str) -> Iterator[tuple[str, Callable[[], int]]]:
     command = [sys.executable, str(HERE / "line.py"), url]
     command += ["--round-trip", str(ROUND_TRIP), "--megabits", str(MEGABITS)]
     with reading(command) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
 
         def carried() -> int:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return int(process.stdout.readline())
+            asked.write("\n")
+            asked.flush()
+            return int(told.readline())
 
-        yield process.stdout.readline().strip(), carried
+        yield told.readline().strip(), carried
 
 
 @contextmanager
@@ -518,7 +524,8 @@ def reading(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         process.terminate()
         process.wait(10)
         for stream in (process.stdin, process.stdout):
-            stream.close()
+            if stream is not None:
+                stream.close()
 
 
 # What the machine allows

@@ -117,6 +117,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
             dataset,
             atlas,
             options.resolution,
+            session=session,
             jobs=1 if options.profile else options.jobs,
         )
         seconds = time.perf_counter() - start

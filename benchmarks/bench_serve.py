@@ -103,7 +103,7 @@ def asks(paths: Callable[[], str]) -> Callable[[str, int], Awaitable[None]]:
 
 
 def hostile() -> Callable[[], str]:
-    from hostile import hostile_queries
+    from hostile import hostile_queries  # type: ignore[import-not-found]
 
     listed = [
         "/api/v2/data/query.json?criteria=" + quote(q, safe="$[](),':*")

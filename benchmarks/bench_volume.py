@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from memory import peak_mb
@@ -29,24 +30,24 @@ DATASET = 71717084
 
 def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:
     """Build a volume from cached sections only, and tell what it took."""
-    import atldld.volume.build
     from atldld.api import open_dataset
+    from atldld.fetch import jpeg
     from atldld.fetch.session import Session
     from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     decoding = 0.0
-    original = atldld.volume.build.decode
+    original = jpeg.decode
 
-    def timed(path: Path) -> NDArray[np.uint8]:
+    def timed(*arguments: Any, **named: Any) -> NDArray[np.uint8]:
         nonlocal decoding
         start = time.perf_counter()
         try:
-            return original(path)
+            return original(*arguments, **named)
         finally:
             decoding += time.perf_counter() - start
 
-    atldld.volume.build.decode = timed
+    jpeg.decode = timed
     settings = Settings(api_url=IN_PROCESS_URL, cache_dir=Path(cache), offline=True)
     with Session(settings) as session:
         dataset = open_dataset(DATASET, session=session)
@@ -72,7 +73,8 @@ def in_a_process(*arguments: object) -> dict[str, float]:
         capture_output=True,
         text=True,
     )
-    return json.loads(done.stdout)
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
 
 
 def main() -> None:

@@ -74,9 +74,12 @@ def registered(colour: np.ndarray, grey: np.ndarray) -> tuple[np.ndarray, np.nda
     width, height = (grey.shape[k] / bright.shape[k] for k in (1, 0))
     found = np.array([[width, 0, 0], [0, height, 0]], dtype=np.float32)
     for sigma in (16, 8, 4, 2, 1):
-        blurred = [cv2.GaussianBlur(one, (0, 0), sigma) for one in (bright, grey)]
+        one, other = (cv2.GaussianBlur(picture, (0, 0), sigma) for picture in (bright, grey))
         stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 300, 1e-7)
-        alike, found = cv2.findTransformECC(*blurred, found, cv2.MOTION_AFFINE, stop, None, 1)
+        alike, better = cv2.findTransformECC(
+            one, other, found, cv2.MOTION_AFFINE, stop, np.full(grey.shape, 255, np.uint8), 1
+        )
+        found = np.asarray(better, dtype=np.float32)
     over = cv2.warpAffine(
         grey, found, bright.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
@@ -167,7 +170,8 @@ def brightness(colour: np.ndarray, grey: np.ndarray) -> None:
         small = cv2.resize(
             colour[: rows * side, : columns * side], (columns, rows), interpolation=cv2.INTER_AREA
         )
-        large = read_mask(small).intensity.repeat(side, axis=0).repeat(side, axis=1)
+        level = read_mask(small.astype(np.uint8)).intensity
+        large = level.repeat(side, axis=0).repeat(side, axis=1)
         averaged[side] = np.zeros_like(bright)
         averaged[side][: rows * side, : columns * side] = large
     for name, where in regions.items():
@@ -196,8 +200,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=SHARED)
     masks = parser.parse_args().folder / "masks"
-    colour = cv2.imread(str(masks / "71661873_colour.jpg"), cv2.IMREAD_COLOR_RGB)
-    twin = cv2.imread(str(masks / "71661873_grey.jpg"), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    colour = np.asarray(Image.open(masks / "71661873_colour.jpg").convert("RGB"))
+    twin = np.asarray(Image.open(masks / "71661873_grey.jpg").convert("L"), dtype=np.float32)
     grey, found, alike = registered(colour, twin)
     print(
         f"Grey over colour: x' = {found[0, 0]:.4f} x {found[0, 1]:+.4f} y {found[0, 2]:+.2f}, "

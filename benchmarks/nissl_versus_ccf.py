@@ -56,7 +56,7 @@ def differences(folder: Path) -> np.ndarray:
         depth = [0, 0, section["section_number"] * thickness]
         allen = (
             Affine(np.diag([pixel / SECTION_PIXEL] * 2 + [1])[:2], "plane pixel", "image")
-            .then(Affine([*section["tsv"], depth], "image", "volume"))
+            .then(Affine(np.array([*section["tsv"], depth]), "image", "volume"))
             .then(to_reference)
             .apply(points)
         )
@@ -64,7 +64,7 @@ def differences(folder: Path) -> np.ndarray:
         x, y, z = (o + points[:, :1] / width * u + points[:, 1:] / height * v).T
         people = VOXEL * np.column_stack((SHAPE[0] - y, SHAPE[1] - z, x))
         voxels = np.floor(people / VOXEL).astype(int)
-        inside = ((voxels >= 0) & (voxels < SHAPE)).all(axis=1)
+        inside = np.asarray(((voxels >= 0) & (voxels < SHAPE)).all(axis=1))
         inside[inside] = annotation[tuple(voxels[inside].T)] > 0
         found.append((allen - people)[inside])
     return np.concatenate(found)

@@ -75,7 +75,7 @@ def counted() -> tuple[int, int, int]:
 def fetched_bytes(tier: int) -> float:
     """Return the bytes of all images at a tier."""
     pixels = sum(kind.data_sets * kind.images * kind.megapixels * 1e6 for kind in KINDS.values())
-    return pixels / 4**tier * BYTES_PER_PIXEL
+    return float(pixels / 4**tier * BYTES_PER_PIXEL)
 
 
 def written_bytes(resolution: float) -> float:

@@ -20,6 +20,7 @@ import simplejpeg
 
 from atldld.demo import render
 from atldld.fetch.cache import Cache, sha256_of
+from atldld.fetch.facts import ImageFacts
 from atldld.place import Placement
 from atldld.records import SectionDataSet
 
@@ -82,13 +83,15 @@ def _render(cache: Cache, dataset: Record, image: Record, tier: int, *, busy: bo
         label=None,
     )
     jpeg = simplejpeg.encode_jpeg(pixels, QUALITY, "RGB", "420")
-    with cache.new_image(image["id"], tier) as (file, temporary, keep):
-        file.write(jpeg)
-        file.flush()
-        keep(
-            width=pixels.shape[1],
-            height=pixels.shape[0],
-            sha256=sha256_of(temporary),
-            url="made by benchmarks/sections.py",
-            dataset_id=DATASET,
+    with cache.new_image(image["id"], tier) as arriving:
+        arriving.file.write(jpeg)
+        arriving.file.flush()
+        arriving.keep(
+            ImageFacts(
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                sha256=sha256_of(arriving.path),
+                url="made by benchmarks/sections.py",
+                dataset_id=DATASET,
+            )
         )
