@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import CacheError
-from atldld.find.rows import Source
+from atldld.find.rows import Origin
 from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 
 __all__ = [
@@ -327,7 +327,7 @@ def write_facts(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
     db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
 
 
-def source_of(db: sqlite3.Connection) -> Source:
+def source_of(db: sqlite3.Connection) -> Origin:
     """Return the catalogue as the source of an answer.
 
     Raises
@@ -336,7 +336,7 @@ def source_of(db: sqlite3.Connection) -> Source:
         If it does not say when that was.
     """
     facts = read_facts(db)
-    return Source(
+    return Origin(
         kind="catalogue",
         url=facts.get("service", "an unknown service"),
         when=moment(facts, "updated") or datetime.now(UTC),

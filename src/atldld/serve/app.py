@@ -39,6 +39,7 @@ from atldld.place import (
 )
 from atldld.place.spaces import ReferenceSpace
 from atldld.records import SectionDataSet, SectionImage
+from atldld.regions.grids import GRID_KINDS
 from atldld.rma.budget import Budget, Limits, QueryError
 from atldld.rma.evaluate import Lookup, columns, encode, run
 from atldld.rma.parse import parse
@@ -82,9 +83,6 @@ ENDPOINTS = (
     "/api/v2/svg_download/{id}",
     "/informatics-archive/current-release/mouse_ccf/...",
 )
-
-# What grids there are: of expression, not of injections.
-GRID_KINDS = ("energy", "density", "intensity")
 
 # Parameters with which the Allen service changes the pixels. Ignoring them would answer another
 # picture than the one that was asked for.
