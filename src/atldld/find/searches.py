@@ -144,7 +144,7 @@ def search(
     Raises
     ------
     InvalidInputError
-        A filter that this kind of search does not have, or a value that makes no sense.
+        If this kind of search does not have a filter, or a value makes no sense.
 
     Examples
     --------
@@ -212,9 +212,9 @@ class Search:
     Raises
     ------
     NotFoundError
-        When the result is used: there is no such gene. The error says what it may have been.
+        If there is no such gene, once the result is used. The error says what it may have been.
     OfflineError, ServiceError, CacheError
-        When the result is used: neither catalogue nor service can answer.
+        If neither catalogue nor service can answer, once the result is used.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ class Search:
         Raises
         ------
         AtldldError
-            pandas is not installed.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -328,7 +328,7 @@ class Search:
                 for owner in matching(db, self.kind, name)
             ]
             rows = select(db, self.kind, wanted, ranked=ranked)
-            passed = [one for one in wanted if one.words != PASSED]
+            passed = [test for test in wanted if test.words != PASSED]
             hidden = counts(db, self.kind, passed) - len(rows) if passed != wanted else 0
             return _Answer(
                 rows=[msgspec.structs.replace(row, data_sets=None) for row in rows]
@@ -405,7 +405,7 @@ class Search:
         needed = self.filters.needs_images or (self.kind == "image" and not self.filters.id)
         if not needed:
             return
-        of_datasets = [one for one in wanted if "m." not in one.sql and "i." not in one.sql]
+        of_datasets = [test for test in wanted if "m." not in test.sql and "i." not in test.sql]
         if self.kind == "image" and self.filters.dataset:
             ids = list(self.filters.dataset)
         else:
@@ -451,10 +451,10 @@ class Search:
                 continue
             if not parts:
                 near = [
-                    str(one)
+                    str(suggested)
                     for name in self.filters.name
                     if self.kind in ("gene", "structure")
-                    for one in suggestions(db, self.kind, name)
+                    for suggested in suggestions(db, self.kind, name)
                 ]
                 meant = f" Did you mean {_or(near)}?" if near else ""
                 return f"There are no {what} {condition.words}{meeting}.{meant}"

@@ -59,9 +59,9 @@ class Service:
         Raises
         ------
         InvalidInputError
-            The search is so wide that it would bring everything.
+            If the search is so wide that it would bring everything.
         OfflineError, ServiceError
-            An answer is not in the cache, and cannot be had.
+            If an answer is not in the cache, and cannot be had.
         """
         db = new_database()
         loader = Loader(db)

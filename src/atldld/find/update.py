@@ -129,7 +129,7 @@ def catalogue_info(session: Session) -> CatalogueInfo:
     Raises
     ------
     CacheError
-        There is none, or it cannot be read.
+        If there is none, or it cannot be read.
     """
     path = catalogue.catalogue_path(session.cache.root)
     with catalogue.opened(session.cache.root) as db:
@@ -243,7 +243,7 @@ def update(
     Raises
     ------
     OfflineError, ServiceError, CacheError
-        Something could not be fetched or written. What was there is untouched, and what has
+        If something could not be fetched or written. What was there is untouched, and what has
         arrived is used by the next update.
     """
     root = session.cache.root

@@ -70,7 +70,7 @@ def opened_source(
     Raises
     ------
     AtldldError
-        There is no such archive, or it does not hold a data set that is named.
+        If there is no such archive, or it does not hold a data set that is named.
     """
     with ExitStack() as stack:
         source: Archive
@@ -129,7 +129,7 @@ def listen(
     Raises
     ------
     AtldldError
-        The address cannot be used, or others could reach it and that was not allowed.
+        If the address cannot be used, or others could reach it and that was not allowed.
     """
     if not 0 < budget <= MOST_BUDGET:
         raise InvalidInputError(
