@@ -45,6 +45,7 @@ from atldld.quality import (
     recipe,
     view_of,
 )
+from atldld.serve.archive import Archive
 from atldld.serve.local import in_process_session
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def measure(sound: Sound, atlas: Atlas, seeds: int, first: int, jobs: int | None
             )
 
 
-class RealSection:
+class RealSection(Archive):
     """An archive that holds data set 69289763 with the real pixels of one section, at tier 2."""
 
     image_id = 69177654

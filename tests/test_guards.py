@@ -70,7 +70,7 @@ def test_everything_is_asked_through_the_one_client():
                "socketserver", "ftplib", "aiohttp", "ssl", "socksio"}  # fmt: skip
     # the client; and who listens, instead of asking
     allowed = {"fetch/client.py", "fetch/connection.py", "fetch/routes.py", "fetch/troubles.py",
-               "support/addresses.py", "testing/faults.py", "testing/server.py", "serve/local.py",
+               "support/addresses.py", "testing/server.py", "serve/local.py",
                "serve/server.py"}  # fmt: skip
     for_types = {"fetch/session.py"}
     root = Path(atldld.__file__).parent

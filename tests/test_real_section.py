@@ -7,12 +7,13 @@ import pytest
 import simplejpeg
 
 from atldld.api import open_dataset
+from atldld.serve.archive import Archive
 from atldld.serve.local import in_process_session
 
 IMAGE_ID = 69177654
 
 
-class RealSection:
+class RealSection(Archive):
     """An archive that holds data set 69289763 with the real pixels of one section."""
 
     def __init__(self, shared):

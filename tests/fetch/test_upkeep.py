@@ -1,14 +1,12 @@
 import json
 import os
 import time
-import zipfile
 from datetime import timedelta
 
 import pytest
 
 from atldld.errors import CacheError, InvalidInputError
-from atldld.fetch.archive import export_archive, import_archive
-from atldld.fetch.cache import Cache, companion_of
+from atldld.fetch.cache import companion_of
 from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
 
 
@@ -111,84 +109,6 @@ def test_prune(filled):
     assert prune(cache, dataset_id=909)[0] == 2
     assert paths(cache) == []
     assert cache.document_names("datasets") == []
-
-
-@pytest.mark.parametrize("name", ["archive.zip", "archive"])
-def test_export_and_import(filled, tmp_path, name):
-    assert export_archive(filled.cache, tmp_path / name, [909]) == 4
-    other = Cache(tmp_path / "other")
-    assert import_archive(other, tmp_path / name) == (4, [])
-    for mine, theirs in zip(stored_images(filled.cache), stored_images(other), strict=True):
-        assert mine.path.read_bytes() == theirs.path.read_bytes()
-        assert mine.facts == theirs.facts
-    assert other.read_document("datasets", "909") == filled.cache.read_document("datasets", "909")
-    assert import_archive(other, tmp_path / name) == (0, [])
-    with pytest.raises(CacheError, match="there already"):
-        export_archive(filled.cache, tmp_path / name)
-
-
-def test_exporting_what_is_not_there(filled, tmp_path):
-    with pytest.raises(CacheError, match="download dataset 5"):
-        export_archive(filled.cache, tmp_path / "a.zip", [909, 5])
-    with pytest.raises(CacheError, match="empty"):
-        export_archive(Cache(tmp_path / "nothing"), tmp_path / "a")
-    assert not (tmp_path / "a.zip").exists()
-    assert not (tmp_path / "a").exists()
-
-
-def tampered(filled, tmp_path, change):
-    """An exported ZIP file whose members `change` has had its way with."""
-    export_archive(filled.cache, tmp_path / "good.zip")
-    with zipfile.ZipFile(tmp_path / "good.zip") as good:
-        members = {info.filename: good.read(info) for info in good.infolist()}
-    change(members)
-    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as bad:
-        for name, content in members.items():
-            bad.writestr(name, content)
-    return tmp_path / "bad.zip"
-
-
-def image_of(members):
-    return next(name for name in members if name.endswith(".jpg"))
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda m: m.update({"../../evil.txt": b"x"}), "none of an archive's"),
-        (lambda m: m.update({"/etc/evil": b"x"}), "none of an archive's"),
-        (lambda m: m.update({"images/0/../../1/2.jpg": b"x"}), "none of an archive's"),
-        (lambda m: m.update({"datasets/x.json": b"{}"}), "none of an archive's"),
-        (lambda m: m.update({"datasets/7.json": b'{"a": 1}'}), "no data set"),
-        (lambda m: m.update({"datasets/7.json": m["datasets/909.json"]}), "data set 909"),
-        (lambda m: m.update({"datasets/8.json": b"[" * 100_000}), "Expected `object`, got `array`"),
-        (lambda m: m.update({"datasets/8.json": b"{x"}), "no JSON"),
-        (lambda m: m.update({image_of(m): m[image_of(m)][:-40]}), "do not match its hash"),
-        (lambda m: m.pop(image_of(m) + ".json"), "nothing is known"),
-        (lambda m: m.update({"queries/" + "0" * 64 + ".json": b'{"rows": 1}'}), "no answer"),
-    ],
-)
-def test_importing_believes_nothing(filled, tmp_path, change, says):
-    other = Cache(tmp_path / "deep" / "other")
-    count, refused = import_archive(other, tampered(filled, tmp_path, change))
-    assert len(refused) == 1
-    assert says in refused[0].problem
-    assert count >= 3
-    written = {p for p in (tmp_path / "deep").rglob("*") if p.is_file()}
-    assert all(other.root in path.parents for path in written)
-    assert not list(tmp_path.rglob("evil*"))
-    assert not list(other.root.rglob("*.part*"))
-
-
-def test_importing_what_is_no_archive(filled, tmp_path):
-    with pytest.raises(CacheError, match="no archive"):
-        import_archive(
-            filled.cache, tampered(filled, tmp_path, lambda m: m.pop("atldld-archive.json"))
-        )
-    (tmp_path / "text.zip").write_text("hello")
-    for source in (tmp_path / "text.zip", tmp_path / "missing"):
-        with pytest.raises(CacheError, match=r"a folder (nor|or) a ZIP"):
-            import_archive(filled.cache, source)
 
 
 def test_an_archive_of_a_newer_version_is_left_alone(filled):

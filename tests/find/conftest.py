@@ -87,3 +87,11 @@ def catalogued(session):
     """A session at the demo's service that has its catalogue, with images."""
     update(session, images=True)
     return session
+
+
+@pytest.fixture
+def session_of(request):
+    def of(source):
+        return request.getfixturevalue("session" if source == "service" else "catalogued")
+
+    return of

@@ -13,6 +13,7 @@ from atldld.fetch.session import Session
 from atldld.find import build, catalogue_info, search, update
 from atldld.find.catalogue import catalogue_path, new_database
 from atldld.serve.app import Application
+from atldld.serve.archive import Archive
 from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 from atldld.testing.catalogue import made_up_catalogue, questions
@@ -20,7 +21,7 @@ from atldld.testing.catalogue import made_up_catalogue, questions
 PROX1, PDYN, PAGE = 69289763, 71717084, 909
 
 
-class Growing:
+class Growing(Archive):
     """A source whose tables a test may change."""
 
     synthetic = True

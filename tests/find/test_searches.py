@@ -4,26 +4,17 @@ import pytest
 
 import atldld
 from atldld.errors import (
-    DatasetNotFoundError,
     InvalidInputError,
     NotFoundError,
     OfflineError,
 )
 from atldld.fetch.session import Session
-from atldld.find import build, neighbours, search
+from atldld.find import build, search
 from atldld.find.catalogue import catalogue_path
 from atldld.settings import Settings
 
 PROX1, PDYN, PAGE = 69289763, 71717084, 909
 BOTH = pytest.mark.parametrize("source", ["service", "catalogue"])
-
-
-@pytest.fixture
-def session_of(request):
-    def of(source):
-        return request.getfixturevalue("session" if source == "service" else "catalogued")
-
-    return of
 
 
 @BOTH
@@ -294,36 +285,6 @@ class TestFailed:
                 "1 data set of id 909, none of those passed the quality control."
             )
             atldld.find.update(broken, images=True)
-
-
-class TestNeighbours:
-    @BOTH
-    def test_of_the_demo(self, session_of, source):
-        own, others, _ = neighbours(PDYN, session=session_of(source))
-        (other,) = others
-        assert (own.data_set.id, len(own.numbers), own.step) == (PDYN, 112, 4)
-        assert (other.data_set.id, len(other.numbers), other.step) == (PAGE, 14, 32)
-        assert other.offset(own) == 0
-
-    def test_interleaved(self):
-        from atldld.find import FoundDataSet, Neighbour
-
-        own = Neighbour(FoundDataSet(id=1), (6, 14, 22, 30))
-        other = Neighbour(FoundDataSet(id=2), (9, 17, 25, 33))
-        unknown = Neighbour(FoundDataSet(id=3), None)
-        assert (other.offset(own), own.offset(other), own.step) == (3, -3, 8)
-        assert unknown.offset(own) is own.offset(unknown) is unknown.step is None
-
-    def test_real_ones(self, real):
-        own, others, _ = neighbours(PDYN, session=real)
-        assert own.data_set.specimen == "05-2716"
-        assert {one.data_set.genes for one in others} == {(), ("Mest",), ("Pde3a",)}
-        assert all(one.numbers is None for one in others)
-
-    def test_none(self, catalogued):
-        assert neighbours(PROX1, session=catalogued)[1] == []
-        with pytest.raises(DatasetNotFoundError, match="5"):
-            neighbours(5, session=catalogued)
 
 
 def test_images_that_the_catalogue_lacks(session):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from atldld.serve.app import ENDPOINTS, Application
+from atldld.serve.archive import Archive
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 genuine = pytest.mark.skipif(
@@ -74,7 +75,7 @@ def section_image(number: int, section_number: int, **columns: Any) -> dict[str,
     }
 
 
-class Shelf:
+class Shelf(Archive):
     """A source of invented records, whose images tell how they were asked for."""
 
     synthetic = True
@@ -165,9 +166,8 @@ def test_index(client: httpx.Client) -> None:
 
 
 def test_index_of_a_source_that_does_not_say_whether_it_is_synthetic() -> None:
-    class Plain:
-        tables = Shelf().tables
-        image = Shelf().image
+    class Plain(Shelf):
+        synthetic = None
 
     assert "synthetic" not in _client(Application(Plain())).get("/").json()
 

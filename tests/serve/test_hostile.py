@@ -18,13 +18,14 @@ from atldld.rma.evaluate import run
 from atldld.rma.parse import parse
 from atldld.serve import app
 from atldld.serve.app import Application
+from atldld.serve.archive import Archive
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from atldld.serve.local import in_process_session
 
 GROWTH = 50_000_000  # bytes
 
 
-class Records:
+class Records(Archive):
     """A source of records only."""
 
     def __init__(self, tables):
@@ -192,6 +193,8 @@ def test_each_grid_is_answered_once():
     asked = []
 
     class Grids(Records):
+        makes_files = True
+
         def grid(self, dataset_id, kinds):
             asked.append(list(kinds))
             return b"PK"

@@ -18,6 +18,7 @@ import pytest
 
 from atldld.demo.archive import DemoArchive
 from atldld.errors import InvalidInputError
+from atldld.serve.archive import Archive
 from atldld.serve.local import listen
 from atldld.serve.server import AHEAD, Patience
 
@@ -32,7 +33,7 @@ class Clock:
         return self.now
 
 
-class Pictures:
+class Pictures(Archive):
     """A source with one picture that is large."""
 
     def tables(self):

@@ -6,12 +6,13 @@ import pytest
 from atldld.demo.archive import STRUCTURE_CENTERS, DemoArchive
 from atldld.place import image_to_image, reference_to_image
 from atldld.serve.app import Application
+from atldld.serve.archive import Archive
 
 KEYS = ["section_data_set_id", "section_image_id", "section_number", "x", "y"]
 ATLAS_SET = 100048576
 
 
-class WithAtlas:
+class WithAtlas(Archive):
     """The demo archive, with every fourth section of 71717084 as the plates of an atlas."""
 
     def __init__(self):

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import simplejpeg
@@ -28,10 +28,8 @@ from atldld.demo.atlas import atlas_tables
 from atldld.place import Placement
 from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 from atldld.records import SectionDataSet
+from atldld.serve.archive import Archive, View
 from atldld.support.processes import cached_property, renew_in_children
-
-if TYPE_CHECKING:
-    from atldld.serve.app import View
 
 __all__ = ["DEMO_DATASET_IDS", "DemoArchive", "vocabulary"]
 
@@ -132,7 +130,7 @@ Record = dict[str, Any]
 T = TypeVar("T")
 
 
-class DemoArchive:
+class DemoArchive(Archive):
     """A source for the local service whose pixels come from a procedural brain.
 
     Parameters
@@ -146,6 +144,7 @@ class DemoArchive:
     """
 
     synthetic = True
+    makes_files = True
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ def export_archive(
     Raises
     ------
     CacheError
-        A data set is not in the cache, or nothing is; or the target cannot be written, or is
+        If a data set is not in the cache, or nothing is; or the target cannot be written, or is
         there already.
     """
     target = Path(target)
@@ -224,7 +224,7 @@ def import_archive(
     Raises
     ------
     CacheError
-        The source is no archive, or it would unpack to far more than it is, or the cache cannot
+        If the source is no archive, or it would unpack to far more than it is, or the cache cannot
         be written.
     """
     source = Path(source)

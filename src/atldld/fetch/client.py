@@ -113,9 +113,9 @@ class Client:
         Raises
         ------
         RMAError
-            The service answered ``success: false``; the message is its own.
+            If the service answers ``success: false``; the message is its own.
         ServiceError
-            No usable answer could be had.
+            If no usable answer can be had.
         """
         return self._persistence.persist(lambda: self._json_once(url))
 
@@ -152,7 +152,7 @@ class Client:
         Raises
         ------
         ServiceError
-            No body that passes the check could be had.
+            If no body that passes the check can be had.
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(

@@ -105,8 +105,8 @@ def is_known_graph(structures: Iterable[tuple[int, int | None, str, str, str]]) 
         Of each its id, that of its parent, acronym, name and colour.
     """
     rows = [
-        (one, parent, acronym, name, color.upper())
-        for one, parent, acronym, name, color in structures
+        (number, parent, acronym, name, color.upper())
+        for number, parent, acronym, name, color in structures
     ]
     content = json.dumps(sorted(rows, key=lambda row: row[0]))
     return hashlib.sha256(content.encode()).hexdigest() == _GRAPH_CONTENT

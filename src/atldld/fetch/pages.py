@@ -18,7 +18,7 @@ from atldld.rma.query import RMAParameters
 
 __all__ = ["fetch_all"]
 
-PAGE = 2000
+ROWS_IN_PAGE = 2000
 PASSES = 3
 
 
@@ -101,7 +101,7 @@ def _read_pages(
     different: set[Any] = set()
     idle = 0  # pages in a row that brought nothing new
     while idle < 2:
-        page = replace(query, start_row=start, num_rows=query.num_rows or PAGE)
+        page = replace(query, start_row=start, num_rows=query.num_rows or ROWS_IN_PAGE)
         envelope = ask(page)
         msg = envelope.get("msg")
         if not isinstance(msg, list):

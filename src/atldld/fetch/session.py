@@ -128,7 +128,7 @@ class Session:
         Raises
         ------
         ServiceDefectError
-            Strictness was asked for.
+            If strictness was asked for.
         """
         if self.settings.strict:
             raise ServiceDefectError(
@@ -185,9 +185,9 @@ class Session:
         Raises
         ------
         OfflineError
-            The query is not in the cache and no request is allowed.
+            If the query is not in the cache and no request is allowed.
         ServiceError
-            No usable answer could be had.
+            If no usable answer can be had.
         """
         query = RMAParameters(model, criteria, include, order=order)
         return list(self.answer(query, refresh=refresh)["rows"])
@@ -235,11 +235,11 @@ class Session:
         Raises
         ------
         InvalidInputError
-            The id is not a positive whole number.
+            If the id is not a positive whole number.
         DatasetNotFoundError
-            The service has no such data set.
+            If the service has no such data set.
         OfflineError, ServiceError
-            It is not in the cache, and cannot be fetched.
+            If they are not in the cache, and cannot be fetched.
         """
         dataset_id = check_id(dataset_id, "section data set")
         known = self._documents().dataset(dataset_id, refresh=refresh)
@@ -282,11 +282,11 @@ class Session:
         Raises
         ------
         InvalidInputError
-            The id is not a positive whole number.
+            If the id is not a positive whole number.
         ImageNotFoundError
-            The service has no such image.
+            If the service has no such image.
         OfflineError, ServiceError
-            It is not in the cache, and cannot be fetched.
+            If it is not in the cache, and cannot be fetched.
         """
         image_id = check_id(image_id, "section image")
         known = self._record_in_cached_dataset(image_id)
@@ -333,9 +333,9 @@ class Session:
         Raises
         ------
         InvalidInputError
-            The tier does not exist. Nothing is asked.
+            If the tier does not exist. Nothing is asked.
         ImageNotFoundError
-            There is no expression mask, or the service does not know the image.
+            If there is no expression mask, or the service does not know the image.
         OfflineError, ServiceError, CacheError
             If it is not in the cache, and cannot be fetched or kept.
         """
@@ -461,7 +461,7 @@ class Session:
         Raises
         ------
         OfflineError, ServiceError, CacheError
-            It is not in the cache, and cannot be fetched or kept.
+            If it is not in the cache, and cannot be fetched or kept.
         """
         cache = self.cache if host == "api" else self.archive_cache
         kept = name or path.strip("/")
@@ -623,7 +623,7 @@ def check_downsample(image: SectionImage, downsample: int) -> int:
     Raises
     ------
     InvalidInputError
-        It is not.
+        If the image has no such tier.
     """
     highest = image.highest_downsample
     try:

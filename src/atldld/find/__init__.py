@@ -1,23 +1,16 @@
 """From a gene, a plane, a specimen to data sets and images."""
 
+from atldld.find.neighbour import Neighbour, neighbours
 from atldld.find.rows import (
     FoundDataSet,
     FoundGene,
     FoundImage,
     FoundSpecimen,
     FoundStructure,
-    Source,
+    Origin,
     age_in_words,
 )
-from atldld.find.searches import (
-    Kind,
-    Neighbour,
-    Search,
-    neighbours,
-    search,
-    search_datasets,
-    search_images,
-)
+from atldld.find.searches import Kind, Search, search
 from atldld.find.update import CatalogueInfo, build, catalogue_info, update
 
 __all__ = [
@@ -29,14 +22,12 @@ __all__ = [
     "FoundStructure",
     "Kind",
     "Neighbour",
+    "Origin",
     "Search",
-    "Source",
     "age_in_words",
     "build",
     "catalogue_info",
     "neighbours",
     "search",
-    "search_datasets",
-    "search_images",
     "update",
 ]

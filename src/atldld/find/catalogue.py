@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import CacheError
-from atldld.find.rows import Source
+from atldld.find.rows import Origin
 from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 
 __all__ = [
@@ -204,7 +204,7 @@ def new_database(path: Path | None = None) -> sqlite3.Connection:
     Raises
     ------
     CacheError
-        This Python's SQLite lacks full-text search by trigrams.
+        If this Python's SQLite lacks full-text search by trigrams.
     """
     db = sqlite3.connect(":memory:", isolation_level=None) if path is None else connected(path)
     try:
@@ -227,7 +227,7 @@ def new_database(path: Path | None = None) -> sqlite3.Connection:
         (ReferenceSpace, "reference_space"),
     ):
         db.executemany(
-            f"INSERT INTO {table} VALUES (?, ?)", [(one.value, str(one)) for one in kind]
+            f"INSERT INTO {table} VALUES (?, ?)", [(member.value, str(member)) for member in kind]
         )
     return db
 
@@ -239,7 +239,7 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
     Raises
     ------
     CacheError
-        It is damaged, or of another version.
+        If it is damaged, or of another version.
     """
     path = catalogue_path(root)
     if not path.is_file():
@@ -311,7 +311,7 @@ def shadow_images(db: sqlite3.Connection, data_set_ids: Iterable[int]) -> None:
     SQLite looks into a connection's temporary tables first, so images that have just been asked
     for can be searched together with a catalogue that nobody may write.
     """
-    numbers = [(one,) for one in data_set_ids]
+    numbers = [(number,) for number in data_set_ids]
     for table in ("image", "imaged"):
         (sql,) = db.execute(
             "SELECT sql FROM main.sqlite_schema WHERE type = 'table' AND name = ?", (table,)
@@ -327,7 +327,7 @@ def write_facts(db: sqlite3.Connection, facts: Mapping[str, str]) -> None:
     db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
 
 
-def source_of(db: sqlite3.Connection) -> Source:
+def source_of(db: sqlite3.Connection) -> Origin:
     """Return the catalogue as the source of an answer.
 
     Raises
@@ -336,7 +336,7 @@ def source_of(db: sqlite3.Connection) -> Source:
         If it does not say when that was.
     """
     facts = read_facts(db)
-    return Source(
+    return Origin(
         kind="catalogue",
         url=facts.get("service", "an unknown service"),
         when=moment(facts, "updated") or datetime.now(UTC),
@@ -416,7 +416,7 @@ class Loader:
         self.db.executemany(
             "INSERT OR REPLACE INTO imaged SELECT ?1, count(*), min(resolution) FROM image "
             "WHERE data_set_id = ?1",
-            [(one,) for one in data_set_ids],
+            [(number,) for number in data_set_ids],
         )
         self.db.execute("COMMIT")
 
@@ -454,13 +454,13 @@ class Loader:
         aliases = {*str(record.get("alias_tags") or "").split()}
         aliases |= {str(record.get(name) or "") for name in ("original_symbol", "original_name")}
         aliases |= {
-            str(one.get("name") or "")
-            for one in record.get("gene_aliases") or ()
-            if isinstance(one, Mapping)
+            str(alias.get("name") or "")
+            for alias in record.get("gene_aliases") or ()
+            if isinstance(alias, Mapping)
         }
         aliases -= {"", record.get("acronym"), record.get("name")}
         self.db.executemany(
-            "INSERT OR IGNORE INTO alias VALUES (?, ?)", [(number, one) for one in aliases]
+            "INSERT OR IGNORE INTO alias VALUES (?, ?)", [(number, alias) for alias in aliases]
         )
         return number
 
@@ -480,9 +480,9 @@ class Loader:
             self._once("specimen", specimen, partial(self._chained, "specimen"))
         for association, table in _LINKS.items():
             put = self._gene if table == "gene" else partial(self._entity, table)
-            for one in record.get(association) or ():
-                if isinstance(one, Mapping):
-                    other = self._once(table, one, put)
+            for linked in record.get(association) or ():
+                if isinstance(linked, Mapping):
+                    other = self._once(table, linked, put)
                     self.db.execute(
                         f"INSERT OR IGNORE INTO data_set_{table} VALUES (?, ?)", (number, other)
                     )

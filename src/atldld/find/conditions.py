@@ -115,7 +115,7 @@ class Filters:
         Raises
         ------
         InvalidInputError
-            A search of that kind has no such filter, or a value that makes no sense.
+            If a search of that kind has no such filter, or a value makes no sense.
         """
         if not isinstance(kind, str) or kind not in KINDS:
             raise InvalidInputError(
@@ -153,12 +153,12 @@ class Filters:
 
 def _texts(name: str, value: Any) -> Texts:
     texts = []
-    for one in several(value):
-        number = isinstance(one, (int, float)) and not isinstance(one, bool)
+    for given in several(value):
+        number = isinstance(given, (int, float)) and not isinstance(given, bool)
         # ids are compared too; a column of a table may hold them as 17.0
-        text = str(check_id(one, name)) if number else str(one).strip()
-        if not number and (not isinstance(one, str) or not text or "\0" in text):
-            raise InvalidInputError(f"{one!r} is not a text to compare the {name} with.")
+        text = str(check_id(given, name)) if number else str(given).strip()
+        if not number and (not isinstance(given, str) or not text or "\0" in text):
+            raise InvalidInputError(f"{given!r} is not a text to compare the {name} with.")
         texts.append(text)
     return tuple(texts)
 
@@ -170,9 +170,9 @@ def _ids(what: str, value: Any) -> Ids:
 def _named_ids(what: str, names: Mapping[str, int], value: Any) -> Ids:
     """Read ids, or the names that stand for them."""
     found = []
-    for one in several(value):
-        whole = isinstance(one, float) and one.is_integer()
-        text = str(int(one) if whole else getattr(one, "value", one)).strip()
+    for given in several(value):
+        whole = isinstance(given, float) and given.is_integer()
+        text = str(int(given) if whole else getattr(given, "value", given)).strip()
         known = {name.lower(): number for name, number in names.items()}
         if text.isdecimal():
             found.append(int(text))
@@ -295,7 +295,7 @@ def conditions(
     if filters.name and kind == "specimen":
         found.append(_alike("s.name", "s.id", filters.name, f"called {_or(filters.name)}"))
     elif filters.name:
-        owners = [one for name in filters.name for one in _named(db, kind, name)]
+        owners = [number for name in filters.name for number in _named(db, kind, name)]
         found.append(_among(f"{table}.id", owners, f"called {_or(filters.name)}"))
     if filters.organism is not None and kind == "gene":
         words = f"of the {organism_name(filters.organism)}"
@@ -536,7 +536,7 @@ def _found(
 def _read_dataset(row: dict[str, Any]) -> dict[str, Any]:
     names = {number: name for name, number in ORIENTATIONS.items()}
     for column in ("genes", "treatments", "products"):
-        row[column] = tuple(one for one in json.loads(row[column]) if one)
+        row[column] = tuple(name for name in json.loads(row[column]) if name)
     row["probes"] = tuple(dict.fromkeys(names.get(n, str(n)) for n in json.loads(row["probes"])))
     row["plane"] = PlaneOfSection.name_of(row["plane"])
     for column in ("representative", "failed", "synthetic"):

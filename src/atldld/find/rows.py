@@ -13,7 +13,7 @@ __all__ = [
     "FoundImage",
     "FoundSpecimen",
     "FoundStructure",
-    "Source",
+    "Origin",
     "age_in_words",
 ]
 
@@ -180,7 +180,7 @@ class FoundStructure(msgspec.Struct, frozen=True, kw_only=True):
     color: str | None = None
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What answered a search, and how old its knowledge is.
 
     Attributes

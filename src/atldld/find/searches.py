@@ -7,20 +7,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from atldld.errors import (
     AtldldError,
-    DatasetNotFoundError,
     InvalidInputError,
     NotFoundError,
     OfflineError,
     ServiceError,
 )
-from atldld.fetch.session import Session, check_id, default_session
+from atldld.fetch.session import Session, default_session
 from atldld.find import catalogue
 from atldld.find.conditions import (
     PASSED,
@@ -33,9 +31,8 @@ from atldld.find.conditions import (
     select,
 )
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
-from atldld.find.rows import FoundDataSet, Source
+from atldld.find.rows import Origin
 from atldld.find.service import Service
-from atldld.rma.query import Criteria
 from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
@@ -43,12 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Kind",
-    "Neighbour",
     "Search",
-    "neighbours",
     "search",
-    "search_datasets",
-    "search_images",
 ]
 
 Kind = Literal["dataset", "image", "gene", "specimen", "structure"]
@@ -151,7 +144,7 @@ def search(
     Raises
     ------
     InvalidInputError
-        A filter that this kind of search does not have, or a value that makes no sense.
+        If this kind of search does not have a filter, or a value makes no sense.
 
     Examples
     --------
@@ -191,7 +184,7 @@ def search(
 @dataclass(frozen=True)
 class _Answer:
     rows: list[Any]
-    source: Source
+    source: Origin
     remarks: tuple[str, ...]
     hidden: int
     explanation: str | None
@@ -219,9 +212,9 @@ class Search:
     Raises
     ------
     NotFoundError
-        When the result is used: there is no such gene. The error says what it may have been.
+        If there is no such gene, once the result is used. The error says what it may have been.
     OfflineError, ServiceError, CacheError
-        When the result is used: neither catalogue nor service can answer.
+        If neither catalogue nor service can answer, once the result is used.
     """
 
     def __init__(
@@ -268,7 +261,7 @@ class Search:
         return [row.id for row in self]
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Origin:
         """What answered, and how old its knowledge is."""
         return self._answer.source
 
@@ -297,7 +290,7 @@ class Search:
         Raises
         ------
         AtldldError
-            pandas is not installed.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -335,7 +328,7 @@ class Search:
                 for owner in matching(db, self.kind, name)
             ]
             rows = select(db, self.kind, wanted, ranked=ranked)
-            passed = [one for one in wanted if one.words != PASSED]
+            passed = [test for test in wanted if test.words != PASSED]
             hidden = counts(db, self.kind, passed) - len(rows) if passed != wanted else 0
             return _Answer(
                 rows=[msgspec.structs.replace(row, data_sets=None) for row in rows]
@@ -350,7 +343,7 @@ class Search:
     @contextmanager
     def _database(
         self, session: Session, service: Service
-    ) -> Iterator[tuple[sqlite3.Connection, Source | None]]:
+    ) -> Iterator[tuple[sqlite3.Connection, Origin | None]]:
         """Give the catalogue, or one in memory of what the service answers (no source then)."""
         if not self._live:
             with catalogue.opened(session.cache.root) as db:
@@ -412,7 +405,7 @@ class Search:
         needed = self.filters.needs_images or (self.kind == "image" and not self.filters.id)
         if not needed:
             return
-        of_datasets = [one for one in wanted if "m." not in one.sql and "i." not in one.sql]
+        of_datasets = [test for test in wanted if "m." not in test.sql and "i." not in test.sql]
         if self.kind == "image" and self.filters.dataset:
             ids = list(self.filters.dataset)
         else:
@@ -458,10 +451,10 @@ class Search:
                 continue
             if not parts:
                 near = [
-                    str(one)
+                    str(suggested)
                     for name in self.filters.name
                     if self.kind in ("gene", "structure")
-                    for one in suggestions(db, self.kind, name)
+                    for suggested in suggestions(db, self.kind, name)
                 ]
                 meant = f" Did you mean {_or(near)}?" if near else ""
                 return f"There are no {what} {condition.words}{meeting}.{meant}"
@@ -483,130 +476,6 @@ class Search:
         return f" (there are: {', '.join(shown)})" if shown else ""
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """A data set of a specimen, and which of the specimen's sections it has.
-
-    Attributes
-    ----------
-    data_set : FoundDataSet
-        The data set.
-    numbers : tuple of int or None
-        Its section numbers, sorted; `None` where its images are not known.
-    """
-
-    data_set: FoundDataSet
-    numbers: tuple[int, ...] | None
-
-    @property
-    def step(self) -> int | None:
-        """The commonest distance from one section to the next, in section numbers."""
-        steps = [b - a for a, b in pairwise(self.numbers or ())]
-        return Counter(steps).most_common(1)[0][0] if steps else None
-
-    def to_record(self) -> Row:
-        """Return the data set's fields and the section numbers as plain values."""
-        numbers = None if self.numbers is None else list(self.numbers)
-        return {**msgspec.to_builtins(self.data_set), "section_numbers": numbers}
-
-    def offset(self, other: Neighbour) -> int | None:
-        """Return by how many section numbers most sections lie behind the other set's nearest.
-
-        Negative where they lie before; `None` where the images of either are not known.
-        Times the section thickness it is the distance, in µm.
-        """
-        if not self.numbers or not other.numbers:
-            return None
-        nearest = [
-            min((number - one for one in other.numbers), key=lambda d: (abs(d), d))
-            for number in self.numbers
-        ]
-        return Counter(nearest).most_common(1)[0][0]
-
-
-def neighbours(
-    dataset_id: int | str,
-    *,
-    failed: bool = False,
-    images: bool = True,
-    live: bool = False,
-    refresh: bool = False,
-    session: Session | None = None,
-) -> tuple[Neighbour, list[Neighbour], Source]:
-    """Find the other data sets of the same specimen: interleaved genes, Nissl stains.
-
-    Parameters
-    ----------
-    dataset_id : int
-        The id of a section data set.
-    failed : bool
-        Show also those that failed the quality control.
-    images : bool
-        Look up the section numbers too. Those that are neither in the catalogue nor in the cache
-        are asked for; working offline they stay unknown.
-    live, refresh, session : optional
-        See `search`.
-
-    Returns
-    -------
-    own : Neighbour
-        The data set itself.
-    others : list of Neighbour
-        The other ones, by their first section and id.
-    source : Source
-        What answered.
-
-    Raises
-    ------
-    DatasetNotFoundError
-        There is no such data set.
-    NotFoundError
-        Its specimen is not known.
-    """
-    number = check_id(dataset_id, "section data set")
-    session = session or default_session()
-    asked: dict[str, Any] = {"session": session, "live": live, "refresh": refresh}
-    found = search(id=number, failed=True, **asked)
-    own = found.first()
-    if own is None:
-        raise DatasetNotFoundError(
-            f"There is no section data set {number}.",
-            dataset_id=number,
-            hint="If it is newer than the catalogue, add --live or update the catalogue.",
-        )
-    if own.specimen_id is None:
-        raise NotFoundError(
-            f"The specimen of section data set {number} is not known.", dataset_id=number
-        )
-    same = search(specimen=own.specimen_id, failed=failed, **asked)
-    sets = [own, *(one for one in same if one.id != number)]
-    numbers: dict[int, list[int]] = {}
-    if images:
-        try:
-            pictures = search("image", dataset=[one.id for one in sets], failed=True, **asked)
-            for image in pictures:
-                numbers.setdefault(image.data_set_id, []).append(image.section_number)
-        except OfflineError:
-            numbers = _kept_numbers(session, [one.id for one in sets])
-    first, *others = (
-        Neighbour(one, tuple(sorted(set(numbers[one.id]))) if one.id in numbers else None)
-        for one in sets
-    )
-    others.sort(key=lambda one: (one.numbers or (1 << 62,), one.data_set.id))
-    return first, others, same.source
-
-
-def _kept_numbers(session: Session, ids: Sequence[int]) -> dict[int, list[int]]:
-    """Return the section numbers of the data sets whose metadata are in the cache."""
-    found = {}
-    for number in ids:
-        document = session.cache.read_document("datasets", str(number)) or {}
-        images = document.get("section_images")
-        if isinstance(images, list):
-            found[number] = [image["section_number"] for image in images if image]
-    return found
-
-
 def _called(db: sqlite3.Connection, gene: ResolvedGene) -> str:
     """Return how to speak of a gene: by its acronym."""
     if len(gene.ids) != 1:
@@ -623,119 +492,3 @@ def _short(value: Any) -> str:
 
 def _or(values: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(values[:-1]), values[-1])))
-
-
-def search_datasets(
-    session: Session,
-    *,
-    dataset_id: int | str | None = None,
-    gene: str | None = None,
-    specimen: str | int | None = None,
-    plane: str | int | None = None,
-    refresh: bool = False,
-) -> list[Row]:
-    """Return the records of the section data sets that meet all conditions.
-
-    Parameters
-    ----------
-    session : Session
-        Where to ask.
-    dataset_id : int, optional
-        The id of a section data set.
-    gene : str, optional
-        The acronym, exactly (mouse genes are written like ``Prox1``).
-    specimen : str or int, optional
-        The specimen's name, or its id.
-    plane : str or int, optional
-        The plane of section's name, such as ``"coronal"``, or its id.
-    refresh : bool
-        Ask the service even if the answer is in the cache.
-
-    Returns
-    -------
-    list of dict
-        Records with ``genes``, ``plane_of_section`` and ``specimen``; failed ones too.
-
-    Raises
-    ------
-    InvalidInputError
-        No condition at all: there are tens of thousands of data sets.
-    """
-    criteria: dict[str, Any] = {}
-    if dataset_id is not None:
-        criteria["id"] = check_id(dataset_id, "section data set")
-    if gene is not None:
-        criteria["genes"] = {"acronym": gene}
-    if specimen is not None:
-        criteria |= _specimen(specimen)
-    if plane is not None:
-        criteria["plane_of_section"] = _by_id_or_name(plane)
-    _check(criteria)
-    return session.query(
-        "SectionDataSet",
-        criteria,
-        ("genes", "plane_of_section", "specimen"),
-        order="data_sets.id",
-        refresh=refresh,
-    )
-
-
-def search_images(
-    session: Session,
-    *,
-    image_id: int | str | None = None,
-    dataset_id: int | str | None = None,
-    gene: str | None = None,
-    specimen: str | int | None = None,
-    refresh: bool = False,
-) -> list[Row]:
-    """Return the records of the section images that meet all conditions.
-
-    Parameters
-    ----------
-    session : Session
-        Where to ask.
-    image_id, dataset_id : int, optional
-        The id of a section image, and of the section data set that it belongs to.
-    gene, specimen : optional
-        Of the data set; see `search_datasets`.
-    refresh : bool
-        Ask the service even if the answer is in the cache.
-
-    Raises
-    ------
-    InvalidInputError
-        No condition at all.
-    """
-    criteria: dict[str, Any] = {}
-    of_dataset: dict[str, Any] = {}
-    if image_id is not None:
-        criteria["id"] = check_id(image_id, "section image")
-    if dataset_id is not None:
-        criteria["data_set_id"] = check_id(dataset_id, "section data set")
-    if gene is not None:
-        of_dataset["genes"] = {"acronym": gene}
-    if specimen is not None:
-        of_dataset |= _specimen(specimen)
-    if of_dataset:
-        criteria["section_data_set"] = of_dataset
-    _check(criteria)
-    rows = session.query("SectionImage", criteria, order="sub_images.id", refresh=refresh)
-    return sorted(rows, key=lambda row: (row.get("data_set_id"), row.get("section_number")))
-
-
-def _specimen(specimen: str | int) -> Criteria:
-    return {"specimen": _by_id_or_name(specimen)}
-
-
-def _by_id_or_name(value: str | int) -> Criteria:
-    text = str(value)
-    return {"id": int(text)} if text.isdigit() else {"name": text}
-
-
-def _check(criteria: Criteria) -> None:
-    if not criteria:
-        raise InvalidInputError(
-            "A search without any condition would return everything there is.",
-            hint="Give an id, a gene, a specimen or a plane.",
-        )

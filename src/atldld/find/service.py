@@ -16,19 +16,19 @@ from atldld.errors import InvalidInputError, OfflineError, RMAError
 from atldld.fetch.session import Session
 from atldld.find.catalogue import Loader, finish, new_database
 from atldld.find.conditions import PRODUCTS, Filters
-from atldld.find.rows import Source
+from atldld.find.rows import Origin
 from atldld.rma.query import Filter, RMAParameters, Term, among
 
-__all__ = ["DATASET_INCLUDES", "Service", "batched_ids"]
+__all__ = ["SEARCH_INCLUDES", "Service", "batched_ids"]
 
-DATASET_INCLUDES = ("genes", "probes", "products", "treatments", "specimen(donor(age))")
+SEARCH_INCLUDES = ("genes", "probes", "products", "treatments", "specimen(donor(age))")
 AT_ONCE = 100  # ids in one query: addresses should stay below 4 kB
 
 Record = dict[str, Any]
 
 
 class Service:
-    """The service as the source of one search.
+    """The service as what answers one search.
 
     Parameters
     ----------
@@ -44,10 +44,10 @@ class Service:
         self._asked: list[str] = []
 
     @property
-    def source(self) -> Source:
-        """The service as the source of an answer."""
+    def source(self) -> Origin:
+        """The service as the origin of an answer."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Source(
+        return Origin(
             kind="service",
             url=self._session.settings.api_url,
             when=datetime.fromisoformat(min(self._asked, default=now)),
@@ -59,9 +59,9 @@ class Service:
         Raises
         ------
         InvalidInputError
-            The search is so wide that it would bring everything.
+            If the search is so wide that it would bring everything.
         OfflineError, ServiceError
-            An answer is not in the cache, and cannot be had.
+            If an answer is not in the cache, and cannot be had.
         """
         db = new_database()
         loader = Loader(db)
@@ -118,7 +118,7 @@ class Service:
         return list(answer["rows"])
 
     def _datasets(self, loader: Loader, terms: Iterable[Term], raw: str | None) -> int:
-        rows = self._rows("SectionDataSet", [*terms, raw or ""], DATASET_INCLUDES, "data_sets.id")
+        rows = self._rows("SectionDataSet", [*terms, raw or ""], SEARCH_INCLUDES, "data_sets.id")
         loader.load("SectionDataSet", rows)
         return len(rows)
 

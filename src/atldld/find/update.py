@@ -19,8 +19,8 @@ from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import Session
 from atldld.find import catalogue
 from atldld.find.genes import MOUSE
-from atldld.find.rows import Source
-from atldld.find.service import DATASET_INCLUDES, batched_ids
+from atldld.find.rows import Origin
+from atldld.find.service import SEARCH_INCLUDES, batched_ids
 from atldld.rma.query import Filter, RMAParameters, Term, among
 from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.files import whole_file, write_errors
@@ -30,7 +30,7 @@ __all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
 STAGED_FOR = timedelta(days=2)
 """Pages of an interrupted update are used again so long; the service has changed after that."""
 
-PAGE = 1000
+ROWS_AT_ONCE = 1000  # in one page of a table
 
 Record = Mapping[str, Any]
 Progress = Callable[[int, int, str], None]
@@ -65,7 +65,7 @@ class _Part:
             self._newer(after),
             self.include,
             order=f"{self.table}.id",
-            num_rows=PAGE,
+            num_rows=ROWS_AT_ONCE,
         )
 
     def counting(self) -> RMAParameters:
@@ -82,7 +82,7 @@ class _Part:
 # Genes of other species come with their data sets; all of the mouse's are known, so that one
 # without data sets can be told from a name that does not exist.
 _PARTS = (
-    _Part("SectionDataSet", "data_sets", "data_set", (), DATASET_INCLUDES, required=True),
+    _Part("SectionDataSet", "data_sets", "data_set", (), SEARCH_INCLUDES, required=True),
     _Part("Gene", "genes", "gene", (Filter.of("organism_id", "$eq", MOUSE),)),
     _Part("Structure", "structures", "structure", (among("graph_id", (1, 17)),)),
 )
@@ -96,7 +96,7 @@ class CatalogueInfo:
     ----------
     path : pathlib.Path
         The file.
-    source : Source
+    source : Origin
         Of which service, and when it was updated last.
     built : datetime.datetime
         When all of it was fetched; what changed since then in records that were there already is
@@ -114,7 +114,7 @@ class CatalogueInfo:
     """
 
     path: Path
-    source: Source
+    source: Origin
     built: datetime
     bytes: int
     rows: dict[str, int]
@@ -129,7 +129,7 @@ def catalogue_info(session: Session) -> CatalogueInfo:
     Raises
     ------
     CacheError
-        There is none, or it cannot be read.
+        If there is none, or it cannot be read.
     """
     path = catalogue.catalogue_path(session.cache.root)
     with catalogue.opened(session.cache.root) as db:
@@ -243,7 +243,7 @@ def update(
     Raises
     ------
     OfflineError, ServiceError, CacheError
-        Something could not be fetched or written. What was there is untouched, and what has
+        If something could not be fetched or written. What was there is untouched, and what has
         arrived is used by the next update.
     """
     root = session.cache.root
@@ -255,25 +255,26 @@ def update(
     ):
         known = _base(path)
         base = None if full else known
-        fetched = [part for part in _PARTS if staging.fetch(part, base)]
+        fetched = _fetch_tables(staging, session, base)
+        remarks = list(fetched.remarks)
         with whole_file(path, force=True, kind=CacheError) as temporary:
             images = images or (known is not None and known.images)
-            with closing(_started(temporary, path, staging, base)) as db:
+            with closing(_started(temporary, path, fetched, base)) as db:
                 loader = catalogue.Loader(db)
                 before = {t: catalogue.count(db, t) for t in catalogue.TABLES}
-                for part in fetched:
-                    staging.load(part, loader)
-                if "data_set" in staging.anew:
+                for part, query in fetched.queries:
+                    loader.load(part.model, staging.rows(query))
+                if "data_set" in fetched.anew:
                     for table in ("image", "imaged"):
                         db.execute(
                             f"DELETE FROM {table} WHERE data_set_id NOT IN "
                             "(SELECT id FROM data_set)"
                         )
                 if images:
-                    _add_images(db, loader, staging)
+                    remarks += _add_images(db, loader, staging)
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 after = {t: catalogue.count(db, t) for t in catalogue.TABLES}
-                whole = base is None or not staging.incremental
+                whole = base is None or not fetched.incremental
                 _seal(
                     db,
                     {
@@ -282,7 +283,7 @@ def update(
                         **({"built": now} if whole else {}),
                         "images": str(int(images)),
                         "added": json.dumps({t: after[t] - before[t] for t in after}),
-                        "remarks": json.dumps(staging.remarks),
+                        "remarks": json.dumps(remarks),
                     },
                 )
         staging.remove()
@@ -316,8 +317,65 @@ def _base(path: Path) -> _Base | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Fetched:
+    """What has arrived of the tables, so that it can be loaded.
+
+    Attributes
+    ----------
+    queries : tuple of (_Part, RMAParameters)
+        The tables, and by which query their rows are found again.
+    anew : frozenset of str
+        Tables of the catalogue that there is which are fetched whole again.
+    incremental : bool
+        Whether something is only added to what there is.
+    remarks : tuple of str
+        What the service did not send.
+    """
+
+    queries: tuple[tuple[_Part, RMAParameters], ...]
+    anew: frozenset[str]
+    incremental: bool
+    remarks: tuple[str, ...]
+
+
+def _fetch_tables(staging: _Staging, session: Session, base: _Base | None) -> _Fetched:
+    """Fetch each table, or what is new in it, page by page into the staging file."""
+    queries: list[tuple[_Part, RMAParameters]] = []
+    anew: set[str] = set()
+    incremental = False
+    remarks: list[str] = []
+    for part in _PARTS:
+        try:
+            after = _known_up_to(session, part, base)
+            query = part.query(after)
+            remarks += staging.fetch(query)
+        except RMAError as error:
+            if part.required:
+                raise
+            also = "; those that come with data sets are known" if part.own == "gene" else ""
+            remarks.append(f"The service refused to list {part.own}s ({error.message}){also}.")
+            continue
+        queries.append((part, query))
+        if base is not None and not after:
+            anew.add(part.own)
+        incremental = incremental or bool(after)
+    return _Fetched(tuple(queries), frozenset(anew), incremental, tuple(remarks))
+
+
+def _known_up_to(session: Session, part: _Part, base: _Base | None) -> int:
+    """Return the highest id that is known, where the service only has added records to it."""
+    highest = base.highest[part.own] if base is not None else 0
+    if base is None or not highest:
+        return 0
+    total, newer = (
+        _total(session.rma(query)) for query in (part.counting(), part.counting_newer(highest))
+    )
+    return highest if total - newer == base.counts[part.own] else 0
+
+
 def _started(
-    temporary: Path, path: Path, staging: _Staging, base: _Base | None
+    temporary: Path, path: Path, fetched: _Fetched, base: _Base | None
 ) -> sqlite3.Connection:
     """Return the database to load into: a copy of the catalogue that is there, or an empty one."""
     if base is None:
@@ -326,7 +384,7 @@ def _started(
     db = catalogue.connected(temporary)
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
-    for own in staging.anew:
+    for own in fetched.anew:
         db.execute(f"DELETE FROM {own}")
         if own == "gene":
             db.execute("DELETE FROM alias")
@@ -336,8 +394,12 @@ def _started(
     return db
 
 
-def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Staging) -> None:
-    """Fetch the images of the data sets of which none are known, a hundred data sets at a time."""
+def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Staging) -> list[str]:
+    """Fetch the images of the data sets of which none are known, a hundred data sets at a time.
+
+    Returns what the service did not send.
+    """
+    remarks: list[str] = []
     missing = [
         number
         for (number,) in db.execute(
@@ -345,14 +407,16 @@ def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Stag
         )
     ]
     only = [f"sub_images.{column}" for column in _IMAGE_COLUMNS]
-    for done, some in enumerate(batched_ids(missing)):
-        wanted = Term(None, (among("data_set_id", some),))
+    for done, numbers in enumerate(batched_ids(missing)):
+        wanted = Term(None, (among("data_set_id", numbers),))
         part = RMAParameters("SectionImage", [wanted], order="sub_images.id", only=only)
-        whole = staging.fetch_query(part, distinct=True, tell=False)
+        short = staging.fetch(part, distinct=True, tell=False)
+        remarks += short
         loader.load("SectionImage", staging.rows(part))
-        if whole:
-            loader.images_are_known(some)
-        staging.tell(min((done + 1) * len(some), len(missing)), len(missing), "SectionImage")
+        if not short:
+            loader.images_are_known(numbers)
+        staging.tell(min((done + 1) * len(numbers), len(missing)), len(missing), "SectionImage")
+    return remarks
 
 
 class _Staging:
@@ -374,10 +438,6 @@ class _Staging:
     def __init__(
         self, root: Path, session: Session, progress: Progress | None, *, alone: bool = True
     ) -> None:
-        self.remarks: list[str] = []
-        self.anew: list[str] = []
-        self.incremental = False
-        self._queries: dict[str, RMAParameters] = {}
         self._session = session
         self._progress = progress
         self._asked: set[str] = set()
@@ -422,44 +482,10 @@ class _Staging:
         if self._progress is not None:
             self._progress(done, total, what)
 
-    def fetch(self, part: _Part, base: _Base | None) -> bool:
-        """Fetch a table, or what is new in it; return whether there is anything to load."""
-        try:
-            after = self._after(part, base)
-            self._queries[part.model] = query = part.query(after)
-            self.fetch_query(query)
-        except RMAError as error:
-            if part.required:
-                raise
-            self.remarks.append(
-                f"The service refused to list {part.own}s ({error.message}); those that come "
-                "with data sets are known."
-                if part.own == "gene"
-                else f"The service refused to list {part.own}s ({error.message})."
-            )
-            return False
-        if base is not None:
-            if after:
-                self.incremental = True
-            else:
-                self.anew.append(part.own)
-        return True
-
-    def _after(self, part: _Part, base: _Base | None) -> int:
-        """Return the highest id that is known, where the service only has added records to it."""
-        highest = base.highest[part.own] if base is not None else 0
-        if base is None or not highest:
-            return 0
-        total, newer = (
-            _total(self._session.rma(query))
-            for query in (part.counting(), part.counting_newer(highest))
-        )
-        return highest if total - newer == base.counts[part.own] else 0
-
-    def fetch_query(
+    def fetch(
         self, query: RMAParameters, *, distinct: bool = False, tell: bool = True
-    ) -> bool:
-        """Fetch all pages of a query; return whether nothing is missing."""
+    ) -> list[str]:
+        """Fetch all pages of a query, and return what the service did not send, if anything."""
         defects: list[ServiceWarning] = []
 
         def ask(page: RMAParameters) -> Mapping[str, Any]:
@@ -470,11 +496,9 @@ class _Staging:
             return envelope
 
         fetch_all(ask, query, defects.append, distinct=distinct)
-        short = [str(one) for one in defects if isinstance(one, RowShortfallWarning)]
-        self.remarks += short
         for defect in defects:
             self._session.report(defect)
-        return not short
+        return [str(defect) for defect in defects if isinstance(defect, RowShortfallWarning)]
 
     def _page(self, query: RMAParameters, page: RMAParameters) -> dict[str, Any]:
         """Return a page's envelope with the rows' ids alone; the rows are kept in the file.
@@ -541,10 +565,6 @@ class _Staging:
                 f"What the last update has left at {self._path} is damaged, and was removed.",
                 hint="Run the update again.",
             ) from error
-
-    def load(self, part: _Part, loader: catalogue.Loader) -> None:
-        """Load a table that has been fetched."""
-        loader.load(part.model, self.rows(self._queries[part.model]))
 
 
 def _total(envelope: Mapping[str, Any]) -> int:

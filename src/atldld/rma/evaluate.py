@@ -166,7 +166,7 @@ def columns(tables: Tables, model: str) -> set[str]:
     Raises
     ------
     QueryError
-        When the tables lack the model.
+        If the tables lack the model.
     """
     model = _model_in(tables, model)
     return _column_names(_table_of(_snake_case(model)), tables[model])
@@ -259,10 +259,10 @@ def run(
     Raises
     ------
     QueryError
-        When the query names a model, an association, a column or a table that there is not, or
+        If the query names a model, an association, a column or a table that there is not, or
         compares a column with a value of another kind.
     BudgetError
-        When the query costs more than its budget.
+        If the query costs more than its budget.
     """
     if lookup is None or lookup.tables is not tables:
         lookup = Lookup(tables)
@@ -718,7 +718,7 @@ def encode(value: Any) -> bytes:
     Raises
     ------
     QueryError
-        When a value cannot be written, which only records that others made can hold.
+        If a value cannot be written, which only records that others made can hold.
     """
     try:
         return msgspec.json.encode(value)

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, Rule
@@ -39,21 +39,19 @@ from atldld.place import (
 )
 from atldld.place.spaces import ReferenceSpace
 from atldld.records import SectionDataSet, SectionImage
+from atldld.regions.grids import GRID_KINDS
 from atldld.rma.budget import Budget, Limits, QueryError
 from atldld.rma.evaluate import Lookup, columns, encode, run
 from atldld.rma.parse import parse
 from atldld.rma.query import Column, Filter, Query, Term
+from atldld.serve.archive import Archive, Record, Tables, View
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from atldld.support.files import nameless_file
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["Application", "Source", "View"]
-
-View = Literal["image", "expression"]
-Record = Mapping[str, Any]
-Tables = Mapping[str, Sequence[Record]]
+__all__ = ["Application"]
 
 MAX_URL = 16_384
 MAX_PARAMETERS = 100
@@ -86,9 +84,6 @@ ENDPOINTS = (
     "/informatics-archive/current-release/mouse_ccf/...",
 )
 
-# What grids there are: of expression, not of injections.
-GRID_KINDS = ("energy", "density", "intensity")
-
 # Parameters with which the Allen service changes the pixels. Ignoring them would answer another
 # picture than the one that was asked for.
 RENDERINGS = ("range", "rgb", "contrast", "colormap", "filter", "filterVals")
@@ -98,58 +93,6 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{0,30})?([eE]-?[0-9]{1,2})?")
 _LARGEST_COORDINATE = 1e9
 
 _log = logging.getLogger(__name__)
-
-
-class Source(Protocol):
-    """What an archive must offer to be served.
-
-    A source may also have a boolean attribute ``synthetic``, which the page at ``/`` then tells;
-    a method ``file(path)`` that returns the file that is answered as it is to an address's path,
-    or `None`; ``held_image``, which takes what ``image`` takes and returns a JPEG that need not be
-    made, as bytes or as a file, or `None`; ``grid(data_set_id, kinds)``, which returns a ZIP of
-    expression grids, or `None`; ``make_file(path)``, which returns the bytes of a file that is made
-    when it is asked for, or `None`; and ``plate`` and ``plate_svg`` for the plates of an atlas.
-    """
-
-    def tables(self) -> Tables:
-        """Return the records by name of the model, in the shape of the Allen service's JSON.
-
-        ``SectionDataSet`` and ``SectionImage`` are needed; further models can be queried too.
-        As long as nothing changes it should be the same object, so that what was looked up in it
-        is known.
-        Associated records stand inside a record, such as ``alignment2d`` in a section image.
-        """
-
-    def image(
-        self,
-        image_id: int,
-        downsample: int,
-        view: View,
-        *,
-        quality: int,
-        region: tuple[int, int, int, int] | None,
-    ) -> bytes | None:
-        """Return a section image as a JPEG.
-
-        Parameters
-        ----------
-        image_id : int
-            The section image, one of the table ``SectionImage``.
-        downsample : int
-            Tier of the pyramid: sides are halved so many times, and rounded down.
-        view : {"image", "expression"}
-            The section itself or its expression mask.
-        quality : int
-            Quality of the JPEG, 0 to 100.
-        region : tuple of 4 int or None
-            Left, top, width and height in pixels of the tier, counted from the section's own box
-            and inside of it; `None` for the whole section.
-
-        Returns
-        -------
-        bytes or None
-            The JPEG; `None` where the archive does not hold it.
-        """
 
 
 class _Refusal(Exception):  # noqa: N818 - not an error of the application
@@ -181,8 +124,8 @@ class Application:
 
     Parameters
     ----------
-    source : Source
-        The archive.
+    archive : Archive
+        What it answers from.
     row_cap : int, optional
         Most rows in the answer to one query, however many it asks for.
     limits : Limits, optional
@@ -195,20 +138,20 @@ class Application:
     Ask it in the same process::
 
         client = httpx.Client(
-            transport=httpx.WSGITransport(Application(source)), base_url="http://archive"
+            transport=httpx.WSGITransport(Application(archive)), base_url="http://archive"
         )
         client.get("/api/v2/data/SectionDataSet/query.json?num_rows=all").json()["msg"]
     """
 
     def __init__(
         self,
-        source: Source,
+        archive: Archive,
         *,
         row_cap: int = 25_000,
         limits: Limits | None = None,
         lanes: Lanes | None = None,
     ) -> None:
-        self._source = source
+        self._archive = archive
         self._row_cap = row_cap
         self._limits = limits or Limits()
         self._lanes = lanes
@@ -245,7 +188,7 @@ class Application:
         self._paths.update()  # here and not at the first request, which takes a lock for it
 
     def __reduce__(self) -> tuple[Callable[..., Application], tuple[Any, ...]]:
-        return partial(type(self), row_cap=self._row_cap), (self._source,)
+        return partial(type(self), row_cap=self._row_cap), (self._archive,)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -303,7 +246,7 @@ class Application:
 
     def _records(self) -> _Records:
         """Return the archive's records with what was looked up in them, as long as they last."""
-        tables, records = self._source.tables(), self._last_records
+        tables, records = self._archive.tables(), self._last_records
         if records is None or records.tables is not tables:
             records = self._last_records = _Records(tables)
         return records
@@ -322,15 +265,14 @@ class Application:
         """Answer another file of the archive, by looking its whole path up."""
         if request.method not in ("GET", "HEAD") or len(request.path) > MAX_FILE_PATH:
             return None
-        if hasattr(self._source, "file"):
-            for ending in ("", ".zip", ".json"):
-                held = self._source.file(request.path + ending)
-                if held is not None:
-                    return self._send(request, held)
-        if hasattr(self._source, "make_file"):
+        for ending in ("", ".zip", ".json"):
+            held = self._archive.file(request.path + ending)
+            if held is not None:
+                return self._send(request, held)
+        if self._archive.makes_files:
             try:
                 with self._heavy(request, "pixels", 20):
-                    made = self._source.make_file(request.path)
+                    made = self._archive.make_file(request.path)
             except AtldldError as error:  # a library that is not installed
                 raise _unknown(error.message) from None
             if made is not None:
@@ -362,14 +304,14 @@ class Application:
         return response
 
     def _index(self, request: Request) -> Response:
-        tables = self._source.tables()
+        tables = self._archive.tables()
         about: dict[str, Any] = {
             "section_data_sets": [record["id"] for record in tables["SectionDataSet"]],
             "section_images": len(tables["SectionImage"]),
             "endpoints": ENDPOINTS,
         }
-        if hasattr(self._source, "synthetic"):
-            about["synthetic"] = bool(self._source.synthetic)
+        if self._archive.synthetic is not None:
+            about["synthetic"] = self._archive.synthetic
         return _json(about)
 
     # ---- RMA
@@ -443,17 +385,13 @@ class Application:
         if view == "expression" and not image.has_expression_mask:
             raise _unknown(f"section image {image_id} has no expression mask")
         region = _region(request, image, downsample)
-        body = None
-        if hasattr(self._source, "held_image"):
-            body = self._source.held_image(
-                image_id, downsample, view, quality=quality, region=region
-            )
+        body = self._archive.held_image(image_id, downsample, view, quality=quality, region=region)
         if isinstance(body, Member):
             return self._send(request, body)
         if body is None:
             width, height = image.size(downsample)
             with self._heavy(request, "pixels", width * height / _PIXELS_PER_TENTH):
-                body = self._source.image(
+                body = self._archive.image(
                     image_id, downsample, view, quality=quality, region=region
                 )
         if body is None:
@@ -467,23 +405,17 @@ class Application:
         return response
 
     def _plate(self, request: Request, image_id: int) -> Response:
-        body = None
-        if hasattr(self._source, "plate"):
-            downsample, quality = _whole(request, "downsample", 0), _quality(request)
-            annotation = request.args.get("annotation", "false").lower() in ("true", "t")
-            with self._heavy(request, "pixels", 2):
-                body = self._source.plate(
-                    image_id, downsample, annotation=annotation, quality=quality
-                )
+        downsample, quality = _whole(request, "downsample", 0), _quality(request)
+        annotation = request.args.get("annotation", "false").lower() in ("true", "t")
+        with self._heavy(request, "pixels", 2):
+            body = self._archive.plate(image_id, downsample, annotation=annotation, quality=quality)
         if body is None:
             raise _unknown(f"the archive does not hold atlas image {image_id} at that downsample")
         return Response(body, content_type="image/jpeg")
 
     def _svg(self, request: Request, image_id: int) -> Response:
-        body = None
-        if hasattr(self._source, "plate_svg"):
-            with self._heavy(request, "pixels", 10):
-                body = self._source.plate_svg(image_id)
+        with self._heavy(request, "pixels", 10):
+            body = self._archive.plate_svg(image_id)
         if body is None:
             raise _unknown(f"the archive holds no drawing of atlas image {image_id}")
         return Response(body, content_type="image/svg+xml")
@@ -495,9 +427,9 @@ class Application:
         if unknown:
             raise _bad(f"include is {unknown[0]!r:.100}, but offered are {', '.join(GRID_KINDS)}")
         body = None
-        if hasattr(self._source, "grid"):
+        if self._archive.makes_files:
             with self._heavy(request, "pixels", 20):
-                body = self._source.grid(data_set_id, kinds)
+                body = self._archive.grid(data_set_id, kinds)
         if body is not None:
             return Response(body, content_type="application/zip")
         # an archive holds the ZIP as a file, with all that was fetched
@@ -644,9 +576,9 @@ def _coordinate(request: Request, name: str) -> float:
 
 def _ids(request: Request, name: str) -> list[int]:
     listed = request.args.get(name, "").split(",")
-    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(one) for one in listed):
+    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(text) for text in listed):
         raise _bad(f"{name} must be one to {MAX_DATA_SETS} whole numbers with commas between")
-    return [int(one) for one in listed]
+    return [int(text) for text in listed]
 
 
 def _view(request: Request) -> View:
@@ -721,17 +653,17 @@ class _Records:
         )
 
     def _centers(self) -> list[StructureCenter]:
-        return [StructureCenter.from_record(one) for one in self.tables["StructureCenter"]]
+        return [StructureCenter.from_record(row) for row in self.tables["StructureCenter"]]
 
     def _atlas(self, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
         """Return the data set of an atlas and its plates: the annotated images, if any are."""
         atlas = self.find("Atlas", atlas_id, "atlas")
         # The two sides of one association; a record may lack either.
-        named = [one["id"] for one in atlas.get("atlas_data_sets") or ()]
+        named = [data_set["id"] for data_set in atlas.get("atlas_data_sets") or ()]
         named += [
             record["id"]
             for record in self.tables.get("AtlasDataSet", ())
-            if any(one["id"] == atlas_id for one in record.get("atlases") or ())
+            if any(other["id"] == atlas_id for other in record.get("atlases") or ())
         ]
         if not named:
             raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
@@ -782,7 +714,7 @@ def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respon
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:
-    listed = [{"image_sync": one} for one in found]
+    listed = [{"image_sync": image} for image in found]
     return _success(listed, 0, len(listed), len(listed))
 
 

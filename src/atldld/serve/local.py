@@ -23,7 +23,7 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.serve.app import Source
+    from atldld.serve.archive import Archive
 
 __all__ = ["in_process_session", "listen", "opened_source"]
 
@@ -31,14 +31,14 @@ IN_PROCESS_URL = "http://demo.invalid"
 MOST_BUDGET = 1000.0
 
 
-def in_process_session(cache_dir: Path, source: Source | None = None) -> Session:
+def in_process_session(cache_dir: Path, source: Archive | None = None) -> Session:
     """Return a session that asks the local service in this process, through no socket.
 
     Parameters
     ----------
     cache_dir : pathlib.Path
         The cache's folder.
-    source : Source, optional
+    source : Archive, optional
         What is served; the demo archive by default.
     """
     import httpx
@@ -55,7 +55,7 @@ def in_process_session(cache_dir: Path, source: Source | None = None) -> Session
 @contextmanager
 def opened_source(
     name: str, settings: Settings, dataset_ids: Sequence[int] | None = None
-) -> Iterator[Source]:
+) -> Iterator[Archive]:
     """Open what a name stands for as a source.
 
     Parameters
@@ -70,10 +70,10 @@ def opened_source(
     Raises
     ------
     AtldldError
-        There is no such archive, or it does not hold a data set that is named.
+        If there is no such archive, or it does not hold a data set that is named.
     """
     with ExitStack() as stack:
-        source: Source
+        source: Archive
         if name == "demo":
             held = set(DEMO_DATASET_IDS)
             chosen = [known for known in DEMO_DATASET_IDS if known in (dataset_ids or held)]
@@ -100,7 +100,7 @@ def opened_source(
 def listen(
     host: str,
     port: int,
-    source: Source | None = None,
+    source: Archive | None = None,
     *,
     public: bool = False,
     budget: float = 1.0,
@@ -115,7 +115,7 @@ def listen(
         Address to listen at.
     port : int
         0 chooses a free one; see the server's ``effective_port``.
-    source : Source, optional
+    source : Archive, optional
         What is served; the demo archive by default.
     public : bool
         Allow an address that other machines can reach.
@@ -129,7 +129,7 @@ def listen(
     Raises
     ------
     AtldldError
-        The address cannot be used, or others could reach it and that was not allowed.
+        If the address cannot be used, or others could reach it and that was not allowed.
     """
     if not 0 < budget <= MOST_BUDGET:
         raise InvalidInputError(

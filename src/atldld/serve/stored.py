@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import simplejpeg
 
@@ -26,10 +26,8 @@ from atldld.fetch.members import (
 )
 from atldld.records import SectionDataSet
 from atldld.rma.budget import QueryError
+from atldld.serve.archive import Archive, View
 from atldld.support.processes import renew_in_children
-
-if TYPE_CHECKING:
-    from atldld.serve.app import View
 
 __all__ = ["StoredArchive"]
 
@@ -48,7 +46,7 @@ _NESTED = {
 }
 
 
-class StoredArchive:
+class StoredArchive(Archive):
     """What is on disk, in the layout of `atldld.fetch.cache`. Nothing is ever written.
 
     A folder's metadata are read anew when they have changed. A ZIP file is served as it is. Links

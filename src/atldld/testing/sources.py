@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from atldld.demo.archive import DemoArchive
 from atldld.serve.app import Application
+from atldld.serve.archive import Archive, Tables, View
 
 __all__ = ["FIRST", "Copies", "Served", "served"]
 
@@ -22,7 +23,7 @@ TIER = 4
 Record = Mapping[str, Any]
 
 
-class Copies:
+class Copies(Archive):
     """A source that offers the model under as many ids as wanted.
 
     Parameters
@@ -45,11 +46,11 @@ class Copies:
         for image in dataset["section_images"]:
             self._model.image(image["id"], TIER, "image", quality=100, region=None)
 
-    def tables(self) -> Mapping[str, Sequence[Record]]:
+    def tables(self) -> Tables:
         """Return the records by model."""
         return self._tables
 
-    def image(self, image_id: int, downsample: int, view: Any, **options: Any) -> bytes | None:
+    def image(self, image_id: int, downsample: int, view: View, **options: Any) -> bytes | None:
         """Return the model's picture."""
         return self._model.image(image_id % STEP, downsample, view, **options)
 
