@@ -20,7 +20,7 @@ from pathlib import Path
 
 from atldld.api import Section, open_dataset
 from atldld.atlas import Atlas, Outline, open_atlas, section_annotation, section_outlines
-from atldld.serve.local import in_process_session
+from atldld.demo.local import in_process_session
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "atlas"
 DATASETS = (69289763, 71717084)

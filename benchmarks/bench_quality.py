@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from atldld.api import DataSet, Section, assess, open_dataset
 from atldld.atlas import Atlas, open_atlas
 from atldld.atlas.ccf import read_volume
+from atldld.demo.local import in_process_session
 from atldld.place import Placement
 from atldld.quality import (
     LOOKED_AT,
@@ -46,7 +47,6 @@ from atldld.quality import (
     view_of,
 )
 from atldld.serve.archive import Archive
-from atldld.serve.local import in_process_session
 
 if TYPE_CHECKING:
     from atldld.sections.register import RegisteredSection

@@ -28,12 +28,12 @@ def warm(cache: Path, resolution: float, atlas_resolution: float, own: bool) -> 
     from atldld.api import open_dataset
     from atldld.atlas import open_atlas
     from atldld.demo.archive import DemoArchive
+    from atldld.demo.local import in_process_session
     from atldld.place.planes import OutputPlane
     from atldld.place.spaces import Grid
     from atldld.place.tiers import choose_downsample
     from atldld.regions.grids import fetch_grid
     from atldld.regions.quantify import structure_unionizes
-    from atldld.serve.local import in_process_session
 
     with in_process_session(cache, DemoArchive([DATASET])) as session:
         dataset = open_dataset(DATASET, session=session)
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace, cache: Path) -> None:
     import atldld.regions.quantify as module
     from atldld.api import open_dataset
     from atldld.atlas import open_atlas
+    from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch.session import Session
-    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     spent: dict[str, float] = defaultdict(float)

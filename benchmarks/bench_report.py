@@ -23,6 +23,7 @@ def warm(cache: Path, dataset_id: int) -> None:
     """Put everything that the run needs into the cache."""
     from atldld.api import open_dataset
     from atldld.demo.archive import DemoArchive
+    from atldld.demo.local import in_process_session
     from atldld.place.planes import OutputPlane
     from atldld.place.spaces import Grid
     from atldld.place.tiers import choose_downsample
@@ -30,7 +31,6 @@ def warm(cache: Path, dataset_id: int) -> None:
     from atldld.regions.quantify import structure_unionizes
     from atldld.report import try_atlas
     from atldld.sections.register import Recipe, fetch
-    from atldld.serve.local import in_process_session
 
     with in_process_session(cache, DemoArchive([dataset_id])) as session:
         dataset = open_dataset(dataset_id, session=session)
@@ -55,9 +55,9 @@ def warm(cache: Path, dataset_id: int) -> None:
 
 def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
     from atldld.atlas import open_atlas
+    from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch.session import Session
     from atldld.report import gather, open_source, try_atlas, write_report
-    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     settings = Settings(

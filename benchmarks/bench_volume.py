@@ -31,9 +31,9 @@ DATASET = 71717084
 def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:
     """Build a volume from cached sections only, and tell what it took."""
     from atldld.api import open_dataset
+    from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch import jpeg
     from atldld.fetch.session import Session
-    from atldld.serve.local import IN_PROCESS_URL
     from atldld.settings import Settings
 
     decoding = 0.0
@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from atldld.api import open_dataset
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     with tempfile.TemporaryDirectory() as cache:
         with in_process_session(Path(cache)) as session:

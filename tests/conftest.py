@@ -65,7 +65,7 @@ def demo_records():
 @pytest.fixture
 def session(tmp_path):
     """A session that asks the demo archive in this process."""
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     with in_process_session(tmp_path / "cache") as session:
         yield session
@@ -74,9 +74,10 @@ def session(tmp_path):
 @pytest.fixture(scope="session")
 def demo_server():
     """The demo archive behind a real socket; yields its address."""
-    from atldld.serve.local import listen
+    from atldld.demo.archive import DemoArchive
+    from atldld.serve.listen import listen
 
-    server = listen("127.0.0.1", 0)
+    server = listen("127.0.0.1", 0, DemoArchive())
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.effective_port}"

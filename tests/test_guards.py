@@ -70,7 +70,7 @@ def test_everything_is_asked_through_the_one_client():
                "socketserver", "ftplib", "aiohttp", "ssl", "socksio"}  # fmt: skip
     # the client; and who listens, instead of asking
     allowed = {"fetch/client.py", "fetch/connection.py", "fetch/routes.py", "fetch/troubles.py",
-               "support/addresses.py", "testing/server.py", "serve/local.py",
+               "support/addresses.py", "testing/server.py", "demo/local.py",
                "serve/server.py"}  # fmt: skip
     for_types = {"fetch/session.py"}
     root = Path(atldld.__file__).parent
@@ -115,7 +115,7 @@ def test_a_second_run_asks_for_nothing(service, tmp_path):
 def test_finer_images_are_decoded_at_the_size_that_is_needed(
     tmp_path, decoded, resolution, reduction
 ):
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     with in_process_session(tmp_path / "cache") as session:
         dataset = atldld.open_dataset(DATASET, session=session)
@@ -129,7 +129,7 @@ def test_finer_images_are_decoded_at_the_size_that_is_needed(
 
 def test_metadata_is_written_at_the_beginning_and_at_the_end(archive, tmp_path, monkeypatch):
     """Not after each section: it tells of all, so the time would grow with their square."""
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     written = []
     original = atldld.sections.download._write_metadata

@@ -14,12 +14,12 @@ import pytest
 
 import atldld
 from atldld import errors
+from atldld.demo.local import in_process_session
 from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
 from atldld.place.anchoring import read_alignment
-from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 cloudpickle = pytest.importorskip("cloudpickle")

@@ -7,8 +7,8 @@ import pytest
 import simplejpeg
 
 from atldld.api import open_dataset
+from atldld.demo.local import in_process_session
 from atldld.serve.archive import Archive
-from atldld.serve.local import in_process_session
 
 IMAGE_ID = 69177654
 

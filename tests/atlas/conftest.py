@@ -21,7 +21,7 @@ def real_atlas(shared, graph):
 @pytest.fixture(scope="session")
 def demo_session(tmp_path_factory):
     """One session for all, so that each volume of the demo brain is made once."""
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     with in_process_session(tmp_path_factory.mktemp("cache")) as session:
         yield session

@@ -20,6 +20,7 @@ from atldld.atlas.model import check_space
 from atldld.atlas.open import fetch_graph
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import (
     AnswerError,
     AtldldError,
@@ -39,7 +40,6 @@ from atldld.fetch.session import Session, cache_root
 from atldld.fetch.upkeep import verify_cache
 from atldld.records import SectionDataSet
 from atldld.serve.app import Application
-from atldld.serve.local import in_process_session
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 
 ANNOTATION = VolumeFile("annotation", 100)

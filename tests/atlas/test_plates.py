@@ -6,13 +6,13 @@ import pytest
 
 from atldld.atlas.plates import choose_plates, copy_plate, fetch_plate, list_plates
 from atldld.demo import anatomy
+from atldld.demo.local import in_process_session
 from atldld.errors import AnswerError, InvalidInputError, NotFoundError, OfflineError
 from atldld.fetch.jpeg import decode
 from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.place import Placement, image_to_atlas
 from atldld.records import SectionDataSet
-from atldld.serve.local import in_process_session
 from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings
 

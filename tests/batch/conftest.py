@@ -3,8 +3,8 @@
 import pytest
 
 from atldld.batch import Download
+from atldld.demo.local import in_process_session
 from atldld.sections.register import Recipe
-from atldld.serve.local import in_process_session
 from atldld.testing.sources import FIRST, Copies
 
 NUMBER = 8

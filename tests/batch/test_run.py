@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from atldld.batch import Download, Volumes, run_batch
+from atldld.demo.local import in_process_session
 from atldld.errors import InvalidInputError, NetworkError, OutputError
 from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
-from atldld.serve.local import in_process_session
 from atldld.warp.stain import JET, Scale
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from atldld.demo.archive import DemoArchive
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
 DATASET = 909  # fourteen small sections

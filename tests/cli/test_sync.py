@@ -10,7 +10,7 @@ import pytest
 
 from atldld.demo.archive import DemoArchive
 from atldld.place import image_to_image, image_to_image_2d, image_to_reference, reference_to_image
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 
 SAGITTAL, CORONAL = 69289763, 71717084
 POINTS = """\

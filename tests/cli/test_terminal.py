@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from atldld.demo.archive import DemoArchive
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 from atldld.support.text import cell_of, shown, text_in_cell
 
 DRIVER = Path(__file__).with_name("driver.py")

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from atldld.demo.local import in_process_session
 from atldld.errors import ServiceError
 from atldld.fetch import Limits, Session
 from atldld.fetch.archive import export_archive
 from atldld.fetch.sources import ArchiveImages
 from atldld.records import SectionDataSet
 from atldld.serve.app import Application
-from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 from atldld.testing.conformance import check_source, source_cases
 from atldld.testing.faults import standard_faults

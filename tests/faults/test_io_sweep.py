@@ -17,7 +17,7 @@ import pytest
 from io_sweep import MODES, Case, ForkServer, Sweep, build
 
 from atldld.demo.archive import DemoArchive
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 
 SECTIONS = (101321610, 101321612)
 WARM = "volume 909 -o warm.npy --resolution 400"

@@ -22,13 +22,7 @@ from atldld.fetch import Limits, Session
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
-from atldld.testing.faults import (
-    FaultPlan,
-    images,
-    masks,
-    queries,
-    standard_faults,
-)
+from atldld.testing.faults import FaultPlan, images, masks, queries, standard_faults
 from atldld.testing.server import refused_url, unresolvable_url
 
 LIMITS = Limits(

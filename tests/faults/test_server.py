@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import simplejpeg
 
+from atldld.testing.exchange import Request
 from atldld.testing.faults import (
     Announce,
     Cut,
@@ -21,7 +22,6 @@ from atldld.testing.faults import (
     MoreRows,
     Refuse,
     RepeatRows,
-    Request,
     Reset,
     Resize,
     Shorten,

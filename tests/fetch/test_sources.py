@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import BrokenImageError, CacheError, ImageNotFoundError, OfflineError
 from atldld.fetch import Session
 from atldld.fetch.archive import export_archive
 from atldld.fetch.sources import ArchiveImages, ImageSource, Received, ServiceImages, Wanted
-from atldld.serve.local import in_process_session
 from atldld.testing.conformance import check_image_source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "develop" / "add-a-source.md"

@@ -21,12 +21,12 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OfflineError
 from atldld.fetch import locks, upkeep
 from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of, read_json
 from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
-from atldld.serve.local import in_process_session
 from atldld.support import files as files_module
 from atldld.support.files import sweep
 

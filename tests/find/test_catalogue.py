@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import CacheError, NetworkError, RMAError, RowShortfallWarning
 from atldld.fetch.session import Session
 from atldld.find import build, catalogue_info, search, update
 from atldld.find.catalogue import catalogue_path, new_database
 from atldld.serve.app import Application
 from atldld.serve.archive import Archive
-from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 from atldld.testing.catalogue import made_up_catalogue, questions
 

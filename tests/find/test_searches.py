@@ -257,7 +257,7 @@ class TestFailed:
     def broken(self, tmp_path):
         """A service with a data set that failed, and a failed image in another."""
         from atldld.demo.archive import DemoArchive
-        from atldld.serve.local import in_process_session
+        from atldld.demo.local import in_process_session
 
         class Broken(DemoArchive):
             def tables(self):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mutations import odd
 from readers import READERS, Samples
 
+from atldld.demo.local import in_process_session
 from atldld.errors import AlignmentFileWarning, AtldldError, ServiceWarning
-from atldld.serve.local import in_process_session
 
 ROOM = 3 << 30  # bytes that a reader may take beside what the tests have
 

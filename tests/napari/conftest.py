@@ -15,7 +15,7 @@ RESOLUTION = 100
 
 @pytest.fixture(scope="session")
 def demo_session(tmp_path_factory):
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     with in_process_session(tmp_path_factory.mktemp("cache")) as session:
         yield session

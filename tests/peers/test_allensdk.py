@@ -34,7 +34,7 @@ from atldld.place import (
     structure_to_image,
 )
 from atldld.records import SectionDataSet
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 

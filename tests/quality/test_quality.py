@@ -9,6 +9,7 @@ import pytest
 
 from atldld.api import assess, open_dataset
 from atldld.atlas import open_atlas
+from atldld.demo.local import in_process_session
 from atldld.errors import InvalidInputError, OutputError, UnsupportedPlaneError
 from atldld.place import Placement
 from atldld.quality import (
@@ -18,7 +19,6 @@ from atldld.quality import (
     check_output,
     view_of,
 )
-from atldld.serve.local import in_process_session
 
 RESOLUTION = 100
 

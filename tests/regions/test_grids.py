@@ -14,6 +14,7 @@ import pytest
 from atldld.atlas import StructureGraph
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import AnswerError, GridNotFoundError, InvalidInputError, OfflineError
 from atldld.fetch.facts import FileFacts
 from atldld.fetch.limits import Limits
@@ -30,7 +31,6 @@ from atldld.regions.grids import (
     open_labels,
     read_grid,
 )
-from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 PROX1, PDYN, NRP1 = 69289763, 71717084, 74272479

@@ -17,6 +17,7 @@ from atldld.atlas import Atlas, StructureGraph
 from atldld.atlas.labels import as_labels, compact_labels
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import (
     ImageNotFoundError,
     InvalidInputError,
@@ -27,7 +28,6 @@ from atldld.errors import (
 )
 from atldld.place.spaces import BOX
 from atldld.regions.table import Regions, ids_within
-from atldld.serve.local import in_process_session
 from atldld.warp.stain import JET
 
 DATASET = 71717084

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
+from atldld.demo.local import in_process_session
 from atldld.quality import DatasetQuality, SectionQuality
 from atldld.report import gather, open_source, try_atlas, write_report
-from atldld.serve.local import in_process_session
 
 DATASET = 909  # fourteen small sections
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from atldld.api import assess, open_dataset
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import AtldldError, HTTPStatusError, OfflineError
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
@@ -23,7 +24,6 @@ from atldld.report import figures, gather, open_source, render, try_atlas
 from atldld.report.words import lead
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
-from atldld.serve.local import in_process_session
 from atldld.settings import Settings
 
 DATASET = 909

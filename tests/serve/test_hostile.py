@@ -12,6 +12,7 @@ import pytest
 from hostile import KINDS, hostile_queries, large_tables
 
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.fetch.documents import DATASET_INCLUDES
 from atldld.rma.budget import Budget, Limits
 from atldld.rma.evaluate import run
@@ -20,7 +21,6 @@ from atldld.serve import app
 from atldld.serve.app import Application
 from atldld.serve.archive import Archive
 from atldld.serve.lanes import BusyError, Lane, Lanes
-from atldld.serve.local import in_process_session
 
 GROWTH = 50_000_000  # bytes
 

@@ -19,7 +19,7 @@ import pytest
 from atldld.demo.archive import DemoArchive
 from atldld.errors import InvalidInputError
 from atldld.serve.archive import Archive
-from atldld.serve.local import listen
+from atldld.serve.listen import listen
 from atldld.serve.server import AHEAD, Patience
 
 BACKSTOP = 60.0  # seconds, for a machine that hangs
@@ -291,7 +291,7 @@ def test_odd_questions_are_answered(running, question, status):
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf"), 1e9])
 def test_odd_budgets(budget):
     with pytest.raises(InvalidInputError, match="budget"):
-        listen("127.0.0.1", 0, budget=budget)
+        listen("127.0.0.1", 0, DemoArchive(), budget=budget)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")

@@ -7,12 +7,14 @@ import httpx
 import pytest
 import simplejpeg
 
+from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session, opened_source
 from atldld.errors import CacheError, DatasetNotFoundError, ImageNotFoundError, InvalidInputError
 from atldld.fetch.archive import export_archive
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.serve.app import Application
-from atldld.serve.local import in_process_session, listen, opened_source
+from atldld.serve.listen import listen
 from atldld.serve.stored import StoredArchive
 from atldld.settings import API_URL, Settings
 
@@ -142,13 +144,13 @@ def test_nothing_is_written(filled):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_other_addresses_need_an_explicit_word(host):
     with pytest.raises(InvalidInputError, match="--public"):
-        listen(host, 0)
+        listen(host, 0, DemoArchive())
 
 
 def test_a_port_in_use():
-    server = listen("127.0.0.1", 0)
+    server = listen("127.0.0.1", 0, DemoArchive())
     try:
         with pytest.raises(Exception, match="Choose another port"):
-            listen("127.0.0.1", int(server.effective_port))
+            listen("127.0.0.1", int(server.effective_port), DemoArchive())
     finally:
         server.close()

@@ -567,7 +567,7 @@ NAMES = re.findall(r'^        "([\w.]+)": \[', inspect.getsource(cases), re.MULT
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    from atldld.serve.local import in_process_session
+    from atldld.demo.local import in_process_session
 
     folder = tmp_path_factory.mktemp("arguments")
     with in_process_session(folder / "cache") as session:

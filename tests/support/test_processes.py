@@ -22,12 +22,12 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import NetworkError
 from atldld.fetch.client import Client
 from atldld.fetch.session import Session, default_session
 from atldld.find import search
 from atldld.serve.app import Application
-from atldld.serve.local import in_process_session
 from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings
 from atldld.support import processes

@@ -16,9 +16,9 @@ import pytest
 from atldld.api import DataSet, build_volume, open_dataset
 from atldld.demo import anatomy
 from atldld.demo.archive import DemoArchive
+from atldld.demo.local import in_process_session
 from atldld.errors import InvalidInputError, OfflineError, SkippedImageWarning
 from atldld.place.spaces import BOX
-from atldld.serve.local import in_process_session
 from atldld.support.memory import available_memory
 from atldld.volume.model import Volume
 from atldld.warp.stain import JET, Scale

@@ -40,8 +40,9 @@ def serve(
     """Serve an archive at the service's own URLs, read-only, until Ctrl-C."""
     from contextlib import ExitStack
 
+    from atldld.demo.local import opened_source
     from atldld.fetch.session import check_id
-    from atldld.serve.local import listen, opened_source
+    from atldld.serve.listen import listen
 
     ids = None
     if datasets is not None:
@@ -95,10 +96,10 @@ def demo(
     force: Force = False,
 ) -> None:
     """Run the main job on the packaged demo archive, with no network."""
+    from atldld.demo.local import in_process_session
     from atldld.report import check_page, gather, open_source, try_atlas, write_report
     from atldld.sections.download import download_dataset, overview
     from atldld.sections.register import Recipe
-    from atldld.serve.local import in_process_session
     from atldld.support.files import check_targets, scratch_folder
 
     dataset_id = 69289763

@@ -26,12 +26,11 @@ from numpy.typing import NDArray
 from atldld.demo import anatomy, render
 from atldld.demo.atlas import atlas_tables
 from atldld.place import Placement
-from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 from atldld.records import SectionDataSet
-from atldld.serve.archive import Archive, View
+from atldld.serve.archive import Archive, View, vocabulary
 from atldld.support.processes import cached_property, renew_in_children
 
-__all__ = ["DEMO_DATASET_IDS", "DemoArchive", "vocabulary"]
+__all__ = ["DEMO_DATASET_IDS", "DemoArchive"]
 
 DEMO_DATASET_IDS = (69289763, 71717084, 909)
 
@@ -438,14 +437,6 @@ def _structure_centers() -> list[Record]:
         for space in (9, 10)
         for structure_id, (p, i, r) in STRUCTURE_CENTERS.items()
     ]
-
-
-def vocabulary() -> dict[str, list[Record]]:
-    """Return the records that every archive holds: planes of section and reference spaces."""
-    return {
-        kind.__name__: [{"id": member.value, "name": str(member)} for member in kind]
-        for kind in (PlaneOfSection, ReferenceSpace)
-    }
 
 
 def _load(dataset_id: int) -> tuple[Record, list[Record]]:

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from atldld.place.spaces import PlaneOfSection, ReferenceSpace
+
 if TYPE_CHECKING:
     from atldld.fetch.members import Member
 
-__all__ = ["Archive", "Record", "Tables", "View"]
+__all__ = ["Archive", "Record", "Tables", "View", "vocabulary"]
 
 View = Literal["image", "expression"]
 Record = Mapping[str, Any]
@@ -106,3 +108,11 @@ class Archive(ABC):
     def make_file(self, path: str) -> bytes | None:
         """Return the bytes of a file that is made when it is asked for, or `None`."""
         return None
+
+
+def vocabulary() -> dict[str, list[dict[str, Any]]]:
+    """Return the records that every archive holds: planes of section and reference spaces."""
+    return {
+        kind.__name__: [{"id": member.value, "name": str(member)} for member in kind]
+        for kind in (PlaneOfSection, ReferenceSpace)
+    }

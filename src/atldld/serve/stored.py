@@ -11,7 +11,6 @@ from typing import Any
 import simplejpeg
 
 from atldld.atlas.plates import plate_name, svg_name
-from atldld.demo.archive import vocabulary
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.fetch.cache import Cache
 from atldld.fetch.facts import FileFacts, ImageFacts
@@ -26,7 +25,7 @@ from atldld.fetch.members import (
 )
 from atldld.records import SectionDataSet
 from atldld.rma.budget import QueryError
-from atldld.serve.archive import Archive, View
+from atldld.serve.archive import Archive, View, vocabulary
 from atldld.support.processes import renew_in_children
 
 __all__ = ["StoredArchive"]

@@ -10,22 +10,16 @@ Nothing here needs pytest.
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from email.utils import formatdate
-from http import HTTPStatus
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from atldld.testing.server import Exchange
+from atldld.testing.exchange import Answer, Exchange, Request
 
 __all__ = [
     "Announce",
-    "Answer",
     "Cut",
     "Drip",
     "Fault",
@@ -37,7 +31,6 @@ __all__ = [
     "MoreRows",
     "Refuse",
     "RepeatRows",
-    "Request",
     "Reset",
     "Resize",
     "Send",
@@ -52,63 +45,9 @@ __all__ = [
 ]
 
 HTML = b"<!DOCTYPE html><html><title>Maintenance</title><p>We will be back soon.</p></html>\n"
-IMAGE_PATH = re.compile(r"/(?:section_)?image_download/(\d+)(?:\.jpg)?$")
-MODEL = re.compile(r"model::(\w+)|/data/([A-Z]\w*)")
 
 
 # ---- requests, and which of them are meant
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a client asked.
-
-    Attributes
-    ----------
-    method : str
-        Such as ``"GET"``.
-    target : str
-        Path and query as they were sent.
-    headers : mapping of str to str
-        By lower-case name.
-    """
-
-    method: str
-    target: str
-    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
-
-    @property
-    def path(self) -> str:
-        """The path, decoded."""
-        return unquote(urlsplit(self.target).path)
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The query's parameters, decoded."""
-        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
-
-    @property
-    def model(self) -> str | None:
-        """The model that a metadata query is about, such as ``"SectionImage"``."""
-        if "/data/" not in self.path:
-            return None
-        query = self.query
-        found = MODEL.search(f"{query.get('criteria') or query.get('q') or ''} {self.path}")
-        return (found[1] or found[2]) if found else None
-
-    @property
-    def image_id(self) -> int | None:
-        """The id of the section image that a download is about."""
-        found = IMAGE_PATH.search(self.path)
-        return int(found[1]) if found else None
-
-    @property
-    def expression(self) -> bool:
-        """Whether a download is about the expression mask."""
-        query = self.query
-        return self.image_id is not None and (
-            query.get("view") == "expression" or query.get("expression") in {"t", "true"}
-        )
 
 
 Where = Callable[[Request], bool]
@@ -171,70 +110,6 @@ def _downloads(image_ids: tuple[int, ...], *, expression: bool) -> Where:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer, whole and honest until a fault makes it otherwise.
-
-    Attributes
-    ----------
-    status : int
-        The HTTP status.
-    headers : tuple of (str, str)
-        Without ``Content-Length``, which is added when the answer is written.
-    body : bytes
-        The content.
-    """
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-
-    def head(self, *, length: int | None = None, chunked: bool = False) -> bytes:
-        """Return the status line and the headers as they are written.
-
-        Parameters
-        ----------
-        length : int, optional
-            What ``Content-Length`` says; the truth by default.
-        chunked : bool
-            Announce a chunked body instead.
-        """
-        try:
-            reason = HTTPStatus(self.status).phrase
-        except ValueError:
-            reason = "Unknown"
-        framing = (
-            ("Transfer-Encoding", "chunked")
-            if chunked
-            else ("Content-Length", str(len(self.body) if length is None else length))
-        )
-        lines = [f"HTTP/1.1 {self.status} {reason}"]
-        lines += [f"{name}: {value}" for name, value in (*self.headers, framing)]
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-    def with_rows(self, change: Callable[[dict[str, Any]], None]) -> Answer:
-        """Return this answer after a change to its JSON envelope.
-
-        An answer that is no envelope with rows is returned as it is.
-
-        Parameters
-        ----------
-        change : callable
-            Changes the envelope in place.
-        """
-        try:
-            envelope = json.loads(self.body)
-        except ValueError:
-            return self
-        if not isinstance(envelope, dict) or not isinstance(envelope.get("msg"), list):
-            return self
-        change(envelope)
-        return replace(self, body=json.dumps(envelope).encode())
-
-
-# ---- faults
-
-
-@dataclass(frozen=True)
 class Fault:
     """A way to answer badly. Subclass it, with a ``reply``, for one of your own."""
 
@@ -270,7 +145,7 @@ class Refuse(Fault):
 
     def reply(self, exchange: Exchange) -> None:
         """See `Fault`."""
-        exchange.server._stop_listening(self.seconds)
+        exchange.server.stop_listening(self.seconds)
         exchange.reset()
 
 
@@ -659,18 +534,3 @@ class FaultPlan:
     fault: Fault
     where: Where = everything
     tries: int | None = None
-
-
-# Where names are that can be had from here too.
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("Exchange", "FaultServer", "LogEntry", "refused_url", "unresolvable_url"), "server"
-    ),
-    **dict.fromkeys(("Case", "check_source", "source_cases"), "conformance"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ELSEWHERE:
-        return getattr(import_module(f"atldld.testing.{_ELSEWHERE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,104 +19,20 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import select
 import socket
-import struct
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import IO, TYPE_CHECKING
 
-from atldld.support.processes import cached_property
-from atldld.testing.faults import Answer, Fault, FaultPlan, Request
+from atldld.testing.exchange import GLANCE, Exchange, Gone, Request
+from atldld.testing.faults import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["Exchange", "FaultServer", "LogEntry", "refused_url", "unresolvable_url"]
-
-# How long the server's own threads sleep at most before they look whether it was closed.
-GLANCE = 0.02
-
-
-class _Gone(Exception):  # noqa: N818 - not an error: the exchange is over
-    """The connection is closed; nothing more can be said on it."""
-
-
-class Exchange:
-    """One request and the chance to answer it, as a fault sees it.
-
-    Attributes
-    ----------
-    request : Request
-        What was asked.
-    server : FaultServer
-        Who was asked.
-    """
-
-    def __init__(
-        self, server: FaultServer, connection: socket.socket, reader: IO[bytes], request: Request
-    ) -> None:
-        self.server = server
-        self.request = request
-        self._connection = connection
-        self._reader = reader
-
-    @cached_property
-    def answer(self) -> Answer:
-        """Return what the application answers."""
-        return _ask(self.server.application, self.request, self.server.address)
-
-    def send(self, answer: Answer) -> None:
-        """Write a whole answer, honestly."""
-        body = b"" if self.request.method == "HEAD" else answer.body
-        self.write(answer.head(length=len(answer.body)) + body)
-
-    def write(self, data: bytes) -> None:
-        """Write bytes as they are."""
-        try:
-            self._connection.sendall(data)
-        except OSError:
-            raise _Gone from None
-
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait; the exchange ends when the client leaves or the server is closed.
-
-        Parameters
-        ----------
-        seconds : float, optional
-            For ever by default.
-        """
-        end = None if seconds is None else time.monotonic() + seconds
-        while end is None or time.monotonic() < end:
-            if self.server.closed:
-                raise _Gone
-            left = GLANCE if end is None else min(GLANCE, max(end - time.monotonic(), 0))
-            try:
-                readable, _, _ = select.select([self._connection], [], [], left)
-                if readable and not self._connection.recv(1, socket.MSG_PEEK):
-                    raise _Gone
-            except (OSError, ValueError):
-                raise _Gone from None
-            if readable:  # it has sent more: no reason to spin
-                time.sleep(left)
-
-    def hang_up(self) -> None:
-        """Close the connection in good order."""
-        raise _Gone
-
-    def reset(self) -> None:
-        """Break the connection: the client sees that it was reset by its peer."""
-        with contextlib.suppress(OSError):
-            self._connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-        self._reader.close()
-        self._connection.close()
-        raise _Gone
+__all__ = ["FaultServer", "LogEntry", "refused_url", "unresolvable_url"]
 
 
 @dataclass(frozen=True)
@@ -264,7 +180,8 @@ class FaultServer:
             self._threads.add(thread)
         thread.start()
 
-    def _stop_listening(self, seconds: float) -> None:
+    def stop_listening(self, seconds: float) -> None:
+        """Refuse connections for some seconds."""
         with self._lock:
             self._deaf_until = max(self._deaf_until, time.monotonic() + seconds)
         self._wake.send(b"x")
@@ -293,7 +210,7 @@ class FaultServer:
                     fault.reply(exchange)
                 if request.headers.get("connection", "").lower() == "close":
                     break
-        except (_Gone, OSError, ValueError):
+        except (Gone, OSError, ValueError):
             pass
         finally:
             with contextlib.suppress(OSError):
@@ -325,50 +242,6 @@ def _read_request(reader: IO[bytes]) -> Request | None:
     headers = {name.lower(): value for name, value in http.client.parse_headers(reader).items()}
     reader.read(int(headers.get("content-length") or 0))  # nobody here asks with a body
     return Request(words[0], words[1], headers)
-
-
-def _ask(application: WSGIApplication, request: Request, address: tuple[str, int]) -> Answer:
-    """Return what a WSGI application answers."""
-    parts = urlsplit(request.target)
-    errors = io.StringIO()
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote(parts.path, "latin-1"),
-        "QUERY_STRING": parts.query,
-        "SERVER_NAME": address[0],
-        "SERVER_PORT": str(address[1]),
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": address[0],
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": errors,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for name, value in request.headers.items():
-        environ["HTTP_" + name.upper().replace("-", "_")] = value
-    started: list[tuple[str, list[tuple[str, str]]]] = []
-    written: list[bytes] = []
-
-    def start_response(
-        status: str, headers: list[tuple[str, str]], exc_info: object = None, /
-    ) -> Callable[[bytes], object]:
-        started[:] = [(status, headers)]
-        return written.append
-
-    chunks = application(environ, start_response)
-    try:
-        body = b"".join(chunks)
-    finally:
-        close = getattr(chunks, "close", None)
-        if close is not None:
-            close()
-    status, headers = started[0]
-    kept = tuple((name, value) for name, value in headers if name.lower() != "content-length")
-    return Answer(int(status.split()[0]), kept, b"".join(written) + body)
 
 
 def refused_url() -> str:

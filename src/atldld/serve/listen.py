@@ -1,0 +1,92 @@
+"""Listening: the local service at an address of this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.rma.budget import Limits
+from atldld.serve.app import Application
+from atldld.serve.archive import Archive
+from atldld.serve.lanes import Lanes
+from atldld.serve.server import Patience, Server, serve_at
+
+__all__ = ["listen"]
+
+MOST_BUDGET = 1000.0
+
+
+def listen(
+    host: str,
+    port: int,
+    archive: Archive,
+    *,
+    public: bool = False,
+    budget: float = 1.0,
+    patience: Patience | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Server:
+    """Return a server that listens, and answers once its ``run()`` is called.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen at.
+    port : int
+        0 chooses a free one; see the server's ``effective_port``.
+    archive : Archive
+        What is served.
+    public : bool
+        Allow an address that other machines can reach.
+    budget : float
+        What one question may cost, as a multiple of `atldld.rma.budget.Limits`.
+    patience : Patience, optional
+        How long clients may take, and how many may come.
+    clock : callable, optional
+        Returns seconds that never go back; only `patience` is measured by it.
+
+    Raises
+    ------
+    AtldldError
+        If the address cannot be used, or others could reach it and that was not allowed.
+    """
+    if not 0 < budget <= MOST_BUDGET:
+        raise InvalidInputError(
+            f"The budget is {budget:g} times the usual one.",
+            hint=f"Choose more than 0 and at most {MOST_BUDGET:g}.",
+        )
+    # its queue is short on purpose, and says so at every second request
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    if not public and not _is_loopback(host):
+        raise InvalidInputError(
+            f"Other machines could reach {host}.",
+            hint="Add --public if that is meant; nothing asks for a password.",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise AtldldError(
+            f"Cannot listen at {host}:{port}: {error.strerror or error}.",
+            hint="Choose another port with --port; 0 takes a free one.",
+        ) from error
+    lanes = Lanes()
+    try:
+        application = Application(archive, limits=Limits().times(budget), lanes=lanes)
+        return serve_at(
+            listening, application, threads=lanes.threads, patience=patience, clock=clock
+        )
+    except BaseException:
+        listening.close()
+        raise
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
