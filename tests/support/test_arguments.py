@@ -16,7 +16,7 @@ import pytest
 
 import atldld
 from atldld.api import DataSet, Section, assess, open_dataset, quantify
-from atldld.atlas.outlines import section_outlines
+from atldld.atlas.outlines import Selection, section_outlines
 from atldld.batch import Download, run_batch
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.find import search
@@ -323,14 +323,14 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 [True, -1, 2.5, "x"],
             ),
         ],
-        "Drawing": [
+        "Selection": [
             Case(
-                lambda v: Drawing(structures=v).structures,
+                lambda v: Selection(structures=v).structures,
                 [names[0], np.str_(names[0]), *lists(names[0])],
                 [True, [2.5], [None]],
             ),
             Case(
-                lambda v: Drawing(structures=v).check_structures(atlas),
+                lambda v: Drawing(selection=Selection(structures=v)).check_structures(atlas),
                 [names[0], *lists(names[0]), *lists(two[0])],
                 ["nothing", ["nothing"]],
             ),
