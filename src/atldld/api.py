@@ -294,7 +294,7 @@ class DataSet(PlacedDataSet):
         self,
         atlas: Atlas | None = None,
         *,
-        resolution: float | None = None,
+        resolution: float = 50,
         without_atlas: str | None = None,
         jobs: int | None = None,
         progress: Progress | None = None,
@@ -305,20 +305,20 @@ class DataSet(PlacedDataSet):
         ----------
         atlas : Atlas, optional
             What the sections are compared with, besides each other.
-        resolution : float, optional
+        resolution : float
             Side of a pixel, in µm, at which sections are looked at.
         without_atlas : str, optional
             Why there is no atlas, for the notes.
         jobs, progress :
             As for `volume`.
         """
-        from atldld.quality import LOOKED_AT, assess
+        from atldld.quality import assess
 
         return assess(
             self,
             atlas,
             session=self.session,
-            resolution=LOOKED_AT if resolution is None else resolution,
+            resolution=resolution,
             without_atlas=without_atlas,
             jobs=jobs,
             progress=progress,

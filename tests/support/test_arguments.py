@@ -255,12 +255,12 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 lambda v: registered(expression=v, sections=section)[0].mask, [True, np.bool_(True)]
             ),
             Case(
-                lambda v: registered(plane="parallel", detection_xy=v, sections=section),
+                lambda v: registered(cut="parallel", detection_xy=v, sections=section),
                 [*lists(5, 7)[:3], pd.Series([5, 7]), np.array([5, 7], dtype=np.float32)],
                 ["x", 5, [5], [1, 2, 3], [np.nan, 1], [[1, 2]]],
             ),
             Case(
-                lambda v: registered(plane=v, sections=section),
+                lambda v: registered(cut=v, sections=section),
                 ["parallel", np.str_("parallel")],
                 ["slanted", True, 5],
             ),
@@ -411,6 +411,16 @@ def cases(session, dataset, atlas, regions, tmp_path):
             Case(lambda v: assess(dataset, resolution=v), steps(300)[1:4], NO_LENGTHS),
             Case(lambda v: assess(dataset, resolution=300, jobs=v), [1, np.int64(1)], [0, "x"]),
         ],
+        "DataSet.assess": [
+            Case(lambda v: dataset.assess(resolution=v), steps(300)[1:4], NO_LENGTHS),
+        ],
+        "DataSet.quantify": [
+            Case(
+                lambda v: dataset.quantify(atlas, v, grid=False, unionize=False),
+                steps(200)[1:4],
+                NO_LENGTHS,
+            ),
+        ],
         "assess_pictures": [
             Case(
                 lambda v: assess_pictures(v, resolution=COARSE),
@@ -548,7 +558,7 @@ def cases(session, dataset, atlas, regions, tmp_path):
                             Recipe(
                                 np.float32(COARSE),
                                 downsample=np.int64(4),
-                                plane="parallel",
+                                cut="parallel",
                                 detection_xy=np.array([5, 7]),
                             )
                         ),
