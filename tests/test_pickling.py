@@ -134,7 +134,7 @@ def test_an_alignment_goes_with_its_data_set(dataset, tmp_path):
     write_quicknii(dataset, path)
     placed = atldld.open_dataset(909, session=dataset.session, alignment=path)
     again = sent(placed)
-    assert again.alignment == placed.alignment == read_alignment(path)
+    assert again.alignment == placed.alignment == read_alignment(path).file
     assert again.sections[0].alignment == "planes.json"
 
 
