@@ -48,6 +48,7 @@ def test_an_estimate_is_near_the_truth(session, ids, tmp_path):
     assert found.requests == entry.sections
     # the demo's pictures compress worse (their quality is 100) than the service's
     assert found.fetched_bytes < entry.image_bytes < 4 * found.fetched_bytes
+    assert found.written_bytes is not None
     assert 0.3 < found.written_bytes / entry.bytes < 3
     used = {path.name for path in session.cache.root.rglob("images/*/*/*.jpg")}
     assert used == {f"{tier}.jpg" for tier in found.tiers}
@@ -66,8 +67,9 @@ def test_it_is_the_one_that_is_chosen(genuine, resolution):
     """For genuine sections; one of the brains is stretched so much that 10 µm need a finer one."""
     recipe = Recipe(resolution=resolution)
     for record in genuine.values():
-        for section in DataSet(record, None).sections:
+        for section in DataSet(record, None).sections:  # type: ignore[arg-type]
             image = section.image
+            assert image.resolution is not None
             numbers = Image(
                 image.width, image.height, image.resolution, image.highest_downsample + 1
             )
