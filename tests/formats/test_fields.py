@@ -44,7 +44,7 @@ def points_and_pixels(job, count=200):
 @pytest.mark.parametrize("kind", ["oblique", "parallel"])
 @pytest.mark.parametrize("ending", ITK)
 def test_simpleitk_applies_it_to_points(dataset, tmp_path, ending, kind):
-    job = job_of(dataset, plane=kind)
+    job = job_of(dataset, cut=kind)
     path = write_field(job.section, job.plane, tmp_path / f"field{ending}")
     image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
     rows, columns = job.plane.grid.shape
