@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from memory import peak_mb
-
 from atldld.testing.sources import FIRST
+from memory import peak_mb
 
 SECTIONS = 14
 

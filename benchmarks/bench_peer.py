@@ -50,8 +50,8 @@ from atldld.place.spaces import Grid, Plane
 from atldld.support.files import whole_file
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests" / "peers"))
-from published import (  # type: ignore[import-not-found]  # noqa: E402
+sys.path.insert(0, str(HERE.parent))
+from tests.peers.published import (  # noqa: E402
     PEER,
     SITECUSTOMIZE,
     UnavailableError,

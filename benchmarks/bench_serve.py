@@ -27,7 +27,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "faults"))
+sys.path.insert(0, str(ROOT))
 
 QUESTIONS = (
     "/api/v2/data/query.json?criteria=model::SectionDataSet,rma::criteria,[id$eq909]",
@@ -103,7 +103,7 @@ def asks(paths: Callable[[], str]) -> Callable[[str, int], Awaitable[None]]:
 
 
 def hostile() -> Callable[[], str]:
-    from hostile import hostile_queries  # type: ignore[import-not-found]
+    from tests.faults.hostile import hostile_queries
 
     listed = [
         "/api/v2/data/query.json?criteria=" + quote(q, safe="$[](),':*")

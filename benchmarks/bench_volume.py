@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import peak_mb
 from numpy.typing import NDArray
+
+from memory import peak_mb
 
 DATASET = 71717084
 

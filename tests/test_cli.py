@@ -241,11 +241,14 @@ def test_offline_names_what_is_missing(atldld, tmp_path):
 
 def test_the_list_of_commands_says_what_they_say():
     """The root's help imports none of them, so it could drift away."""
+    from typer.core import TyperGroup
     from typer.main import get_command
 
     from atldld.cli import COMMANDS, app, help_text
 
-    commands = get_command(app).commands
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    commands = group.commands
     shown = help_text()
     for part in COMMANDS.values():
         for name, summary in part.items():

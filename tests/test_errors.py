@@ -22,7 +22,8 @@ def test_everything_is_listed():
 
 
 def test_the_tree_at_the_top_is_the_tree():
-    drawn, stack = {}, []
+    drawn: dict[str, str | None] = {}
+    stack: list[str] = []
     for line in errors.__doc__.splitlines():
         found = re.match(r"\s{4}((?:[│ ] {3}|[├└]── )*)(\w+(?:Error|Warning))\b", line)
         if found:

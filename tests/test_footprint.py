@@ -60,6 +60,7 @@ def test_peak_memory_of_a_whole_data_set(at_demo_server, tmp_path, dataset_id):
         [COMMAND[0], "-c", tell + COMMAND[2], *arguments], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    megabytes = int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) / 1024
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
+    megabytes = int(peak) / 1024
     print(f"data set {dataset_id}: peak of {megabytes:.0f} MB")
     assert megabytes <= 350

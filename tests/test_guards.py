@@ -12,10 +12,10 @@ import pytest
 import simplejpeg
 
 import atldld
-import atldld.fetch.jpeg
 import atldld.sections.download
 from atldld.demo.archive import DemoArchive
 from atldld.fetch.session import Session
+from atldld.sections.folder import write_metadata
 from atldld.sections.register import Recipe
 from atldld.serve.app import Application
 from atldld.settings import Settings
@@ -60,7 +60,7 @@ def decoded(monkeypatch):
             pixels.append(out.shape[0] * out.shape[1])
         return out
 
-    monkeypatch.setattr(atldld.fetch.jpeg.simplejpeg, "decode_jpeg", counting)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counting)
     return pixels
 
 
@@ -70,8 +70,8 @@ def test_everything_is_asked_through_the_one_client():
                "socketserver", "ftplib", "aiohttp", "ssl", "socksio"}  # fmt: skip
     # the client; and who listens, instead of asking
     allowed = {"fetch/client.py", "fetch/connection.py", "fetch/routes.py", "fetch/troubles.py",
-               "support/addresses.py", "testing/server.py", "demo/local.py",
-               "serve/listen.py", "serve/server.py", "testing/exchange.py"}  # fmt: skip
+               "support/addresses.py", "testing/exchange.py", "testing/server.py", "demo/local.py",
+               "serve/listen.py", "serve/server.py"}  # fmt: skip
     for_types = {"fetch/session.py"}
     root = Path(atldld.__file__).parent
     found = set()
@@ -132,11 +132,14 @@ def test_metadata_is_written_at_the_beginning_and_at_the_end(archive, tmp_path, 
     from atldld.demo.local import in_process_session
 
     written = []
-    original = atldld.sections.download.write_metadata
+    original = write_metadata
+
+    def counted(*arguments):
+        written.append(1)
+        original(*arguments)
+
     monkeypatch.setattr(atldld.sections.download, "BETWEEN_WRITES", 1e9)
-    monkeypatch.setattr(
-        atldld.sections.download, "write_metadata", lambda *a: (written.append(1), original(*a))
-    )
+    monkeypatch.setattr(atldld.sections.download, "write_metadata", counted)
     with in_process_session(tmp_path / "cache") as session:
         run(session, tmp_path / "out", Recipe(resolution=200))
     assert len(written) == 2

@@ -107,7 +107,7 @@ def test_an_atlas_sends_no_more_than_where_it_is(demo, dataset, way):
 
 def test_an_atlas_of_files_takes_them_along(demo):
     atlas = atldld.open_atlas(100, session=demo)
-    array = np.array(atlas.annotation)
+    array = np.array(atlas.annotation, np.uint32)
     own = atldld.Atlas("mine", 100.0, array, atlas.graph, "nobody", "a file")
     again = sent(own)
     assert np.array_equal(again.annotation, array)

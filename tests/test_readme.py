@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ README = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8
 @pytest.mark.usefixtures("at_demo_server")
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python(code):
-    names = {}
+    names: dict[str, Any] = {}
     exec(code, names)
     assert names["registered"].image.shape == (80, 132, 3)
 

@@ -107,8 +107,9 @@ def test_a_relative_folder_where_there_is_no_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(gone)
     gone.rmdir()
     with pytest.raises(InvalidInputError, match="ATLDLD_CACHE_DIR"):
-        Settings(cache_dir="cache")
-    assert Settings(cache_dir="/c").cache_dir == Path("/c")
+        Settings(cache_dir="cache")  # type: ignore[arg-type]
+    settings = Settings(cache_dir="/c")  # type: ignore[arg-type]
+    assert settings.cache_dir == Path("/c")
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t"])

@@ -48,11 +48,11 @@ def test_svg(drawn, tmp_path):
     assert [path.get("structure_id") for path in paths] == ["7", "8"]
     assert paths[0].get("fill") == "#019399"
     assert paths[0].get("data-acronym") == "a<&"
-    assert paths[0].find(f"{SVG}title").text == 'a<&: A "B"'
+    assert paths[0].findtext(f"{SVG}title") == 'a<&: A "B"'
     assert len({path.get("id") for path in paths}) == 2
-    assert paths[0].get("d").count("M") == 3  # exterior, hole, island
+    assert paths[0].attrib["d"].count("M") == 3  # exterior, hole, island
     # pixel u of the picture spans [u, u + 1)
-    points = np.array(re.findall(r"([\d.]+),([\d.]+)", paths[1].get("d")), dtype=float)
+    points = np.array(re.findall(r"([\d.]+),([\d.]+)", paths[1].attrib["d"])).astype(float)
     assert points.min() == 3.0
     assert points.max() == 4.0
 
@@ -61,9 +61,11 @@ def test_svg_with_the_picture(drawn, tmp_path):
     picture = np.full((8, 12, 3), 200, np.uint8)
     write_svg(tmp_path / "a.svg", drawn, (12, 8), downsample=1, picture=picture)
     image = ElementTree.parse(tmp_path / "a.svg").getroot().find(f"{SVG}image")
-    kind, _, data = image.get("href").partition(",")
+    assert image is not None
+    kind, _, data = image.attrib["href"].partition(",")
     assert kind == "data:image/jpeg;base64"
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
     assert pixels.shape == (8, 12, 3)
     with pytest.raises(InvalidInputError, match="12 × 8"):
         write_svg(tmp_path / "b.svg", drawn, (13, 8), downsample=1, picture=picture)

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +110,7 @@ def test_templates_are_fetched_when_used(demo_session, kind):
     before = volume_file(kind, 100).held(demo_session)
     atlas = open_atlas(100, template=kind, session=demo_session)
     assert volume_file(kind, 100).held(demo_session) == before
+    assert atlas.template is not None
     assert atlas.template.shape == atlas.annotation.shape
     inside = atlas.annotation > 0
     assert atlas.template[inside].mean() > 5 * atlas.template[~inside].mean()
@@ -133,7 +135,8 @@ def test_25_um_repeats_50_um_and_says_so(monkeypatch):
     from atldld.demo import atlas as volumes
 
     small = np.arange(24, dtype=np.uint32).reshape(2, 3, 4)
-    monkeypatch.setattr(volumes, "_voxels", lambda r: anatomy.Voxels(small, small, small))
+    voxels = anatomy.Voxels(small, small.astype(np.uint16), small.astype(np.float32))
+    monkeypatch.setattr(volumes, "_voxels", lambda r: voxels)
     body = volumes._nrrd.__wrapped__(VolumeFile("annotation", 25))
     header = nrrd.read_header(__import__("io").BytesIO(body))
     assert header["evaluated_at_um"] == "50"
@@ -327,6 +330,7 @@ def test_files_of_ones_own(tmp_path):
     assert atlas.unknown_ids == (77,)
     assert atlas.template is None
     with_template = open_atlas(annotation=path, template=path, graph=tree)
+    assert with_template.template is not None
     assert with_template.template[10, 20, 30] == 2
     with pytest.raises(InvalidInputError, match="at 50 µm"):
         open_atlas(50, annotation=path, graph=tree)
@@ -501,9 +505,12 @@ def test_paths_that_are_no_files(tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_encodings_that_are_read(tmp_path, encoding, apart):
     data = np.arange(132 * 80 * 114, dtype="<u4").reshape((132, 80, 114), order="F")
-    packed = {"raw": bytes, "gzip": gzip.compress, "bzip2": bz2.compress}[encoding](
-        data.tobytes("F")
-    )
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "raw": bytes,
+        "gzip": gzip.compress,
+        "bzip2": bz2.compress,
+    }
+    packed = packers[encoding](data.tobytes("F"))
     fields = {"encoding": encoding, **({"data_file": "made.raw"} if apart else {})}
     (tmp_path / "made.raw").write_bytes(packed)
     (tmp_path / "made.nrrd").write_bytes(nrrd_bytes(b"" if apart else packed, **fields))
@@ -533,7 +540,7 @@ def test_large_files_are_mapped(tmp_path, shared, monkeypatch):
     tracemalloc.stop()
     assert peak < 48 << 20
     assert isinstance(read, np.memmap)
-    assert hashlib.sha256(read.T).hexdigest().startswith("e4c549f12c9f21b6")
+    assert hashlib.sha256(read.T.data).hexdigest().startswith("e4c549f12c9f21b6")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**8))
     with pytest.raises(OutputError, match=r"takes 308.2 MB at least, but 100.0 MB"):
         read_volume(path, None, "annotation")
@@ -707,7 +714,9 @@ def test_the_mapped_array_is_tied_to_the_file(tmp_path, demo_session):
     assert (found.path, other.exists()) == (other, False)
     # nor out of a file that has changed since
     path.unlink()
-    held = ANNOTATION.held(session).path
+    kept = ANNOTATION.held(session)
+    assert kept is not None
+    held = kept.path
     held.write_bytes(held.read_bytes()[:-1] + b"x")
     with pytest.raises(CacheError, match="have changed since it was fetched"):
         ANNOTATION.open(session)

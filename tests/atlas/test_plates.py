@@ -63,13 +63,13 @@ def test_the_drawing_names_the_structures_that_are_there(demo_session, plate):
     assert decode(picture.path).shape == (1000, 1400, 3)
     root = ElementTree.parse(drawing.path).getroot()
     paths = root.findall(".//{http://www.w3.org/2000/svg}path")
-    found = {int(path.get("structure_id")) for path in paths}
+    found = {int(path.attrib["structure_id"]) for path in paths}
     assert {22, 31, 12} <= found
     (path,) = [one for one in paths if one.get("structure_id") == "31"]
     drawn = np.zeros((1000, 1400), np.uint8)
     rings = [
         np.array([xy.split(",") for xy in ring.strip("Z").split()], float) - 0.5
-        for ring in path.get("d").split("M")[1:]
+        for ring in path.attrib["d"].split("M")[1:]
     ]
     cv2.fillPoly(drawn, [np.rint(ring).astype(np.int32) for ring in rings], 1)
     y, x = np.indices(drawn.shape)[:, ::7, ::7]

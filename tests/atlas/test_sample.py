@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,8 @@ def test_an_axis_parallel_plane_through_voxel_centres_is_the_volumes_own(ramps, 
     grid = Grid(plane, 100)
     depth = plane.depth_axis
     placement = Placement(np.eye(3), np.zeros((3, 4)))
-    for volume, order in zip(ramps, (0, 1), strict=True):
+    orders: tuple[Literal[0, 1], ...] = (0, 1)
+    for volume, order in zip(ramps, orders, strict=True):
         shown = on_reference(volume, OutputPlane.at_depth(placement, grid, 3050.0), order=order)
         cut = np.take(volume, 30, axis=depth)
         if (grid.row_axis, grid.column_axis) != tuple(np.delete([0, 1, 2], depth)):
@@ -130,7 +133,7 @@ def test_volumes_of_another_shape(shape, resolution, said):
 
 def test_bad_arguments(ramps):
     with pytest.raises(InvalidInputError, match="order is 2"):
-        on_image(ramps[0], tilted(), 100, 100, order=2)
+        on_image(ramps[0], tilted(), 100, 100, order=2)  # type: ignore[arg-type]
     for downsample in (-1, 9):
         with pytest.raises(InvalidInputError, match="downsample"):
             on_image(ramps[0], tilted(), 100, 100, downsample)

@@ -1,6 +1,7 @@
 import csv
 import io
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -306,7 +307,8 @@ def test_ids_of_either_sign_and_any_length():
     """Lists for atlases that tell the hemispheres apart."""
     far = 2**32 + 8
     graph = StructureGraph.from_answer([node(1, "r"), node(-997, "l", 1), node(far, "f", -997)])
-    for what in (-997, "-997", "l", -997.0, np.int64(-997)):
+    same: tuple[Any, ...] = (-997, "-997", "l", -997.0, np.int64(-997))
+    for what in same:
         assert graph.find(what).id == -997
     assert graph[far].path == (1, -997, far)
     labels = np.array([1, -997, far])
@@ -315,9 +317,9 @@ def test_ids_of_either_sign_and_any_length():
     # what does not fit into the labels' own type is no other structure
     large = StructureGraph.from_answer([node(997, "r"), node(5, "a", 997)])
     assert large.roll_up(np.array([5, 0], np.uint8), depth=0).tolist() == [997, 0]
-    for labels in ([1.0, np.nan], np.array([997.0])):
+    for fractions in ([1.0, np.nan], np.array([997.0])):
         with pytest.raises(InvalidInputError, match="whole numbers"):
-            large.roll_up(labels, depth=0)
+            large.roll_up(fractions, depth=0)
 
 
 def test_a_single_id_or_name_is_no_list():

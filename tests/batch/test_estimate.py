@@ -49,6 +49,7 @@ def test_an_estimate_is_near_the_truth(session, ids, tmp_path):
     assert found.requests == entry.sections
     # the demo's pictures compress worse (their quality is 100) than the service's
     assert found.fetched_bytes < entry.image_bytes < 4 * found.fetched_bytes
+    assert found.written_bytes is not None
     assert 0.3 < found.written_bytes / entry.bytes < 3
     used = {path.name for path in session.cache.root.rglob("images/*/*/*.jpg")}
     assert used == {f"{tier}.jpg" for tier in found.tiers}
@@ -67,8 +68,9 @@ def test_it_is_about_the_one_that_is_chosen(genuine, resolution):
     """For genuine sections; one of the brains is stretched so much that 10 µm need a finer one."""
     recipe = Recipe(resolution=resolution)
     for record in genuine.values():
-        for section in DataSet(record, None).sections:
+        for section in DataSet(record, None).sections:  # type: ignore[arg-type]
             image = section.image
+            assert image.resolution is not None
             guessed = tier_by_size(resolution, image.resolution, image.highest_downsample)
             off = guessed - recipe.plan(section).downsample
             assert off == (1 if (record.id, resolution) == (74272479, 10) else 0)

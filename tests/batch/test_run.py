@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from atldld.batch import Download, Volumes, run_batch
+from atldld.batch import BatchProgress, Download, Volumes, run_batch
 from atldld.demo.local import in_process_session
 from atldld.errors import InvalidInputError, NetworkError, OutputError
 from atldld.fetch.client import Client
@@ -89,7 +89,7 @@ def test_a_longer_list_goes_on(session, ids, work, tmp_path):
 def test_one_that_fails_does_not_stop_the_others(session, ids, work, tmp_path):
     summary = run_batch([ids[0], 12345, ids[0], ids[1]], tmp_path, work, session=session)
     assert [entry.state for entry in summary.entries] == ["done", "failed", "done"]
-    assert "no section data set 12345" in summary.failed[0].why
+    assert "no section data set 12345" in (summary.failed[0].why or "")
     assert not summary.complete
     assert summary.given_up is None
     journal = (tmp_path / "batch.jsonl").read_text().splitlines()
@@ -122,7 +122,7 @@ def test_a_service_that_is_down_ends_it(session, ids, work, tmp_path, monkeypatc
         summary = run_batch(ids, tmp_path, work, session=session)
     assert len(summary.failed) == 5
     assert summary.left == tuple(ids[5:])
-    assert "There is no line." in summary.given_up
+    assert "There is no line." in (summary.given_up or "")
     assert len({url for url in asked if "SectionDataSet" in url}) == 5
     assert run_batch(ids[:6], tmp_path, work, session=session).complete
 
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_a_journal_to_go_on_from(session, ids, work, tmp_path):
 
 
 def test_progress_tells_what_is_left(session, ids, work, tmp_path):
-    seen = []
+    seen: list[BatchProgress] = []
     run_batch(ids[:1], tmp_path, work, session=session)
     run_batch([*ids[:3], 12345], tmp_path, work, session=session, progress=seen.append)
     assert [(now.done, now.failed, now.left) for now in seen] == [
@@ -174,6 +174,7 @@ def test_progress_tells_what_is_left(session, ids, work, tmp_path):
         (3, 1, 0),
     ]
     assert seen[0].seconds_left is None
+    assert seen[1].seconds_left is not None
     assert seen[1].seconds_left > 0
     assert seen[-1].seconds_left == 0
     assert seen[1].bytes > 0
@@ -185,7 +186,7 @@ def test_progress_tells_what_is_left(session, ids, work, tmp_path):
         ([], Download(), {}),
         ([1], Download(), {"jobs": 0}),
         ([1], Download(Recipe(resolution=-1)), {}),
-        ([1], Download(Recipe(cut="sideways")), {}),
+        ([1], Download(Recipe(cut="sideways")), {}),  # type: ignore[arg-type]
         ([1], Volumes(channel="colour"), {}),
         ([1], Volumes(ending=".jpg"), {}),
     ],

@@ -119,8 +119,8 @@ def test_an_atlas_of_ones_own(atlas, tmp_path):
     labels[20:110, 10:70, :57], labels[20:110, 10:70, 57:] = -5, 5
     nrrd.write(str(tmp_path / "a.nrrd"), labels, {"space directions": np.eye(3) * 100})
     (tmp_path / "a.csv").write_text("id,acronym,name,color_hex_triplet\n5,x,X,19399\n", "utf-8")
-    options = ("--format", "geojson", "--annotation", tmp_path / "a.nrrd")
-    options += ("--graph", tmp_path / "a.csv", "--image", IMAGE)
+    options = ["--format", "geojson", "--annotation", tmp_path / "a.nrrd"]
+    options += ["--graph", tmp_path / "a.csv", "--image", IMAGE]
     done = atlas("outlines", DATASET, "-o", tmp_path, *options)
     assert "lacks these ids, which are outlined in grey: -5" in done.stderr
     document = json.loads((tmp_path / f"{IMAGE}_outlines.geojson").read_text())
@@ -155,6 +155,7 @@ def test_outlines_on_the_picture(atlas, tmp_path, options, size):
         "outlines", DATASET, "-o", tmp_path, "--image", IMAGE, "--format", "png", *options, *AT_100
     )
     shown = cv2.imread(str(tmp_path / f"{IMAGE}_outlines.png"))
+    assert shown is not None
     assert shown.shape[:2] == size
     # lines in the colour of layer 1, which no section has
     green = (shown[..., 1] > shown[..., 0].astype(int) + 30) & (shown[..., 1] > 180)

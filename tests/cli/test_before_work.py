@@ -23,7 +23,7 @@ SECTION = 101321610  # of data set 909
 POINTS = "image_id,x,y\n101321610,10,20\n"
 
 # Commands that write one result, what they also write beside it, and what that may end in.
-FILES = {
+FILES: dict[str, dict[str, list[str]]] = {
     "volume 909 -o {}": {
         ".nii.gz": ["_coverage.nii.gz"],
         ".nrrd": [],
@@ -144,7 +144,7 @@ def test_what_is_there_is_refused(refused, tmp_path, command, ending, beside):
     assert asked == []
     assert isinstance(error, OutputError)
     assert f"{path.name} is there already" in error.message
-    assert "--force" in error.hint
+    assert "--force" in (error.hint or "")
     assert contents(tmp_path) == before
 
 
@@ -155,7 +155,7 @@ def test_what_is_there_in_a_folder_is_refused(refused, tmp_path, command, name):
     path.write_text("mine")
     error, asked = refused(command.format("out"))
     assert asked == []
-    assert "--force" in error.hint
+    assert "--force" in (error.hint or "")
     assert path.read_text() == "mine"
     left = {p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".lock"}
     assert left == {path}
@@ -169,7 +169,7 @@ def test_files_that_are_named_by_ids_are_refused(refused, tmp_path, command):
     error, asked = refused(command.format("out"))
     assert {request.model for request in asked} == {"SectionDataSet", "SectionImage"}
     assert f"{path.name} is there already" in error.message
-    assert "--force" in error.hint
+    assert "--force" in (error.hint or "")
     assert list((tmp_path / "out").iterdir()) == [path]
     assert path.read_text() == "mine"
 
@@ -268,6 +268,7 @@ def test_scripts_for_0_3_run_twice(server, tmp_path, monkeypatch, command):
     assert contents(tmp_path / "out") == made
     path = min(made)
     pixels = cv2.imread(str(path))
+    assert pixels is not None
     cv2.imwrite(str(path), 255 - pixels)
     changed = path.read_bytes()
     refused = CliRunner().invoke(app, command.split())
@@ -291,6 +292,7 @@ def test_a_result_that_vouches_for_its_files_is_gone_on_with(server, tmp_path, m
     assert all(contents(tmp_path / "out")[path] == made[path] for path in pictures)
     (tmp_path / "out" / "metadata.json").unlink()
     refused = CliRunner().invoke(app, command.split())
+    assert isinstance(refused.exception, OutputError)
     assert "is there already" in refused.exception.message
     assert CliRunner().invoke(app, [*command.split(), "--force"]).exit_code == 0
 
@@ -327,5 +329,6 @@ def test_a_batch_that_the_disk_has_no_space_for(server, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(2, 2, 1))
     server.forget()
     result = CliRunner().invoke(app, ["download", "datasets", "909", "out"])
+    assert isinstance(result.exception, OutputError)
     assert "are free there" in result.exception.message
     assert server.log == ()

@@ -71,7 +71,7 @@ def run(monkeypatch, capfd, caplog):
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["atldld", *map(str, words)])
-        status = 0
+        status: int | str = 0
         try:
             main()
         except SystemExit as end:
@@ -84,7 +84,7 @@ def run(monkeypatch, capfd, caplog):
 
 def told_in(*texts, folder=None):
     """Where any form of the secret stands."""
-    found = [form for form in FORMS for text in texts if form in text.encode()]
+    found: list[object] = [form for form in FORMS for text in texts if form in text.encode()]
     for path in folder.rglob("*") if folder else ():
         if path.is_file():
             contents = [path.read_bytes()]
@@ -95,7 +95,7 @@ def told_in(*texts, folder=None):
     return found
 
 
-COMMANDS = {
+COMMANDS: dict[str, list[object]] = {
     "download": ["download", "dataset", 909, "a", "--resolution", 200, "--fields"],
     "batch": ["download", "datasets", 909, "b", "--resolution", 200],
     "dry run": ["download", "datasets", 909, "c", "--resolution", 200, "--dry-run"],

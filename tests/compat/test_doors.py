@@ -173,6 +173,7 @@ class TestDownloader:
                 downloader.metadata["dataset"]["affine_tvr"],
             )
             assert p == pytest.approx(pir[0, 0])
+            assert expression is not None
             assert img.shape == expression.shape == (332, 357, 3)
             assert df.shape == (80, 114)
             assert df.warp(expression).shape == (80, 114, 3)
@@ -303,7 +304,8 @@ class TestRequests:
 
 
 def test_enums():
-    plane, space = atldld.dataset.PlaneOfSection, atldld.dataset.ReferenceSpace
+    plane = atldld.dataset.PlaneOfSection
+    space = atldld.dataset.ReferenceSpace
     assert (plane(1), str(plane.SAGITTAL)) == (plane.CORONAL, "sagittal")
     assert (space(9), space.P56_LR_FLIPPED.value) == (space.P56, 10)
     assert str(space(10)) == "P56 Brain, L/R Flipped"

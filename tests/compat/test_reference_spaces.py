@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_what_a_space_is():
     assert ReferenceSpace.of(P56) is P56
     for bad in (0, 11, "9", None):
         with pytest.raises(InvalidInputError, match=r"there are 1 \(E11\.5 Embryo\)"):
-            ReferenceSpace.of(bad)
+            ReferenceSpace.of(bad)  # type: ignore[arg-type]
     for work in (
         lambda: young.shape(25),
         lambda: young.to_voxels([[1, 2, 3]], 25),
@@ -113,7 +114,7 @@ def test_brainglobe_agrees(orientation):
 def test_bad_orientations():
     for bad in ("as", "aas", "asx", "asrl", "", 5):
         with pytest.raises(InvalidInputError, match="one letter each"):
-            P56.to_brainglobe([[1, 2, 3]], bad)
+            P56.to_brainglobe([[1, 2, 3]], bad)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="'asr'"):
         P56.from_brainglobe([[1, 2]])
 
@@ -129,14 +130,17 @@ def test_hemispheres():
     # sagittal sections, of space 10, are left ones
     assert ReferenceSpace.of(10).hemispheres([8052, 2890, 3346]) == 1
     with pytest.raises(InvalidInputError, match="'left' or 'right'"):
-        P56.to_hemisphere(points, "both")
+        P56.to_hemisphere(points, "both")  # type: ignore[arg-type]
 
 
 def test_the_picture():
     pytest.importorskip("matplotlib")
+    from mpl_toolkits.mplot3d.axes3d import Axes3D
+
     from atldld.demo.figure import reference_spaces
 
     box, *sides = reference_spaces().axes
+    assert isinstance(box, Axes3D)
     # p backwards towards the viewer, i down, r to the right: turned, not mirrored
     assert (box.get_xlim(), box.get_ylim(), box.get_zlim()) == ((0, 11400), (-13200, 0), (-8000, 0))
     assert [(one.get_xlim(), one.get_ylim()) for one in sides] == [
@@ -150,7 +154,7 @@ def test_the_picture():
 def test_the_code_on_the_page():
     text = (ROOT / "docs" / "spaces.md").read_text("utf-8")
     (code,) = re.findall(r"```python\n(from atldld import ReferenceSpace.*?)```", text, re.DOTALL)
-    names = {}
+    names: dict[str, Any] = {}
     exec(code, names)
     checked = 0
     for line, shown in re.findall(r"^(p56\.\S.*?\))\s+# ([\[(].*?[\])]|\d)", code, re.MULTILINE):
@@ -184,5 +188,5 @@ def test_the_points_benchmark_runs():
         text=True,
         check=True,
     )
-    ratio = re.search(r"^one image .* peak ([\d.]+) ×", done.stdout, re.MULTILINE)
-    assert float(ratio[1]) <= 2
+    (ratio,) = re.findall(r"^one image .* peak ([\d.]+) ×", done.stdout, re.MULTILINE)
+    assert float(ratio) <= 2

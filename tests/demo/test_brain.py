@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,8 @@ def pixel_centres(
 ) -> np.ndarray:
     """Reference coordinates at full-resolution coordinates first, first + step, ..."""
     x, y = np.meshgrid(np.arange(first, width, step), np.arange(first, height, step))
-    return np.stack([x, y, np.ones_like(x)], axis=-1) @ matrix.T
+    points: np.ndarray = np.stack([x, y, np.ones_like(x)], axis=-1) @ matrix.T
+    return points
 
 
 def grid(step: float) -> np.ndarray:
@@ -43,7 +46,8 @@ def grid(step: float) -> np.ndarray:
 def halved(picture: np.ndarray) -> np.ndarray:
     rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
     cut = picture[: 2 * rows, : 2 * columns].astype(float)
-    return cut.reshape(rows, 2, columns, 2, 3).mean(axis=(1, 3))
+    means: np.ndarray = cut.reshape(rows, 2, columns, 2, 3).mean(axis=(1, 3))
+    return means
 
 
 def rms(x: np.ndarray) -> float:
@@ -51,7 +55,7 @@ def rms(x: np.ndarray) -> float:
 
 
 def bare(matrix: np.ndarray, width: int, height: int, d: int, **kwargs: object) -> np.ndarray:
-    options: dict = {"cells": False, "noise": False, "label": None} | kwargs
+    options: dict[str, Any] = {"cells": False, "noise": False, "label": None} | kwargs
     return render.render(matrix, width, height, d, **options)
 
 
@@ -171,7 +175,9 @@ class TestFunction:
         points = points[anatomy.tissue(points) > 0.5]
 
         def grey(x: float, y: float) -> np.ndarray:
-            return anatomy.color(points + matrix[:, 0] * x + matrix[:, 1] * y).mean(axis=-1)
+            colors = anatomy.color(points + matrix[:, 0] * x + matrix[:, 1] * y)
+            means: np.ndarray = colors.mean(axis=-1)
+            return means
 
         here = grey(0, 0)
         # Enough that a quarter of a 25 um pixel makes more than 2 levels, though no clump is
@@ -295,7 +301,7 @@ class TestRender:
     def test_no_label_where_tissue_fills_the_picture(self) -> None:
         shift = np.eye(3)
         shift[:2, 2] = 600
-        options = {"cells": False, "noise": False}
+        options: dict[str, Any] = {"cells": False, "noise": False}
         inner = render.render(tilted() @ shift, 800, 600, 2, **options)
         assert np.array_equal(
             inner, render.render(tilted() @ shift, 800, 600, 2, label=None, **options)

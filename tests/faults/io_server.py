@@ -79,7 +79,8 @@ def run(job, library, report):
 
         traceback.print_exc()
     finally:
-        threading._shutdown()  # as at the end of a process: threads end what they are writing
+        # as at the end of a process: threads end what they are writing
+        threading._shutdown()  # type: ignore[attr-defined]
         library.io_end()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-from io_server import COUNT, FAIL, FAIL_ON, KILL
-from results import comparable
+
+from tests.faults.io_server import COUNT, FAIL, FAIL_ON, KILL
+from tests.faults.results import comparable
 
 HERE = Path(__file__).parent
 MODES = {"fails": FAIL, "stays full": FAIL_ON, "killed": KILL}
@@ -123,10 +124,13 @@ class ForkServer:
             "error": error,
         }
         print(json.dumps(job), file=self.process.stdin, flush=True)
+        assert self.process.stdout is not None
         answer = json.loads(self.process.stdout.readline())
         return End(**answer, stderr=told.read_text())
 
     def close(self):
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()

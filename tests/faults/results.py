@@ -97,7 +97,7 @@ def needed_requests(log, root):
     }
     often = Counter(images.values())
     asked = asked_images(log)
-    alike = {one for one in asked if often[images.get(one)] > 1}
+    alike = {one for one in asked if one in images and often[images[one]] > 1}
     assert all(asked.count(one) <= 2 for one in alike)
     return [one for one in asked if one not in alike] + list(alike)
 

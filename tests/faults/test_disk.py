@@ -6,14 +6,14 @@ import shutil
 import subprocess
 
 import pytest
-from programs import complete, end, start
-from results import check_cache, images_of, result_of, sizes_of
 
 from atldld.errors import CacheError, OutputError
 from atldld.fetch import Session
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
+from tests.faults.programs import complete, end, start
+from tests.faults.results import check_cache, images_of, result_of, sizes_of
 
 OPTIONS = ("--resolution", "50", "--jobs", "1")
 RECIPE = Recipe(resolution=50, expression=True)

@@ -14,10 +14,10 @@ import threading
 import zlib
 
 import pytest
-from io_sweep import MODES, Case, ForkServer, Sweep, build
 
 from atldld.demo.archive import DemoArchive
 from atldld.serve.listen import listen
+from tests.faults.io_sweep import MODES, Case, ForkServer, Sweep, build
 
 SECTIONS = (101321610, 101321612)
 WARM = "volume 909 -o warm.npy --resolution 400"

@@ -5,8 +5,11 @@ import signal
 import time
 
 import pytest
-from programs import complete, end, start, wait_until
-from results import (
+
+from atldld.support.files import _HOST
+from atldld.testing.faults import FaultPlan, Late
+from tests.faults.programs import complete, end, start, wait_until
+from tests.faults.results import (
     asked_images,
     check_cache,
     images_of,
@@ -16,9 +19,6 @@ from results import (
     sizes_of,
     verified_in,
 )
-
-from atldld.support.files import _HOST
-from atldld.testing.faults import FaultPlan, Late
 
 OPTIONS = ("--resolution", "50", "--jobs", "1")
 KILLS = 20

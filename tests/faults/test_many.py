@@ -7,13 +7,20 @@ import time
 from collections import Counter
 
 import pytest
-from programs import complete, end, start, wait_until
-from results import asked_images, check_cache, needed_requests, parts_of, result_of, sizes_of
 
 from atldld.fetch import Cache
 from atldld.fetch.cache import sha256_of
 from atldld.fetch.facts import ImageFacts
 from atldld.testing.faults import FaultPlan, Late
+from tests.faults.programs import complete, end, start, wait_until
+from tests.faults.results import (
+    asked_images,
+    check_cache,
+    needed_requests,
+    parts_of,
+    result_of,
+    sizes_of,
+)
 
 OPTIONS = ("--resolution", "100", "--jobs", "1")
 MANY = 4
@@ -86,7 +93,7 @@ def test_one_that_is_killed_does_not_lock_out_the_others(truth, server, archive,
 def test_a_companion_never_vouches_for_anothers_bytes(tmp_path, monkeypatch):
     """Two that keep the same image at the same moment, from a service that encodes it anew."""
     replace = os.replace
-    others = []
+    others: list[threading.Thread] = []
 
     def keep(data):
         with Cache(tmp_path).new_image(5, 0) as arriving:

@@ -5,7 +5,6 @@ import warnings
 from dataclasses import dataclass, replace
 
 import pytest
-from results import asked_images, check_cache, images_of, result_of, sizes_of
 
 from atldld.errors import (
     AnswerError,
@@ -24,6 +23,7 @@ from atldld.sections.register import Recipe
 from atldld.settings import Settings
 from atldld.testing.faults import FaultPlan, images, masks, queries, standard_faults
 from atldld.testing.server import refused_url, unresolvable_url
+from tests.faults.results import asked_images, check_cache, images_of, result_of, sizes_of
 
 LIMITS = Limits(
     connect=1,
@@ -101,7 +101,7 @@ class Run:
 
     summary: object
     seconds: float
-    warned: list
+    warned: list[warnings.WarningMessage]
 
 
 @pytest.fixture(scope="module")
@@ -243,12 +243,14 @@ def test_a_lasting_fault_on_metadata_is_one_error_and_leaves_nothing(
     name, target, server, truth, tmp_path
 ):
     expected, _ = ERRORS[name]
+    assert expected is not None
     server.use(FaultPlan(FAULTS[name], TARGETS[target]))
     with open_session(server.url, tmp_path, name) as session:
         with pytest.raises(AtldldError) as caught:
             run(session, tmp_path)
         assert session.client.requests_sent <= 2 * session.client.limits.attempts
         assert isinstance(caught.value, expected)
+        assert caught.value.url is not None
         assert caught.value.url.startswith(f"{server.url}/api/v2/data/query.json?criteria=")
         assert caught.value.url in str(caught.value)
         assert WORDS.get(name.partition(",")[0], "") in str(caught.value) or name == "html"
@@ -291,7 +293,7 @@ def test_no_service_at_all(url, server, truth, tmp_path):
         with pytest.raises(NetworkError) as caught:
             run(session, tmp_path)
         assert session.client.requests_sent <= 2 * session.client.limits.attempts
-        assert session.settings.api_url in caught.value.url
+        assert session.settings.api_url in (caught.value.url or "")
         assert not (tmp_path / "out").exists()
         assert session.cache.size()[0] == 0
 

@@ -175,7 +175,7 @@ def redirecting(targets, requests):
     ],
 )
 def test_redirects_on_the_same_host_are_followed_with_the_login(target, arrives):
-    requests = []
+    requests: list[tuple[str, str | None]] = []
     client = Client("http://s", limits=QUICK, transport=redirecting({"/x": target}, requests),
                     logins=(Login("http://s", "Basic m4rk"),))  # fmt: skip
     assert client.get_json("http://s/x") == GOOD
@@ -188,7 +188,7 @@ def test_redirects_on_the_same_host_are_followed_with_the_login(target, arrives)
      "file:///etc/passwd", "ftp://s/y", "http://s@evil/y", "javascript:x", "\\\\evil"],
 )  # fmt: skip
 def test_redirects_elsewhere_are_not_followed(target):
-    requests = []
+    requests: list[tuple[str, str | None]] = []
     client = Client("http://s", limits=QUICK, transport=redirecting({"/x": target}, requests),
                     logins=(Login("http://s", "Basic m4rk"),))  # fmt: skip
     if target == "\\\\evil":  # a path like any other
@@ -200,7 +200,7 @@ def test_redirects_elsewhere_are_not_followed(target):
 
 
 def test_an_encrypted_service_is_not_left_for_a_plain_one():
-    requests = []
+    requests: list[tuple[str, str | None]] = []
     client = Client("https://s", limits=QUICK,
                     transport=redirecting({"/x": "http://s/y"}, requests))  # fmt: skip
     with pytest.raises(HTTPStatusError, match="elsewhere"):
@@ -209,7 +209,7 @@ def test_an_encrypted_service_is_not_left_for_a_plain_one():
 
 
 def test_redirects_in_circles_end():
-    requests = []
+    requests: list[tuple[str, str | None]] = []
     client = Client("http://s", limits=Limits(first_wait=0.001),
                     transport=redirecting({"/x": "/y", "/y": "/x"}, requests))  # fmt: skip
     with pytest.raises(HTTPStatusError, match="circles"):
@@ -218,7 +218,7 @@ def test_redirects_in_circles_end():
 
 
 def test_a_login_in_an_address_that_is_asked_goes_to_it_alone():
-    requests = []
+    requests: list[tuple[str, str | None]] = []
     client = Client("http://s", limits=QUICK, transport=redirecting({"/x": "/y"}, requests))
     assert client.get_json("http://me:m4rk@other/x") == GOOD
     assert client.get_json("http://s/z") == GOOD

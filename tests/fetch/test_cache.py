@@ -40,7 +40,9 @@ def test_layout(tmp_path):
         "version": 1,
     }
     assert cache.document_names("datasets") == ["5"]
-    assert cache.read_document("datasets", "5")["a"] == 1
+    document = cache.read_document("datasets", "5")
+    assert document is not None
+    assert document["a"] == 1
     assert cache.size()[0] == 6
 
 

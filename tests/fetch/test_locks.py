@@ -128,7 +128,7 @@ def test_waiting_long_is_told(tmp_path, monkeypatch):
 
 def test_the_command_line_tells_it_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "FIRST_WORD", 0.1)
-    said = []
+    said: list[str] = []
     monkeypatch.setattr("atldld.cli.options.say", said.append)
     with warnings_once():
         thread = released_when_told(tmp_path / "a.lock", said)
@@ -141,8 +141,8 @@ def test_what_does_not_wait_says_so(tmp_path, session):
     again = locked(tmp_path / "a.lock", "It", wait=False)
     with locked(tmp_path / "a.lock", "It"), pytest.raises(Taken), again:
         pass
-    again = _alone(Folder(tmp_path))
-    with _alone(Folder(tmp_path)), pytest.raises(OutputError, match="Another process"), again:
+    more = _alone(Folder(tmp_path))
+    with _alone(Folder(tmp_path)), pytest.raises(OutputError, match="Another process"), more:
         pass
     catalogue = session.cache.root / "locks" / "catalogue.lock"
     with locked(catalogue, "It"), pytest.raises(CacheError, match="Another update"):

@@ -152,8 +152,10 @@ def test_whatever_a_source_says_its_bytes_are_verified(filled, images, held, con
 
 
 def test_a_remote_source_is_not_asked_offline(filled, images, held, tmp_path):
-    source = Wrong(next(iter(held.values())))
-    source.remote = True
+    class Remote(Wrong):
+        remote = True
+
+    source = Remote(next(iter(held.values())))
     with offline(filled, tmp_path, [source]) as session, pytest.raises(OfflineError):
         session.image(images[0], TIER)
 

@@ -282,7 +282,7 @@ def test_what_is_there_is_not_replaced_and_that_is_told(filled, tmp_path):
 def test_the_import_tells_what_it_took(filled, tmp_path):
     export_archive(filled, tmp_path / "a.zip")
     for expected in (True, False):
-        told = []
+        told: list[tuple[object, object]] = []
 
         def tell(kind, new, told=told):
             told.append((kind, new))

@@ -28,6 +28,7 @@ def paths(cache):
 def test_holdings(filled):
     (held,) = holdings(filled.cache)
     assert (held.dataset_id, held.images, held.masks, held.tiers) == (909, 3, 1, (4,))
+    assert held.record is not None
     assert held.record.genes[0].acronym == "Demo"
     assert held.bytes == sum(path.stat().st_size for path in paths(filled.cache))
 
@@ -85,7 +86,7 @@ def test_mending_offline_only_removes(filled):
         filled.settings.api_url, cache_dir=filled.settings.cache_dir, offline=True
     )
     (damage,) = verify_cache(away, repair=True).damaged
-    assert "offline" in damage.remedy
+    assert "offline" in (damage.remedy or "")
     assert not path.exists()
 
 

@@ -25,7 +25,7 @@ from atldld.demo.local import in_process_session
 from atldld.errors import AtldldError, CacheError, InvalidInputError, OfflineError
 from atldld.fetch import locks, upkeep
 from atldld.fetch.archive import export_archive, import_archive
-from atldld.fetch.cache import Cache, companion_of, read_json
+from atldld.fetch.cache import Cache, companion_of, read_json, sha256_of
 from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
 from atldld.support import files as files_module
 from atldld.support.files import sweep
@@ -166,7 +166,7 @@ def test_a_marker_of_whatever_kind(tmp_path):
 @pytest.fixture
 def forbidden(monkeypatch):
     """Make one file unreadable, for root too; yields the function that does."""
-    closed = set()
+    closed: set[Path] = set()
     read, access = Path.read_bytes, os.access
 
     def read_bytes(path):
@@ -301,11 +301,10 @@ def test_pruning_waits_for_who_is_looking_or_writing(filled, monkeypatch):
 
 def test_files_that_vanish_between_listing_and_looking(filled, monkeypatch):
     """Every step finds another file gone; nothing counts it, and nothing fails."""
-    original = upkeep.sha256_of
 
     def vanishing(path):
         path.unlink(missing_ok=True)
-        return original(path)
+        return sha256_of(path)
 
     monkeypatch.setattr(upkeep, "sha256_of", vanishing)
     found = verify_cache(filled, repair=True)
@@ -363,7 +362,7 @@ def work_at_once(seed):
     return True
 
 
-STATE = (Path(), None)
+STATE: tuple[Path, DemoArchive | None] = (Path(), None)
 
 
 @pytest.mark.filterwarnings("ignore::atldld.errors.LockWarning")  # on a busy machine

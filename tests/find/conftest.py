@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ PLANES = {"coronal": 1, "sagittal": 2}
 
 def real_tables(folder):
     """Turn the two lists of real experiments into records as the service sends them."""
-    genes, data_sets = {}, {}
+    genes: dict[str, dict[str, Any]] = {}
+    data_sets: dict[int, dict[str, Any]] = {}
     with open(folder / "gene_experiments.csv", newline="") as file:
         for row in csv.DictReader(file):
             acronym = row["acronym"].rstrip("*")

@@ -70,14 +70,24 @@ def source():
 
 
 @pytest.fixture
-def growing(tmp_path, source):
-    """A session at a service that sends seven joined rows in a page, and what it is asked."""
+def asked():
+    """The addresses that `growing` has been asked for."""
+    return []
+
+
+@pytest.fixture
+def growing(tmp_path, source, asked, monkeypatch):
+    """A session at a service that sends seven joined rows in a page."""
     with in_process_session(tmp_path / "growing", source) as session:
         transport = httpx.WSGITransport(app=Application(source, row_cap=7))
         with Session(session.settings, transport=transport) as capped:
             ask = capped.client.get_json
-            capped.asked = []
-            capped.client.get_json = lambda url: capped.asked.append(url) or ask(url)
+
+            def counted(url):
+                asked.append(url)
+                return ask(url)
+
+            monkeypatch.setattr(capped.client, "get_json", counted)
             yield capped
 
 
@@ -94,14 +104,14 @@ def test_everything_is_fetched(growing, source):
     assert len(search(gene="Pdyn", session=growing)) == 60
 
 
-def test_only_what_is_new(growing, source):
+def test_only_what_is_new(growing, asked, source):
     first = update(growing)
     source.add(2000, 2001)
-    growing.asked.clear()
+    asked.clear()
     second = update(growing)
     assert second.added["data_set"] == 2
     assert second.built == first.built
-    assert len(growing.asked) == 3 * 2 + 3  # two counts of each table, and the pages that are new
+    assert len(asked) == 3 * 2 + 3  # two counts of each table, and the pages that are new
     assert search(id=2001, session=growing).ids == [2001]
 
 
@@ -131,7 +141,7 @@ def test_a_change_is_seen_by_a_full_update_only(growing, source):
 
 
 @pytest.mark.parametrize("after", [1, 5, 12, 20, 25, 30])
-def test_interrupted(growing, source, after):
+def test_interrupted(growing, asked, after):
     """No page that has arrived is asked for again, and the old catalogue stays meanwhile."""
     build(catalogue_path(growing.cache.root), [], service="old")
     old = catalogue_path(growing.cache.root).read_bytes()
@@ -147,10 +157,10 @@ def test_interrupted(growing, source, after):
     with pytest.raises(NetworkError):
         update(growing, images=True, full=True)
     assert catalogue_path(growing.cache.root).read_bytes() == old
-    before = list(growing.asked)
+    before = list(asked)
     growing.client.get_json = ask
     assert update(growing, images=True, full=True).rows["data_set"] == 60
-    again = growing.asked[len(before) :]
+    again = asked[len(before) :]
     assert not set(before) & set(again)
     assert catalogue_info(growing).imaged == 60
 

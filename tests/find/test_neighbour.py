@@ -10,6 +10,8 @@ PROX1, PDYN, PAGE = 69289763, 71717084, 909
 def test_of_the_demo(session_of, source):
     own, others, _ = neighbours(PDYN, session=session_of(source))
     (other,) = others
+    assert own.numbers is not None
+    assert other.numbers is not None
     assert (own.data_set.id, len(own.numbers), own.step) == (PDYN, 112, 4)
     assert (other.data_set.id, len(other.numbers), other.step) == (PAGE, 14, 32)
     assert other.offset(own) == 0

@@ -24,7 +24,7 @@ ITK = [".mha", ".nrrd", ".nii", ".nii.gz"]
 @pytest.fixture(scope="module")
 def dataset(demo_records):
     """Its sections are oblique, and no pixel is asked for."""
-    return DataSet(demo_records[71717084], session=None)
+    return DataSet(demo_records[71717084], session=None)  # type: ignore[arg-type]
 
 
 def job_of(dataset, number=40, resolution=100, **options):
@@ -44,7 +44,7 @@ def points_and_pixels(job, count=200):
 @pytest.mark.parametrize("kind", ["oblique", "parallel"])
 @pytest.mark.parametrize("ending", ITK)
 def test_simpleitk_applies_it_to_points(dataset, tmp_path, ending, kind):
-    job = job_of(dataset, plane=kind)
+    job = job_of(dataset, cut=kind)
     path = write_field(job.section, job.plane, tmp_path / f"field{ending}")
     image = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
     rows, columns = job.plane.grid.shape
@@ -68,6 +68,7 @@ def test_one_field_serves_all_tiers(session, tmp_path):
         transform = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path)))
         pixels = section.pixels(tier)
         moving = sitk.GetImageFromArray(pixels[..., 0].astype(np.float32))
+        assert section.image.resolution is not None
         size_of_pixel = section.image.resolution / 1000
         moving.SetSpacing([2**tier * size_of_pixel] * 2)
         moving.SetOrigin([(2**tier - 1) / 2 * size_of_pixel] * 2)
@@ -177,7 +178,7 @@ def test_numpy_is_in_pixels_of_the_tier(dataset, tmp_path):
 
 @pytest.mark.parametrize("ending", FIELD_EXTENSIONS)
 def test_all_sections_and_their_index(demo_records, tmp_path, ending):
-    dataset = DataSet(demo_records[909], session=None)
+    dataset = DataSet(demo_records[909], session=None)  # type: ignore[arg-type]
     index = write_fields(dataset, tmp_path / "out", Recipe(resolution=200), ending)
     told = json.loads(index.read_text())
     assert told["dataset_id"] == 909
@@ -201,10 +202,10 @@ def test_what_makes_no_sense(dataset, demo_records, tmp_path):
         write_field(job.section, job.plane, tmp_path / "field.mha", field=wrong)
     import msgspec
 
-    record = demo_records[909]
-    images = tuple(msgspec.structs.replace(image, resolution=None) for image in record.images)
-    record: SectionDataSet = msgspec.structs.replace(record, images=images)
-    job = job_of(DataSet(record, session=None), number=2)
+    known: SectionDataSet = demo_records[909]
+    images = tuple(msgspec.structs.replace(image, resolution=None) for image in known.images)
+    record = msgspec.structs.replace(known, images=images)
+    job = job_of(DataSet(record, session=None), number=2)  # type: ignore[arg-type]
     with pytest.raises(RecordError, match="no size of its pixels"):
         write_field(job.section, job.plane, tmp_path / "field.mha")
     write_field(job.section, job.plane, tmp_path / "field.npy")

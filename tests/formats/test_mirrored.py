@@ -30,7 +30,7 @@ DEPTH = 528  # along y
 
 @pytest.fixture(params=[909, 71717084, 69289763])
 def placed(request, demo_records):
-    return DataSet(demo_records[request.param], session=None)
+    return DataSet(demo_records[request.param], session=None)  # type: ignore[arg-type]
 
 
 def vectors(one):
@@ -95,7 +95,7 @@ def warned(placed, path, change, chosen=slice(None)):
     path.write_text(json.dumps(document))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        dataset = DataSet(placed.record, None, read_alignment(path))
+        dataset = DataSet(placed.record, None, read_alignment(path))  # type: ignore[arg-type]
     assert len(dataset) == len(placed)  # they are used
     assert {warning.category for warning in caught} <= {AlignmentFileWarning}
     assert tuple(str(warning.message) for warning in caught) == dataset.alignment_notes
@@ -118,7 +118,7 @@ def test_a_single_section_mirrored(placed, tmp_path, change, which):
 
 
 def test_a_coronal_set_mirrored_as_a_whole_from_front_to_back(demo_records, tmp_path):
-    placed = DataSet(demo_records[71717084], session=None)
+    placed = DataSet(demo_records[71717084], session=None)  # type: ignore[arg-type]
     (note,) = warned(placed, tmp_path / "m.json", front_for_back)
     assert "reverse of the order" in note
 
@@ -153,9 +153,8 @@ def test_images_that_the_service_has_not_placed(placed, tmp_path):
             (tmp_path / "changed.json").write_text(json.dumps(document))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                notes = DataSet(
-                    record, None, read_alignment(tmp_path / "changed.json")
-                ).alignment_notes
+                changed = read_alignment(tmp_path / "changed.json")
+                notes = DataSet(record, None, changed).alignment_notes  # type: ignore[arg-type]
             assert len(notes) == len(says)
             assert all(word in note for word, note in zip(says, notes, strict=True))
 

@@ -135,7 +135,7 @@ def test_napari(environment_of, store, landmark):
 def test_pynutil(environment_of, demo_records, tmp_path, dataset_id):
     """PyNutil puts points of our images where the matrices put them."""
     python = environment_of("pynutil", "PyNutil")
-    dataset = DataSet(demo_records[dataset_id], session=None)
+    dataset = DataSet(demo_records[dataset_id], session=None)  # type: ignore[arg-type]
     path = write_quicknii(dataset, tmp_path / "allen.json", downsample=3)
     points, truth = [], []
     for section in dataset.sections[3::7]:

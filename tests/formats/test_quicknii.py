@@ -18,12 +18,12 @@ PAGE = 909
 
 @pytest.fixture(scope="module")
 def coronal(demo_records):
-    return DataSet(demo_records[71717084], session=None)
+    return DataSet(demo_records[71717084], session=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def sagittal(demo_records):
-    return DataSet(demo_records[69289763], session=None)
+    return DataSet(demo_records[69289763], session=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -115,10 +115,10 @@ def test_planes_that_people_placed_lie_where_allen_does(shared):
             sizes = np.linalg.norm(one), np.linalg.norm(other)
             angles.append(np.degrees(np.arccos(one @ other / np.prod(sizes))))
             scales.append(sizes[0] / sizes[1])
-    offsets = np.abs(offsets) * 25
-    print("median distance along (r, p, i) in µm:", np.median(offsets, axis=0).round())
-    assert len(offsets) == 255
-    assert (np.median(offsets, axis=0) < 250).all()
+    distances = np.abs(offsets) * 25
+    print("median distance along (r, p, i) in µm:", np.median(distances, axis=0).round())
+    assert len(distances) == 255
+    assert (np.median(distances, axis=0) < 250).all()
     assert np.median(angles) < 5
     assert np.percentile(angles, 95) < 12
     assert np.median(scales) == pytest.approx(1, abs=0.1)
@@ -170,7 +170,7 @@ class TestReading:
     def test_unchanged_it_is_allens_alignment(self, coronal, sagittal, tmp_path):
         for dataset in (coronal, sagittal):
             path = write_quicknii(dataset, tmp_path / "a.json", downsample=2, force=True)
-            again = DataSet(dataset.record, None, read_alignment(path))
+            again = DataSet(dataset.record, None, read_alignment(path))  # type: ignore[arg-type]
             for one, other in zip(again.sections, dataset.sections, strict=True):
                 assert one.alignment == "a.json"
                 corners = [(0, 0), (one.image.width, one.image.height)]
@@ -184,13 +184,14 @@ class TestReading:
                 assert np.allclose(there, theirs, atol=1e-2)
 
     def test_there_and_back_closes(self, coronal, written):
-        again = DataSet(coronal.record, None, read_alignment(written))
+        again = DataSet(coronal.record, None, read_alignment(written))  # type: ignore[arg-type]
         points = np.random.default_rng(5).random((50, 2)) * 8000
         for section in again.sections[::10]:
             pir = section.to_reference(points)
             assert np.allclose(section.to_image(pir), points, atol=1e-7)
             assert np.allclose(section.placement.section_numbers(pir), section.number, atol=1e-9)
             # one thickness further along the volume's third axis lies the next section
+            assert again.record.alignment3d is not None
             step = again.record.alignment3d.to_reference[:, 2] * section.thickness
             moved = section.placement.section_numbers(pir + step)
             assert np.allclose(moved, section.number + 1, atol=1e-9)
@@ -270,7 +271,7 @@ class TestReading:
         written.write_text(json.dumps(document))
         alignment = read_alignment(written)
         with pytest.warns(AlignmentFileWarning, match="5 of the 112 images"):
-            again = DataSet(coronal.record, None, alignment)
+            again = DataSet(coronal.record, None, alignment)  # type: ignore[arg-type]
         assert [section.alignment for section in again.sections[4:6]] == ["allen.json", None]
         moved = again.sections[0].to_reference((0, 0)) - coronal.sections[0].to_reference((0, 0))
         assert np.allclose(moved, [0, 0, 100])
@@ -281,7 +282,7 @@ class TestReading:
         images = list(coronal.record.images)
         images[3] = msgspec.structs.replace(images[3], alignment2d=None)
         record = msgspec.structs.replace(coronal.record, images=tuple(images))
-        again = DataSet(record, None, read_alignment(written))
+        again = DataSet(record, None, read_alignment(written))  # type: ignore[arg-type]
         assert again.section(images[3].id).alignment == "allen.json"
         assert not again.skipped
 
@@ -289,7 +290,7 @@ class TestReading:
 class TestRefusing:
     def test_images_of_another_data_set(self, sagittal, written):
         with pytest.raises(InvalidInputError, match="does not have, such as"):
-            DataSet(sagittal.record, None, read_alignment(written))
+            DataSet(sagittal.record, None, read_alignment(written))  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
         "changes",
@@ -338,7 +339,7 @@ class TestRefusing:
             first = {"anchoring": [200, 500, 300, step[2], -step[0], -step[1], 0, 0, -300]}
         change(written, first=first)
         with pytest.raises(InvalidInputError, match=sentence):
-            DataSet(coronal.record, None, read_alignment(written))
+            DataSet(coronal.record, None, read_alignment(written))  # type: ignore[arg-type]
 
     def test_an_image_twice(self, written):
         document = json.loads(written.read_text())

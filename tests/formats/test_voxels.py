@@ -254,13 +254,16 @@ class TestTiff:
                 xml = ElementTree.fromstring(tif.ome_metadata)
             space = {"ome": "http://www.openmicroscopy.org/Schemas/OME/2016-06"}
             pixels = xml.find(".//ome:Pixels", space)
+            assert pixels is not None
             index, (p, i, r) = landmark
             for axis, k, truth in zip("ZYX", index, (p, i, r), strict=True):
-                step = float(pixels.get(f"PhysicalSize{axis}"))
+                step = float(pixels.attrib[f"PhysicalSize{axis}"])
                 assert pixels.get(f"PhysicalSize{axis}Unit", "µm") == "µm"
                 assert step == volume.resolution
-                planes = {int(one.get("TheZ")): one for one in pixels.findall("ome:Plane", space)}
-                at = float(planes[index[0]].get(f"Position{axis}"))
+                planes = {
+                    int(one.attrib["TheZ"]): one for one in pixels.findall("ome:Plane", space)
+                }
+                at = float(planes[index[0]].attrib[f"Position{axis}"])
                 # the position is that of the plane's first pixel
                 assert at + (0 if axis == "Z" else k * step) == truth
 
@@ -269,7 +272,7 @@ class TestTiff:
         with tifffile.TiffFile(tmp_path / "volume.ome.tif") as tif:
             xml = ElementTree.fromstring(tif.ome_metadata)
         space = {"ome": "http://www.openmicroscopy.org/Schemas/OME/2016-06"}
-        told = json.loads(xml.find(".//ome:Description", space).text)
+        told = json.loads(xml.findtext(".//ome:Description", "", space))
         assert told["dataset_ids"] == [69289763, 909]
         assert told["metadata"]["citation"] == "© somebody, 25 µm"
 

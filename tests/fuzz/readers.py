@@ -10,7 +10,9 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import numpy as np
@@ -90,22 +92,22 @@ def _alignments(samples):
 
 
 def read_alignment(path):
-    from atldld.demo.archive import DemoArchive
     from atldld.place.anchoring import read_alignment as read
-    from atldld.records import SectionDataSet
 
-    global _record
-    if _record is None:
-        (row,) = (one for one in DemoArchive().tables()["SectionDataSet"] if one["id"] == 909)
-        _record = SectionDataSet.from_records(row, row["section_images"])
     alignment = read(path)
-    json.dumps(alignment.describe()).encode()
-    for placement in alignment.placements(_record).values():
+    json.dumps(alignment.file.describe()).encode()
+    for placement in alignment.placements(_record()).values():
         assert np.isfinite(placement.forward).all()
         assert np.isfinite(placement.backward).all()
 
 
-_record = None
+@cache
+def _record():
+    from atldld.demo.archive import DemoArchive
+    from atldld.records import SectionDataSet
+
+    (row,) = (one for one in DemoArchive().tables()["SectionDataSet"] if one["id"] == 909)
+    return SectionDataSet.from_records(row, row["section_images"])
 
 
 # ---- grids
@@ -323,12 +325,13 @@ def read_catalogue(path):
     root.mkdir(parents=True, exist_ok=True)
     (root / "catalogue.sqlite").write_bytes(path.read_bytes())
     catalogue_info(session)
-    for kind, filters in (
+    queries: tuple[tuple[Literal["dataset", "image", "gene", "structure"], dict[str, Any]], ...] = (
         ("dataset", {"gene": "Prox1"}),
         ("image", {"dataset": 909}),
         ("gene", {"name": "p*"}),
         ("structure", {"name": "*"}),
-    ):
+    )
+    for kind, filters in queries:
         found = search(kind, session=session, **filters)
         found.to_records()
         str(found.source)
@@ -409,9 +412,10 @@ def _outlines(samples):
 
 
 def read_outlines(path):
-    from atldld.napari.folder import _read, _rings
+    from atldld.napari.folder import _rings
+    from atldld.sections.metadata import read_metadata
 
-    metadata = _read(path.parent.parent / "909")
+    metadata = read_metadata(path.parent.parent / "909")
     warnings.filterwarnings("ignore", "o.geojson does not say on which picture")
     for _, rings in _rings(path, metadata.output, next(iter(metadata.per_image.values()))):
         assert all(ring.ndim == 2 for ring in rings)
@@ -449,9 +453,10 @@ def _pictures(samples):
 
 
 def read_picture(path):
-    from atldld.napari.folder import _picture, _read
+    from atldld.napari.folder import _picture
+    from atldld.sections.metadata import read_metadata
 
-    output = _read(path.parent / "909").output
+    output = read_metadata(path.parent / "909").output
     _picture(path, (output.rows, output.columns, 3))
 
 

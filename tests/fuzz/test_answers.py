@@ -106,7 +106,7 @@ def test_records(dataset, images):
 @given(st.lists(st.dictionaries(st.sampled_from(["msg", "num_rows", "total_rows"]), values)))
 def test_pages(envelopes):
     turns = itertools.chain(envelopes, itertools.repeat({"msg": []}))
-    reported = []
+    reported: list[object] = []
     try:
         rows = fetch_all(
             lambda query: next(turns), RMAParameters("M", order="ms.id"), reported.append

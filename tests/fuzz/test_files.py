@@ -12,11 +12,11 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import odd
-from readers import READERS, Samples
 
 from atldld.demo.local import in_process_session
 from atldld.errors import AlignmentFileWarning, AtldldError, ServiceWarning
+from tests.fuzz.mutations import odd
+from tests.fuzz.readers import READERS, Samples
 
 ROOM = 3 << 30  # bytes that a reader may take beside what the tests have
 
@@ -225,7 +225,7 @@ def test_lists_of_windows_are_read(tmp_path):
 
 def test_a_torn_journal_keeps_what_is_whole(tmp_path):
     (journal,) = (one for one in READERS if one.name == "journal")
-    (whole,) = journal.samples(None)
+    (whole,) = journal.samples(None)  # type: ignore[arg-type]
     from atldld.batch.journal import Journal
 
     lines = whole.splitlines(keepends=True)

@@ -16,7 +16,9 @@ from atldld.warp.stain import read_mask
 
 
 def read(folder):
-    return get_reader(str(folder))(str(folder))
+    reader = get_reader(str(folder))
+    assert reader is not None
+    return reader(str(folder))
 
 
 def to_world(options, index, *, tilted=True):
@@ -62,8 +64,12 @@ def test_layers_of_a_folder(coronal):
     for one in placed[3:6]:
         stored = cv2.imread(str(folder / f"{one['image_id']}.png"), cv2.IMREAD_COLOR_RGB)
         mask = cv2.imread(str(folder / f"{one['image_id']}_expr.png"), cv2.IMREAD_COLOR_RGB)
+        assert stored is not None
+        assert mask is not None
         assert np.array_equal(np.asarray(sections[one["plane"]]), stored)
-        assert np.array_equal(np.asarray(masks[one["plane"]]), read_mask(mask).level)
+        assert np.array_equal(
+            np.asarray(masks[one["plane"]]), read_mask(mask.astype(np.uint8)).level
+        )
     # between sections there is glass, and no expression
     blank = next(k for k in range(len(sections)) if k not in {one["plane"] for one in placed})
     assert np.ptp(np.asarray(sections[blank]), axis=(0, 1)).max() == 0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from environments import environment, program
 
 from atldld.napari.reader import get_reader
 from atldld.volume.model import Volume
+from tests.peers.environments import environment, program
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1200)]
 
@@ -78,7 +78,9 @@ def napari(request, tmp_path_factory):
 def placed(folder, number):
     """An image's id, its plane's index, its entry of metadata.json, and the sections' layer."""
     metadata = json.loads((folder / "metadata.json").read_text())
-    data, options, _ = get_reader(str(folder))(str(folder))[0]
+    reader = get_reader(str(folder))
+    assert reader is not None
+    data, options, _ = reader(str(folder))[0]
     one = options["metadata"]["atldld"]["sections"][number]
     return int(one["image_id"]), one["plane"], metadata["per_image"][one["image_id"]], data
 

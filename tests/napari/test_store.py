@@ -46,7 +46,9 @@ def written(request, tmp_path_factory):
 
 
 def read(path):
-    return get_reader(str(path))(str(path))
+    reader = get_reader(str(path))
+    assert reader is not None
+    return reader(str(path))
 
 
 def test_voxels_lie_where_they_belong(written):

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from answers import Answers
-from environments import environment, program
-from published import SITECUSTOMIZE, peer_requirements
+
+from tests.peers.answers import Answers
+from tests.peers.environments import environment, program
+from tests.peers.published import SITECUSTOMIZE, peer_requirements
 
 HERE = Path(__file__).parent
 

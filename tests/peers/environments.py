@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from published import UnavailableError, make_environment, program
+
+from tests.peers.published import UnavailableError, make_environment, program
 
 __all__ = ["environment", "program"]
 

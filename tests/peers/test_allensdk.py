@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
-from environments import environment, program
 
 from atldld.demo.archive import DemoArchive
 from atldld.place import (
@@ -35,6 +34,7 @@ from atldld.place import (
 )
 from atldld.records import SectionDataSet
 from atldld.serve.listen import listen
+from tests.peers.environments import environment, program
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
@@ -232,12 +232,12 @@ def centers(archive) -> list[StructureCenter]:
     return [StructureCenter.from_record(one) for one in archive.tables()["StructureCenter"]]
 
 
-def columns(record: dict[str, Any]) -> dict[str, Any]:
+def columns(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record without what is associated with it."""
     return {k: v for k, v in record.items() if not isinstance(v, (dict, list))}
 
 
-def images_of(archive: DemoArchive, dataset_id: int) -> list[dict[str, Any]]:
+def images_of(archive: DemoArchive, dataset_id: int) -> list[Mapping[str, Any]]:
     return [one for one in archive.tables()["SectionImage"] if one["data_set_id"] == dataset_id]
 
 
@@ -815,7 +815,7 @@ def test_old_list_of_images(run_script, service_url, archive, dataset_id, count)
 def test_old_download(run_script, service_url, archive, tmp_path):
     said = run_script(service_url, "download_images", SMALL, tmp_path / "images")
     assert said == "909: Demo\n"
-    expected = {}
+    expected: dict[str, Any] = {}
     for one in images_of(archive, SMALL):
         image, mask = (
             archive.image(one["id"], 4, view, quality=quality, region=None)

@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from answers import Answers, Failure, Field, difference
+
+from tests.peers.answers import Answers, Failure, Field, difference
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from environments import environment, program
 
 from atldld.api import open_dataset
 from atldld.formats import image_name, write_quicknii
 from atldld.place.anchoring import read_alignment
 from atldld.sections.images import copy_image
+from tests.peers.environments import environment, program
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 

@@ -100,7 +100,7 @@ def test_no_inverse():
     with pytest.raises(InvalidInputError, match="from 2 to 3 coordinates"):
         Affine(np.eye(3), "image", "reference").inverse()
     with pytest.raises(InvalidInputError, match="flattens"):
-        Affine([[1, 2, 0], [2, 4, 0]], "image", "mirror").inverse()
+        Affine(np.array([[1, 2, 0], [2, 4, 0]]), "image", "mirror").inverse()
     # small units are no reason to refuse
     tiny = Affine(np.eye(2, 3) * 1e-9, "image", "metres").inverse()
     np.testing.assert_allclose(tiny.matrix, np.eye(2, 3) * 1e9)

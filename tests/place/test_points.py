@@ -98,8 +98,8 @@ def test_recorded_answers(shared):
             alignment3d=Alignment3d(IDENTITY_3D, flat(one["trv"])),
             images=(image,),
         )
-        found = reference_to_image(dataset, [[one["p"], one["i"], one["r"]]], beyond="ignore")
-        np.testing.assert_allclose(found.xy, [[one["x"], one["y"]]], rtol=0, atol=1e-9)
+        back = reference_to_image(dataset, [[one["p"], one["i"], one["r"]]], beyond="ignore")
+        np.testing.assert_allclose(back.xy, [[one["x"], one["y"]]], rtol=0, atol=1e-9)
 
 
 def test_each_point_goes_by_its_own_image(coronal):
@@ -328,7 +328,7 @@ def test_image_to_image_2d_stays_within_a_specimen():
     for name, message in (("B", "different specimens, A and B"), (None, "not known to be")):
         with pytest.raises(InvalidInputError, match=message) as caught:
             image_to_image_2d(source, 1000, [[3, 4]], replace(target, specimen_name=name), 1008)
-        assert "image_to_image" in caught.value.hint
+        assert "image_to_image" in (caught.value.hint or "")
     with pytest.raises(InvalidInputError, match="no section image 1009"):
         image_to_image_2d(source, 1000, [[3, 4]], target, 1009)
 

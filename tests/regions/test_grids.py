@@ -170,7 +170,14 @@ def test_region_means_by_hand():
         ]
     )
     grid = ExpressionGrid(
-        {"energy": energy, "density": density, "intensity": density * 0 + 7}, 200.0, 1, "here"
+        {
+            "energy": energy,
+            "density": density.astype(np.float32),
+            "intensity": (density * 0 + 7).astype(np.float32),
+        },
+        200.0,
+        1,
+        "here",
     )
     table = grid_region_means(grid, labels, graph)
     # voxel 28 is centred at 5600 µm, left of the midline, and 29 right of it
@@ -528,7 +535,7 @@ def test_no_grid_and_no_network(answering, tmp_path):
         fetch_grid(5, session=offline)
     for bad in (0, "x", 1.5):
         with pytest.raises(InvalidInputError, match="positive whole"):
-            fetch_grid(bad, session=offline)
+            fetch_grid(bad, session=offline)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="kinds"):
         fetch_grid(5, session=offline, kinds=[])
 
@@ -561,8 +568,8 @@ def test_the_services_own_structures(answering):
 def test_unionizes_are_the_brain(tmp_path):
     source = DemoArchive([909])
     with in_process_session(tmp_path, source) as session:
-        rows = session.query("StructureUnionize", {"section_data_set_id": 909})
-        rows = {row["structure_id"]: row for row in rows}
+        told = session.query("StructureUnionize", {"section_data_set_id": 909})
+        rows = {row["structure_id"]: row for row in told}
         assert all(row["synthetic"] for row in rows.values())
         assert rows[22]["expression_density"] > 0.99
         assert 190 < rows[22]["expression_energy"] < 230

@@ -7,6 +7,7 @@ there, and how much is expressed.
 
 import csv
 import json
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -134,16 +135,17 @@ def test_each_pixel_counts_where_it_lies(centres, annotation, table):
         inside = ((voxel >= 0) & (voxel < shape)).all(axis=1)
         ids.append(np.where(inside, annotation[tuple(np.clip(voxel, 0, shape - 1).T)], 0))
         left.append(pir[:, 2] < 5700)
-    ids, left = np.concatenate(ids), np.concatenate(left)
+    labels, is_left = np.concatenate(ids), np.concatenate(left)
     for row in table.rows():
         if row["kind"] == "outside":
-            expected = ids == 0
+            expected = labels == 0
         else:
-            half = {"left": left, "right": ~left, "both": True}[row["hemisphere"]]
-            expected = np.isin(ids, within(row["structure_id"])) & half
+            halves: dict[str, Any] = {"left": is_left, "right": ~is_left, "both": True}
+            half = halves[row["hemisphere"]]
+            expected = np.isin(labels, within(row["structure_id"])) & half
         assert row["pixels"] == expected.sum(), row["acronym"]
     everything = table.row("root")["pixels"] + table.row(0)["pixels"]
-    assert everything == ids.size
+    assert everything == labels.size
 
 
 @pytest.fixture(scope="module")
@@ -466,7 +468,7 @@ def test_a_section_that_cannot_be_had(dataset, annotation, sections, monkeypatch
 def test_a_developing_brain_is_refused(dataset, annotation):
     young = msgspec.structs.replace(dataset.record, reference_space_id=7)
     ours = DataSet(dataset.record, dataset.session)
-    ours.record = young
+    ours.record = young  # type: ignore[misc]
     with pytest.raises(UnsupportedPlaneError, match=r"adult brain.*reference space 7"):
         quantify(ours, atlas_of(annotation, STEP))
 

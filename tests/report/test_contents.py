@@ -40,8 +40,8 @@ def text(report):
 
 
 def test_the_json_in_the_page_holds_every_figure(text, report, source, atlas):
-    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text)
-    told = json.loads(found[1])
+    (found,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', text)
+    told = json.loads(found)
     assert told["dataset"]["id"] == 909
     assert told["synthetic"] is True
     assert [one["image_id"] for one in told["sections"]] == [
@@ -143,6 +143,8 @@ def test_a_folder_says_all_that_the_service_would(folder, demo_session, atlas, g
         assert one.views.raw is not None
         assert one.views.shapes == other.views.shapes
         assert one.coordinate == pytest.approx(other.coordinate)
+    assert made.regions is not None
+    assert gathered.regions is not None
     assert made.regions["energy"] == pytest.approx(gathered.regions["energy"], nan_ok=True)
     assert made.slices
     assert "output folder" in render(made)
@@ -173,6 +175,7 @@ def test_a_folder_with_an_alignment_file_keeps_its_planes(demo_session, tmp_path
     path = write_quicknii(dataset, tmp_path / "planes.json")
     download_dataset(909, tmp_path / "out", Recipe(100), session=demo_session, alignment=path)
     source = open_source(tmp_path / "out", session=demo_session)
+    assert source.dataset.alignment is not None
     assert source.dataset.alignment.name == path.name
     known = {one.id: one for one in dataset}
     for section in source.dataset:
@@ -227,6 +230,7 @@ def test_a_data_set_without_masks_gets_another_quantity(source, atlas):
     )
     made = gather(dataclasses.replace(source, dataset=dataset), atlas, volume=False)
     assert all(one.views.mask is None for one in made.entries)
+    assert made.regions is not None
     assert "stained_fraction" in made.regions.columns
     page = render(made)
     assert "Stained fraction" in page
@@ -242,7 +246,7 @@ def test_no_atlas_while_offline_is_a_reason_and_no_error(tmp_path):
     with Session(Settings(cache_dir=tmp_path, offline=True)) as session:
         opened, reason = try_atlas(session, 25)
         assert opened is None
-        assert "atldld atlas fetch" in reason
+        assert "atldld atlas fetch" in (reason or "")
         with pytest.raises(InvalidInputError):
             try_atlas(session, 24)
 

@@ -85,6 +85,7 @@ def test_a_folder_of_other_pictures_says_what_its_figures_are_made_of(demo_sessi
     download_dataset(DATASET, tmp_path / "out", Recipe(100), session=demo_session)
     with Session(Settings(cache_dir=tmp_path / "empty", offline=True)) as away:
         made = gather(open_source(tmp_path / "out", session=away), None, volume=False)
+    assert made.quality is not None
     assert made.quality.resolution == 100
     assert "folder's own oblique pictures of 100 µm" in made.quality.notes[0]
     assert "may differ" in made.quality.notes[0]
@@ -181,7 +182,8 @@ def test_both_do_without_what_the_service_has_not(run, lacking, tmp_path, words,
 
     run("report", DATASET, "-o", "r.html", *QUICK, *COARSE)
     page = (tmp_path / "r.html").read_text("utf-8")
-    shown = json.loads(re.search(r'id="figures">(.*?)</script>', page)[1])
+    (figures,) = re.findall(r'id="figures">(.*?)</script>', page)
+    shown = json.loads(figures)
     assert [one["quality"] for one in sorted(shown["sections"], key=number)] == sorted(
         document["sections"], key=number
     )
@@ -206,7 +208,8 @@ def test_at_defaults_both_say_the_same(run, tmp_path):
     told = run("report", DATASET, "-o", "r.html", *QUICK)
     assert f"14 sections of data set 909, {odd} suspicious" in told.stderr
     page = (tmp_path / "r.html").read_text("utf-8")
-    shown = json.loads(re.search(r'id="figures">(.*?)</script>', page)[1])
+    (figures,) = re.findall(r'id="figures">(.*?)</script>', page)
+    shown = json.loads(figures)
     assert [one["quality"] for one in sorted(shown["sections"], key=number)] == sorted(
         document["sections"], key=number
     )
@@ -230,6 +233,7 @@ def test_what_may_come_back_is_an_error(tmp_path, demo_session, atlas, monkeypat
         assess(dataset, broken)
     source = open_source(DATASET, session=demo_session, resolution=200, table_resolution=200)
     made = gather(source, broken, volume=False)
+    assert made.quality is not None
     assert all(one.mutual_information is None for one in made.quality.sections)
     assert all(one.overlap is not None for one in made.quality.sections)
     assert "bad day" in made.missing["figures"]
@@ -244,4 +248,5 @@ def test_a_report_asks_for_a_missing_template_once(lacking, tmp_path):
     # the client asks again for what is said not to be there; not for each of the sections
     assert sum("average_template" in path for path in asked) <= 2
     assert all("template" in entry.views.problems for entry in made.entries)
+    assert made.quality is not None
     assert np.isfinite([one.continuity for one in made.quality.sections]).any()

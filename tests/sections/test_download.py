@@ -16,6 +16,8 @@ from atldld.errors import (
     OutputError,
     ServiceDefectError,
 )
+from atldld.place.planes import Cut
+from atldld.place.spaces import Layout
 from atldld.sections.download import download_dataset
 from atldld.sections.images import save_image
 from atldld.sections.metadata import METADATA
@@ -117,14 +119,16 @@ def test_pictures_are_rgb_and_what_register_gives(session, out):
         open_dataset(909, session=session).section(101321615).register(100, expression=True)
     )
     for name, pixels in (("", registered.image), ("_expr", registered.mask)):
-        read = cv2.imread(str(out / f"101321615{name}.png"), cv2.IMREAD_COLOR)[..., ::-1]
-        np.testing.assert_array_equal(read, pixels)
+        read = cv2.imread(str(out / f"101321615{name}.png"), cv2.IMREAD_COLOR)
+        assert read is not None
+        np.testing.assert_array_equal(read[..., ::-1], pixels)
 
 
 def test_tiff(session, out):
     run(session, out, Recipe(resolution=100), picture_format="tiff")
     with tifffile.TiffFile(out / "101321615.tif") as file:
         page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
         assert page.shape == (80, 114, 3)
         assert page.tags["XResolution"].value[0] / page.tags["XResolution"].value[1] == 100
         assert page.tags["ResolutionUnit"].value.name == "CENTIMETER"
@@ -132,11 +136,13 @@ def test_tiff(session, out):
 
 def test_sagittal_layouts(session, tmp_path):
     shapes = {}
-    for kind, layout in (("oblique", "anatomical"), ("parallel", "0.3")):
+    cases: tuple[tuple[Cut, Layout], ...] = (("oblique", "anatomical"), ("parallel", "0.3"))
+    for kind, layout in cases:
         recipe = Recipe(resolution=200, cut=kind, layout=layout)
         download_dataset(69289763, tmp_path / kind, recipe, session=session)
         output = json.loads((tmp_path / kind / METADATA).read_text())["output"]
         read = cv2.imread(str(tmp_path / kind / "69177654.png"))
+        assert read is not None
         assert read.shape[:2] == (output["rows"], output["columns"])
         shapes[kind] = (output["axis_of_rows"], output["axis_of_columns"], read.shape[:2])
     assert shapes == {"oblique": ("i", "p", (40, 66)), "parallel": ("p", "i", (66, 40))}
@@ -200,7 +206,9 @@ def test_force_replaces_what_it_left_and_nothing_else(session, out):
     names = {path.name for path in out.iterdir()}
     assert "notes.txt" in names
     assert not any(name.endswith(("_field.npy", "_expr.png")) for name in names)
-    assert cv2.imread(str(out / "101321615.png")).shape == (40, 57, 3)
+    picture = cv2.imread(str(out / "101321615.png"))
+    assert picture is not None
+    assert picture.shape == (40, 57, 3)
 
 
 def test_an_edited_metadata_file_cannot_make_force_remove_other_files(session, out, tmp_path):
@@ -296,4 +304,6 @@ def test_saving_images_as_they_are(session, tmp_path):
     image, mask = save_image(session, 101321610, tmp_path / "o", downsample=3, expression=True)
     assert image.name == "101321610-3.png"
     assert mask.name == "101321610-3-expression.png"
-    assert cv2.imread(str(image)).shape == (332, 357, 3)
+    pixels = cv2.imread(str(image))
+    assert pixels is not None
+    assert pixels.shape == (332, 357, 3)

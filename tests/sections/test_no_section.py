@@ -50,11 +50,12 @@ def unplaced(request, monkeypatch):
 
     def changed(self, dataset_id, **options):
         records = real(self, dataset_id, **options)
-        change = {
+        changes: dict[str, dict[str, object] | None] = {
             "no alignment2d": {"alignment2d": None},
             "failed": {"failed": True},
             "no images": None,
-        }[request.param]
+        }
+        change = changes[request.param]
         images = [dict(one, **change) for one in records["section_images"]] if change else []
         return dict(records, section_images=images)
 
@@ -147,7 +148,7 @@ def test_a_batch_calls_it_failed(unplaced, session, tmp_path, work):
     summary = run_batch([ID], tmp_path / "out", work, session=session, jobs=1, threads=1)
     assert not summary.complete
     with pytest.raises(AlignmentMissingError, match=unplaced):
-        raise AlignmentMissingError(summary.failed[0].why)
+        raise AlignmentMissingError(summary.failed[0].why or "")
     assert not (tmp_path / "out" / str(ID) / "metadata.json").exists()
 
 

@@ -94,8 +94,9 @@ def test_every_door_lays_pictures_out_alike(run, session, tmp_path, dataset_id, 
     for image_id, registered in known.items():
         where = registered.plane
         entry = metadata["per_image"][str(image_id)]
-        picture = cv2.imread(str(tmp_path / "out" / f"{image_id}.png"))[..., ::-1]
-        np.testing.assert_array_equal(picture, registered.image)
+        picture = cv2.imread(str(tmp_path / "out" / f"{image_id}.png"))
+        assert picture is not None
+        np.testing.assert_array_equal(picture[..., ::-1], registered.image)
         np.testing.assert_allclose(entry["image_from_output"], where.to_image)
         assert entry["third_coordinate"] == where.describe_depth()
         assert entry["section_coordinate"] == where.central_depth
@@ -112,7 +113,7 @@ def test_every_door_lays_pictures_out_alike(run, session, tmp_path, dataset_id, 
         assert f"DimSize = {shape[1]} {shape[0]}".encode() in header
         with tifffile.TiffFile(tmp_path / "ome" / f"{image_id}.ome.tif") as tif:
             np.testing.assert_array_equal(tif.series[0].asarray(), registered.image)
-            assert f'"axis_of_rows": "{axes[0]}"' in tif.ome_metadata.replace("&quot;", '"')
+            assert f'"axis_of_rows": "{axes[0]}"' in (tif.ome_metadata or "").replace("&quot;", '"')
 
     pictures, options, _ = layers(tmp_path / "out")[0]
     # napari's axes are p, i, r whichever way the pictures lie
@@ -169,7 +170,7 @@ def test_a_layout_that_is_given_is_kept(session, tmp_path):
         download_dataset(SAGITTAL, tmp_path / "out", other, session=session)
     for bad in ("sideways", ""):
         with pytest.raises(InvalidInputError, match="layout"):
-            dataset.register(STEP, layout=bad)
+            dataset.register(STEP, layout=bad)  # type: ignore[arg-type]
 
 
 def test_the_depth_of_a_picture_is_that_of_its_middle():

@@ -167,7 +167,7 @@ def test_index(client: httpx.Client) -> None:
 
 def test_index_of_a_source_that_does_not_say_whether_it_is_synthetic() -> None:
     class Plain(Shelf):
-        synthetic = None
+        synthetic = None  # type: ignore[assignment]
 
     assert "synthetic" not in _client(Application(Plain())).get("/").json()
 

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hostile import KINDS, hostile_queries, large_tables
 
 from atldld.demo.archive import DemoArchive
 from atldld.demo.local import in_process_session
 from atldld.fetch.documents import DATASET_INCLUDES
+from atldld.records import SectionDataSet
 from atldld.rma.budget import Budget, Limits
 from atldld.rma.evaluate import run
 from atldld.rma.parse import parse
@@ -21,6 +21,7 @@ from atldld.serve import app
 from atldld.serve.app import Application
 from atldld.serve.archive import Archive
 from atldld.serve.lanes import BusyError, Lane, Lanes
+from tests.faults.hostile import KINDS, hostile_queries, large_tables
 
 GROWTH = 50_000_000  # bytes
 
@@ -207,13 +208,13 @@ def test_each_grid_is_answered_once():
 def test_many_ids_are_read_once(monkeypatch):
     """A data set's records are turned into values once, and not for each id in a list."""
     read = []
-    genuine = app.SectionDataSet.from_records
+    genuine = SectionDataSet.from_records
 
     def count(*arguments):
         read.append(arguments)
         return genuine(*arguments)
 
-    monkeypatch.setattr(app.SectionDataSet, "from_records", count)
+    monkeypatch.setattr(SectionDataSet, "from_records", count)
     application = Application(DemoArchive([909]))
     url = "/api/v2/reference_to_image/9.json?x=5000&y=4000&z=5000&section_data_set_ids="
     assert ask(application, url + ",".join(["909"] * 100)).json()["num_rows"] == 100
@@ -226,9 +227,12 @@ def test_a_picture_in_many_pieces_is_rendered_once(monkeypatch):
 
     rendered = []
     genuine = render.render
-    monkeypatch.setattr(
-        render, "render", lambda *a, **named: rendered.append(a) or genuine(*a, **named)
-    )
+
+    def counted(*a, **named):
+        rendered.append(a)
+        return genuine(*a, **named)
+
+    monkeypatch.setattr(render, "render", counted)
     application = Application(DemoArchive([909]))
     url = "/api/v2/section_image_download/101321610?downsample=3"
     for more in ("", "&quality=30", "&width=20&height=30", "&left=16&width=20&height=30"):

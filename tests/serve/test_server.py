@@ -312,6 +312,7 @@ def test_a_zip_file_is_served_without_a_trace(session, tmp_path, number):
         env=os.environ
         | {"TMPDIR": str(temporary), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
+    assert started.stdout is not None
     address = started.stdout.readline().strip()
     client = http.client.HTTPConnection(address.removeprefix("http://"), timeout=BACKSTOP)
     client.request("GET", "/")

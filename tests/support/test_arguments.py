@@ -113,8 +113,8 @@ class Case:
     """One argument of one function: values that mean the same, and values that mean nothing."""
 
     call: Any
-    good: list
-    bad: list = field(default_factory=list)
+    good: list[Any]
+    bad: list[Any] = field(default_factory=list)
 
 
 def of(value):
@@ -556,8 +556,8 @@ def cases(session, dataset, atlas, regions, tmp_path):
                         new(),
                         Download(
                             Recipe(
-                                np.float32(COARSE),
-                                downsample=np.int64(4),
+                                np.float32(COARSE),  # type: ignore[arg-type]
+                                downsample=np.int64(4),  # type: ignore[arg-type]
                                 cut="parallel",
                                 detection_xy=np.array([5, 7]),
                             )

@@ -189,6 +189,7 @@ class TestErrors:
             ):
                 raise OSError(number, os.strerror(number))
             assert caught.value.message == f"{tmp_path} cannot be written: {os.strerror(number)}."
+            assert caught.value.hint is not None
             assert advice in caught.value.hint
             assert caught.value.hint.endswith(" Nothing was lost.")
 

@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_results_do_not_pile_up(workers):
 
 
 def test_fetching_runs_ahead_of_working():
-    fetched = []
+    fetched: list[int] = []
 
     def work(item, _):
         time.sleep(0.05)
@@ -55,6 +56,7 @@ def test_leaving_the_loop_cancels_the_rest():
 
     results = fetch_then_work(range(100), fetch, lambda i, f: i, fetchers=1, workers=1)
     assert next(results) == 0
+    assert isinstance(results, Generator)
     results.close()
     gc.collect()
     count = len(fetched)

@@ -68,6 +68,8 @@ def in_child(work):
 class Slow:
     """The demo's data set 909 behind a socket, with latency; keeps who has asked."""
 
+    url: str
+
     def __init__(self):
         self.asked = []
         self._application = Application(DemoArchive((909,)))
@@ -127,8 +129,8 @@ def test_forked_workers_get_their_own_sections(slow, asking):
             child = os.fork()
             if child == 0:
                 signal.alarm(100)
-                with os.fdopen(write, "wb") as pipe:
-                    pickle.dump(everything(10 + seed), pipe)
+                with os.fdopen(write, "wb") as answer:
+                    pickle.dump(everything(10 + seed), answer)
                 os._exit(0)
             os.close(write)
             children.append(child)
@@ -158,7 +160,7 @@ def test_locks_that_others_hold_do_not_hold_up_a_child(slow, tmp_path, monkeypat
         client, held_inside = session.client._connections, inside.client._connections
         for _ in range(session.client.limits.in_flight):
             client._slots.acquire()
-        with client._lock, held_inside._lock, archive._lock, stored._lock, client.closed._cond:
+        with client._lock, held_inside._lock, archive._lock, stored._lock, client.closed._cond:  # type: ignore[attr-defined]
             held.set()
             free.wait(60)
         for _ in range(session.client.limits.in_flight):
@@ -223,7 +225,7 @@ def test_a_module_that_a_thread_is_importing_is_whole_in_a_child(tmp_path, monke
     monkeypatch.setattr(processes, "_LIBRARIES", processes._LIBRARIES | {"slowly_imported"})
 
     def load():
-        import slowly_imported
+        import slowly_imported  # type: ignore[import-not-found]
 
         return slowly_imported.whole
 

@@ -113,7 +113,7 @@ class Truth:
         steps = ((np.arange(9) + 0.5) / 9 - 0.5) * side
         parts = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
         depths = self.depth(points[:, None] + parts)
-        total, coverage = 0.0, np.zeros(len(points))
+        total, coverage = np.zeros(()), np.zeros(len(points))
         for plane in self.planes:
             weight = (np.abs(depths - plane) <= self.thickness / 2).mean(axis=1)
             if weight.any():
@@ -366,7 +366,7 @@ def test_a_section_that_cannot_be_had_widens_the_gap(plain_session, tmp_path):
                 raise OfflineError("This one is lost.", image_id=image.id)
             return self._session.image(image, *arguments, **options)
 
-    holed = DataSet(dataset.record, Losing(plain_session))
+    holed = DataSet(dataset.record, Losing(plain_session))  # type: ignore[arg-type]
     with pytest.warns(SkippedImageWarning, match="This one is lost"):
         volume = holed.volume(50, fill="linear")
     assert list(volume.metadata["datasets"][0]["failed"]) == [str(lost.id)]
@@ -374,10 +374,9 @@ def test_a_section_that_cannot_be_had_widens_the_gap(plain_session, tmp_path):
     same = DataSet(msgspec.structs.replace(dataset.record, images=tuple(without)), plain_session)
     np.testing.assert_array_equal(volume.data, same.volume(50, fill="linear").data)
 
+    alone = msgspec.structs.replace(dataset.record, images=(lost.image,))
     with pytest.raises(OfflineError, match="lost"):
-        DataSet(
-            msgspec.structs.replace(dataset.record, images=(lost.image,)), Losing(plain_session)
-        ).volume(100)
+        DataSet(alone, Losing(plain_session)).volume(100)  # type: ignore[arg-type]
 
 
 def test_two_images_of_one_section_number_are_one_plane(plain_session):
@@ -402,8 +401,8 @@ def test_sections_without_masks_are_left_out(plain_session):
     [described] = some.volume(100, channel="expression").metadata["datasets"]
     assert described["skipped"] == {str(images[1].id): "it has no expression mask"}
     assert len(described["sections"]) == 2
-    images = tuple(msgspec.structs.replace(image, expression_path=None) for image in images)
-    none = DataSet(msgspec.structs.replace(dataset.record, images=images), plain_session)
+    bare = tuple(msgspec.structs.replace(image, expression_path=None) for image in images)
+    none = DataSet(msgspec.structs.replace(dataset.record, images=bare), plain_session)
     with pytest.raises(InvalidInputError, match="no section with an expression mask"):
         none.volume(100, channel="expression")
 
@@ -430,7 +429,7 @@ def test_what_makes_no_sense_is_said_before_anything_is_asked(demo_records, opti
         def __getattr__(self, name):
             raise AssertionError(f"the session was used: {name}")
 
-    dataset = DataSet(demo_records[CORONAL], Silent())
+    dataset = DataSet(demo_records[CORONAL], Silent())  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=message):
         dataset.volume(**{"resolution": 100, **options})
 
@@ -439,15 +438,15 @@ def test_data_sets_must_be_given_once_and_at_least_one(demo_records):
     with pytest.raises(InvalidInputError, match="no data set"):
         build_volume([])
     with pytest.raises(InvalidInputError, match="open_dataset"):
-        build_volume([CORONAL])
-    dataset = DataSet(demo_records[CORONAL], None)
+        build_volume([CORONAL])  # type: ignore[list-item]
+    dataset = DataSet(demo_records[CORONAL], None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="twice"):
         build_volume([dataset, dataset])
 
 
 def test_a_volume_that_would_not_fit_names_one_that_would(demo_records, monkeypatch):
     monkeypatch.setattr("atldld.volume.build.available_memory", lambda: 200_000_000)
-    dataset = DataSet(demo_records[CORONAL], None)
+    dataset = DataSet(demo_records[CORONAL], None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError) as caught:
         dataset.volume(25)
     # 528 · 320 · 456 voxels of 3 + 4 bytes
@@ -462,7 +461,8 @@ def test_the_memory_that_is_free_is_known_here():
 
 
 def test_a_volume_is_described_shortly():
-    volume = Volume(np.zeros((2, 2, 2)), np.zeros((2, 2, 2)), 25.0, "image", (1,), "none", {})
+    nothing = np.zeros((2, 2, 2), np.float32)
+    volume = Volume(nothing, nothing, 25.0, "image", (1,), "none", {})
     assert repr(volume) == "<Volume of image, 2 × 2 × 2 voxels of 25 µm>"
 
 

@@ -139,8 +139,8 @@ def test_sections_are_averaged_by_how_much_of_a_voxel_they_fill(turn):
     for slab, level in zip(slabs, (51, 204), strict=True):
         accumulator.add(slab, flat_picture(level), 0, 0)
     data, coverage = accumulator.finish()
-    weights = [slab.overlap(addresses(slab)[..., 2].ravel(), RESOLUTION, 0) for slab in slabs]
-    weights = np.reshape(weights, (2, *SHAPE))
+    overlaps = [slab.overlap(addresses(slab)[..., 2].ravel(), RESOLUTION, 0) for slab in slabs]
+    weights = np.reshape(overlaps, (2, *SHAPE))
     assert ((weights > 0.01).all(axis=0)).any()
     np.testing.assert_allclose(coverage, weights.sum(axis=0), atol=4e-3)
     clear = (weights.sum(axis=0) > 0.05) & ~((weights > 0) & (weights < 0.01)).any(axis=0)

@@ -93,7 +93,8 @@ class _Named(Enum):
 
     label: str
 
-    def __new__(cls, value: int, label: str) -> _Named:
+    # the default only tells type checkers that `PlaneOfSection(1)` is how a member is looked up
+    def __new__(cls, value: int, label: str = "") -> _Named:
         member = object.__new__(cls)
         member._value_ = value
         member.label = label
