@@ -174,6 +174,7 @@ def test_the_steps_of_a_section_make_its_placement(demo_records):
         there = image_to_volume(dataset, image).then(volume_to_reference(dataset))
         back = reference_to_volume(dataset).then(volume_to_image(image))
         assert (there.source, there.target) == ("image", "reference")
+        assert (back.source, back.target) == ("reference", "image")
         np.testing.assert_allclose(there.matrix, placement.image_to_reference.matrix, atol=1e-9)
         np.testing.assert_allclose(back.matrix, placement.reference_to_image.matrix, atol=1e-9)
         xy = [[10.0, 20.0], [3000.0, 1000.0]]

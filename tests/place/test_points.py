@@ -315,6 +315,7 @@ def test_image_to_image_2d(coronal):
     expected = other.alignment2d.to_image @ [*volume, 1]
     np.testing.assert_allclose(found.xy, [expected], atol=1e-9)
     assert found.image_ids.tolist() == [other.id]
+    assert found.section_numbers.tolist() == [other.section_number]
     assert found.distance.tolist() == [(one.section_number - other.section_number) * 25]
     # the depth plays no part, so a set without one will do
     bare = replace(coronal, alignment3d=None, section_thickness=None)
