@@ -487,3 +487,23 @@ def test_how_many_are_too_far_is_counted_over_all_blocks():
     points[[3, BLOCK - 1, BLOCK + 2], 2] = (-30, 190, 400)
     with pytest.warns(ClampedSectionWarning, match=r"^3 of .* 25 µm .* furthest 240 µm"):
         reference_to_image(stack((0, 8, 16)), points, max_distance=25, beyond="warn")
+
+
+def test_what_is_wrong_with_the_points_is_said():
+    dataset = stack((0, 8))
+    for xy, message in (
+        ([[1, 2, 3]], "origin upper left"),
+        (np.zeros((1, 1, 2)), r"one list of points \(x, y\)"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            image_to_image_2d(dataset, 1000, xy, dataset, 1008)
+        with pytest.raises(InvalidInputError, match=message):
+            image_to_reference(dataset, 1000, xy)
+    with pytest.raises(InvalidInputError, match=r"one list of points \(p, i, r\)"):
+        reference_to_image(dataset, np.zeros((1, 1, 3)))
+    with pytest.raises(InvalidInputError, match="must be whole numbers, one") as caught:
+        image_to_reference(dataset, ["a"], [[1, 2]])
+    assert str(caught.value).startswith("image_ids")
+    with pytest.raises(InvalidInputError) as caught:
+        structure_to_image(dataset, ["a"], [])
+    assert str(caught.value).startswith("structure_ids")

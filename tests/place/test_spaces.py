@@ -87,3 +87,25 @@ def test_grids_of_one_pixel_up_to_the_largest():
     assert max(Grid(Plane.SAGITTAL, 0.5).shape) == 26400
     with pytest.raises(InvalidInputError, match="pixels"):
         Grid(Plane.SAGITTAL, 0.4)
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda points: ReferenceSpace.P56.hemispheres(points),
+        lambda points: ReferenceSpace.P56.to_hemisphere(points, "left"),
+        lambda points: ReferenceSpace.P56.to_brainglobe(points),
+        lambda points: ReferenceSpace.P56.to_voxels(points, 25),
+    ],
+)
+def test_what_points_must_be_is_said(find):
+    with pytest.raises(InvalidInputError, match=r"\(p, i, r\) in µm of the reference space"):
+        find([[1, 2]])
+    assert isinstance(find([[1, 2, 3]]), np.ndarray)
+
+
+def test_what_a_grid_lacks_is_said():
+    with pytest.raises(InvalidInputError, match=r"resolution is .* µm"):
+        Grid(Plane.CORONAL, -1)
+    with pytest.raises(InvalidInputError, match="coronal, sagittal, transverse"):
+        Grid("flat", 25)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.errors import InvalidInputError
+from atldld.errors import InvalidInputError, OutputError
 from atldld.warp.displacement import DisplacementField
 
 RNG = np.random.default_rng(0)
@@ -277,3 +277,16 @@ def test_fields_differ_where_either_part_does():
 def test_a_field_says_its_size():
     assert "2" in repr(field((2, 3)))
     assert "3" in repr(field((2, 3)))
+
+
+def test_a_file_that_is_there_is_replaced_unless_told_otherwise(tmp_path):
+    path = tmp_path / "field.npy"
+    first, second = field((2, 3)), field((2, 3))
+    first.save(path)
+    second.save(path)
+    assert DisplacementField.from_file(path) == second
+    for force in (False, None):
+        with pytest.raises(OutputError, match="there already"):
+            first.save(path, force=force)
+    first.save(path, force=True)
+    assert DisplacementField.from_file(path) == first

@@ -67,8 +67,8 @@ def test_grey_pictures():
 
 
 def test_an_image_smaller_than_a_block():
-    with pytest.raises(InvalidInputError, match="smaller than one pixel"):
-        resample(NOISE[:3, :3], scaling(24), (2, 2), (0, 0, 0))
+    with pytest.raises(InvalidInputError, match=r"of 3 × 2 pixels is .* Use a finer resolution"):
+        resample(NOISE[:2, :3], scaling(24), (2, 2), (0, 0, 0))
 
 
 def test_very_large_images_are_averaged_first():
