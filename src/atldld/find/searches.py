@@ -18,6 +18,7 @@ from atldld.errors import (
     InvalidInputError,
     NotFoundError,
     OfflineError,
+    Remedy,
     ServiceError,
 )
 from atldld.fetch.session import Session, check_id, default_session
@@ -436,8 +437,8 @@ class Search:
             raise OfflineError(
                 f"The section images of {len(missing)} data sets in question are neither in the "
                 "catalogue nor in the cache.",
-                hint="Ask once without --offline, or add all of them with `atldld catalogue "
-                "update --images`.",
+                hint=f"Ask once without {Remedy.OFFLINE}, or add all of them with "
+                "`atldld catalogue update --images`.",
             ) from error
         if not in_service:
             catalogue.shadow_images(db, ids)
@@ -572,7 +573,7 @@ def neighbours(
         raise DatasetNotFoundError(
             f"There is no section data set {number}.",
             dataset_id=number,
-            hint="If it is newer than the catalogue, add --live or update the catalogue.",
+            hint=f"If it is newer than the catalogue, add {Remedy.LIVE} or update the catalogue.",
         )
     if own.specimen_id is None:
         raise NotFoundError(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atldld.demo.archive import DEMO_DATASET_IDS, DemoArchive
-from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, InvalidInputError
+from atldld.errors import AtldldError, CacheError, DatasetNotFoundError, InvalidInputError, Remedy
 from atldld.fetch.session import cache_root
 from atldld.rma.budget import Limits
 from atldld.serve.app import Application
@@ -141,7 +141,7 @@ def listen(
     if not public and not _is_loopback(host):
         raise InvalidInputError(
             f"Other machines could reach {host}.",
-            hint="Add --public if that is meant; nothing asks for a password.",
+            hint=f"Add {Remedy.PUBLIC} if that is meant; nothing asks for a password.",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -149,7 +149,7 @@ def listen(
     except OSError as error:
         raise AtldldError(
             f"Cannot listen at {host}:{port}: {error.strerror or error}.",
-            hint="Choose another port with --port; 0 takes a free one.",
+            hint=f"Choose another port with {Remedy.PORT}; 0 takes a free one.",
         ) from error
     lanes = Lanes()
     try:
