@@ -45,7 +45,7 @@ def volume(kind: str, resolution: float) -> NDArray[Any]:
 
 def ours(data: NDArray[Any], resolution: float, path: Path) -> None:
     from atldld.formats.ome_zarr import write
-    from atldld.formats.volume import Voxels
+    from atldld.formats.voxels import Voxels
 
     write(Voxels(data, resolution, "expression", {}), path)
 
@@ -55,7 +55,7 @@ def theirs(data: NDArray[Any], resolution: float, path: Path) -> None:
     import ngff_zarr as nz
 
     colours = data.ndim == 4
-    dims = ["c", "z", "y", "x"] if colours else ["z", "y", "x"]
+    dims: Any = ["c", "z", "y", "x"] if colours else ["z", "y", "x"]
     chunk = 128 if colours else 64
     image = nz.to_ngff_image(
         np.moveaxis(data, -1, 0) if colours else data,
@@ -110,8 +110,8 @@ def look(data: NDArray[Any], resolution: float, path: Path) -> dict[str, Any]:
     import ngff_zarr as nz
     import zarr
 
-    group = zarr.open_group(str(path), mode="r")
-    attributes = dict(group.attrs)
+    group: Any = zarr.open_group(str(path), mode="r")
+    attributes: dict[str, Any] = dict(group.attrs)
     try:
         nz.validate(attributes, version="0.5", model="image", strict=True)
         valid = "yes"

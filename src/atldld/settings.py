@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atldld.errors import InvalidInputError
+from atldld.errors import InvalidInputError, Remedy
 from atldld.support.addresses import Login, shown_address, without_login
 
 __all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
@@ -40,7 +40,7 @@ def default_cache_dir() -> Path:
     except RuntimeError:
         raise InvalidInputError(
             "This account has no home folder, so there is no place for the cache.",
-            hint="Set ATLDLD_CACHE_DIR, or give --cache-dir.",
+            hint=f"Set ATLDLD_CACHE_DIR, or give {Remedy.CACHE_DIR}.",
         ) from None
 
 
@@ -90,7 +90,8 @@ class Settings:
             if login is not None:
                 logins[login.address] = login
         object.__setattr__(self, "logins", tuple(logins.values()))
-        folder = _folder("cache_dir", self.cache_dir, "Set ATLDLD_CACHE_DIR or --cache-dir.")
+        hint = f"Set ATLDLD_CACHE_DIR or {Remedy.CACHE_DIR}."
+        folder = _folder("cache_dir", self.cache_dir, hint)
         object.__setattr__(self, "cache_dir", folder)
 
     @classmethod

@@ -238,7 +238,7 @@ def test_points_in_columns_must_be_finite(matrix, row, wrong):
 
 
 def blocks_of(count):
-    found = []
+    found: list[slice] = []
     _in_blocks(count, found.append)
     return sorted((block.start, block.stop) for block in found)
 

@@ -74,7 +74,9 @@ def test_both_kinds_agree_on_a_straight_section():
 
 
 def test_the_depth_of_a_tilted_plane_in_words():
-    tilted = OutputPlane("oblique", Grid(Plane.CORONAL, 25), np.eye(2, 3), (0.25, -0.5, 5000.0))
+    tilted = OutputPlane(
+        "oblique", Grid(Plane.CORONAL, 25), np.eye(2, 3), np.array((0.25, -0.5, 5000.0))
+    )
     assert tilted.describe_depth() == {
         "axis": "p",
         "i": 0.25,

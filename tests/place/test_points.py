@@ -434,7 +434,7 @@ def test_what_happens_beyond_is_passed_on_by_every_call():
     for find in (
         lambda **options: image_to_image(source, 1100, [[1, 2]], target, **options),
         lambda **options: image_to_atlas(source, 1100, [[1, 2]], target, **options),
-        lambda **options: structure_to_image(target, 7, center, **options),
+        lambda **options: structure_to_image(target, [7], center, **options),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -505,5 +505,5 @@ def test_what_is_wrong_with_the_points_is_said():
         image_to_reference(dataset, ["a"], [[1, 2]])
     assert str(caught.value).startswith("image_ids")
     with pytest.raises(InvalidInputError) as caught:
-        structure_to_image(dataset, ["a"], [])
+        structure_to_image(dataset, ["a"], [])  # type: ignore[list-item]
     assert str(caught.value).startswith("structure_ids")

@@ -108,4 +108,4 @@ def test_what_a_grid_lacks_is_said():
     with pytest.raises(InvalidInputError, match=r"resolution is .* µm"):
         Grid(Plane.CORONAL, -1)
     with pytest.raises(InvalidInputError, match="coronal, sagittal, transverse"):
-        Grid("flat", 25)
+        Grid("flat", 25)  # type: ignore[arg-type]

@@ -422,7 +422,7 @@ def without_masks(dataset, which=slice(None)):
 
 def test_no_masks(dataset, annotation, sections):
     atlas = atlas_of(annotation, STEP)
-    with pytest.raises(RecordError, match=r"no expression masks.*--stain-threshold"):
+    with pytest.raises(RecordError, match=r"no expression masks.*stain_threshold=0.3"):
         quantify(without_masks(dataset), atlas, STEP)
     some = without_masks(dataset, slice(0, 40))
     table = quantify(some, atlas, STEP, sections=some.sections[39:41], grid=False, unionize=False)

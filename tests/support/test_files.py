@@ -70,7 +70,7 @@ class TestWhole:
         path = tmp_path / "a.json"
         path.write_text("corrected by hand")
         with (
-            pytest.raises(OutputError, match=r"is there already.*--force"),
+            pytest.raises(OutputError, match=r"is there already.*force=True"),
             whole_file(path, force=False),
         ):
             pytest.fail("the work was done")

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from atldld.atlas.blocks import NrrdFile, open_nrrd
 from atldld.atlas.labels import as_labels, check_labels
-from atldld.errors import AnswerError, AtldldError, CacheError, InvalidInputError, OutputError
+from atldld.errors import (
+    AnswerError,
+    AtldldError,
+    CacheError,
+    InvalidInputError,
+    OutputError,
+    Remedy,
+)
 from atldld.fetch.cache import Cache, CachedFile, sha256_of
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
@@ -219,7 +226,8 @@ class VolumeFile:
             raise AnswerError(error.message, hint=error.hint) from None
         except OutputError as error:
             raise CacheError(
-                error.message, hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
+                error.message,
+                hint=f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR.",
             ) from None
 
 

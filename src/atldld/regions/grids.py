@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
+from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError, Remedy
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.formats.metaimage import LONGEST_HEADER, header_of, layout_of, read_mhd
 from atldld.formats.voxels import Voxels, check_volume, write_voxels
@@ -135,7 +135,8 @@ class ExpressionGrid:
             raise InvalidInputError(
                 f"This grid holds {', '.join(self.data)}, but not {kind!r}.",
                 dataset_id=self.dataset_id,
-                hint=f"Use {' or '.join(self.data)} (`--kind`), or fetch it anew (`--refresh`).",
+                hint=f"Use {' or '.join(self.data)} (`{Remedy.KIND}`), or fetch it anew "
+                f"(`{Remedy.REFRESH}`).",
             )
         if kind == "energy":
             return self.data["density"] * self.data["intensity"]
@@ -280,13 +281,13 @@ def fetch_grid(
             kinds = there or GRID_KINDS
         for kind in kinds:
             if missing[kind]:
-                use = f", or use what it holds (--kind): {', '.join(there)}" if there else ""
+                use = f", or use what it holds ({Remedy.KIND}): {', '.join(there)}" if there else ""
                 raise GridNotFoundError(
                     f"The service's grid of section data set {dataset_id} has no "
                     f"{' and no '.join(missing[kind])}.",
                     dataset_id=dataset_id,
                     url=file.url,
-                    hint=f"Ask it anew with --refresh{use}.",
+                    hint=f"Ask it anew with {Remedy.REFRESH}{use}.",
                 )
             header = header_of(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
             layout = layout_of(header, f"{kind}.raw of {file.url}")
@@ -343,7 +344,7 @@ def fetch_grid_annotation(session: Session | None = None) -> Labels:
         _ANNOTATION,
         check=_check_zip,
         what="The structure grid",
-        remedy="Fetch it once without --offline.",
+        remedy=f"Fetch it once without {Remedy.OFFLINE}.",
         host="download",
         largest=_LARGEST,
     )

@@ -37,6 +37,7 @@ from atldld.errors import (
     AtldldError,
     InvalidInputError,
     RecordError,
+    Remedy,
     ServiceWarning,
 )
 from atldld.place.spaces import BOX
@@ -303,7 +304,8 @@ def _nothing_to_count(dataset: PlacedDataSet, lacks_masks: bool) -> AtldldError:
     return RecordError(
         f"Data set {dataset.id} has no expression masks, so no expression can be counted.",
         dataset_id=dataset.id,
-        hint="Another quantity can be had: with a threshold of stain (`--stain-threshold 0.3`), "
+        hint="Another quantity can be had: with a threshold of stain "
+        f"(`{Remedy.STAIN_THRESHOLD}`), "
         "the fraction of each structure that is darker than that in the section images.",
     )
 

@@ -15,7 +15,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from atldld.errors import AtldldError, CacheError, OutputError
+from atldld.errors import AtldldError, CacheError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import write_picture
@@ -258,14 +258,14 @@ def _check_alike(
             f"{folder} holds sections of data set {dataset.id} that were made with other options: "
             f"{_difference(before.get('request'), request)}.",
             dataset_id=dataset.id,
-            hint="Choose another folder, or replace them with --force.",
+            hint=f"Choose another folder, or replace them with {Remedy.FORCE}.",
         )
     if before.get("synthetic", False) != dataset.record.synthetic:
         raise OutputError(
             f"{folder} holds {'SYNTHETIC' if before.get('synthetic') else 'genuine'} sections of "
             f"data set {dataset.id}, which must not be mixed with others.",
             dataset_id=dataset.id,
-            hint="Choose another folder, or replace them with --force.",
+            hint=f"Choose another folder, or replace them with {Remedy.FORCE}.",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from atldld.errors import OutputError
+from atldld.errors import OutputError, Remedy
 from atldld.fetch.cache import sha256_of
 from atldld.sections.metadata import METADATA, FolderMetadata, SectionEntry, as_section, is_plain
 from atldld.support.documents import DocumentError, parse_json
@@ -46,7 +46,7 @@ def earlier_result(folder: Path, dataset_id: int, *, force: bool) -> dict[str, A
         raise OutputError(
             f"{folder} holds {what}.",
             dataset_id=dataset_id,
-            hint="Choose another folder, or replace what is there with --force.",
+            hint=f"Choose another folder, or replace what is there with {Remedy.FORCE}.",
         )
     return dict(before)
 

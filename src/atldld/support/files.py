@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.support.processes import is_alive
 
 TYPE_CHECKING = False
@@ -97,7 +97,8 @@ _HINTS = {
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ENOTDIR: "A part of the path is a file: choose another folder.",
     errno.ELOOP: "The path leads through links in a circle: choose another one.",
-    errno.EMFILE: "Too many files are open: use fewer --jobs, or raise the limit (`ulimit -n`).",
+    errno.EMFILE: f"Too many files are open: use fewer {Remedy.JOBS}, or raise the limit (`ulimit "
+    "-n`).",
 }
 
 
@@ -305,7 +306,7 @@ def _check_target(path: Path, *, force: bool, store: bool) -> None:
     if not force:
         raise OutputError(
             f"{path} is there already.",
-            hint="Choose another name, or replace it with --force (`force=True` in Python).",
+            hint=f"Choose another name, or replace it with {Remedy.FORCE}.",
         )
 
 
