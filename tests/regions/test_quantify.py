@@ -468,7 +468,7 @@ def test_a_section_that_cannot_be_had(dataset, annotation, sections, monkeypatch
 def test_a_developing_brain_is_refused(dataset, annotation):
     young = msgspec.structs.replace(dataset.record, reference_space_id=7)
     ours = DataSet(dataset.record, dataset.session)
-    ours.record = young  # type: ignore[misc]
+    object.__setattr__(ours, "record", young)
     with pytest.raises(UnsupportedPlaneError, match=r"adult brain.*reference space 7"):
         quantify(ours, atlas_of(annotation, STEP))
 
