@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from atldld.api import quantify
+from atldld.api import DataSet, quantify
 from atldld.errors import InvalidInputError, OutputError
 from atldld.report import (
     check_page,
