@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
-    from atldld.atlas.outlines import Outline
+    from atldld.atlas.outlines import Frame, Outline
     from atldld.place.anchoring import Alignment
     from atldld.place.planes import Cut
     from atldld.place.spaces import Layout
@@ -95,11 +95,37 @@ class Section(PlacedSection):
 
         return section_annotation(self, atlas, resolution, downsample=downsample)
 
-    def outlines(self, atlas: Atlas, resolution: float = 25, **chosen: Any) -> tuple[Outline, ...]:
-        """Return outlines of structures; see `atldld.atlas.section_outlines`."""
-        from atldld.atlas.outlines import section_outlines
+    def outlines(
+        self,
+        atlas: Atlas,
+        resolution: float = 25,
+        *,
+        downsample: int | None = None,
+        frame: Frame = "image",
+        **selection: Any,
+    ) -> tuple[Outline, ...]:
+        """Return outlines of structures in this section's own plane.
 
-        return section_outlines(self, atlas, resolution, **chosen)
+        Parameters
+        ----------
+        atlas : Atlas
+            Which structure is where.
+        resolution, downsample, frame :
+            See `atldld.atlas.section_outlines`.
+        **selection
+            Which structures, and how finely: the attributes of `atldld.atlas.Selection`, such as
+            ``structures=["HPF"]``, ``depth=3`` or ``hemisphere="each"``.
+        """
+        from atldld.atlas.outlines import Selection, section_outlines
+
+        return section_outlines(
+            self,
+            atlas,
+            resolution,
+            Selection(**selection),
+            downsample=downsample,
+            frame=frame,
+        )
 
 
 class DataSet(PlacedDataSet):
@@ -268,7 +294,7 @@ class DataSet(PlacedDataSet):
         self,
         atlas: Atlas | None = None,
         *,
-        resolution: float | None = None,
+        resolution: float = 50,
         without_atlas: str | None = None,
         jobs: int | None = None,
         progress: Progress | None = None,
@@ -279,20 +305,20 @@ class DataSet(PlacedDataSet):
         ----------
         atlas : Atlas, optional
             What the sections are compared with, besides each other.
-        resolution : float, optional
+        resolution : float
             Side of a pixel, in µm, at which sections are looked at.
         without_atlas : str, optional
             Why there is no atlas, for the notes.
         jobs, progress :
             As for `volume`.
         """
-        from atldld.quality import LOOKED_AT, assess
+        from atldld.quality import assess
 
         return assess(
             self,
             atlas,
             session=self.session,
-            resolution=LOOKED_AT if resolution is None else resolution,
+            resolution=resolution,
             without_atlas=without_atlas,
             jobs=jobs,
             progress=progress,

@@ -8,7 +8,7 @@ import shapely
 
 from atldld.api import open_dataset
 from atldld.atlas import StructureGraph, section_annotation
-from atldld.atlas.outlines import outlines, section_outlines
+from atldld.atlas.outlines import Selection, outlines, section_outlines
 from atldld.atlas.sample import hemispheres_on_reference, on_reference
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.place.planes import OutputPlane
@@ -96,7 +96,7 @@ def test_holes_and_islands():
     two = picture("3030", "0000", "3000")
     (b,) = outlines(two, SAME, GRAPH)
     assert len(b.polygons) == 3
-    (big,) = outlines(picture("33300", "33303", "33300"), SAME, GRAPH, smallest=2)
+    (big,) = outlines(picture("33300", "33303", "33300"), SAME, GRAPH, Selection(smallest=2))
     assert len(big.polygons) == 1
 
 
@@ -116,17 +116,17 @@ def test_ids_that_the_graph_lacks_are_kept_and_named():
 
 def test_the_hierarchy():
     labels = picture("003344", "003344", "999999")
-    assert [one.id for one in outlines(labels, SAME, GRAPH, depth=1)] == [2, 9]
-    (a,) = outlines(labels, SAME, GRAPH, structures=["a"])
+    assert [one.id for one in outlines(labels, SAME, GRAPH, Selection(depth=1))] == [2, 9]
+    (a,) = outlines(labels, SAME, GRAPH, Selection(structures=["a"]))
     assert a.area == pytest.approx(7.5)
     # one within the other: both whole
-    a, b = outlines(labels, SAME, GRAPH, structures=["b", 2])
+    a, b = outlines(labels, SAME, GRAPH, Selection(structures=["b", 2]))
     assert (a.id, b.id) == (2, 3)
     assert a.area == pytest.approx(7.5)
     assert b.area == pytest.approx(3.5)
-    assert outlines(labels, SAME, GRAPH, structures=[]) == ()
+    assert outlines(labels, SAME, GRAPH, Selection(structures=[])) == ()
     with pytest.raises(NotFoundError, match="no structure 'nix'"):
-        outlines(labels, SAME, GRAPH, structures=["nix"])
+        outlines(labels, SAME, GRAPH, Selection(structures=["nix"]))
 
 
 def test_the_hemispheres():
@@ -137,30 +137,30 @@ def test_the_hemispheres():
         (3, "both"),
         (4, "right"),
     ]
-    each = outlines(labels, SAME, GRAPH, hemisphere="each", **kept)
+    each = outlines(labels, SAME, GRAPH, Selection(hemisphere="each"), **kept)
     assert [(o.id, o.hemisphere) for o in each] == [(3, "left"), (3, "right"), (4, "right")]
     # together they are one piece, whose corners are cut
     assert sum(o.area for o in each) == 6 - 0.5
-    (left,) = outlines(labels, SAME, GRAPH, hemisphere="left", **kept)
+    (left,) = outlines(labels, SAME, GRAPH, Selection(hemisphere="left"), **kept)
     assert left.polygons[0][0][:, 0].max() == 1.5
     with pytest.raises(InvalidInputError, match="sides"):
-        outlines(labels, SAME, GRAPH, hemisphere="left")
+        outlines(labels, SAME, GRAPH, Selection(hemisphere="left"))
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "sides", "said"),
     [
-        ({"sides": np.zeros((1, 2), np.uint8)}, "1 .left. or 2"),
-        ({"structures": [3], "depth": 1}, "not both"),
-        ({"hemisphere": "up"}, "up"),
-        ({"tolerance": -1}, "tolerance"),
-        ({"tolerance": float("nan")}, "tolerance"),
-        ({"sides": np.ones((1, 1), np.uint8)}, "shape"),
+        ({}, np.zeros((1, 2), np.uint8), "1 .left. or 2"),
+        ({"structures": [3], "depth": 1}, None, "not both"),
+        ({"hemisphere": "up"}, None, "up"),
+        ({"tolerance": -1}, None, "tolerance"),
+        ({"tolerance": float("nan")}, None, "tolerance"),
+        ({}, np.ones((1, 1), np.uint8), "shape"),
     ],
 )
-def test_bad_arguments(more, said):
+def test_bad_arguments(more, sides, said):
     with pytest.raises(InvalidInputError, match=said):
-        outlines(picture("33"), SAME, GRAPH, **more)
+        outlines(picture("33"), SAME, GRAPH, Selection(**more), sides=sides)
     with pytest.raises(InvalidInputError, match="whole numbers"):
         outlines(np.zeros((3, 3)), SAME, GRAPH)
 
@@ -195,7 +195,7 @@ def test_areas_are_the_pixel_counts(labels, graph):
 
 
 def test_outlines_enclose_the_very_pixels(labels, graph):
-    for one in outlines(labels, SAME, graph, structures=["DG", "TH", "Isocortex", "CB"]):
+    for one in outlines(labels, SAME, graph, Selection(structures=["DG", "TH", "Isocortex", "CB"])):
         inside = np.isin(labels, graph.descendants(one.id))
         wrong = filled(one, labels.shape).astype(bool) != inside
         # OpenCV fills the pixels on the line too
@@ -205,7 +205,7 @@ def test_outlines_enclose_the_very_pixels(labels, graph):
 
 
 def test_simplified_outlines_stay_within_the_tolerance(labels, graph):
-    whole, simple = (outlines(labels, SAME, graph, tolerance=t) for t in (0, 0.5))
+    whole, simple = (outlines(labels, SAME, graph, Selection(tolerance=t)) for t in (0, 0.5))
     points = [sum(len(r) for o in all_ for p in o.polygons for r in p) for all_ in (whole, simple)]
     assert points[1] < 0.4 * points[0]
     assert len(whole) == len(simple)
@@ -220,8 +220,10 @@ def test_simplified_outlines_stay_within_the_tolerance(labels, graph):
 def test_the_frames_agree(real_atlas, prox1, plane, labels, graph):
     """µm → image by the placement is what the outlines in image pixels are."""
     sides = hemispheres_on_reference(plane)
-    on_picture = outlines(labels, plane.pixel_to_image, graph, sides=sides, structures=["DG"])[0]
-    pixels = outlines(labels, SAME, graph, sides=sides, structures=["DG"])[0]
+    on_picture = outlines(
+        labels, plane.pixel_to_image, graph, Selection(structures=["DG"]), sides=sides
+    )[0]
+    pixels = outlines(labels, SAME, graph, Selection(structures=["DG"]), sides=sides)[0]
     assert on_picture.hemisphere == pixels.hemisphere == "left"
     for (a, *_), (b, *_) in zip(on_picture.polygons, pixels.polygons, strict=True):
         pir = prox1[1].to_reference(a)
@@ -259,8 +261,8 @@ def test_outlines_are_valid_and_fit_together(labels, graph, plane, tolerance, he
     outside = np.stack((x, y), axis=-1)
     for target in (SAME, plane.pixel_to_image):
         sides = hemispheres_on_reference(plane)
-        given = {"sides": sides, "hemisphere": hemisphere, "tolerance": tolerance}
-        shapes = shapes_of(outlines(labels, target, graph, **given))
+        selection = Selection(hemisphere=hemisphere, tolerance=tolerance)
+        shapes = shapes_of(outlines(labels, target, graph, selection, sides=sides))
         assert shapely.is_valid(shapes).all()
         # neighbours have all points of their border in common
         assert shapely.coverage_is_valid(shapes)
@@ -283,7 +285,7 @@ def test_any_picture_gives_outlines_that_fit_together(seed, tolerance):
     else:
         blots = [cv2.GaussianBlur(rng.normal(size=size), (0, 0), 1.5) for _ in range(6)]
         labels = np.argmax(blots, axis=0)
-    sharp, found = (outlines(labels, SAME, GRAPH, tolerance=t) for t in (0, tolerance))
+    sharp, found = (outlines(labels, SAME, GRAPH, Selection(tolerance=t)) for t in (0, tolerance))
     shapes = shapes_of(found)
     assert shapely.is_valid(shapes).all()
     assert shapely.coverage_is_valid(shapes)
@@ -300,7 +302,7 @@ def test_any_picture_gives_outlines_that_fit_together(seed, tolerance):
 def test_levels_fit_together_each_by_itself(labels, graph):
     """Of structures of which one lies in another, each level fits together by itself."""
     chosen = ["Isocortex", "MO", "SS", "TH", "HPF", "DG", "CA"]
-    found = outlines(labels, SAME, graph, structures=chosen, tolerance=2)
+    found = outlines(labels, SAME, graph, Selection(structures=chosen, tolerance=2))
     inner = {graph.find(name).id for name in ("MO", "SS", "DG", "CA")}
     for level in (
         [one for one in found if one.id in inner],
@@ -315,10 +317,10 @@ def test_levels_fit_together_each_by_itself(labels, graph):
 def test_a_single_name_is_not_read_letter_by_letter(labels, graph):
     """The kind: a text where a list of texts is meant."""
     for name in ("TH", 549):
-        (one,) = outlines(labels, SAME, graph, structures=name)
+        (one,) = outlines(labels, SAME, graph, Selection(structures=name))
         assert one.acronym == "TH"
     with pytest.raises(NotFoundError, match="'XYZ'"):
-        outlines(labels, SAME, graph, structures="XYZ")
+        outlines(labels, SAME, graph, Selection(structures="XYZ"))
 
 
 @pytest.mark.parametrize("id", [-3, 2**32 + 3, 2**40])
@@ -358,7 +360,12 @@ def test_the_two_grids_lead_to_the_same_places(section, demo_atlas):
     for frame in frames:
         for downsample in (None, 4):
             (found,) = section_outlines(
-                section, demo_atlas, 50, downsample=downsample, frame=frame, structures=["HPF"]
+                section,
+                demo_atlas,
+                50,
+                Selection(structures=["HPF"]),
+                downsample=downsample,
+                frame=frame,
             )
             assert found.frame == frame
             points = np.vstack([polygon[0] for polygon in found.polygons])

@@ -4,8 +4,9 @@ import pytest
 
 from atldld.api import DataSet, open_dataset
 from atldld.batch import Download, Volumes, estimate, run_batch
-from atldld.batch.estimate import BYTES_PER_PIXEL, Image, fitting_tier
+from atldld.batch.estimate import BYTES_PER_PIXEL
 from atldld.find import update
+from atldld.place.tiers import tier_by_size
 from atldld.sections.register import Recipe
 
 
@@ -58,23 +59,29 @@ def test_an_estimate_is_near_the_truth(session, ids, tmp_path):
     ("resolution", "pixel", "tiers", "tier"),
     [(25, 1.049, 7, 4), (25, 1.049, 4, 3), (1, 1.049, 7, 0), (10, 1.049, 7, 3), (16, 1.0, 9, 4)],
 )
-def test_the_fitting_tier(resolution, pixel, tiers, tier):
-    assert fitting_tier(resolution, Image(16000, 8000, pixel, tiers)) == tier
+def test_the_tier_by_size(resolution, pixel, tiers, tier):
+    assert tier_by_size(resolution, pixel, tiers - 1) == tier
 
 
 @pytest.mark.parametrize("resolution", [10, 25, 50, 100])
-def test_it_is_the_one_that_is_chosen(genuine, resolution):
+def test_it_is_about_the_one_that_is_chosen(genuine, resolution):
     """For genuine sections; one of the brains is stretched so much that 10 µm need a finer one."""
     recipe = Recipe(resolution=resolution)
     for record in genuine.values():
         for section in DataSet(record, None).sections:  # type: ignore[arg-type]
             image = section.image
             assert image.resolution is not None
-            numbers = Image(
-                image.width, image.height, image.resolution, image.highest_downsample + 1
-            )
-            off = fitting_tier(resolution, numbers) - recipe.plan(section).downsample
+            guessed = tier_by_size(resolution, image.resolution, image.highest_downsample)
+            off = guessed - recipe.plan(section).downsample
             assert off == (1 if (record.id, resolution) == (74272479, 10) else 0)
+
+
+def test_of_what_is_known_the_very_tiers_are_told(session, ids):
+    """The kind: a dry run that had a rule of its own, one tier too coarse at times."""
+    for work in (Download(Recipe(10)), Volumes(10), Download(Recipe(25, downsample=3))):
+        dataset = open_dataset(ids[0], session=session)
+        tiers = {work.tier_of(dataset, section) for section in dataset}
+        assert set(estimate(ids[:1], work, session).tiers) == tiers
 
 
 def test_what_nobody_knows_is_not_guessed(session, ids):

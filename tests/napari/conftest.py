@@ -6,6 +6,7 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.atlas import open_atlas
+from atldld.atlas.outlines import Selection
 from atldld.sections.download import download_dataset
 from atldld.sections.drawings import Drawing, write_drawing
 from atldld.sections.register import Recipe
@@ -41,7 +42,7 @@ def coronal(demo_session, demo_atlas, tmp_path_factory):
     recipe = Recipe(RESOLUTION, expression=True)
     download_dataset(dataset.id, folder, recipe, session=demo_session)
     # of another resolution than the pictures
-    drawing = Drawing("geojson", "reference", 50, depth=3)
+    drawing = Drawing("geojson", "reference", 50, selection=Selection(depth=3))
     for section in dataset.sections[3:6]:
         write_drawing(section, demo_atlas, drawing, folder, session=section.session)
     return dataset, folder
@@ -57,6 +58,6 @@ def sagittal(demo_session, demo_atlas, tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         download_dataset(dataset.id, folder, recipe, session=demo_session)
-    drawing = Drawing("geojson", "reference", RESOLUTION, depth=3)
+    drawing = Drawing("geojson", "reference", RESOLUTION, selection=Selection(depth=3))
     write_drawing(dataset.sections[5], demo_atlas, drawing, folder, session=dataset.session)
     return dataset, folder

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from atldld.atlas.outlines import Selection
 from atldld.demo import anatomy
 from atldld.errors import OutputError
 from atldld.napari.reader import get_reader
@@ -159,7 +160,7 @@ def test_outlines_over_the_raw_picture_come_to_the_same_place(coronal, demo_atla
     dataset, _ = coronal
     before = read(copied)[2]
     for section in dataset.sections[3:6]:
-        drawing = Drawing("geojson", "image", 50, downsample=2, depth=3)
+        drawing = Drawing("geojson", "image", 50, downsample=2, selection=Selection(depth=3))
         write_drawing(section, demo_atlas, drawing, copied, session=section.session, force=True)
     after = read(copied)[2]
     assert len(before[0]) == len(after[0])

@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 
 from atldld.demo.archive import DemoArchive
-from atldld.demo.local import in_process_session, opened_source
+from atldld.demo.local import in_process_session, opened_archive
 from atldld.errors import CacheError, DatasetNotFoundError, ImageNotFoundError, InvalidInputError
 from atldld.fetch.archive import export_archive
 from atldld.sections.download import download_dataset
@@ -42,7 +42,7 @@ def test_a_laboratory_works_from_an_archive(filled, tmp_path, form):
         target = tmp_path / ("a.zip" if form == "zip" else "a")
         export_archive(filled.cache, target)
     with (
-        opened_source(str(target), filled.settings) as source,
+        opened_archive(str(target), filled.settings) as source,
         in_process_session(tmp_path / "second-cache", source) as session,
     ):
         summary = download_dataset(909, tmp_path / "second", RECIPE, session=session)
@@ -56,29 +56,29 @@ def test_a_laboratory_works_from_an_archive(filled, tmp_path, form):
 def test_the_cache_in_use_by_its_name(filled, tmp_path):
     settings = dataclasses.replace(filled.settings, api_url=API_URL)
     settings = dataclasses.replace(settings, cache_dir=filled.cache.root)
-    with opened_source("cache", settings) as source:
+    with opened_archive("cache", settings) as source:
         assert {r["id"] for r in source.tables()["SectionDataSet"]} == {909, 69289763}
 
 
 def test_only_some_data_sets(filled):
-    with opened_source(str(filled.cache.root), filled.settings, [909]) as source:
+    with opened_archive(str(filled.cache.root), filled.settings, [909]) as source:
         assert [r["id"] for r in source.tables()["SectionDataSet"]] == [909]
         assert {r["data_set_id"] for r in source.tables()["SectionImage"]} == {909}
     with (
         pytest.raises(DatasetNotFoundError, match="71717084"),
-        opened_source(str(filled.cache.root), filled.settings, [71717084]),
+        opened_archive(str(filled.cache.root), filled.settings, [71717084]),
     ):
         pass
-    with opened_source("demo", filled.settings, [909]) as source:
+    with opened_archive("demo", filled.settings, [909]) as source:
         assert [r["id"] for r in source.tables()["SectionDataSet"]] == [909]
-    with pytest.raises(DatasetNotFoundError), opened_source("demo", filled.settings, [5]):
+    with pytest.raises(DatasetNotFoundError), opened_archive("demo", filled.settings, [5]):
         pass
 
 
 def test_no_archive(tmp_path):
     with (
         pytest.raises(CacheError, match="no archive at"),
-        opened_source(str(tmp_path / "nothing"), Settings(cache_dir=tmp_path)),
+        opened_archive(str(tmp_path / "nothing"), Settings(cache_dir=tmp_path)),
     ):
         pass
 

@@ -16,7 +16,7 @@ import pytest
 
 import atldld
 from atldld.api import DataSet, Section, assess, open_dataset, quantify
-from atldld.atlas.outlines import section_outlines
+from atldld.atlas.outlines import Selection, section_outlines
 from atldld.batch import Download, run_batch
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.find import search
@@ -255,12 +255,12 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 lambda v: registered(expression=v, sections=section)[0].mask, [True, np.bool_(True)]
             ),
             Case(
-                lambda v: registered(plane="parallel", detection_xy=v, sections=section),
+                lambda v: registered(cut="parallel", detection_xy=v, sections=section),
                 [*lists(5, 7)[:3], pd.Series([5, 7]), np.array([5, 7], dtype=np.float32)],
                 ["x", 5, [5], [1, 2, 3], [np.nan, 1], [[1, 2]]],
             ),
             Case(
-                lambda v: registered(plane=v, sections=section),
+                lambda v: registered(cut=v, sections=section),
                 ["parallel", np.str_("parallel")],
                 ["slanted", True, 5],
             ),
@@ -323,14 +323,14 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 [True, -1, 2.5, "x"],
             ),
         ],
-        "Drawing": [
+        "Selection": [
             Case(
-                lambda v: Drawing(structures=v).structures,
+                lambda v: Selection(structures=v).structures,
                 [names[0], np.str_(names[0]), *lists(names[0])],
                 [True, [2.5], [None]],
             ),
             Case(
-                lambda v: Drawing(structures=v).check_structures(atlas),
+                lambda v: Drawing(selection=Selection(structures=v)).check_structures(atlas),
                 [names[0], *lists(names[0]), *lists(two[0])],
                 ["nothing", ["nothing"]],
             ),
@@ -410,6 +410,16 @@ def cases(session, dataset, atlas, regions, tmp_path):
         "assess": [
             Case(lambda v: assess(dataset, resolution=v), steps(300)[1:4], NO_LENGTHS),
             Case(lambda v: assess(dataset, resolution=300, jobs=v), [1, np.int64(1)], [0, "x"]),
+        ],
+        "DataSet.assess": [
+            Case(lambda v: dataset.assess(resolution=v), steps(300)[1:4], NO_LENGTHS),
+        ],
+        "DataSet.quantify": [
+            Case(
+                lambda v: dataset.quantify(atlas, v, grid=False, unionize=False),
+                steps(200)[1:4],
+                NO_LENGTHS,
+            ),
         ],
         "assess_pictures": [
             Case(

@@ -3,7 +3,7 @@
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.model import Atlas
 from atldld.atlas.open import check_atlas, open_atlas
-from atldld.atlas.outlines import Outline, outlines, section_outlines
+from atldld.atlas.outlines import Outline, Selection, outlines, section_outlines
 from atldld.atlas.sample import (
     hemispheres_on_image,
     hemispheres_on_reference,
@@ -17,6 +17,7 @@ from atldld.atlas.structures import Structure, StructureGraph
 __all__ = [
     "Atlas",
     "Outline",
+    "Selection",
     "Structure",
     "StructureGraph",
     "check_atlas",

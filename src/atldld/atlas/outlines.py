@@ -15,7 +15,7 @@ said of neighbours holds for those of one level.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,13 +38,13 @@ from atldld.place import Affine
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.place.tiers import tier_to_image
-from atldld.support.arguments import check_names, check_number, check_whole
+from atldld.support.arguments import check_names, check_number, check_whole, several
 
 if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
     from atldld.place.sections import PlacedSection
 
-__all__ = ["Frame", "Hemisphere", "Outline", "outlines", "section_outlines"]
+__all__ = ["Frame", "Hemisphere", "Outline", "Selection", "outlines", "section_outlines"]
 
 Points = NDArray[np.float64]
 Frame = Literal["image", "reference"]
@@ -53,6 +53,66 @@ Hemisphere = Literal["left", "right", "both", "each"]
 
 _SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right", LEFT | RIGHT: "both"}
 _UNKNOWN_COLOR = "808080"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which structures are outlined, and how finely.
+
+    Attributes
+    ----------
+    structures : tuple of str or int, or None
+        Ids, acronyms or names; one alone may stand for itself. Each is outlined with all that lies
+        in it, also where another that is chosen lies in it too. By default all that occur, each for
+        itself.
+    depth : int or None
+        Take structures together up to this depth of the hierarchy; 0 is the root.
+    hemisphere : {"both", "left", "right", "each"}
+        All; only one side; or both, cut apart along the midline.
+    tolerance : float
+        How far, in pixels of the picture, outlines may be simplified. 0 keeps every point.
+    smallest : float
+        Leave out polygons of a smaller area, in pixels of the picture.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value makes no sense, or both structures and a depth are given.
+    """
+
+    structures: str | int | Sequence[str | int] | None = None
+    depth: int | None = None
+    hemisphere: Hemisphere = "both"
+    tolerance: float = 0.0
+    smallest: float = 0.0
+
+    def __post_init__(self) -> None:
+        names = self.structures
+        for name, value in (
+            ("structures", None if names is None else tuple(check_names(names, "structure"))),
+            ("depth", None if self.depth is None else check_whole(self.depth, "depth")),
+            (
+                "tolerance",
+                check_number(self.tolerance, "tolerance", least=0, unit="pixels"),
+            ),
+            ("smallest", check_number(self.smallest, "smallest area", unit="pixels")),
+        ):
+            object.__setattr__(self, name, value)
+        if self.structures is not None and self.depth is not None:
+            raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
+        if self.hemisphere not in ("left", "right", "both", "each"):
+            raise InvalidInputError(
+                f"The hemisphere is {self.hemisphere!r}, but must be 'left', 'right', 'both' or "
+                "'each'."
+            )
+
+    @property
+    def names(self) -> tuple[str | int, ...] | None:
+        """The structures that are chosen, if any are."""
+        return None if self.structures is None else tuple(several(self.structures))
+
+
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,13 +165,9 @@ def outlines(
     labels: NDArray[Any],
     to_target: Affine,
     graph: StructureGraph,
+    selection: Selection = EVERYTHING,
     *,
     sides: NDArray[np.uint8] | None = None,
-    structures: str | int | Iterable[str | int] | None = None,
-    depth: int | None = None,
-    hemisphere: Hemisphere = "both",
-    tolerance: float = 0.0,
-    smallest: float = 0.0,
 ) -> tuple[Outline, ...]:
     """Return the outlines of the structures in a picture of labels.
 
@@ -124,19 +180,10 @@ def outlines(
         its target is ``"image"`` or ``"reference"``.
     graph : StructureGraph
         Names and colours. Ids that it lacks are outlined all the same, in grey.
+    selection : Selection
+        Which structures, and how finely; all of them, with every point, by default.
     sides : numpy.ndarray, shape (rows, columns), uint8, optional
         1 where a pixel lies in the left hemisphere, 2 in the right one.
-    structures : str, int or iterable of them, optional
-        Ids, acronyms or names. Each is outlined with all that lies in it, also where another that
-        is chosen lies in it too. By default all that occur, each for itself.
-    depth : int, optional
-        Take structures together up to this depth of the hierarchy; 0 is the root.
-    hemisphere : {"both", "left", "right", "each"}
-        All; only one side; or both, cut apart along the midline.
-    tolerance : float
-        How far, in pixels of the picture, outlines may be simplified. 0 keeps every point.
-    smallest : float
-        Leave out polygons of a smaller area, in pixels of the picture.
 
     Returns
     -------
@@ -150,16 +197,11 @@ def outlines(
     NotFoundError
         There is no such structure.
     """
-    chosen = None if structures is None else check_names(structures, "structure")
-    if depth is not None:
-        depth = check_whole(depth, "depth")
-    tolerance = check_number(tolerance, "tolerance", least=0, unit="pixels")
-    smallest = check_number(smallest, "smallest area", unit="pixels")
-    _check(labels, sides, to_target, chosen, depth, hemisphere)
+    _check(labels, sides, to_target, selection.hemisphere)
     ids, places = compact_labels(labels)
     found: list[Outline] = []
-    for named in _layers(ids, graph, chosen, depth):
-        layer = _polygons(named, places, sides, hemisphere, to_target, tolerance, smallest)
+    for named in _layers(ids, graph, selection):
+        layer = _polygons(named, places, sides, to_target, selection)
         for (one, side), polygons in layer.items():
             known = one in graph
             structure = graph[one] if known else None
@@ -183,14 +225,10 @@ def section_outlines(
     section: PlacedSection,
     atlas: Atlas,
     resolution: float = 25,
+    selection: Selection = EVERYTHING,
     *,
     downsample: int | None = None,
     frame: Frame = "image",
-    structures: str | int | Iterable[str | int] | None = None,
-    depth: int | None = None,
-    hemisphere: Hemisphere = "both",
-    tolerance: float = 0.0,
-    smallest: float = 0.0,
 ) -> tuple[Outline, ...]:
     """Return the outlines of an atlas's structures in a section's own plane.
 
@@ -202,13 +240,13 @@ def section_outlines(
         The atlas.
     resolution : float
         The annotation is sampled on the reference grid at this many µm,
+    selection : Selection
+        Which structures, and how finely.
     downsample : int, optional
         or over the raw picture at this tier. Fine tiers take long: their pixels are many times
         smaller than voxels, and add nothing but their number.
     frame : {"image", "reference"}
         Of the points; see `Outline`. Both are exact whichever way the annotation is sampled.
-    structures, depth, hemisphere, tolerance, smallest : optional
-        See `outlines`.
     """
     if frame not in ("image", "reference"):
         raise InvalidInputError(f"The frame is {frame!r}, but must be 'image' or 'reference'.")
@@ -225,17 +263,7 @@ def section_outlines(
         if frame == "reference":
             forward = section.placement.forward[[grid.column_axis, grid.row_axis]]
             to_target = to_target.then(Affine(forward, "image", "reference plane"))
-    return outlines(
-        labels,
-        to_target,
-        atlas.graph,
-        sides=sides,
-        structures=structures,
-        depth=depth,
-        hemisphere=hemisphere,
-        tolerance=tolerance,
-        smallest=smallest,
-    )
+    return outlines(labels, to_target, atlas.graph, selection, sides=sides)
 
 
 def _in_plane(grid: Grid) -> Affine:
@@ -249,9 +277,7 @@ def _check(
     labels: NDArray[Any],
     sides: NDArray[np.uint8] | None,
     to_target: Affine,
-    structures: list[str | int] | None,
-    depth: int | None,
-    hemisphere: str,
+    hemisphere: Hemisphere,
 ) -> None:
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise InvalidInputError(
@@ -268,35 +294,26 @@ def _check(
         raise InvalidInputError(
             f"{to_target} leads not from the two coordinates of a picture to two others."
         )
-    if structures is not None and depth is not None:
-        raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
-    if hemisphere not in ("left", "right", "both", "each"):
-        raise InvalidInputError(
-            f"The hemisphere is {hemisphere!r}, but must be 'left', 'right', 'both' or 'each'."
-        )
     if hemisphere != "both" and sides is None:
         raise InvalidInputError("To tell the hemispheres apart, give the sides of the pixels.")
 
 
 def _layers(
-    ids: NDArray[np.int64],
-    graph: StructureGraph,
-    structures: list[str | int] | None,
-    depth: int | None,
+    ids: NDArray[np.int64], graph: StructureGraph, selection: Selection
 ) -> Iterator[NDArray[np.int64]]:
     """Yield what to outline in place of each id: several where one structure lies in another."""
-    if depth is not None:
-        yield graph.roll_up(ids, depth=depth)
+    if selection.depth is not None:
+        yield graph.roll_up(ids, depth=selection.depth)
         return
-    if structures is None:
+    if selection.names is None:
         yield ids
         return
-    chosen = {graph.find(one).id for one in structures}
+    chosen = {graph.find(name).id for name in selection.names}
     known = np.isin(ids, graph.unknown(ids), invert=True)
     levels: dict[int, list[int]] = {}
-    for one in chosen:
-        above = sum(ancestor in chosen for ancestor in graph.ancestors(one))
-        levels.setdefault(above, []).append(one)
+    for structure_id in chosen:
+        above = sum(ancestor in chosen for ancestor in graph.ancestors(structure_id))
+        levels.setdefault(above, []).append(structure_id)
     for level in sorted(levels):
         yield np.where(known, graph.roll_up(ids, to=levels[level]), 0)
 
@@ -305,10 +322,8 @@ def _polygons(
     named: NDArray[np.int64],
     places: NDArray[np.unsignedinteger[Any]],
     sides: NDArray[np.uint8] | None,
-    hemisphere: Hemisphere,
     to_target: Affine,
-    tolerance: float,
-    smallest: float,
+    selection: Selection,
 ) -> dict[tuple[int, Side], list[tuple[Points, ...]]]:
     """Return the polygons of each structure, on each side of the brain if they are told apart."""
     ids = np.concatenate(([0], np.unique(named[named != 0])))
@@ -317,6 +332,7 @@ def _polygons(
         places
     ]
     on = np.full(len(ids), LEFT | RIGHT)
+    hemisphere = selection.hemisphere
     if sides is not None:
         if hemisphere in ("left", "right"):
             keys[sides != (LEFT if hemisphere == "left" else RIGHT)] = 0
@@ -324,11 +340,11 @@ def _polygons(
         on = LEFT * met[:, LEFT] + RIGHT * met[:, RIGHT]
         if hemisphere == "each":
             keys[keys > 0] |= sides[keys > 0]
-    faces = trace_faces(keys, tolerance)
+    faces = trace_faces(keys, selection.tolerance)
     points = to_target.apply(faces.points)
     found: dict[tuple[int, Side], list[tuple[Points, ...]]] = {}
     for key, area, rings in zip(faces.labels, faces.areas, faces.rings, strict=True):
-        if area >= smallest:
+        if area >= selection.smallest:
             place, side = divmod(key, 4)
             which = int(ids[place]), _SIDES[side or int(on[place])]
             found.setdefault(which, []).append(tuple(points[ring] for ring in rings))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from atldld.batch.work import Work
-from atldld.errors import UnsupportedPlaneError
+from atldld.errors import AtldldError, UnsupportedPlaneError
 from atldld.fetch.session import Session
 from atldld.find.catalogue import opened
+from atldld.place.sections import PlacedDataSet
 from atldld.place.spaces import Plane
+from atldld.place.tiers import tier_by_size
+from atldld.records import SectionDataSet
 
-__all__ = ["BYTES_PER_PIXEL", "Estimate", "Image", "estimate", "fitting_tier"]
+__all__ = ["BYTES_PER_PIXEL", "Estimate", "Image", "estimate"]
 
 BYTES_PER_PIXEL = 0.17
 """Of the service's JPEGs. The one genuine image at hand, section image 69177654 at tier 2, has
@@ -82,16 +84,6 @@ class Estimate:
     tiers: tuple[int, ...]
 
 
-def fitting_tier(resolution: float, image: Image) -> int:
-    """Return the coarsest tier whose pixels are no larger than the output's.
-
-    ``"auto"`` also counts by how much the alignment stretches the brain, which is 2 to 22 % in the
-    three data sets at hand, so this may be one tier too coarse where the two sizes are near.
-    """
-    finer = max(resolution / image.resolution, 1.0)
-    return min(math.floor(math.log2(finer) + 1e-9), image.tier_count - 1)
-
-
 def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
     """Estimate a batch from the metadata in the cache and in the catalogue. Nothing is asked.
 
@@ -127,8 +119,11 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
                 unknown.append(dataset_id)
                 continue
             plane_id, found = known
+            known_tiers = _known_tiers(work, document) if document else {}
             for image_id, image in found:
-                tier = fitting_tier(work.resolution, image) if work.tier is None else work.tier
+                tier = known_tiers.get(image_id, work.tier)
+                if tier is None:
+                    tier = tier_by_size(work.resolution, image.resolution, image.tier_count - 1)
                 tiers.add(tier)
                 images += work.views
                 there = bool(document) and session.cache.find_image(image_id, tier) is not None
@@ -148,6 +143,18 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
         written_bytes=written if complete and images else None,
         tiers=tuple(sorted(tiers)),
     )
+
+
+def _known_tiers(work: Work, document: dict[str, Any]) -> dict[int, int]:
+    """Return the tiers that will be read, by image id, of a data set whose alignment is known."""
+    try:
+        record = SectionDataSet.from_records(
+            document["section_data_set"], document["section_images"]
+        )
+        placed = PlacedDataSet.of(record)
+        return {section.id: work.tier_of(placed, section) for section in placed}
+    except (AtldldError, KeyError, TypeError):
+        return {}  # it will be said when it is made
 
 
 Known = tuple[int | None, list[tuple[int, Image]]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atldld.fetch.session import Session
+from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Plane
 from atldld.sections.download import PictureFormat, download_dataset
 from atldld.sections.folder import files_of
@@ -61,6 +62,9 @@ class Work(Protocol):
     @property
     def tier(self) -> int | None:
         """The tier of the images; `None` for the one that fits the resolution."""
+
+    def tier_of(self, dataset: PlacedDataSet, section: PlacedSection) -> int:
+        """Return the tier that is read of a section."""
 
     @property
     def views(self) -> int:
@@ -123,6 +127,10 @@ class Download:
     def tier(self) -> int | None:
         """The tier of the images; `None` for the one that fits the resolution."""
         return None if self.recipe.downsample == "auto" else self.recipe.downsample
+
+    def tier_of(self, dataset: PlacedDataSet, section: PlacedSection) -> int:
+        """Return the tier that is read of a section."""
+        return self.recipe.plan(section).downsample
 
     @property
     def views(self) -> int:
@@ -228,6 +236,11 @@ class Volumes:
     def tier(self) -> int | None:
         """`None`: the tier that fits the resolution."""
         return None
+
+    def tier_of(self, dataset: PlacedDataSet, section: PlacedSection) -> int:
+        """Return the tier that is read of a section."""
+        recipe = self._recipe()
+        return recipe.tier_of(section, recipe.slab(dataset, section))
 
     @property
     def views(self) -> int:

@@ -168,6 +168,7 @@ def outlines(
     """Outline the atlas's structures on every section, in the section's own plane."""
     from atldld.api import open_dataset
     from atldld.atlas.open import check_atlas, open_atlas
+    from atldld.atlas.outlines import Selection
     from atldld.sections.drawings import Drawing, check_drawings, write_drawing
 
     drawing = Drawing(
@@ -175,10 +176,7 @@ def outlines(
         frame=frame,
         resolution=resolution,
         downsample=downsample_img,
-        structures=tuple(structure) if structure else None,
-        depth=depth,
-        hemisphere=hemisphere,
-        tolerance=tolerance,
+        selection=Selection(structure or None, depth, hemisphere, tolerance),
         picture=picture,
     )
     # everything that can be said before the service is asked

@@ -40,7 +40,7 @@ def serve(
     """Serve an archive at the service's own URLs, read-only, until Ctrl-C."""
     from contextlib import ExitStack
 
-    from atldld.demo.local import opened_source
+    from atldld.demo.local import opened_archive
     from atldld.fetch.session import check_id
     from atldld.serve.listen import listen
 
@@ -50,7 +50,7 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(_ended_by_signals())
         source = stack.enter_context(
-            opened_source(archive, Settings.from_environment(cache_dir=cache_dir), ids)
+            opened_archive(archive, Settings.from_environment(cache_dir=cache_dir), ids)
         )
         server = listen(host, port, source, public=public, budget=budget)
         stack.callback(server.close)

@@ -17,7 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from atldld.atlas.ccf import KINDS, VolumeFile
-from atldld.atlas.outlines import outlines
+from atldld.atlas.outlines import Selection, outlines
 from atldld.atlas.structures import StructureGraph
 from atldld.demo import anatomy, render
 from atldld.formats.common import need
@@ -198,7 +198,7 @@ def plate_svg(plate_id: int) -> bytes | None:
     if plate_id not in PLATES:
         return None
     graph = StructureGraph.from_answer(json.loads(structure_graph()))
-    drawn = outlines(_labels(plate_id, 0), tier_to_image(0), graph, tolerance=0.5)
+    drawn = outlines(_labels(plate_id, 0), tier_to_image(0), graph, Selection(tolerance=0.5))
     with scratch_folder() as folder:
         path = folder / "plate.svg"
         write_svg(

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.serve.archive import Archive
 
-__all__ = ["IN_PROCESS_URL", "in_process_session", "opened_source"]
+__all__ = ["IN_PROCESS_URL", "in_process_session", "opened_archive"]
 
 IN_PROCESS_URL = "http://demo.invalid"
 
 
-def in_process_session(cache_dir: Path, source: Archive | None = None) -> Session:
+def in_process_session(cache_dir: Path, archive: Archive | None = None) -> Session:
     """Return a session that asks the local service in this process, through no socket.
 
     Parameters
     ----------
     cache_dir : pathlib.Path
         The cache's folder.
-    source : Archive, optional
+    archive : Archive, optional
         What is served; the demo archive by default.
     """
     import httpx
 
     from atldld.fetch.session import Session
 
-    application = Application(source or DemoArchive())
+    application = Application(archive or DemoArchive())
     return Session(
         Settings(api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache_dir),
         transport=httpx.WSGITransport(app=application),
@@ -45,10 +45,10 @@ def in_process_session(cache_dir: Path, source: Archive | None = None) -> Sessio
 
 
 @contextmanager
-def opened_source(
+def opened_archive(
     name: str, settings: Settings, dataset_ids: Sequence[int] | None = None
 ) -> Iterator[Archive]:
-    """Open what a name stands for as a source.
+    """Open the archive that a name stands for.
 
     Parameters
     ----------
@@ -65,11 +65,11 @@ def opened_source(
         If there is no such archive, or it does not hold a data set that is named.
     """
     with ExitStack() as stack:
-        source: Archive
+        archive: Archive
         if name == "demo":
             held = set(DEMO_DATASET_IDS)
             chosen = [known for known in DEMO_DATASET_IDS if known in (dataset_ids or held)]
-            source = DemoArchive(chosen)
+            archive = DemoArchive(chosen)
         else:
             path = cache_root(settings) if name == "cache" else Path(name)
             if not path.exists():
@@ -78,12 +78,12 @@ def opened_source(
                     hint="Name demo, cache, or a folder or .zip file that was exported.",
                 )
             # a ZIP file is served as it is: there is nothing to unpack, and nothing to be left over
-            source = stored = StoredArchive(path, dataset_ids)
+            archive = stored = StoredArchive(path, dataset_ids)
             stack.callback(stored.close)
-            held = {record["id"] for record in source.tables()["SectionDataSet"]}
+            held = {record["id"] for record in archive.tables()["SectionDataSet"]}
         unknown = set(dataset_ids or ()) - held
         if unknown:
             raise DatasetNotFoundError(
                 f"The archive does not hold data set {min(unknown)}.", dataset_id=min(unknown)
             )
-        yield source
+        yield archive

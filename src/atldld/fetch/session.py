@@ -76,6 +76,8 @@ class Session:
         What the API and the informatics archive have answered.
     client : Client
         Asks them.
+    sources : tuple of ImageSource
+        Where section images are looked for before the service is asked.
     defects : list of ServiceWarning
         What was wrong with the answers so far.
 

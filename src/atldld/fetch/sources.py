@@ -69,7 +69,8 @@ class Received:
     url : str
         Where it came from.
     sha256 : str, optional
-        Its hash, in hexadecimal, where the source has worked it out already.
+        The hash of the bytes that were written, in hexadecimal, where the source has worked it out
+        already.
     fetched : str, optional
         When it came from the service, in UTC (ISO 8601), if that was not just now.
     """

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.outlines import Outline, outlines
+from atldld.atlas.outlines import Outline, Selection, outlines
 from atldld.atlas.sample import on_reference
 from atldld.errors import AtldldError
 from atldld.place import Affine
@@ -368,7 +368,7 @@ def _outlines(plane: OutputPlane, atlas: Atlas) -> tuple[Outline, ...]:
     labels = on_reference(atlas.annotation, plane)
     # to pixels from the corner of the first one, whose centre is at ½
     to_corner = Affine(np.array([[1, 0, 0.5], [0, 1, 0.5]]), "output pixel", "page")
-    return outlines(labels, to_corner, atlas.graph, tolerance=0.6, smallest=3)
+    return outlines(labels, to_corner, atlas.graph, Selection(tolerance=0.6, smallest=3))
 
 
 def _path(ring: NDArray[np.float64]) -> str:
@@ -439,7 +439,9 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     if rows > columns:
         seen = seen.T
     to_um = Affine(np.array([[side, 0, side / 2], [0, side, side / 2]]), "output pixel", "page")
-    drawn = outlines(seen.astype(np.uint8), to_um, atlas.graph, tolerance=0.4, smallest=30)
+    drawn = outlines(
+        seen.astype(np.uint8), to_um, atlas.graph, Selection(tolerance=0.4, smallest=30)
+    )
     return "".join(
         "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"
         for one in drawn

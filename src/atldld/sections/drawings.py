@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
 from atldld.atlas.model import Atlas, check_space
-from atldld.atlas.outlines import Frame, Hemisphere, Outline, section_outlines
+from atldld.atlas.outlines import EVERYTHING, Frame, Outline, Selection, section_outlines
 from atldld.errors import InvalidInputError
 from atldld.place.spaces import Grid
 from atldld.sections.register import Recipe, fetch, warp
-from atldld.support.arguments import check_names, check_number, several
 from atldld.support.files import check_folder, check_targets, whole_file
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ class Drawing:
         µm.
     downsample : int
         The tier of the raw picture.
-    structures, depth, hemisphere, tolerance : optional
-        See `atldld.atlas.outlines.outlines`.
+    selection : Selection
+        Which structures, and how finely.
     picture : bool
         Whether an SVG holds the picture.
     """
@@ -53,20 +52,12 @@ class Drawing:
     frame: Frame = "image"
     resolution: float = 25
     downsample: int = 3
-    structures: str | int | Sequence[str | int] | None = None
-    depth: int | None = None
-    hemisphere: Hemisphere = "both"
-    tolerance: float = 0.0
+    selection: Selection = EVERYTHING
     picture: bool = False
 
     def __post_init__(self) -> None:
-        if self.structures is not None and self.depth is not None:
-            raise InvalidInputError("Choose structures or a depth in the hierarchy, not both.")
         if self.picture and self.format != "svg":
             raise InvalidInputError("Only an SVG can hold the picture; a PNG always does.")
-        if self.structures is not None:
-            object.__setattr__(self, "structures", tuple(check_names(self.structures, "structure")))
-        check_number(self.tolerance, "tolerance", least=0)
 
     def check_record(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the adult one, before anything is fetched."""
@@ -74,8 +65,8 @@ class Drawing:
 
     def check_structures(self, atlas: Atlas) -> None:
         """Refuse structures that the atlas has not."""
-        for one in () if self.structures is None else several(self.structures):
-            atlas.graph.find(one)
+        for name in self.selection.names or ():
+            atlas.graph.find(name)
 
 
 def check_drawings(
@@ -157,14 +148,7 @@ def write_drawing(
     # On the reference grid also for the raw picture, whose pixels are many times finer than any
     # atlas: the lines are taken there exactly, by the section's own affine map.
     found = section_outlines(
-        section,
-        atlas,
-        drawing.resolution,
-        frame=drawing.frame,
-        structures=drawing.structures,
-        depth=drawing.depth,
-        hemisphere=drawing.hemisphere,
-        tolerance=drawing.tolerance,
+        section, atlas, drawing.resolution, drawing.selection, frame=drawing.frame
     )
     if drawing.format == "geojson":
         write_geojson(

@@ -123,6 +123,27 @@ class VolumeRecipe:
         """Bytes of the data and the coverage; sections in flight are small beside them."""
         return math.prod(self.shape) * ((3 if self.channel == "image" else 4) + 4)
 
+    def slab(self, dataset: PlacedDataSet, section: PlacedSection) -> Slab:
+        """Return the slab that a section of a data set fills.
+
+        Raises
+        ------
+        AlignmentMissingError
+            If the data set has no alignment3d or no section thickness.
+        """
+        alignment, _ = dataset.record.check_alignment()
+        return Slab.of(
+            section.placement.forward,
+            alignment.to_reference[:, 2],
+            (section.image.width, section.image.height),
+            section.thickness if self.thickness is None else self.thickness,
+        )
+
+    def tier_of(self, section: PlacedSection, slab: Slab) -> int:
+        """Return the tier that is read of a section."""
+        image, axis = section.image, section.plane.depth_axis
+        return slab.downsample(self.resolution, axis, image.highest_downsample)
+
     def check_memory(self) -> None:
         """Refuse a volume that does not fit into memory.
 
@@ -279,22 +300,12 @@ def _plan(
     tasks: list[_Task] = []
     without: list[PlacedSection] = []
     for dataset, session in datasets:
-        alignment, _ = dataset.record.check_alignment()
-        across = alignment.to_reference[:, 2]
         for section in dataset.sections:
-            image = section.image
-            if recipe.channel == "expression" and not image.has_expression_mask:
+            if recipe.channel == "expression" and not section.image.has_expression_mask:
                 without.append(section)
                 continue
-            slab = Slab.of(
-                section.placement.forward,
-                across,
-                (image.width, image.height),
-                section.thickness if recipe.thickness is None else recipe.thickness,
-            )
-            tier = slab.downsample(
-                recipe.resolution, dataset.plane.depth_axis, image.highest_downsample
-            )
+            slab = recipe.slab(dataset, section)
+            tier = recipe.tier_of(section, slab)
             tasks.append(_Task(dataset, section, session, slab, tier))
     return tasks, without
 
