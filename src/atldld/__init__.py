@@ -3,9 +3,13 @@
 Examples
 --------
 >>> import atldld
->>> ds = atldld.open_dataset(69289763)  # doctest: +SKIP
->>> for section in ds.register(resolution=25):  # doctest: +SKIP
-...     section.image, section.plane
+>>> ds = atldld.open_dataset(69289763)
+>>> ds
+<DataSet 69289763 (Prox1), sagittal, 18 sections>
+>>> for section in ds.register(resolution=100, sections=ds.sections[8:10]):
+...     print(section.id, section.image.shape)
+69177654 (80, 132, 3)
+69177656 (80, 132, 3)
 """
 
 from __future__ import annotations

@@ -356,7 +356,11 @@ class DataSet(PlacedDataSet):
 
         Examples
         --------
-        >>> ds.volume(channel="expression").save("prox1.nii.gz")  # doctest: +SKIP
+        >>> ds = open_dataset(69289763)
+        >>> volume = ds.volume(200, channel="expression")
+        >>> volume
+        <Volume of expression, 66 × 40 × 57 voxels of 200 µm>
+        >>> path = volume.save("prox1.nii.gz")
         """
         return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
@@ -487,9 +491,9 @@ def open_dataset(
 
     Examples
     --------
-    >>> ds = open_dataset(69289763)  # doctest: +SKIP
-    >>> ds.sections[8].to_reference([(6384, 2744)])  # doctest: +SKIP
-    array([[8051.7, 2889.7, 3345.9]])
+    >>> ds = open_dataset(69289763)
+    >>> ds.sections[8].to_reference([(6384, 2744)]).round(1)
+    array([[8051.8, 2889.9, 3345.7]])
     """
     session = session or default_session()
     if strict:

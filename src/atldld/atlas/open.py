@@ -79,9 +79,12 @@ def open_atlas(
 
     Examples
     --------
-    >>> atlas = open_atlas(25)  # doctest: +SKIP
-    >>> atlas.graph[int(atlas.annotation[322, 115, 133])].acronym  # doctest: +SKIP
-    'DG-sg'
+    >>> atlas = open_atlas(100)
+    >>> atlas.annotation.shape
+    (132, 80, 114)
+    >>> label = int(atlas.annotation[80, 28, 33])
+    >>> "HPF" in [atlas.graph[one].acronym for one in atlas.graph.ancestors(label)]
+    True
     """
     session = session or default_session()
     name = str(name)

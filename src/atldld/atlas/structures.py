@@ -77,9 +77,10 @@ class StructureGraph:
 
     Examples
     --------
-    >>> graph = StructureGraph.from_file("structure_graph_1.json")  # doctest: +SKIP
-    >>> graph.find("DG-sg").id  # doctest: +SKIP
-    632
+    >>> import atldld
+    >>> graph = atldld.open_atlas(100).graph
+    >>> graph.find("hippocampal formation").acronym
+    'HPF'
     """
 
     structures: tuple[Structure, ...]

@@ -149,10 +149,11 @@ def search(
 
     Examples
     --------
-    >>> found = atldld.search(gene="Pdyn", plane="coronal")  # doctest: +SKIP
-    >>> len(found), found.ids  # doctest: +SKIP
+    >>> import atldld
+    >>> found = atldld.search(gene="Pdyn", plane="coronal")
+    >>> len(found), found.ids
     (1, [71717084])
-    >>> atldld.search("gene", name="prodynorphin").first().acronym  # doctest: +SKIP
+    >>> atldld.search("gene", name="prodynorphin").first().acronym
     'Pdyn'
     """
     given = {

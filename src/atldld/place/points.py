@@ -172,7 +172,9 @@ def image_to_reference(
 
     Examples
     --------
-    >>> image_to_reference(dataset, 69177654, [[6384, 2744]]).pir.round()  # doctest: +SKIP
+    >>> import atldld
+    >>> ds = atldld.open_dataset(69289763)
+    >>> atldld.image_to_reference(ds.record, 69177654, [[6384, 2744]]).pir.round()
     array([[8052., 2890., 3346.]])
     """
     points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
