@@ -65,12 +65,12 @@ class Entry:
 
 
 def parse_list(content: bytes) -> object:
-    """Return what a JSON or CSV file of structures holds.
+    """Parse a JSON or CSV file of structures.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If the content is neither JSON nor CSV.
     """
     text = content.decode(json.detect_encoding(content))
     if text.lstrip().startswith(("{", "[")):
@@ -105,9 +105,9 @@ def read_entries(document: object) -> list[Entry]:
     Raises
     ------
     InvalidInputError
-        If it is no list of structures; if a structure is named twice, lacks its id, has a value
-        that cannot be read, or lies in itself; or if the list has a root, and a structure lies in
-        one that the list lacks.
+        If the content is not a list of structures; if a structure is named twice, lacks its id, has
+        a value that cannot be read, or lies in itself; or if the list has a root, and a structure
+        lies in one that the list lacks.
     """
     records: dict[int, Mapping[str, Any]] = {}
     above: dict[int, int | None] = {}

@@ -146,9 +146,9 @@ def outlines(
     Raises
     ------
     InvalidInputError
-        Arguments that do not fit together, or a structure that there is not.
+        If the arguments do not fit together.
     NotFoundError
-        There is no such structure.
+        If there is no such structure.
     """
     chosen = None if structures is None else check_names(structures, "structure")
     if depth is not None:

@@ -98,7 +98,7 @@ class StructureGraph:
 
     @classmethod
     def from_answer(cls, document: object) -> StructureGraph:
-        """Return the graph that an answer of the service holds.
+        """Return the graph in an answer of the service.
 
         Parameters
         ----------
@@ -112,8 +112,9 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If it is none; if a structure is named twice, lacks its id, is its own ancestor, or
-            lies in one that a graph with a root lacks; or if a value cannot be read.
+            If the answer is not a structure graph; if a structure is named twice, lacks its id, is
+            its own ancestor, or lies in one that a graph with a root lacks; or if a value cannot be
+            read.
         """
         entries = read_entries(document)
         paths = _paths({entry.id: entry.parent for entry in entries})
@@ -141,7 +142,7 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If the file cannot be read, or holds no structure graph.
+            If the file cannot be read, or does not hold a structure graph.
         """
         path = Path(path)
         check_file(path, largest=_LARGEST_FILE)
@@ -187,9 +188,9 @@ class StructureGraph:
         Raises
         ------
         NotFoundError
-            There is none; the hint names some that look alike.
+            If there is no such structure; the hint names some that look alike.
         InvalidInputError
-            Several structures have that acronym or name.
+            If several structures have that acronym or name.
         """
         (given,) = check_names([what], "structure")
         text = str(given).strip()
@@ -280,9 +281,9 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If neither or both are given, the depth is negative, or the ids are no whole numbers.
+            If neither or both are given, the depth is negative, or the ids are not whole numbers.
         NotFoundError
-            A structure of ``to`` is not in the graph.
+            If a structure of ``to`` is not in the graph.
         """
         if (depth is None) == (to is None):
             raise InvalidInputError("Give either a depth or the structures to roll up to.")

@@ -93,7 +93,7 @@ def fitting_tier(resolution: float, image: Image) -> int:
 
 
 def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
-    """Estimate a batch from the metadata in the cache and in the catalogue. Nothing is asked.
+    """Estimate a batch from the metadata in the cache and in the catalogue. Nothing is requested.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
     Raises
     ------
     CacheError
-        The catalogue is damaged.
+        If the catalogue is damaged.
     """
     work.check()
     chosen = tuple(dict.fromkeys(ids))

@@ -146,11 +146,11 @@ def run_batch(
     Raises
     ------
     InvalidInputError
-        Something makes no sense. Nothing is asked.
+        If an argument is not valid; nothing is requested then.
     OutputError
-        The place cannot be used, holds a batch of something else, or another process works there.
+        If the place cannot be used or holds another batch, or if another process works there.
     AtldldError
-        There is no such scheduler.
+        If there is no such scheduler.
     """
     chosen = tuple(dict.fromkeys(check_ids(ids, "section data set")))
     if not chosen:
@@ -195,7 +195,7 @@ Make = Callable[[Sequence[int]], Iterator[Entry]]
 
 @contextmanager
 def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Iterator[Make]:
-    """Give what makes data sets and yields how each ended, in the order in which they do."""
+    """Yield the function that makes data sets, and yields how each ended as soon as it does."""
     if dask is not None:
         with workers(dask, task, session) as make:
             yield make
@@ -258,7 +258,7 @@ def _follow(
 
 
 def _check_space(place: Place, ids: Sequence[int], work: Work, session: Session) -> None:
-    """Refuse a batch that the disk has obviously no space for, by what is known of it here.
+    """Check that the disk has space for a batch, as far as its size is known.
 
     What is empty compresses to little, so a quarter of the estimate is enough to begin.
     """

@@ -163,7 +163,7 @@ class DemoArchive:
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Have a lock of its own in a forked child."""
+        """Make a new lock in a forked child."""
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:

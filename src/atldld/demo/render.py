@@ -475,7 +475,7 @@ def render(
     Raises
     ------
     ValueError
-        For a tier or a view that does not exist, or a size without pixels at the tier.
+        If the tier or the view does not exist, or the section has no pixels at the tier.
     """
     matrix = np.asarray(image_to_reference, dtype=np.float64)
     if matrix.shape != (3, 3):

@@ -56,7 +56,7 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
     Raises
     ------
     InvalidInputError
-        The files cannot be read, or are no such image.
+        If the files cannot be read, or are not an image of this kind.
     """
     path = Path(path)
     try:

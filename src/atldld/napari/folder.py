@@ -139,7 +139,7 @@ def is_ours(path: Path) -> bool:
 
 
 def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
-    """Return the sections of a folder as a layer, and as others their masks and outlines.
+    """Return the sections of a folder as a layer, and their masks and outlines as further ones.
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
     Raises
     ------
     OutputError
-        The folder's ``metadata.json`` does not say what is needed, or a file that it lists is not
-        there or cannot be read.
+        If the folder's ``metadata.json`` lacks something, or if a file that it lists is missing or
+        cannot be read.
     """
     metadata = read_metadata(path)
     stack = _stack(metadata, path)
@@ -224,7 +224,7 @@ def _planes(metadata: FolderMetadata, path: Path, centre: Matrix) -> tuple[Matri
 
 
 def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, Any]:
-    """Return what the layers' ``metadata`` say."""
+    """Return the ``metadata`` of the layers."""
     output = metadata.output
     sides = np.array([output.rows, output.columns]) * output.resolution_um
     slopes, depths = _planes(metadata, path, sides / 2)

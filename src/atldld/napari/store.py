@@ -86,9 +86,9 @@ def layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
     Raises
     ------
     OutputError
-        The store lacks an array, or one cannot be read.
+        If the store lacks an array, or one cannot be read.
     AtldldError
-        zarr is not installed.
+        If zarr is not installed.
     """
     found = [_layer(path)]
     try:

@@ -120,7 +120,7 @@ def anchoring_of(forward: ArrayLike, width: float, height: float) -> NDArray[np.
 
 
 def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.float64]:
-    """Return the map of an image that is anchored so; the way back of `anchoring_of`.
+    """Return the map of an image from its anchoring vectors; the inverse of `anchoring_of`.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.
     Raises
     ------
     InvalidInputError
-        Not nine finite numbers, or the two sides are parallel or of no length.
+        If the vectors are not nine finite numbers, or if the two sides are parallel or have no
+        length.
     """
     try:
         numbers = np.asarray(anchoring, dtype=np.float64)
@@ -201,7 +202,7 @@ class AlignmentFile:
     markers: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``metadata.json`` says of it."""
+        """Return the file's entry in ``metadata.json``."""
         return {
             "file": self.name,
             "sha256": self.sha256,
@@ -213,7 +214,7 @@ class AlignmentFile:
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> AlignmentFile:
-        """Return the file that `describe` has described."""
+        """Return the file that an entry made by `describe` stands for."""
         aligner, images, markers = (
             described.get(name) for name in ("aligner", "images", "markers_ignored")
         )
@@ -263,10 +264,10 @@ class Alignment:
         Raises
         ------
         InvalidInputError
-            The file anchors images of another data set, or of another shape, or a plane without
-            a way back.
+            If the file anchors images of another data set or of another shape, or if a plane cannot
+            be inverted.
         AlignmentMissingError
-            The data set has no ``alignment3d`` or no section thickness.
+            If the data set has no ``alignment3d`` or no section thickness.
         """
         known = {image.id: image for image in record.images}
         strange = sorted(set(self.anchored) - set(known))
@@ -468,8 +469,8 @@ def read_alignment(path: str | Path) -> Alignment:
     Raises
     ------
     InvalidInputError
-        The file cannot be read, is something else, is for another atlas, or names images that
-        are no section images.
+        If the file cannot be read, is of another kind or for another atlas, or names images that
+        are not section images.
     """
     path = Path(path)
     try:

@@ -131,7 +131,7 @@ class StructureCenter:
         Raises
         ------
         InvalidInputError
-            A column is missing or of the wrong kind.
+            If a column is missing or of the wrong type.
         """
         try:
             return msgspec.convert(record, cls, strict=False)
@@ -166,9 +166,10 @@ def image_to_reference(
     Raises
     ------
     InvalidInputError
-        Another shape, coordinates that are not finite, or an image that is not the data set's.
+        If the points have another shape or are not finite, or an image does not belong to the data
+        set.
     AlignmentMissingError
-        The data set or one of the images has no alignment.
+        If the data set or one of the images has no alignment.
 
     Examples
     --------
@@ -230,15 +231,15 @@ def reference_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the sections that they were put on.
+        If points lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        The data set, or every image of it, has no alignment.
+        If the data set, or every image of it, has no alignment.
     InvalidInputError
-        Another shape, coordinates that are not finite, an unknown space, spaces that do not
-        correspond, or, if asked for, points that are too far.
+        If the points have another shape or are not finite, if the space is unknown, if the spaces
+        do not correspond, or, with a largest distance, if points are too far away.
     """
     if isinstance(pir, ReferencePoints):
         if space is not None and pir.space not in {None, space}:
@@ -286,14 +287,14 @@ def image_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the sections that they were put on.
+        If points lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        One of the data sets has no alignment.
+        If one of the data sets has no alignment.
     InvalidInputError
-        See `image_to_reference` and `reference_to_image`.
+        As for `image_to_reference` and `reference_to_image`.
     """
     found = image_to_reference(source, image_ids, xy)
     return _reference_to_image(target, found.pir, found.space, max_distance, beyond)
@@ -328,10 +329,10 @@ def image_to_image_2d(
     Raises
     ------
     InvalidInputError
-        The data sets are of different specimens, or of specimens that are not recorded; an image
-        is not its data set's; another shape, or coordinates that are not finite.
+        If the data sets are of different specimens or a specimen is not recorded, if an image does
+        not belong to its data set, or if the points have another shape or are not finite.
     AlignmentMissingError
-        One of the images has no alignment2d.
+        If one of the images has no alignment2d.
     """
     points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
     _check_list(points, "(x, y)")
@@ -397,14 +398,14 @@ def structure_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Centres lie far from the sections that they were put on.
+        If centres lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        The data set, or every image of it, has no alignment.
+        If the data set, or every image of it, has no alignment.
     InvalidInputError
-        The data set has no reference space, or `structure_ids` holds something else than ids.
+        If the data set has no reference space, or `structure_ids` holds anything but ids.
     """
     space = dataset.reference_space_id
     if space is None:
@@ -472,7 +473,7 @@ def image_to_atlas(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the plates that they were put on.
+        If points lie far from the plates that they were put on.
 
     Raises
     ------

@@ -69,7 +69,7 @@ def shrink_source(matrix: Matrix, factor: int) -> Matrix:
 
 
 def tier_to_image(downsample: int) -> Affine:
-    """Return the way from the pixels of a tier to full-resolution pixels.
+    """Return the map from the pixels of a tier to full-resolution pixels.
 
     A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
     2^d·u + (2^d − 1)/2.
@@ -92,7 +92,7 @@ def tier_of(section: PlacedSection, resolution: float) -> int:
     Raises
     ------
     InvalidInputError
-        If the resolution makes no sense.
+        If the resolution is not valid.
     """
     plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
     return choose_downsample(plane.to_image, section.image.highest_downsample)

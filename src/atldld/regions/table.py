@@ -220,7 +220,7 @@ class RegionTable:
         return frame
 
     def save(self, path: str | Path, *, force: bool = False) -> list[Path]:
-        """Write the table; the ending says the format. Whole or not at all.
+        """Write the table, whole or not at all; the name's ending decides the format.
 
         Parameters
         ----------
@@ -239,11 +239,11 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            If the ending is another one.
+            If the name has another ending.
         AtldldError
             If pyarrow is needed and not installed.
         OutputError
-            If it cannot be written, or is there already.
+            If the file cannot be written, or exists and `force` is false.
         """
         path = Path(path)
         check_output(path, force=force)
@@ -256,16 +256,16 @@ class RegionTable:
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:
-    """Say what speaks against writing a table to a file, before it is made.
+    """Check that a table can be written to a file, before it is made.
 
     Raises
     ------
     InvalidInputError
-        If the ending is none of a table.
+        If the name does not have the ending of a table.
     AtldldError
         If pyarrow is needed and not installed.
     OutputError
-        If a file is there already and may not be replaced, or cannot be written.
+        If a file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     if ending_of(path, _ENDINGS, "tables") == ".csv":
@@ -276,7 +276,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 
 
 def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) -> list[int]:
-    """Return the ids of some structures and of all that lies in them.
+    """Return the ids of structures and of all that lies in them.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ class Regions:
         about: Mapping[str, str],
         metadata: dict[str, Any],
     ) -> RegionTable:
-        """Return the table of some values.
+        """Return the table of values.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ def in_process_session(cache_dir: Path, source: Source | None = None) -> Session
 def opened_source(
     name: str, settings: Settings, dataset_ids: Sequence[int] | None = None
 ) -> Iterator[Source]:
-    """Open what a name stands for as a source.
+    """Open the archive that a name stands for as a source.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def opened_source(
     Raises
     ------
     AtldldError
-        There is no such archive, or it does not hold a data set that is named.
+        If there is no such archive, or it does not hold a data set that is named.
     """
     with ExitStack() as stack:
         source: Source
@@ -129,7 +129,7 @@ def listen(
     Raises
     ------
     AtldldError
-        The address cannot be used, or others could reach it and that was not allowed.
+        If the address cannot be used, or if others could reach it and `public` is false.
     """
     if not 0 < budget <= MOST_BUDGET:
         raise InvalidInputError(
