@@ -79,7 +79,7 @@ def canvas_of(
     InvalidInputError
         If the outlines are of several frames, or the resolution is missing.
     """
-    frames = {one.frame for one in outlines} or {"image"}
+    frames = {outline.frame for outline in outlines} or {"image"}
     if len(frames) > 1:
         raise InvalidInputError("The outlines are of several frames; one picture has one.")
     frame = frames.pop()

@@ -20,7 +20,7 @@ def as_labels(array: NDArray[Any], what: str) -> Labels:
 
     Parameters
     ----------
-    array : numpy.ndarray
+    array : numpy.ndarray, any shape
         Ids; 0 is the outside. Atlases that tell the hemispheres apart have negative ones, or ones
         beyond 2³².
     what : str

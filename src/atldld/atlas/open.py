@@ -191,7 +191,8 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
     )
     graph = read(file.path)
     if session.cache.allens and not is_known_graph(
-        (one.id, one.parent_id, one.acronym, one.name, one.color) for one in graph
+        (structure.id, structure.parent_id, structure.acronym, structure.name, structure.color)
+        for structure in graph
     ):
         session.report(
             ServiceWarning(

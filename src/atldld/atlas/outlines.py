@@ -160,14 +160,16 @@ def outlines(
     found: list[Outline] = []
     for named in _layers(ids, graph, chosen, depth):
         layer = _polygons(named, places, sides, hemisphere, to_target, tolerance, smallest)
-        for (one, side), polygons in layer.items():
-            known = one in graph
-            structure = graph[one] if known else None
+        for (structure_id, side), polygons in layer.items():
+            known = structure_id in graph
+            structure = graph[structure_id] if known else None
             found.append(
                 Outline(
-                    id=one,
-                    acronym=structure.acronym if structure else str(one),
-                    name=structure.name if structure else f"structure {one}, not in the graph",
+                    id=structure_id,
+                    acronym=structure.acronym if structure else str(structure_id),
+                    name=structure.name
+                    if structure
+                    else f"structure {structure_id}, not in the graph",
                     color=_color(structure.color) if structure else _UNKNOWN_COLOR,
                     hemisphere=side,
                     polygons=tuple(polygons),
@@ -175,7 +177,7 @@ def outlines(
                     known=known,
                 )
             )
-    found.sort(key=lambda one: _place(one, graph))
+    found.sort(key=lambda outline: _place(outline, graph))
     return tuple(found)
 
 
@@ -291,12 +293,12 @@ def _layers(
     if structures is None:
         yield ids
         return
-    chosen = {graph.find(one).id for one in structures}
+    chosen = {graph.find(name).id for name in structures}
     known = np.isin(ids, graph.unknown(ids), invert=True)
     levels: dict[int, list[int]] = {}
-    for one in chosen:
-        above = sum(ancestor in chosen for ancestor in graph.ancestors(one))
-        levels.setdefault(above, []).append(one)
+    for structure_id in chosen:
+        above = sum(ancestor in chosen for ancestor in graph.ancestors(structure_id))
+        levels.setdefault(above, []).append(structure_id)
     for level in sorted(levels):
         yield np.where(known, graph.roll_up(ids, to=levels[level]), 0)
 
@@ -342,6 +344,6 @@ def _color(text: str) -> str:
         return _UNKNOWN_COLOR
 
 
-def _place(one: Outline, graph: StructureGraph) -> tuple[bool, int, int, str]:
-    order = graph[one.id].graph_order if one.known else 0
-    return not one.known, order, one.id, one.hemisphere
+def _place(outline: Outline, graph: StructureGraph) -> tuple[bool, int, int, str]:
+    order = graph[outline.id].graph_order if outline.known else 0
+    return not outline.known, order, outline.id, outline.hemisphere

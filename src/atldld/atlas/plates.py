@@ -252,15 +252,15 @@ def choose_plates(
     InvalidInputError
         If an id is not that of one of the plates.
     """
-    chosen = [] if wanted is None else [str(one) for one in several(wanted)]
+    chosen = [] if wanted is None else [str(plate_id) for plate_id in several(wanted)]
     if not chosen:
         return list(plates)
     by_id = {str(plate.id): plate for plate in plates}
-    unknown = [one for one in chosen if one not in by_id]
+    unknown = [plate_id for plate_id in chosen if plate_id not in by_id]
     if unknown:
         raise InvalidInputError(
             f"{unknown[0]!r} is not the id of one of the {len(plates)} plates of atlas "
             f"{plates[0].atlas_id}.",
             hint=f"List them with `atldld atlas plates --atlas {plates[0].atlas_id}`.",
         )
-    return [by_id[one] for one in chosen]
+    return [by_id[plate_id] for plate_id in chosen]

@@ -117,15 +117,15 @@ def workers(
                 while left or running:
                     idle = max(sum(client.nthreads().values()) - len(running), not running)
                     for share in shares(free, min(idle, len(left))):
-                        one = left.popleft()
-                        future = hand_in(one, share)
-                        running[future] = one, share
+                        data_set = left.popleft()
+                        future = hand_in(data_set, share)
+                        running[future] = data_set, share
                         free -= share
                         ended.add(future)
                     future = next(ended)
-                    one, share = running.pop(future)
+                    data_set, share = running.pop(future)
                     free += share
-                    yield _ended(future, one, task)
+                    yield _ended(future, data_set, task)
                     future.release()
             finally:
                 client.cancel(list(running))

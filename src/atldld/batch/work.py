@@ -290,9 +290,9 @@ class Volumes:
         _vouch(folder, document)
         used = [
             session.cache.find_image(
-                one["image_id"], one["downsample"], expression=self.channel == "expression"
+                section["image_id"], section["downsample"], expression=self.channel == "expression"
             )
-            for one in described["sections"]
+            for section in described["sections"]
         ]
         return Made(
             len(described["sections"]),

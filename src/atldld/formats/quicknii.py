@@ -141,6 +141,8 @@ def _as_csv(slices: list[dict[str, Any]]) -> str:
     table = TableWriter(text)
     vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
     table.row(["Filenames", *vectors, "width", "height", "nr"])
-    for one in slices:
-        table.row([one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]])
+    for image in slices:
+        table.row(
+            [image["filename"], *image["anchoring"], image["width"], image["height"], image["nr"]]
+        )
     return text.getvalue().rstrip("\n")

@@ -489,19 +489,19 @@ def read_alignment(path: str | Path) -> Alignment:
         slices = document.get("slices")
         if slices is None:
             slices, key = document.get("sections"), "ouv"
-    if not isinstance(slices, list) or not all(isinstance(one, dict) for one in slices):
+    if not isinstance(slices, list) or not all(isinstance(image, dict) for image in slices):
         raise InvalidInputError(f"{path} is no alignment of images.", hint=EXPECTED)
     target = _check_target(path, document)
     images: dict[int, Anchored] = {}
     markers = 0
-    for one in slices:
-        if not one.get(key):
+    for image in slices:
+        if not image.get(key):
             continue  # an image that nobody has anchored yet
-        image_id = _image_id(path, one.get("filename"))
+        image_id = _image_id(path, image.get("filename"))
         if image_id in images:
             raise InvalidInputError(f"{path} anchors image {image_id} more than once.")
-        images[image_id] = _anchored(path, image_id, one, key)
-        found = one.get("markers")
+        images[image_id] = _anchored(path, image_id, image, key)
+        found = image.get("markers")
         markers += len(found) if isinstance(found, list) else 0
     if not images:
         raise InvalidInputError(f"{path} anchors no image.", hint=EXPECTED)
@@ -558,8 +558,8 @@ def _image_id(path: Path, name: object) -> int:
     return int(found[1])
 
 
-def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> Anchored:
-    numbers = one[key]
+def _anchored(path: Path, image_id: int, image: Mapping[str, Any], key: str) -> Anchored:
+    numbers = image[key]
     if (
         not isinstance(numbers, list)
         or len(numbers) != 9
@@ -568,7 +568,7 @@ def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> An
         raise InvalidInputError(
             f"{path} gives image {image_id} an anchoring that is not nine numbers.", hint=EXPECTED
         )
-    sizes = [one.get("width"), one.get("height")]
+    sizes = [image.get("width"), image.get("height")]
     # DeepSlice writes −999 where it does not know the size.
     known = all(_is_number(size) and size >= 1 for size in sizes)
     width, height = (int(size) if known else 0 for size in sizes)  # type: ignore[arg-type]

@@ -349,17 +349,17 @@ def image_to_image_2d(
                 + "; only images of one specimen share a volume.",
                 hint="Across specimens use image_to_image, which goes through the reference space.",
             )
-    one, other = _image(source, image_id), _image(target, target_image_id)
-    there, back = one.check_alignment().to_volume, other.check_alignment().to_image
+    source_image, target_image = _image(source, image_id), _image(target, target_image_id)
+    there, back = source_image.check_alignment().to_volume, target_image.check_alignment().to_image
     xy_there = apply_affine(back, apply_affine(there, points))
     count = len(points)
     # sections of data sets without a thickness can be matched, but not how far they are apart
-    apart = one.section_number * (source.section_thickness or np.nan) - other.section_number * (
-        target.section_thickness or np.nan
-    )
+    apart = source_image.section_number * (
+        source.section_thickness or np.nan
+    ) - target_image.section_number * (target.section_thickness or np.nan)
     return ImagePoints(
-        np.full(count, other.id, dtype=np.int64),
-        np.full(count, other.section_number, dtype=np.int64),
+        np.full(count, target_image.id, dtype=np.int64),
+        np.full(count, target_image.section_number, dtype=np.int64),
         xy_there,
         np.full(count, apart, dtype=np.float64),
     )
@@ -419,17 +419,19 @@ def structure_to_image(
     for center in centers:
         if center.reference_space_id == space:
             known.setdefault(center.structure_id, center)
-    has_center = np.array([one in known for one in wanted.tolist()], dtype=bool)
-    found = [known[one] for one in wanted[has_center].tolist()]
+    has_center = np.array([structure_id in known for structure_id in wanted.tolist()], dtype=bool)
+    found = [known[structure_id] for structure_id in wanted[has_center].tolist()]
     points = check_points(
-        np.array([(one.x, one.y, one.z) for one in found]).reshape(-1, 3), 3, REFERENCE_FRAME
+        np.array([(record.x, record.y, record.z) for record in found]).reshape(-1, 3),
+        3,
+        REFERENCE_FRAME,
     )
-    some = _reference_to_image(dataset, points, space, max_distance, beyond)
+    nearest = _reference_to_image(dataset, points, space, max_distance, beyond)
     every = _unanswered(len(wanted))
-    every.image_ids[has_center] = some.image_ids
-    every.section_numbers[has_center] = some.section_numbers
-    every.xy[has_center] = some.xy
-    every.distance[has_center] = some.distance
+    every.image_ids[has_center] = nearest.image_ids
+    every.section_numbers[has_center] = nearest.section_numbers
+    every.xy[has_center] = nearest.xy
+    every.distance[has_center] = nearest.distance
     return every
 
 

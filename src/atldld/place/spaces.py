@@ -162,12 +162,12 @@ class ReferenceSpace(_Named):
         InvalidInputError
             If there is no such space.
         """
-        for one in cls:
-            if space == one or (not isinstance(space, cls) and _same_id(space, one.value)):
-                return one
+        for member in cls:
+            if space == member or (not isinstance(space, cls) and _same_id(space, member.value)):
+                return member
         raise InvalidInputError(
             f"There is no reference space {space!r}; there are "
-            + ", ".join(f"{one.value} ({one})" for one in cls)
+            + ", ".join(f"{member.value} ({member})" for member in cls)
             + "."
         )
 

@@ -57,12 +57,30 @@ def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
         Anything → full-resolution image pixel.
     downsample : int
         The tier, d.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 3)
+        Anything → pixel of the tier.
     """
     return shrink_source(to_image, 1 << downsample)
 
 
 def shrink_source(matrix: Matrix, factor: int) -> Matrix:
-    """Turn a map to pixels into one to the averages of factor × factor pixels."""
+    """Turn a map to pixels into one to the averages of factor × factor pixels.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (2, 3)
+        Anything → image pixel.
+    factor : int
+        Image pixels along each side of an average.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 3)
+        Anything → averaged pixel.
+    """
     out = matrix.copy()
     out[:, 2] -= (factor - 1) / 2
     return out / factor

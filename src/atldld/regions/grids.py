@@ -513,7 +513,7 @@ def grid_region_means(
         return np.column_stack((halves, halves.sum(axis=1)))
 
     voxels = total(np.ones(labels.shape))
-    known = np.all([np.isfinite(one) for one in data.values()], axis=0)
+    known = np.all([np.isfinite(values_of_kind) for values_of_kind in data.values()], axis=0)
     with_data = total(known)
     with np.errstate(invalid="ignore", divide="ignore"):
         values: dict[str, NDArray[Any]] = {

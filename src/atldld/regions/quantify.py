@@ -475,8 +475,8 @@ def _beside_unionizes(
         rows = {}
         _lacking(session, "StructureUnionize", str(error))
     compared["structure_unionize_rows"] = len(rows)
-    for place, one in enumerate(regions.ids):
-        row = rows.get(one, {})
+    for place, structure_id in enumerate(regions.ids):
+        row = rows.get(structure_id, {})
         expressing, total = (
             _number(row.get(name))
             for name in ("sum_expressing_pixels", "sum_expressing_pixel_intensity")
@@ -513,7 +513,7 @@ def _beside_grid(
         _lacking(session, "expression grid", str(error))
         return columns
     compared["grid"], compared["grid_kinds"] = found.source, list(found.data)
-    place = {one: k for k, one in enumerate(regions.ids)}
+    place = {structure_id: k for k, structure_id in enumerate(regions.ids)}
     for row in means.rows():
         where = place[row["structure_id"]], HEMISPHERES.index(row["hemisphere"])
         for name in (*names, "data_fraction"):
@@ -545,7 +545,7 @@ def _describe(
 ) -> dict[str, Any]:
 
     record = dataset.record
-    left_out = {str(one.image_id): one.reason for one in dataset.skipped}
+    left_out = {str(skipped.image_id): skipped.reason for skipped in dataset.skipped}
     left_out |= {str(section.id): "it has no expression mask" for section in without_mask}
     counts = (
         {

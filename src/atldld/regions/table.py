@@ -168,7 +168,7 @@ class RegionTable:
                 )
             chosen &= np.isin(self.columns["hemisphere"], wanted)
         if ids is not None:
-            numbers = [check_whole(one, "id of a structure") for one in several(ids)]
+            numbers = [check_whole(number, "id of a structure") for number in several(ids)]
             chosen &= np.isin(self.columns["structure_id"], numbers)
         if depth is not None:
             chosen &= self.columns["depth"] == check_whole(depth, "depth")
@@ -291,7 +291,7 @@ def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) ->
         If there is no such structure.
     """
     chosen = check_names(names, "structure")
-    return [one for name in chosen for one in graph.descendants(graph.find(name).id)]
+    return [within for name in chosen for within in graph.descendants(graph.find(name).id)]
 
 
 class Regions:
@@ -316,16 +316,16 @@ class Regions:
 
     def __init__(self, labels: Sequence[int], graph: StructureGraph) -> None:
         self._graph = graph
-        labels = [int(one) for one in labels]
-        known = {above for one in labels if one in graph for above in graph[one].path}
-        self.unknown = sorted({one for one in labels if one and one not in graph})
-        self.ids = [one.id for one in graph if one.id in known]
+        labels = [int(label) for label in labels]
+        known = {above for label in labels if label in graph for above in graph[label].path}
+        self.unknown = sorted({label for label in labels if label and label not in graph})
+        self.ids = [structure.id for structure in graph if structure.id in known]
         self.ids += [*self.unknown, 0]
-        place = {one: k for k, one in enumerate(self.ids)}
+        place = {structure_id: k for k, structure_id in enumerate(self.ids)}
         pairs = [
             (k, place[above])
-            for k, one in enumerate(labels)
-            for above in (graph[one].path if one in graph else (one,))
+            for k, label in enumerate(labels)
+            for above in (graph[label].path if label in graph else (label,))
         ]
         self._from = np.array([pair[0] for pair in pairs], dtype=np.intp)
         self._to = np.array([pair[1] for pair in pairs], dtype=np.intp)
@@ -364,7 +364,7 @@ class Regions:
             Where they come from.
         """
         halves = next(iter(values.values())).shape[1]
-        named = [self._about(one) for one in self.ids]
+        named = [self._about(structure_id) for structure_id in self.ids]
         columns: dict[str, NDArray[Any]] = {
             name: np.repeat(np.array([row[name] for row in named]), halves)
             for name in ABOUT_STRUCTURES
@@ -376,9 +376,9 @@ class Regions:
         columns = {name: column[kept] for name, column in columns.items()}
         return RegionTable(columns, {**ABOUT_STRUCTURES, **about}, metadata)
 
-    def _about(self, one: int) -> dict[str, Any]:
-        if one in self._graph:
-            known = self._graph[one]
+    def _about(self, structure_id: int) -> dict[str, Any]:
+        if structure_id in self._graph:
+            known = self._graph[structure_id]
             return {
                 "structure_id": known.id,
                 "acronym": known.acronym,
@@ -388,10 +388,12 @@ class Regions:
                 "kind": "structure",
             }
         return {
-            "structure_id": one,
-            "acronym": f"unknown {one}" if one else "outside",
-            "name": "an id that the structure graph lacks" if one else "outside the annotation",
+            "structure_id": structure_id,
+            "acronym": f"unknown {structure_id}" if structure_id else "outside",
+            "name": "an id that the structure graph lacks"
+            if structure_id
+            else "outside the annotation",
             "parent_id": 0,
             "depth": -1,
-            "kind": "unknown" if one else "outside",
+            "kind": "unknown" if structure_id else "outside",
         }

@@ -74,8 +74,8 @@ class Drawing:
 
     def check_structures(self, atlas: Atlas) -> None:
         """Refuse structures that the atlas lacks."""
-        for one in () if self.structures is None else several(self.structures):
-            atlas.graph.find(one)
+        for structure in () if self.structures is None else several(self.structures):
+            atlas.graph.find(structure)
 
 
 def check_drawings(

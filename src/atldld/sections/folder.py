@@ -36,13 +36,17 @@ def earlier_result(folder: Path, dataset_id: int, *, force: bool) -> dict[str, A
         return {}
     try:
         before = parse_json(path.read_bytes())
-        other = before["dataset_id"]
+        earlier_id = before["dataset_id"]
         if not isinstance(before.get("per_image", {}), dict):
             raise TypeError
     except (OSError, DocumentError, TypeError, KeyError, AttributeError):
-        before, other = {}, None
-    if str(other) != str(dataset_id) and not force:
-        what = f"the result of data set {other}" if other else "a metadata.json of something else"
+        before, earlier_id = {}, None
+    if str(earlier_id) != str(dataset_id) and not force:
+        what = (
+            f"the result of data set {earlier_id}"
+            if earlier_id
+            else "a metadata.json of something else"
+        )
         raise OutputError(
             f"{folder} holds {what}.",
             dataset_id=dataset_id,

@@ -644,9 +644,9 @@ def _coordinate(request: Request, name: str) -> float:
 
 def _ids(request: Request, name: str) -> list[int]:
     listed = request.args.get(name, "").split(",")
-    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(one) for one in listed):
+    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(number) for number in listed):
         raise _bad(f"{name} must be one to {MAX_DATA_SETS} whole numbers with commas between")
-    return [int(one) for one in listed]
+    return [int(number) for number in listed]
 
 
 def _view(request: Request) -> View:
@@ -721,17 +721,17 @@ class _Records:
         )
 
     def _centers(self) -> list[StructureCenter]:
-        return [StructureCenter.from_record(one) for one in self.tables["StructureCenter"]]
+        return [StructureCenter.from_record(center) for center in self.tables["StructureCenter"]]
 
     def _atlas(self, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
         """Return the data set of an atlas and its plates: the annotated images, if any are."""
         atlas = self.find("Atlas", atlas_id, "atlas")
         # The two sides of one association; a record may lack either.
-        named = [one["id"] for one in atlas.get("atlas_data_sets") or ()]
+        named = [dataset["id"] for dataset in atlas.get("atlas_data_sets") or ()]
         named += [
             record["id"]
             for record in self.tables.get("AtlasDataSet", ())
-            if any(one["id"] == atlas_id for one in record.get("atlases") or ())
+            if any(linked["id"] == atlas_id for linked in record.get("atlases") or ())
         ]
         if not named:
             raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
@@ -782,7 +782,7 @@ def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respon
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:
-    listed = [{"image_sync": one} for one in found]
+    listed = [{"image_sync": match} for match in found]
     return _success(listed, 0, len(listed), len(listed))
 
 

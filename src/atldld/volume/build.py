@@ -360,11 +360,11 @@ def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Nei
         waiting = group
 
 
-def _distance(one: PlacedSection | None, other: PlacedSection | None) -> float | None:
+def _distance(section: PlacedSection | None, neighbour: PlacedSection | None) -> float | None:
     """Return how far apart the planes of two section numbers of a data set are, in volume µm."""
-    if one is None or other is None:
+    if section is None or neighbour is None:
         return None
-    return (other.number - one.number) * one.thickness
+    return (neighbour.number - section.number) * section.thickness
 
 
 def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:

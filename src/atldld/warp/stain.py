@@ -366,8 +366,8 @@ def _ends(scale: Scale) -> tuple[NDArray[np.float32], ...]:
     chroma, full = _chroma(scale)
     found = []
     for along, shade in ((chroma, full), (chroma[::-1], full[::-1])):
-        other = np.linalg.norm(along - along[0], axis=1) > 0.06
-        length = int(other.argmax()) if other.any() else len(along)
+        differs = np.linalg.norm(along - along[0], axis=1) > 0.06
+        length = int(differs.argmax()) if differs.any() else len(along)
         # of a scale that is brightness all through nothing can be told from its neighbours
         if 1 < length < 128 and np.ptp(shade[:length]) > 0:
             found.append(along[0])
