@@ -71,8 +71,8 @@ class Settings:
     Raises
     ------
     InvalidInputError
-        If an address is not ``http://host`` or ``https://host``, or no folder can have the name
-        of the cache's.
+        If an address is not ``http://host`` or ``https://host``, or if the cache folder's name is
+        not valid.
     """
 
     api_url: str = API_URL
@@ -121,7 +121,7 @@ class Settings:
         Raises
         ------
         InvalidInputError
-            If a variable makes no sense; the sentence names it.
+            If a variable is not valid; the message names it.
         """
         env = os.environ if environ is None else environ
 
@@ -196,7 +196,7 @@ def _is_address(url: str) -> bool:
 
 
 def _folder(name: str, value: str | os.PathLike[str], hint: str | None = None) -> Path:
-    """Return the whole path of a folder, or say why a setting cannot be one."""
+    """Return the absolute path of a folder, or raise if a setting cannot be one."""
     hint = hint or f"Set {name} to a folder."
     try:
         text = os.fspath(value)

@@ -91,7 +91,7 @@ class Journal:
     Raises
     ------
     OutputError
-        The file cannot be used, or is the journal of a batch that makes something else.
+        If the file cannot be used, or is the journal of a batch that makes something else.
     """
 
     def __init__(

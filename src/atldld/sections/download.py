@@ -75,7 +75,7 @@ class Summary:
     skipped : dict
         What cannot be placed, by image id: the reason.
     failed : dict
-        What could not be had, by image id: the reason.
+        What could not be fetched, by image id: the reason.
     notes : dict
         What was done without something, by image id: the reason.
     warnings : tuple of str
@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that can be placed was had."""
+        """Whether everything that can be placed was written."""
         return not self.failed
 
 
@@ -147,9 +147,9 @@ def download_dataset(
     Raises
     ------
     OutputError
-        The folder cannot be used, or holds another result.
+        If the folder cannot be used, or holds another result.
     AtldldError
-        The data set cannot be had or placed. Nothing is written then.
+        If the data set cannot be fetched or placed; nothing is written then.
     """
     dataset_id = check_id(dataset_id, "section data set")
     folder = Path(folder)
