@@ -3,6 +3,8 @@
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
+# make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
+# make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-oldest lint bench clean
+.PHONY: demo test test-oldest lint bench mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -34,6 +36,19 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_peer.py
 
+FILES ?=
+SAMPLE ?= 1
+SEED ?= 0
+
+# at low priority, one process: a run is long and nobody waits for it
+mutants: $(VENV)-mutants/.installed
+	nice -n 19 $(VENV)-mutants/bin/python benchmarks/mutants.py --sample $(SAMPLE) --seed $(SEED) $(FILES)
+
+$(VENV)-mutants/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-mutants
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]' brainglobe-space hypothesis 'mutmut>=3.8,<4' pytest pytest-timeout
+	touch $@
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -47,4 +62,4 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-mutants mutants demo build dist .mypy_cache .pytest_cache .ruff_cache

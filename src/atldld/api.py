@@ -155,7 +155,7 @@ class DataSet(PlacedDataSet):
     AlignmentMissingError
         If the data set has no alignment3d or no section thickness.
     UnsupportedPlaneError
-        If the plane of section or the reference space is not one that can be laid out.
+        If the plane of section or the reference space cannot be laid out.
     InvalidInputError
         If the alignment does not fit the data set.
 
@@ -243,8 +243,8 @@ class DataSet(PlacedDataSet):
         """Show every section on the reference grid, in order of section number.
 
         Images are fetched ahead while others are decoded and warped in parallel; memory does not
-        grow with the number of sections. A section that cannot be had is left out and named in a
-        `~atldld.errors.SkippedImageWarning` when the others are done.
+        grow with the number of sections. A section that cannot be fetched is left out and named
+        in a `~atldld.errors.SkippedImageWarning` when the others are done.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class DataSet(PlacedDataSet):
         Raises
         ------
         InvalidInputError
-            If the resolution, the tier or the point makes no sense. Nothing is asked.
+            If the resolution, the tier or the point is not valid; nothing is requested then.
         AlignmentMissingError
             If no section of the data set is placed.
         """
@@ -412,17 +412,17 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        If an option makes no sense, if there is no data set or no such scale, or if the volume
-        does not fit into memory. Nothing is asked.
+        If an option is not valid, if there is no data set or no such scale, or if the volume does
+        not fit into memory. Nothing is requested then.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError
-        Not one section can be had; the first one's error.
+        If not a single section can be fetched; this is the error of the first one.
 
     Warns
     -----
     SkippedImageWarning
-        A section cannot be had and is left out.
+        If a section cannot be fetched and is left out.
     """
     from atldld.volume.build import VolumeRecipe, build_volume
 
@@ -481,13 +481,13 @@ def open_dataset(
     Raises
     ------
     InvalidInputError
-        The alignment file cannot be used, or anchors other images or another atlas.
+        If the alignment file cannot be used, anchors other images, or is for another atlas.
     DatasetNotFoundError
-        The service has no such data set.
+        If the service has no such data set.
     AlignmentMissingError, UnsupportedPlaneError
-        Its sections cannot be placed.
+        If the sections of the data set cannot be placed.
     ServiceError
-        It is not in the cache, and cannot be fetched.
+        If the metadata are not in the cache and cannot be fetched.
 
     Examples
     --------

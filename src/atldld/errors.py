@@ -36,12 +36,16 @@
     LockWarning (a UserWarning)                  another process is waited for, or locks are missing
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
-known and by what to do next.
+known and by what to do next. What to do next may be a `Remedy`, which Python and the command line
+spell differently.
 """
 
 from __future__ import annotations
 
 import copy
+import enum
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Self, TypedDict, Unpack
 
 __all__ = [
@@ -65,6 +69,7 @@ __all__ = [
     "OutputError",
     "RMAError",
     "RecordError",
+    "Remedy",
     "RepeatedRowsWarning",
     "RowShortfallWarning",
     "ServiceDefectError",
@@ -75,6 +80,7 @@ __all__ = [
     "UnsortedRowsWarning",
     "UnsupportedPlaneError",
     "shown_address",
+    "speaking",
 ]
 
 
@@ -113,6 +119,79 @@ def shown_address(address: str) -> str:
     return before + re.sub(secret, lambda found: f"{found['name']}=…", mark + query)
 
 
+class Remedy(enum.StrEnum):
+    """What helps, which a caller in Python and the command line spell differently.
+
+    Each is one character that nobody writes (of Unicode's private use), so that it can stand in
+    any sentence of an error, ``f"Replace it with {Remedy.FORCE}."``, beside whatever that quotes.
+    """
+
+    ALIGNMENT = "\U000f0001"
+    CACHE_DIR = "\U000f0002"
+    DATASETS = "\U000f0003"
+    FORCE = "\U000f0004"
+    JOBS = "\U000f0005"
+    KIND = "\U000f0006"
+    LIVE = "\U000f0007"
+    OFFLINE = "\U000f0008"
+    OWN_FILES = "\U000f0009"
+    PORT = "\U000f000a"
+    PRUNE_ALL = "\U000f000b"
+    PRUNE_SOME = "\U000f000c"
+    PUBLIC = "\U000f000d"
+    REFRESH = "\U000f000e"
+    STAIN_THRESHOLD = "\U000f000f"
+    STRICT = "\U000f0010"
+
+
+IN_PYTHON: Mapping[Remedy, str] = {
+    Remedy.ALIGNMENT: "alignment=…",
+    Remedy.CACHE_DIR: "Settings(cache_dir=…)",
+    Remedy.DATASETS: "dataset_ids",
+    Remedy.FORCE: "force=True",
+    Remedy.JOBS: "threads",
+    Remedy.KIND: "kinds",
+    Remedy.LIVE: "live=True",
+    Remedy.OFFLINE: "offline=True",
+    Remedy.OWN_FILES: "open_atlas(annotation=…, graph=…)",
+    Remedy.PORT: "port",
+    Remedy.PRUNE_ALL: "max_size=0",
+    Remedy.PRUNE_SOME: "older_than, max_size or dataset_id",
+    Remedy.PUBLIC: "public=True",
+    Remedy.REFRESH: "refresh=True",
+    Remedy.STAIN_THRESHOLD: "stain_threshold=0.3",
+    Remedy.STRICT: "strict=True",
+}
+"""How a caller in Python uses each remedy."""
+
+_spoken: Mapping[Remedy, str] = IN_PYTHON
+
+
+@contextmanager
+def speaking(words: Mapping[Remedy, str]) -> Iterator[None]:
+    """Let all errors of this process spell remedies as the users of a front end do.
+
+    Parameters
+    ----------
+    words : mapping of Remedy to str
+        How each is spelled; those of Python stand in for what is missing.
+    """
+    global _spoken  # as of a locale: threads and what they write have the same
+    before, _spoken = _spoken, {**IN_PYTHON, **words}
+    try:
+        yield
+    finally:
+        _spoken = before
+
+
+def _told(text: str) -> str:
+    """Return a sentence with its remedies spelled out."""
+    return "".join(_spoken[Remedy(sign)] if sign in _SIGNS else sign for sign in text)
+
+
+_SIGNS = frozenset(Remedy)
+
+
 class _Known(TypedDict, total=False):
     hint: str | None
     dataset_id: int | None
@@ -131,9 +210,9 @@ class AtldldError(Exception):
     Parameters
     ----------
     message : str
-        What happened, as a sentence.
+        What happened, as a sentence; a `Remedy` may stand in it.
     hint : str, optional
-        What to do next, as a sentence.
+        What to do next, as a sentence; a `Remedy` may stand in it.
     dataset_id, image_id : int, optional
         The section data set and the section image that the error is about.
     url : str, optional
@@ -151,14 +230,29 @@ class AtldldError(Exception):
     ) -> None:
         if len(message) > LONGEST:  # it quotes a file or an answer that has no end
             message = f"{message[:LONGEST]}…"
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(_told(message))
+        self._message = message
+        self._hint = hint
         self.dataset_id = dataset_id
         self.image_id = image_id
         self.url = None
         if url is not None:
             self.url = shown_address(url)
+
+    @property
+    def message(self) -> str:
+        """What happened, as a sentence."""
+        return _told(self._message)
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next, as a sentence."""
+        return None if self._hint is None else _told(self._hint)
+
+    @property
+    def remedies(self) -> tuple[Remedy, ...]:
+        """The remedies that the hint speaks of."""
+        return tuple(Remedy(sign) for sign in self._hint or "" if sign in _SIGNS)
 
     def about(self, *, dataset_id: int | None = None, image_id: int | None = None) -> Self:
         """Return the same error, which says what it is about."""

@@ -159,7 +159,7 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         AnswerError
-            A column that cannot be missing is missing or of the wrong kind.
+            If a column that is needed is missing or of the wrong type.
         """
         if not isinstance(record, Mapping):
             raise AnswerError(f"The service sent {record!r:.60} instead of a section image.")
@@ -183,12 +183,12 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
         return self.expression_path is not None
 
     def check_alignment(self) -> Alignment2d:
-        """Return the 2-D alignment, or say that it is missing.
+        """Return the 2-D alignment, or raise if it is missing.
 
         Raises
         ------
         AlignmentMissingError
-            It is.
+            If the image has no alignment2d.
         """
         if self.alignment2d is None:
             raise AlignmentMissingError(
@@ -271,7 +271,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         AnswerError
-            The data set's record itself is unusable.
+            If the record of the data set itself is unusable.
         """
         if not isinstance(record, Mapping):
             raise AnswerError(f"The service sent {record!r:.60} instead of a section data set.")
@@ -316,7 +316,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         Raises
         ------
         KeyError
-            The data set has no such image.
+            If the data set has no such image.
         """
         for image in self.images:
             if image.id == image_id:
@@ -324,12 +324,12 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(image_id)
 
     def aligned_images(self) -> tuple[SectionImage, ...]:
-        """Return the images that have a 2-D alignment, or say that there are none.
+        """Return the images that have a 2-D alignment, or raise if there are none.
 
         Raises
         ------
         AlignmentMissingError
-            If no image has one.
+            If no image has an alignment2d.
         """
         aligned = tuple(image for image in self.images if image.alignment2d is not None)
         if not aligned:
@@ -341,12 +341,12 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         return aligned
 
     def check_alignment(self) -> tuple[Alignment3d, float]:
-        """Return the 3-D alignment and the section thickness in µm, or say which is missing.
+        """Return the 3-D alignment and the section thickness in µm, or raise if one is missing.
 
         Raises
         ------
         AlignmentMissingError
-            ``alignment3d`` or ``section_thickness`` is missing.
+            If ``alignment3d`` or ``section_thickness`` is missing.
         """
         thickness = self.section_thickness
         usable = thickness is not None and math.isfinite(thickness) and thickness > 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from atldld.errors import InvalidInputError
+from atldld.errors import InvalidInputError, Remedy
 from atldld.support.addresses import Login, shown_address, without_login
 
 __all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
@@ -40,7 +40,7 @@ def default_cache_dir() -> Path:
     except RuntimeError:
         raise InvalidInputError(
             "This account has no home folder, so there is no place for the cache.",
-            hint="Set ATLDLD_CACHE_DIR, or give --cache-dir.",
+            hint=f"Set ATLDLD_CACHE_DIR, or give {Remedy.CACHE_DIR}.",
         ) from None
 
 
@@ -71,8 +71,8 @@ class Settings:
     Raises
     ------
     InvalidInputError
-        If an address is not ``http://host`` or ``https://host``, or no folder can have the name
-        of the cache's.
+        If an address is not ``http://host`` or ``https://host``, or if the cache folder's name is
+        not valid.
     """
 
     api_url: str = API_URL
@@ -90,7 +90,8 @@ class Settings:
             if login is not None:
                 logins[login.address] = login
         object.__setattr__(self, "logins", tuple(logins.values()))
-        folder = _folder("cache_dir", self.cache_dir, "Set ATLDLD_CACHE_DIR or --cache-dir.")
+        hint = f"Set ATLDLD_CACHE_DIR or {Remedy.CACHE_DIR}."
+        folder = _folder("cache_dir", self.cache_dir, hint)
         object.__setattr__(self, "cache_dir", folder)
 
     @classmethod
@@ -120,7 +121,7 @@ class Settings:
         Raises
         ------
         InvalidInputError
-            If a variable makes no sense; the sentence names it.
+            If a variable is not valid; the message names it.
         """
         env = os.environ if environ is None else environ
 
@@ -195,7 +196,7 @@ def _is_address(url: str) -> bool:
 
 
 def _folder(name: str, value: str | os.PathLike[str], hint: str | None = None) -> Path:
-    """Return the whole path of a folder, or say why a setting cannot be one."""
+    """Return the absolute path of a folder, or raise if a setting cannot be one."""
     hint = hint or f"Set {name} to a folder."
     try:
         text = os.fspath(value)

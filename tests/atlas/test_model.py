@@ -635,7 +635,7 @@ def test_a_forged_volume_is_neither_taken_nor_opened(tmp_path, kind, resolution,
     _, refused = import_archive(session.cache, archive)
     (found,) = refused
     assert "not the Allen Institute's file" in found.problem
-    assert "--annotation" in found.problem  # what to do with it
+    assert "open_atlas(annotation" in found.problem  # what to do with it
     assert file.held(session) is None
     # as a cache that somebody has handed over
     session = Session(Settings(cache_dir=source.root, offline=True))

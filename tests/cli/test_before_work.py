@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive
-from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.serve.app import Application
 from atldld.testing.server import FaultServer
 
@@ -144,7 +144,7 @@ def test_what_is_there_is_refused(refused, tmp_path, command, ending, beside):
     assert asked == []
     assert isinstance(error, OutputError)
     assert f"{path.name} is there already" in error.message
-    assert "--force" in (error.hint or "")
+    assert error.remedies == (Remedy.FORCE,)
     assert contents(tmp_path) == before
 
 
@@ -155,7 +155,7 @@ def test_what_is_there_in_a_folder_is_refused(refused, tmp_path, command, name):
     path.write_text("mine")
     error, asked = refused(command.format("out"))
     assert asked == []
-    assert "--force" in (error.hint or "")
+    assert error.remedies == (Remedy.FORCE,)
     assert path.read_text() == "mine"
     left = {p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".lock"}
     assert left == {path}
@@ -169,7 +169,7 @@ def test_files_that_are_named_by_ids_are_refused(refused, tmp_path, command):
     error, asked = refused(command.format("out"))
     assert {request.model for request in asked} == {"SectionDataSet", "SectionImage"}
     assert f"{path.name} is there already" in error.message
-    assert "--force" in (error.hint or "")
+    assert error.remedies == (Remedy.FORCE,)
     assert list((tmp_path / "out").iterdir()) == [path]
     assert path.read_text() == "mine"
 

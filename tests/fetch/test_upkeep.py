@@ -92,7 +92,7 @@ def test_mending_offline_only_removes(filled):
 
 def test_prune(filled):
     cache = filled.cache
-    with pytest.raises(InvalidInputError, match="--older-than"):
+    with pytest.raises(InvalidInputError, match="older_than"):
         prune(cache)
     assert prune(cache, older_than=timedelta(days=1)) == (0, 0)
     first = paths(cache)[0]

@@ -79,7 +79,7 @@ def test_what_is_said_of_a_host_that_cannot_be_reached(cause, monkeypatch, lines
     error, takes, words, most = CAUSES[cause]
     told, clock, client = failing(error, takes, monkeypatch)
     assert isinstance(told, (NetworkError, ServiceTimeoutError))
-    for part in (HOST, "cannot be reached", words, "--offline"):
+    for part in (HOST, "cannot be reached", words, "offline=True"):
         assert part in str(told)
     assert client.requests_sent <= most
     assert clock.passed <= 30
@@ -162,7 +162,7 @@ def test_a_network_that_wants_a_login(portal, monkeypatch, lines):
     assert clock.passed <= 30
     assert "Trying again in 1 s" in lines()[0]
     assert "in a browser" in str(caught.value)
-    assert "--offline" in str(caught.value)
+    assert "offline=True" in str(caught.value)
 
 
 def test_the_command_line_says_it(monkeypatch, capsys):

@@ -1,4 +1,6 @@
 import json
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from hypothesis.extra import numpy as hnp
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place import Affine, OutputPlane, Placement
 from atldld.place.affine import (
+    _in_blocks,
     apply_affine,
+    apply_affine_to_columns,
     image_to_volume,
     reference_to_volume,
     volume_to_image,
@@ -170,6 +174,7 @@ def test_the_steps_of_a_section_make_its_placement(demo_records):
         there = image_to_volume(dataset, image).then(volume_to_reference(dataset))
         back = reference_to_volume(dataset).then(volume_to_image(image))
         assert (there.source, there.target) == ("image", "reference")
+        assert (back.source, back.target) == ("reference", "image")
         np.testing.assert_allclose(there.matrix, placement.image_to_reference.matrix, atol=1e-9)
         np.testing.assert_allclose(back.matrix, placement.reference_to_image.matrix, atol=1e-9)
         xy = [[10.0, 20.0], [3000.0, 1000.0]]
@@ -230,3 +235,98 @@ def test_points_in_columns_must_be_finite(matrix, row, wrong):
     points[row, 123_456] = 1e308  # sums overflow, but all are finite
     points[row, 23_456] = 1e308
     assert apply_affine_to_columns(matrix / 1e3, points).shape == (3, 200_000)
+
+
+def blocks_of(count):
+    found: list[slice] = []
+    _in_blocks(count, found.append)
+    return sorted((block.start, block.stop) for block in found)
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, BLOCK, BLOCK + 1, 8 * BLOCK, 12 * BLOCK + 5])
+def test_blocks_hold_every_point_once(monkeypatch, jobs, count):
+    monkeypatch.setattr("atldld.place.affine.default_jobs", lambda: jobs)
+    found = blocks_of(count)
+    assert all(0 < stop - start <= BLOCK for start, stop in found)
+    assert [start for start, _ in found[:1]] == [0][:count]
+    assert [start for start, _ in found[1:]] == [stop for _, stop in found[:-1]]
+    assert not found or found[-1][1] >= count
+
+
+def test_threads_are_worth_their_start(monkeypatch):
+    """Two threads from eight blocks on, and never more than there are."""
+    started = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, jobs, **options):
+            started.append(jobs)
+            super().__init__(jobs, **options)
+
+    monkeypatch.setattr("atldld.place.affine.ThreadPoolExecutor", Pool)
+    monkeypatch.setattr("atldld.place.affine.default_jobs", lambda: 3)
+    for blocks, expected in ((7, []), (8, [2]), (11, [2]), (12, [3]), (100, [3])):
+        started.clear()
+        blocks_of(blocks * BLOCK)
+        assert started == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_columns_are_checked_whatever_the_matrix_leaves_out(axis, bad):
+    points = np.ones((3, 5))
+    points[axis, 3] = bad
+    for matrix in (
+        np.eye(2, 4),  # no row has something of every coordinate
+        np.array([[1.0, 2, 3, 4], [0, 0, 1, 0]]),
+        np.array([[0.0, 0, 1, 0], [1, 2, 3, 4]]),
+    ):
+        seen = matrix[:, axis].any()
+        if not seen:
+            continue  # what has no part in the result does no harm
+        with pytest.raises(InvalidInputError, match="NaN or infinity"):
+            apply_affine_to_columns(matrix, points)
+
+
+def test_columns_that_overflow_in_the_sum_are_fine():
+    points = np.full((2, 4), 1e308)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = apply_affine_to_columns(np.array([[1.0, 0.5, 0]]), points / 2)
+        large = apply_affine_to_columns(np.eye(2, 3), points)  # their sum is infinite
+    np.testing.assert_allclose(found, 0.75e308)
+    np.testing.assert_array_equal(large, points)
+
+
+def test_equal_maps_are_one_in_a_set():
+    first, second = (
+        Affine(np.array([[1.0, zero, 2.0], [0.0, 1.0, zero]]), "a", "b") for zero in (0.0, -0.0)
+    )
+    assert first == second
+    assert hash(first) == hash(second)
+    other = Affine(np.array([[1.0, 0.5, 2.0], [0.0, 1.0, 0.0]]), "a", "b")
+    assert len({hash(first), hash(other), hash(Affine(first.matrix, "a", "c"))}) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        first.matrix[0, 0] = 2
+
+
+def test_points_of_the_wrong_kind_are_named():
+    with pytest.raises(InvalidInputError, match="pixel"):
+        Affine(np.eye(2, 3), "image", "mine").apply([[1, 2, 3]])
+    with pytest.raises(InvalidInputError, match="mine"):
+        Affine(np.eye(2, 3), "mine", "yours").apply([[1, 2, 3]])
+
+
+def test_saved_maps_are_text_that_people_read(tmp_path):
+    path = tmp_path / "a.json"
+    Affine(np.eye(1, 2), "é", "b").save(path)
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) > 3
+    assert any("é" in line for line in lines)
+    assert lines[1].startswith(' "')
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 1), (2,), (1, 2, 3)])
+def test_no_matrices(shape):
+    with pytest.raises(InvalidInputError, match="shape"):
+        Affine(np.ones(shape), "a", "b")

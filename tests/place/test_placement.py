@@ -189,3 +189,53 @@ def test_reference_to_image_agrees_with_the_recorded_choice(recorded):
         )
         found = reference_to_image(dataset, [[0, 0, at * 25]], beyond="ignore")
         assert found.section_numbers.tolist() == [chosen]
+
+
+def laid(forward):
+    """A placement of some way there, of which the way back is of no interest."""
+    return Placement(np.array(forward, dtype=float), np.eye(3, 4))
+
+
+def test_sections_across_a_plane_have_no_picture_in_it():
+    flat = laid([[0, 0, 50], [0, 2, 0], [3, 0, 0]])  # coronal: i and r grow with the pixels
+    assert [flat.crosses(plane) for plane in Plane] == [plane is Plane.CORONAL for plane in Plane]
+    collapsed = laid([[0, 0, 50], [0, 2, 0], [0, 3, 0]])
+    assert not any(collapsed.crosses(plane) for plane in Plane)
+    for scale in (1e-9, 1, 1e9):  # the size of a pixel does not matter
+        for tilt, expected in ((1e-5, True), (1e-7, False)):
+            nearly = laid(scale * np.array([[1, 0, 0], [0, 1, 0], [tilt, 0, 0]]))
+            assert nearly.crosses(Plane.CORONAL) is expected
+
+
+def test_the_normal_points_towards_growing_depth():
+    cos, sin = np.cos(0.1), np.sin(0.1)
+    # rows lean towards posterior; the order of the axes makes the cross product point backwards
+    for forward in ([[0, 5 * sin, 7], [0, 5 * cos, 0], [5, 0, 0]],
+                    [[5 * sin, 0, 7], [5 * cos, 0, 0], [0, 5, 0]]):  # fmt: skip
+        found = laid(forward).geometry(10, 10, Plane.CORONAL)
+        np.testing.assert_allclose(found.normal, (cos, -sin, 0), atol=1e-12)
+        assert found.tilt == pytest.approx(np.degrees(0.1))
+        assert found.depth_range == pytest.approx((7, 7 + 50 * sin))
+    # at right angles to the plane it points either way
+    found = laid([[5, 0, 0], [0, 5, 0], [0, 0, 0]]).geometry(10, 10, Plane.CORONAL)
+    assert found.tilt == pytest.approx(90)
+
+
+def test_records_as_the_service_sends_them(demo_records):
+    from atldld.demo.archive import DemoArchive
+
+    (row,) = (row for row in DemoArchive().tables()["SectionDataSet"] if row["id"] == 909)
+    dataset = demo_records[909]
+    for image in row["section_images"][:2]:
+        found = Placement.from_records(row, image)
+        expected = Placement.of(dataset, dataset.image(image["id"]))
+        np.testing.assert_array_equal(found.forward, expected.forward)
+        np.testing.assert_array_equal(found.backward, expected.backward)
+
+
+def test_section_numbers_are_the_third_row():
+    backward = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.5, 2]])
+    placed = Placement(np.eye(3)[:, [0, 1, 2]] * 1.0, backward)
+    assert placed.section_numbers([10, 20, 30]) == 17
+    assert placed.section_numbers([[10, 20, 30], [1, 2, 4]]).tolist() == [17, 4]
+    assert placed.to_image([[10, 20, 30]]).tolist() == [[10, 20]]

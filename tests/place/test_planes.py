@@ -73,6 +73,31 @@ def test_both_kinds_agree_on_a_straight_section():
     }
 
 
+def test_the_depth_of_a_tilted_plane_in_words():
+    tilted = OutputPlane(
+        "oblique", Grid(Plane.CORONAL, 25), np.eye(2, 3), np.array((0.25, -0.5, 5000.0))
+    )
+    assert tilted.describe_depth() == {
+        "axis": "p",
+        "i": 0.25,
+        "r": -0.5,
+        "constant": 5000.0,
+        "unit": "um",
+    }
+    # at pixel centres: half a pixel is 12.5 µm
+    assert tilted.depth_at(0, 0) == 5000 + 12.5 * (0.25 - 0.5)
+    assert tilted.depth_at([3], [1]).tolist() == [5000 + 87.5 * 0.25 - 37.5 * 0.5]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0.5, 0), (1, 0), (1.99, 0), (2, 1), (4, 2), (7.9, 2), (1e6, 3)]
+)
+def test_the_tier_whose_pixels_fit(step, expected):
+    """The shorter of the two directions decides."""
+    for matrix in ([[step, 0, 9], [0, 8 * step, -9]], [[0, 8 * step, 0], [step, 0, 0]]):
+        assert choose_downsample(np.array(matrix, dtype=float), 3) == expected
+
+
 def test_dorsal_is_up_and_rostral_is_left(demo_records):
     placement, sagittal, _ = section(demo_records, 69289763, 8)
     plane = OutputPlane.oblique(placement, Grid(sagittal, 25))

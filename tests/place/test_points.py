@@ -9,6 +9,7 @@ import pytest
 from atldld.errors import AlignmentMissingError, ClampedSectionWarning, InvalidInputError
 from atldld.place import (
     Placement,
+    ReferencePoints,
     StructureCenter,
     image_to_atlas,
     image_to_image,
@@ -17,6 +18,7 @@ from atldld.place import (
     reference_to_image,
     structure_to_image,
 )
+from atldld.place.points import _half_spacings, _nearest
 from atldld.place.spaces import BLOCK
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 
@@ -313,6 +315,7 @@ def test_image_to_image_2d(coronal):
     expected = other.alignment2d.to_image @ [*volume, 1]
     np.testing.assert_allclose(found.xy, [expected], atol=1e-9)
     assert found.image_ids.tolist() == [other.id]
+    assert found.section_numbers.tolist() == [other.section_number]
     assert found.distance.tolist() == [(one.section_number - other.section_number) * 25]
     # the depth plays no part, so a set without one will do
     bare = replace(coronal, alignment3d=None, section_thickness=None)
@@ -388,3 +391,119 @@ def test_plates_may_come_in_any_order(sagittal, coronal):
         for some in (plates, plates[::-1])
     )
     np.testing.assert_array_equal(one.xy, other.xy)
+
+
+# ---- limits, and what is passed on
+
+
+def test_half_spacings_are_of_the_gaps_on_either_side():
+    """The median of two gaps before and two after, halved, and half a number more."""
+    numbers = np.array([0, 1, 3, 6, 10, 15, 21])  # gaps 1 2 3 4 5 6
+    expected = np.array([1.5, 2, 2.5, 3.5, 4.5, 5, 5.5]) / 2 + 0.5
+    np.testing.assert_array_equal(_half_spacings(numbers), expected)
+    np.testing.assert_array_equal(_half_spacings(np.array([4, 4])), [1, 1])
+    np.testing.assert_array_equal(_half_spacings(np.array([2, 2, 8])), [3.5] * 3)
+
+
+def test_the_nearest_number():
+    assert _nearest(np.array([5]), np.array([-1.0, 9.0])).tolist() == [0, 0]
+    # halfway it is the lower one
+    numbers = np.array([0, 4])
+    assert _nearest(numbers, np.array([-9.0, 2.0, 2.1, 99.0])).tolist() == [0, 0, 1, 1]
+
+
+def test_reference_points_bring_their_space(coronal, sagittal):
+    found = image_to_reference(sagittal, 69177654, [[6384, 2744], [100, 200]])
+    told = reference_to_image(coronal, found, beyond="ignore")
+    for space in (None, found.space):
+        again = reference_to_image(coronal, found.pir, space=found.space, beyond="ignore")
+        np.testing.assert_array_equal(told.xy, again.xy)
+        same = reference_to_image(coronal, found, space=space, beyond="ignore")
+        np.testing.assert_array_equal(told.xy, same.xy)
+    assert not np.allclose(told.xy, reference_to_image(coronal, found.pir, beyond="ignore").xy)
+    nowhere = ReferencePoints(found.pir, None)
+    named = reference_to_image(coronal, nowhere, space=found.space, beyond="ignore")
+    np.testing.assert_array_equal(named.xy, told.xy)
+    with pytest.raises(InvalidInputError, match="of reference space 10, but space is 9"):
+        reference_to_image(coronal, found, space=9)
+
+
+def test_what_happens_beyond_is_passed_on_by_every_call():
+    source, target = stack((100,)), stack((0, 8), id=2)
+    center = [StructureCenter(7, 1, 2, 1000, 9)]
+    for find in (
+        lambda **options: image_to_image(source, 1100, [[1, 2]], target, **options),
+        lambda **options: image_to_atlas(source, 1100, [[1, 2]], target, **options),
+        lambda **options: structure_to_image(target, [7], center, **options),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert find(beyond="ignore").answered.all()
+            assert not find(max_distance=50).answered.any()
+            assert find(max_distance=5000).answered.all()
+        with pytest.raises(InvalidInputError, match="1 of 1 points"):
+            find(beyond="raise")
+
+
+def test_centres_come_as_the_service_writes_them():
+    row = {"structure_id": "7", "x": "1.5", "y": 2, "z": "3", "reference_space_id": 9}
+    assert StructureCenter.from_record(row) == StructureCenter(7, 1.5, 2.0, 3.0, 9)
+    with pytest.raises(InvalidInputError, match="no StructureCenter record"):
+        StructureCenter.from_record({"structure_id": 1})
+
+
+@pytest.mark.parametrize(
+    "ids", [1008, "1008", 1008.0, ["1008"], [1008.0], np.array([1008.0]), np.array(["1008"])]
+)
+def test_ids_in_any_form(ids):
+    found = image_to_reference(stack((0, 8)), ids, [[1, 2]])
+    np.testing.assert_array_equal(found.pir, [[1, 2, 80]])
+
+
+@pytest.mark.parametrize("ids", [[[1008]], np.array([[1008.0]]), [1008.5], ["a"], [None], [True]])
+def test_what_is_no_list_of_ids(ids):
+    with pytest.raises(InvalidInputError, match="must be whole numbers"):
+        image_to_reference(stack((0, 8)), ids, [[1, 2]])
+
+
+def test_images_that_a_data_set_lacks():
+    for dataset in (stack(()), stack((0, 8, 16))):
+        for image_id in (7, 9999):
+            with pytest.raises(InvalidInputError, match=f"has no section image {image_id}") as e:
+                image_to_reference(dataset, [image_id], [[1, 2]])
+            assert (e.value.dataset_id, e.value.image_id) == (1, image_id)
+    assert len(image_to_reference(stack(()), [], np.zeros((0, 2)))) == 0
+
+
+def test_answers_have_the_types_that_are_documented(coronal):
+    found = reference_to_image(coronal, [[8052, 2890, 3346]], beyond="ignore")
+    for name in ("image_ids", "section_numbers"):
+        assert getattr(found, name).dtype == np.int64
+    assert found.distance.dtype == found.xy.dtype == np.float64
+
+
+def test_how_many_are_too_far_is_counted_over_all_blocks():
+    points = np.tile([1.0, 2.0, 0.0], (BLOCK + 10, 1))
+    points[[3, BLOCK - 1, BLOCK + 2], 2] = (-30, 190, 400)
+    with pytest.warns(ClampedSectionWarning, match=r"^3 of .* 25 µm .* furthest 240 µm"):
+        reference_to_image(stack((0, 8, 16)), points, max_distance=25, beyond="warn")
+
+
+def test_what_is_wrong_with_the_points_is_said():
+    dataset = stack((0, 8))
+    for xy, message in (
+        ([[1, 2, 3]], "origin upper left"),
+        (np.zeros((1, 1, 2)), r"one list of points \(x, y\)"),
+    ):
+        with pytest.raises(InvalidInputError, match=message):
+            image_to_image_2d(dataset, 1000, xy, dataset, 1008)
+        with pytest.raises(InvalidInputError, match=message):
+            image_to_reference(dataset, 1000, xy)
+    with pytest.raises(InvalidInputError, match=r"one list of points \(p, i, r\)"):
+        reference_to_image(dataset, np.zeros((1, 1, 3)))
+    with pytest.raises(InvalidInputError, match="must be whole numbers, one") as caught:
+        image_to_reference(dataset, ["a"], [[1, 2]])
+    assert str(caught.value).startswith("image_ids")
+    with pytest.raises(InvalidInputError) as caught:
+        structure_to_image(dataset, ["a"], [])  # type: ignore[list-item]
+    assert str(caught.value).startswith("structure_ids")

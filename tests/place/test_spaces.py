@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
-from atldld.place.spaces import Grid, Plane, between_spaces, check_points
+from atldld.place.spaces import (
+    Grid,
+    Plane,
+    PlaneOfSection,
+    ReferenceSpace,
+    between_spaces,
+    check_points,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +72,40 @@ def test_the_flip_is_only_between_9_and_10():
     assert points[0, 2] == 3000
     with pytest.raises(InvalidInputError, match="3"):
         between_spaces(points, 3, 9)
+
+
+def test_ids_have_names():
+    assert ReferenceSpace.name_of(9) == str(ReferenceSpace.of(9))
+    assert PlaneOfSection.name_of(2) == "sagittal"
+    assert PlaneOfSection.name_of(None) == PlaneOfSection.name_of(77) == "unknown"
+
+
+def test_grids_of_one_pixel_up_to_the_largest():
+    assert Grid(Plane.CORONAL, 8000).shape == (1, 1)
+    with pytest.raises(InvalidInputError, match="each side must have"):
+        Grid(Plane.CORONAL, 1e9)
+    assert max(Grid(Plane.SAGITTAL, 0.5).shape) == 26400
+    with pytest.raises(InvalidInputError, match="pixels"):
+        Grid(Plane.SAGITTAL, 0.4)
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        lambda points: ReferenceSpace.P56.hemispheres(points),
+        lambda points: ReferenceSpace.P56.to_hemisphere(points, "left"),
+        lambda points: ReferenceSpace.P56.to_brainglobe(points),
+        lambda points: ReferenceSpace.P56.to_voxels(points, 25),
+    ],
+)
+def test_what_points_must_be_is_said(find):
+    with pytest.raises(InvalidInputError, match=r"\(p, i, r\) in µm of the reference space"):
+        find([[1, 2]])
+    assert isinstance(find([[1, 2, 3]]), np.ndarray)
+
+
+def test_what_a_grid_lacks_is_said():
+    with pytest.raises(InvalidInputError, match=r"resolution is .* µm"):
+        Grid(Plane.CORONAL, -1)
+    with pytest.raises(InvalidInputError, match="coronal, sagittal, transverse"):
+        Grid("flat", 25)  # type: ignore[arg-type]

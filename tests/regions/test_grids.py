@@ -439,7 +439,7 @@ def answering(tmp_path):
 
 def test_a_zip_without_its_numbers(answering):
     session = answering(zipped(energy_mhd=HEADER, data_set_xml="<x/>"))
-    with pytest.raises(GridNotFoundError, match=r"data set 5 has no energy\.raw.*--refresh"):
+    with pytest.raises(GridNotFoundError, match=r"data set 5 has no energy\.raw.*refresh=True"):
         fetch_grid(5, session=session, kinds=["energy"])
     with pytest.raises(GridNotFoundError, match=r"no density\.mhd and no density\.raw"):
         fetch_grid(5, session=session, kinds=["density"])
@@ -485,7 +485,7 @@ def test_what_a_zip_holds_is_used(answering, held):
     assert set(grid.kinds) == (held if len(held) == 1 else {*KINDS})
     for kind in KINDS:
         if kind not in grid.kinds:
-            with pytest.raises(InvalidInputError, match=rf"but not '{kind}'.*--kind"):
+            with pytest.raises(InvalidInputError, match=rf"but not '{kind}'.*kinds"):
                 grid[kind]
             continue
         expected = truth[kind].reshape(4, 3, 2).transpose(2, 1, 0).copy()
@@ -508,7 +508,7 @@ def test_a_zip_that_holds_no_kind(answering):
     with pytest.raises(GridNotFoundError, match=r"no energy\.mhd and no energy\.raw"):
         fetch_grid(5, session=answering(zipped(data_set_xml="<x/>")))
     energy = zipped(energy_mhd=HEADER, energy_raw=RAW)
-    with pytest.raises(GridNotFoundError, match=r"use what it holds \(--kind\): energy"):
+    with pytest.raises(GridNotFoundError, match=r"use what it holds \(kinds\): energy"):
         fetch_grid(5, session=answering(energy), kinds=["density"], refresh=True)
 
 

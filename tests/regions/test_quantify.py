@@ -422,7 +422,7 @@ def without_masks(dataset, which=slice(None)):
 
 def test_no_masks(dataset, annotation, sections):
     atlas = atlas_of(annotation, STEP)
-    with pytest.raises(RecordError, match=r"no expression masks.*--stain-threshold"):
+    with pytest.raises(RecordError, match=r"no expression masks.*stain_threshold=0.3"):
         quantify(without_masks(dataset), atlas, STEP)
     some = without_masks(dataset, slice(0, 40))
     table = quantify(some, atlas, STEP, sections=some.sections[39:41], grid=False, unionize=False)
@@ -468,7 +468,7 @@ def test_a_section_that_cannot_be_had(dataset, annotation, sections, monkeypatch
 def test_a_developing_brain_is_refused(dataset, annotation):
     young = msgspec.structs.replace(dataset.record, reference_space_id=7)
     ours = DataSet(dataset.record, dataset.session)
-    ours.record = young  # type: ignore[misc]
+    object.__setattr__(ours, "record", young)
     with pytest.raises(UnsupportedPlaneError, match=r"adult brain.*reference space 7"):
         quantify(ours, atlas_of(annotation, STEP))
 

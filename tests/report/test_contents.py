@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from atldld.api import quantify
+from atldld.api import DataSet, quantify
 from atldld.errors import InvalidInputError, OutputError
 from atldld.report import (
     check_page,
@@ -219,15 +219,11 @@ def test_what_is_neither(demo_session, tmp_path):
 
 
 def test_a_data_set_without_masks_gets_another_quantity(source, atlas):
-    import copy
-
     import msgspec
 
-    dataset = copy.copy(source.dataset)
-    dataset.sections = tuple(
-        dataclasses.replace(one, image=msgspec.structs.replace(one.image, expression_path=None))
-        for one in dataset.sections
-    )
+    record = source.dataset.record
+    images = tuple(msgspec.structs.replace(image, expression_path=None) for image in record.images)
+    dataset = DataSet(msgspec.structs.replace(record, images=images), source.dataset.session)
     made = gather(dataclasses.replace(source, dataset=dataset), atlas, volume=False)
     assert all(one.views.mask is None for one in made.entries)
     assert made.regions is not None

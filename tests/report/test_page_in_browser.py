@@ -1,11 +1,11 @@
 """The page as people use it, in a browser."""
 
-import copy
 import dataclasses
 
 import msgspec
 import pytest
 
+from atldld.api import DataSet
 from atldld.records import Gene
 from atldld.report import write_report
 
@@ -223,9 +223,9 @@ def test_strange_names_stay_text(visit, report, tmp_path):
     evil = '</script><img src=x onerror="document.title=\'owned\'"><b>&"µ'
     dataset = report.source.dataset
     record = dataset.record
-    renamed = copy.copy(dataset)
-    renamed.record = msgspec.structs.replace(
-        record, genes=(Gene(acronym=evil, name=evil),), specimen_name=evil
+    renamed = DataSet(
+        msgspec.structs.replace(record, genes=(Gene(acronym=evil, name=evil),), specimen_name=evil),
+        dataset.session,
     )
     changed = dataclasses.replace(
         report,

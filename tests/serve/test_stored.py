@@ -143,7 +143,7 @@ def test_nothing_is_written(filled):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_other_addresses_need_an_explicit_word(host):
-    with pytest.raises(InvalidInputError, match="--public"):
+    with pytest.raises(InvalidInputError, match="public=True"):
         listen(host, 0, DemoArchive())
 
 

@@ -70,7 +70,7 @@ class TestWhole:
         path = tmp_path / "a.json"
         path.write_text("corrected by hand")
         with (
-            pytest.raises(OutputError, match=r"is there already.*--force"),
+            pytest.raises(OutputError, match=r"is there already.*force=True"),
             whole_file(path, force=False),
         ):
             pytest.fail("the work was done")
@@ -336,7 +336,7 @@ def test_writers_ask_before_they_replace():
             if name.startswith(("write_", "copy_", "save_", "export_")):
                 writers[name] = thing
     # what is inside of a file or a store that is being written, or turns errors into sentences
-    inner = {"write_displacements", "write_errors", "write_facts"}
+    inner = {"write_displacements", "write_errors", "write_facts", "write_mha", "write_metadata"}
     cautious = {
         name: inspect.signature(writer).parameters["force"].default is False
         for name, writer in writers.items()

@@ -40,3 +40,35 @@ def test_the_real_section(shared):
     background = background_of(image)
     assert min(background) > 235
     assert max(background) - min(background) < 12
+
+
+def test_the_frame_is_a_fiftieth_of_the_shorter_side_on_every_side():
+    for side in range(4):
+        image = np.full((100, 150, 3), 90, dtype=np.uint8)
+        image[2:-2, 2:-2] = 200  # not looked at
+        assert background_of(np.rot90(image, side)) == (90, 90, 90)
+    # each side counts: three quarters of the frame are one colour, whichever those are
+    for left_out in (np.s_[:2], np.s_[-2:], np.s_[:, :2], np.s_[:, -2:]):
+        image = np.full((100, 100, 3), 200, dtype=np.uint8)
+        for part in (np.s_[:2], np.s_[-2:], np.s_[:, :2], np.s_[:, -2:]):
+            image[part] = 90
+        image[left_out] = 40
+        assert background_of(image) == (90, 90, 90)
+
+
+def test_what_is_up_to_eight_levels_off_takes_part():
+    """The commonest level is in the middle of its bin of four: 200 to 203 count as 202."""
+    image = np.zeros((100, 100, 3), dtype=np.uint8)
+    image[:] = 200
+    image[:, ::2] = (210, 210, 210)  # as common, but spread over no neighbouring level
+    image[::3] = 200
+    red, green, blue = background_of(image)
+    assert red == green == blue == 200
+    image[image == 210] = 211  # 9 off: nothing of it
+    assert background_of(image) == (200, 200, 200)
+
+
+def test_large_images_are_sampled_not_lost():
+    image = np.full((2000, 2100, 3), 250, dtype=np.uint8)
+    image[200:1800, 200:1900] = 100
+    assert background_of(image) == (250, 250, 250)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atldld.errors import InvalidInputError
+from atldld.errors import InvalidInputError, OutputError
 from atldld.warp.displacement import DisplacementField
 
 RNG = np.random.default_rng(0)
@@ -179,3 +179,114 @@ def test_no_way_back():
         DisplacementField(-columns, 0 * rows).inverse((20, 20))
     with pytest.raises(ValueError, match="folds"):
         DisplacementField(12 * np.sin(columns * 1.3), 0 * rows).inverse((20, 20))
+
+
+def test_reading_between_pixels_up_to_every_edge():
+    """Bilinearly, as written out; a field of one row or column has only itself to read."""
+    for shape in ((1, 1), (1, 4), (3, 1), (2, 2), (3, 4)):
+        made = field(shape)
+        rows, columns = shape
+        for row, column in ((0, 0), (rows - 1, columns - 1), (0, columns - 1), (rows - 1, 0)):
+            found = made.apply([column, row])
+            expected = made.delta_x[row, column] + column, made.delta_y[row, column] + row
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        middle = np.array([(columns - 1) / 2, (rows - 1) / 2])
+        corner = np.s_[(rows - 1) // 2 : rows // 2 + 1, (columns - 1) // 2 : columns // 2 + 1]
+        expected = np.add(middle, [made.delta_x[corner].mean(), made.delta_y[corner].mean()])
+        np.testing.assert_allclose(made.apply(middle), expected, atol=1e-6)
+        for outside in ((-0.01, 0), (0, -0.01), (columns - 0.99, 0), (0, rows - 0.99)):
+            both = made.apply([outside, (0, 0)])
+            np.testing.assert_array_equal(np.isnan(both).all(axis=1), [True, False])
+
+
+def test_points_between_the_last_two_pixels():
+    made = field((3, 4))
+    x, y = made.apply([2.25, 1.75])
+    weights = np.outer((0.25, 0.75), (0.75, 0.25))
+    assert x == pytest.approx(2.25 + (made.delta_x[1:, 2:] * weights).sum(), abs=1e-6)
+    assert y == pytest.approx(1.75 + (made.delta_y[1:, 2:] * weights).sum(), abs=1e-6)
+
+
+def test_the_way_back_ends_where_the_output_does():
+    """Image pixels that the output's first and last pixels show are had, those beyond are not."""
+    shifted = DisplacementField(np.full((4, 5), 2.0), np.full((4, 5), 3.0))
+    back = shifted.inverse((9, 11))
+    known = np.isfinite(back.delta_x) & np.isfinite(back.delta_y)
+    expected = np.zeros((9, 11), dtype=bool)
+    expected[3:7, 2:7] = True
+    np.testing.assert_array_equal(known, expected)
+    np.testing.assert_allclose(back.delta_x[known], -2, atol=1e-5)
+    np.testing.assert_allclose(back.delta_y[known], -3, atol=1e-5)
+
+
+def test_the_way_back_of_a_bent_field():
+    rows, columns = np.indices((30, 40))
+    made = DisplacementField(
+        5 + 2 * np.sin(rows / 9) + 0.1 * columns, -3 + 1.5 * np.cos(columns / 7) + 0.2 * rows
+    )
+    back = made.inverse((30, 50))
+    at = np.stack(back.transformation, axis=-1).astype(float)
+    # float32 may put what lies on the edge a little beyond it
+    known = (at >= 0).all(axis=-1) & (at <= (39, 29)).all(axis=-1)
+    assert 0.3 < known.mean() < 1
+    x, y = np.meshgrid(np.arange(50), np.arange(30))
+    expected = np.stack((x, y), axis=-1)[known]
+    np.testing.assert_allclose(made.apply(at[known]), expected, atol=2e-3)
+
+
+def test_sides_that_cannot_be_warped(monkeypatch):
+    monkeypatch.setattr("atldld.warp.displacement.LARGEST_SIDE", 10)
+    fits = DisplacementField(np.zeros((10, 10)), np.zeros((10, 10)))
+    image = np.ones((10, 10, 3), dtype=np.uint8)
+    assert fits.warp(image).shape == (10, 10, 3)
+    for shape in ((11, 1), (1, 11)):
+        with pytest.raises(InvalidInputError, match="at most 10"):
+            fits.warp(np.ones(shape, dtype=np.uint8))
+        large = DisplacementField(np.zeros(shape), np.zeros(shape))
+        with pytest.raises(InvalidInputError, match="at most 10"):
+            large.warp(image)
+
+
+def test_transparent_borders_show_nothing():
+    away = DisplacementField(np.full((20, 30), 100.0), np.zeros((20, 30)))
+    for _ in range(5):
+        np.full((20, 30, 3), 99, dtype=np.uint8)  # what memory held before
+        assert not away.warp(IMAGE, border_mode="transparent").any()
+
+
+def test_files_that_are_no_fields(tmp_path):
+    path = tmp_path / "field.npy"
+    for array in (np.zeros((3, 4)), np.zeros((3, 4, 3)), np.zeros((2,)), np.zeros((1, 2, 2, 2))):
+        np.save(path, array)
+        with pytest.raises(InvalidInputError):
+            DisplacementField.from_file(path)
+    np.save(path, np.array([{}]), allow_pickle=True)
+    with pytest.raises(InvalidInputError, match=r"no whole \.npy file"):
+        DisplacementField.from_file(path)
+    np.save(path, np.array([["a", "b"]]))
+    with pytest.raises(InvalidInputError, match=r"no whole \.npy file"):
+        DisplacementField.from_file(path)
+
+
+def test_fields_differ_where_either_part_does():
+    zero = np.zeros((2, 2))
+    assert DisplacementField(zero, zero) != DisplacementField(zero, zero + 1)
+    assert DisplacementField(zero, zero) != DisplacementField(zero + 1, zero)
+
+
+def test_a_field_says_its_size():
+    assert "2" in repr(field((2, 3)))
+    assert "3" in repr(field((2, 3)))
+
+
+def test_a_file_that_is_there_is_replaced_unless_told_otherwise(tmp_path):
+    path = tmp_path / "field.npy"
+    first, second = field((2, 3)), field((2, 3))
+    first.save(path)
+    second.save(path)
+    assert DisplacementField.from_file(path) == second
+    for force in (False, None):
+        with pytest.raises(OutputError, match="there already"):
+            first.save(path, force=force)
+    first.save(path, force=True)
+    assert DisplacementField.from_file(path) == first

@@ -1,8 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 
 from atldld.errors import InvalidInputError
-from atldld.warp.resample import resample
+from atldld.warp.resample import STRIP, largest_block, resample
 
 
 def scaling(factor, shift=0.0):
@@ -65,8 +67,8 @@ def test_grey_pictures():
 
 
 def test_an_image_smaller_than_a_block():
-    with pytest.raises(InvalidInputError, match="smaller than one pixel"):
-        resample(NOISE[:3, :3], scaling(24), (2, 2), (0, 0, 0))
+    with pytest.raises(InvalidInputError, match=r"of 3 × 2 pixels is .* Use a finer resolution"):
+        resample(NOISE[:2, :3], scaling(24), (2, 2), (0, 0, 0))
 
 
 def test_very_large_images_are_averaged_first():
@@ -75,3 +77,59 @@ def test_very_large_images_are_averaged_first():
     found = resample(wide, np.array([[4.0, 0, 1.5], [0, 1, 1]]), (2, 10_000), (0, 0, 0))
     assert found[0, 4980, 0] == 0
     assert found[0, 5020, 0] == 200
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape", "expected"),
+    [
+        (scaling(1), (10, 10), 1),
+        (scaling(4), (10, 10), 2),
+        (scaling(5.9), (10, 10), 2),
+        (scaling(6), (10, 10), 3),
+        (scaling(6), (1024, 1024), 3),  # a million pixels are not many yet
+        (scaling(6), (1024, 1025), 6),
+        (scaling(6), (1, 1_048_577), 6),
+        (scaling(0.5), (2000, 2000), 1),
+        # the finer of the two directions decides, whatever the shift
+        (np.array([[8.0, 0, 500], [0, 4, -500]]), (10, 10), 2),
+        (np.array([[4.0, 0, 0], [0, 8, 0]]), (10, 10), 2),
+    ],
+)
+def test_how_wide_blocks_may_be(matrix, shape, expected):
+    assert largest_block(matrix, shape) == expected
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])
+def test_no_pixels(shape):
+    with pytest.raises(InvalidInputError, match="smaller than one pixel"):
+        resample(np.zeros(shape, np.uint8), scaling(1), (2, 2), (0, 0, 0))
+
+
+def test_one_row_or_column_is_a_picture():
+    for shape in ((1, 8), (8, 1)):
+        image = np.arange(8, dtype=np.uint8).reshape(shape)
+        np.testing.assert_array_equal(resample(image, scaling(1), shape, (0,)), image)
+
+
+@pytest.mark.parametrize(("factor", "limit"), [(1.0, 130), (3.3, 130), (3.3, 100), (0.7, 130)])
+def test_pictures_as_large_as_the_warp_can_address(monkeypatch, factor, limit):
+    """Fewer samples, or larger blocks, and nearly the same picture."""
+    smooth = np.repeat(np.repeat(NOISE[::12, ::12], 12, axis=0), 12, axis=1)
+    matrix, shape = scaling(factor), (int(90 / factor), int(110 / factor))
+    whole = resample(smooth, matrix, shape, (0, 0, 0)).astype(float)
+    monkeypatch.setattr(sys.modules[resample.__module__], "LARGEST_SIDE", max(limit, *shape))
+    limited = resample(smooth, matrix, shape, (0, 0, 0)).astype(float)
+    assert np.sqrt(np.mean((whole - limited) ** 2)) < 25
+
+
+def test_strips_fit_together():
+    """A picture of many strips is that of its parts."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (3 * STRIP, 40), dtype=np.uint8)
+    for factor in (1.0, 1.5):
+        rows = int(3 * STRIP / factor) - 1
+        whole = resample(image, scaling(factor), (rows, 20), (0,))
+        first = rows - 7
+        below = scaling(factor)
+        below[1, 2] += factor * first
+        np.testing.assert_array_equal(whole[first:], resample(image, below, (7, 20), (0,)))

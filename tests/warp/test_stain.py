@@ -13,7 +13,7 @@ import pytest
 import simplejpeg
 
 from atldld.errors import InvalidInputError
-from atldld.warp.stain import EXPRESSING, JET, Scale, darkness, open_scale, read_mask
+from atldld.warp.stain import EXPRESSING, JET, Scale, _jet, darkness, open_scale, read_mask
 
 LEVELS = np.arange(256)
 SAMPLINGS = ["444", "420"]
@@ -277,3 +277,41 @@ def test_darkness_of_known_colours():
     assert darkness(red, (200.0, 200.0, 200.0))[0, 0] == round(255 * 0.21 / 2)
     # dark field: bright tissue on black is not dark
     assert darkness(pixels, (0.0, 0.0, 0.0)).max() <= 255
+
+
+def test_the_scale_that_is_made_as_the_package_is_loaded():
+    """Once: so what makes it is looked at by itself."""
+    level = np.array([0, 64, 128, 191, 255]) / 255
+    red, green, blue = (np.clip(1.5 - np.abs(4 * level - peak), 0, 1) for peak in (3, 2, 1))
+    made = _jet()
+    assert made == JET
+    np.testing.assert_allclose(
+        made.colours[[0, 64, 128, 191, 255]], 255 * np.stack((red, green, blue), -1), atol=0.51
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (7, 700), (700, 7)])
+def test_pixels_at_every_edge_are_read(shape):
+    mask = np.broadcast_to(JET.colours[140], (*shape, 3))
+    found = read_mask(mask)
+    assert np.abs(found.level.astype(int) - 140).max() <= 1
+    np.testing.assert_array_equal(found.part, np.full(shape, 255))
+    assert found.level.dtype == found.part.dtype == np.uint8
+
+
+def test_what_a_table_must_hold():
+    """From 0 to 255, more than 1, and two colours that are seen on black."""
+    table = np.zeros((256, 3))
+    table[:128], table[128:] = (255, 0, 0), (0, 0, 40)
+    assert len(np.unique(Scale.of("two", table).colours, axis=0)) == 2
+    for wrong, says in (
+        (table + 0.5, "from 0 to 255"),
+        (table - 0.5, "from 0 to 255"),
+        (table / 255, "reach no more than 1,"),
+        (np.where(table == 40, EXPRESSING, table), "no two colours"),
+    ):
+        with pytest.raises(InvalidInputError, match=says):
+            Scale.of("wrong", wrong)
+    # dark, but no colours from 0 to 1
+    with pytest.raises(InvalidInputError, match="no two colours"):
+        Scale.of("dark", table / 255 * 2)

@@ -82,7 +82,7 @@ class NrrdFile:
 
     @property
     def bytes(self) -> int:
-        """Of all voxels."""
+        """Bytes of all voxels."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def blocks(self) -> Iterator[NDArray[Any]]:
@@ -91,7 +91,7 @@ class NrrdFile:
         Raises
         ------
         InvalidInputError
-            If there are fewer or more than the header says, or they cannot be decoded.
+            If the file holds fewer or more voxels than its header says, or they cannot be decoded.
         """
         left = self.bytes
         try:
@@ -136,8 +136,8 @@ def open_nrrd(path: Path, *, name: str, alone: bool = False) -> NrrdFile:
     Raises
     ------
     InvalidInputError
-        If it is none; if its type or encoding is not read; if its voxels are elsewhere; or if it
-        cannot hold what it announces.
+        If the file is not NRRD, has a type or an encoding that is not supported, keeps its voxels
+        elsewhere, or cannot hold what its header announces.
     """
     _check_file(path, name)
     header, begin = _header(path, name)

@@ -50,13 +50,13 @@ def open_brainglobe(
     Raises
     ------
     AtldldError
-        brainglobe-atlasapi is not installed.
+        If brainglobe-atlasapi is not installed.
     InvalidInputError
-        There is no such atlas, or it does not lie in the reference space.
+        If there is no such atlas, or it does not lie in the reference space.
     OfflineError
-        It is not on disk, and no request is allowed.
+        If the atlas is not on disk, and no request is allowed.
     ServiceError
-        It cannot be fetched.
+        If the atlas cannot be fetched.
     """
     api = need("brainglobe_atlasapi.bg_atlas", "brainglobe", "Atlases of BrainGlobe")
     if session.settings.offline and not _is_on_disk(api, name, folder):
@@ -103,8 +103,8 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
     Raises
     ------
     InvalidInputError
-        If it does not fill the reference box with cubes, has another resolution, or its
-        annotation holds what are no ids.
+        If the atlas does not fill the reference box with cubes, has another resolution, or has an
+        annotation with values that are not ids.
     """
     name = str(opened.atlas_name)
     sides = {float(side) for side in opened.resolution}

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 
 from atldld.atlas.blocks import NrrdFile, open_nrrd
 from atldld.atlas.labels import as_labels, check_labels
-from atldld.errors import AnswerError, AtldldError, CacheError, InvalidInputError, OutputError
+from atldld.errors import (
+    AnswerError,
+    AtldldError,
+    CacheError,
+    InvalidInputError,
+    OutputError,
+    Remedy,
+)
 from atldld.fetch.cache import Cache, CachedFile, sha256_of
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
@@ -75,7 +82,7 @@ class VolumeFile:
 
     @property
     def name(self) -> str:
-        """Such as ``"annotation_25"``."""
+        """Name of the volume, such as ``"annotation_25"``."""
         return f"{self.kind}_{self.resolution}"
 
     @property
@@ -96,7 +103,7 @@ class VolumeFile:
 
     @property
     def described_size(self) -> str:
-        """How much there is to fetch, as far as that is known, and what it takes unpacked."""
+        """The size to fetch, as far as it is known, and the size unpacked."""
         unpacked = f"{_size(self.unpacked_bytes)} unpacked"
         known = _SIZES.get(self.name)
         return f"{_size(known)}, {unpacked}" if known else f"less than {unpacked}"
@@ -113,9 +120,10 @@ class VolumeFile:
         Raises
         ------
         OfflineError
-            It is not in the cache, and no request is allowed; the hint names command and size.
+            If the file is not in the cache, and no request is allowed; the hint names command and
+            size.
         ServiceError, CacheError
-            It cannot be fetched or kept.
+            If the file cannot be fetched or kept.
         """
         return self._fetch(session, progress)
 
@@ -137,9 +145,9 @@ class VolumeFile:
         Raises
         ------
         OfflineError, ServiceError, CacheError
-            It cannot be had.
+            If the file is not in the cache and cannot be fetched, or cannot be kept.
         OutputError
-            The disk has no space for it. Nothing is asked.
+            If the disk has no space for the file; nothing is requested then.
         """
         if self.held(session) is None:
             check_space(session.archive_cache.root, self.unpacked_bytes)
@@ -208,7 +216,7 @@ class VolumeFile:
         return file
 
     def _unpack(self, cache: Cache, path: Path, sha256: str) -> None:
-        """Keep the array of a file of this name, or say how the file is another."""
+        """Keep the array of a file of this name, or raise if the file is another one."""
         try:
             found = _checked(path, self.resolution, self.kind, f"{self.name}.nrrd", alone=True)
             with new_unpacked(cache, self.path, sha256) as (temporary, count):
@@ -219,17 +227,18 @@ class VolumeFile:
             raise AnswerError(error.message, hint=error.hint) from None
         except OutputError as error:
             raise CacheError(
-                error.message, hint="Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
+                error.message,
+                hint=f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR.",
             ) from None
 
 
 def volume_file(kind: str, resolution: float) -> VolumeFile:
-    """Return one of the volumes that there are.
+    """Return the volume of a kind at a resolution.
 
     Raises
     ------
     InvalidInputError
-        There is none of that kind or resolution.
+        If there is no volume of that kind or resolution.
     """
     if kind not in KINDS:
         raise InvalidInputError(
@@ -271,9 +280,9 @@ def read_volume(
     Raises
     ------
     InvalidInputError
-        If it is no whole NRRD file; or if shape, spacing or type are others than they must be.
+        If the file is not a whole NRRD file, or if its shape, spacing or type is not as expected.
     OutputError
-        If there is no room for the temporary file.
+        If there is no space for the temporary file.
     """
     found = _checked(path, resolution, kind, name or path.name, alone=False)
     if found.bytes <= _IN_MEMORY:

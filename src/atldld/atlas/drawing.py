@@ -34,7 +34,7 @@ _XLINK = "http://www.w3.org/1999/xlink"
 
 
 class Canvas:
-    """How points of a frame stand on a picture.
+    """How points of a frame lie on a picture.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Canvas:
 def canvas_of(
     outlines: Sequence[Outline], *, downsample: int = 0, resolution: float | None = None
 ) -> Canvas:
-    """Return how outlines stand on a picture.
+    """Return how outlines lie on a picture.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def canvas_of(
     Raises
     ------
     InvalidInputError
-        The outlines are of several frames, or the resolution is missing.
+        If the outlines are of several frames, or the resolution is missing.
     """
-    frames = {one.frame for one in outlines} or {"image"}
+    frames = {outline.frame for outline in outlines} or {"image"}
     if len(frames) > 1:
         raise InvalidInputError("The outlines are of several frames; one picture has one.")
     frame = frames.pop()
@@ -134,9 +134,9 @@ def write_svg(
     Raises
     ------
     InvalidInputError
-        The picture has another size.
+        If the picture has another size than `size`.
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or exists and `force` is false.
     """
     path, (width, height) = Path(path), size
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
@@ -227,7 +227,7 @@ def write_geojson(
     Raises
     ------
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or exists and `force` is false.
     """
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
     document = {

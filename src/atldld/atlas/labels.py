@@ -16,11 +16,11 @@ Labels = NDArray[np.uint32] | NDArray[np.int64]
 
 
 def as_labels(array: NDArray[Any], what: str) -> Labels:
-    """Return ids of structures in a type that holds every one of them as it is.
+    """Return ids of structures in an integer type that holds all of them.
 
     Parameters
     ----------
-    array : numpy.ndarray
+    array : numpy.ndarray, any shape
         Ids; 0 is the outside. Atlases that tell the hemispheres apart have negative ones, or ones
         beyond 2³².
     what : str
@@ -34,7 +34,7 @@ def as_labels(array: NDArray[Any], what: str) -> Labels:
     Raises
     ------
     InvalidInputError
-        If it holds other values than whole numbers, or ids that 64 bits with a sign cannot hold.
+        If the array holds anything but whole numbers, or ids beyond signed 64 bits.
     """
     check_labels(array, what)
     dtype = labels_type(array.dtype, *_extremes(array))
@@ -49,12 +49,12 @@ def as_labels(array: NDArray[Any], what: str) -> Labels:
 
 
 def check_labels(array: NDArray[Any], what: str) -> None:
-    """Refuse an array whose values cannot be ids of structures.
+    """Check that the values of an array can be ids of structures.
 
     Raises
     ------
     InvalidInputError
-        If it holds other values than whole numbers.
+        If the array holds anything but whole numbers.
     """
     if array.dtype.kind not in "iu":
         raise InvalidInputError(
@@ -84,7 +84,7 @@ def _extremes(array: NDArray[Any]) -> tuple[int, int]:
 def compact_labels(
     annotation: NDArray[np.integer[Any]],
 ) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger[Any]]]:
-    """Give an annotation's structures small numbers, which can be counted with.
+    """Map the structures of an annotation to small numbers, which can be counted with.
 
     Ids have nine digits. An atlas of 25 µm takes a second.
 
@@ -103,7 +103,7 @@ def compact_labels(
     Raises
     ------
     InvalidInputError
-        If it holds other values than whole numbers, or ids that 64 bits with a sign cannot hold.
+        If the array holds anything but whole numbers, or ids beyond signed 64 bits.
     """
     check_labels(annotation, "The annotation")
     # Along the axis that is fastest in memory, voxels come in runs of one id.

@@ -65,12 +65,12 @@ class Entry:
 
 
 def parse_list(content: bytes) -> object:
-    """Return what a JSON or CSV file of structures holds.
+    """Parse a JSON or CSV file of structures.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If the content is neither JSON nor CSV.
     """
     text = content.decode(json.detect_encoding(content))
     if text.lstrip().startswith(("{", "[")):
@@ -105,37 +105,37 @@ def read_entries(document: object) -> list[Entry]:
     Raises
     ------
     InvalidInputError
-        If it is no list of structures; if a structure is named twice, lacks its id, has a value
-        that cannot be read, or lies in itself; or if the list has a root, and a structure lies in
-        one that the list lacks.
+        If the content is not a list of structures; if a structure is named twice, lacks its id, has
+        a value that cannot be read, or lies in itself; or if the list has a root, and a structure
+        lies in one that the list lacks.
     """
     records: dict[int, Mapping[str, Any]] = {}
     above: dict[int, int | None] = {}
     for record, around in _flat(_unwrapped(document)):
         number = _field(record, _ID)
-        one = whole_number(number)
-        if not one:
+        structure_id = whole_number(number)
+        if not structure_id:
             raise InvalidInputError(
                 f"This is no structure graph: a structure has the id {number!r}, but must have a "
                 "whole number other than 0."
             )
-        if one in records:
-            raise InvalidInputError(f"The structure graph names structure {one} twice.")
-        records[one] = record
-        above[one] = around
+        if structure_id in records:
+            raise InvalidInputError(f"The structure graph names structure {structure_id} twice.")
+        records[structure_id] = record
+        above[structure_id] = around
     parents = _parents(records, above)
     return [
         Entry(
-            id=one,
-            parent=parents[one],
-            acronym=_text(record, _ACRONYM) or str(one),
-            name=_text(record, _NAME) or str(one),
-            color=_color(record, one),
+            id=structure_id,
+            parent=parents[structure_id],
+            acronym=_text(record, _ACRONYM) or str(structure_id),
+            name=_text(record, _NAME) or str(structure_id),
+            color=_color(record, structure_id),
             graph_order=whole_number(record.get("graphorder")),
             st_level=whole_number(record.get("stlevel")),
             synthetic=str(record.get("synthetic")).lower() in ("true", "1"),
         )
-        for one, record in records.items()
+        for structure_id, record in records.items()
     ]
 
 
@@ -200,8 +200,8 @@ def _flat(listed: list[object]) -> Iterator[tuple[Mapping[str, Any], int | None]
                 f"This is no structure graph: the children of structure {_field(record, _ID)} are "
                 f"{str(children)[:40]!r}, but must be a list."
             )
-        one = whole_number(_field(record, _ID))
-        waiting += [(child, one) for child in reversed(children)]
+        structure_id = whole_number(_field(record, _ID))
+        waiting += [(child, structure_id) for child in reversed(children)]
 
 
 def _plain_keys(record: Mapping[Any, Any]) -> dict[str, Any]:
@@ -240,31 +240,39 @@ def _parents(
     """Return the parent of each structure, by the tree, by its path or as it is stated."""
     parents: dict[int, int | None] = {}
     orphans: dict[int, int] = {}
-    for one, record in records.items():
-        stated, path = _stated(record, one, records), _path(record, one)
-        ways = [way for way in (above[one], stated, path[-1] if path else None) if way is not None]
+    for structure_id, record in records.items():
+        stated, path = _stated(record, structure_id, records), _path(record, structure_id)
+        ways = [
+            way
+            for way in (above[structure_id], stated, path[-1] if path else None)
+            if way is not None
+        ]
         if len(set(ways)) > 1 or (path == () and ways):
             raise InvalidInputError(
-                f"The structure graph contradicts itself: structure {one} lies in "
+                f"The structure graph contradicts itself: structure {structure_id} lies in "
                 + " and in ".join(str(way) for way in dict.fromkeys(ways))
                 + (", but its path says that it is a root." if path == () else ".")
             )
         known = [way for way in path or ways if way in records]
-        parents[one] = known[-1] if known else None
+        parents[structure_id] = known[-1] if known else None
         if ways and not known:
-            orphans[one] = ways[0]
+            orphans[structure_id] = ways[0]
     # a part of a graph has tops whose parents are elsewhere; a whole one has none
-    if orphans and any(parent is None and one not in orphans for one, parent in parents.items()):
-        one, missing = next(iter(orphans.items()))
+    if orphans and any(
+        parent is None and structure_id not in orphans for structure_id, parent in parents.items()
+    ):
+        structure_id, missing = next(iter(orphans.items()))
         raise InvalidInputError(
-            f"In the structure graph, structure {one} lies in {missing}, which the graph lacks"
-            + (f" ({len(orphans)} structures are such)." if len(orphans) > 1 else "."),
+            f"In the structure graph, structure {structure_id} lies in {missing}, which the graph "
+            "lacks" + (f" ({len(orphans)} structures are such)." if len(orphans) > 1 else "."),
             hint="Add what is missing, or leave the parent of a root empty.",
         )
     return parents
 
 
-def _stated(record: Mapping[str, Any], one: int, records: Mapping[int, object]) -> int | None:
+def _stated(
+    record: Mapping[str, Any], structure_id: int, records: Mapping[int, object]
+) -> int | None:
     value = _field(record, _PARENT)
     if value is None:
         foreign = [key for key in record if "parent" in key and key not in _PARENT]
@@ -277,13 +285,14 @@ def _stated(record: Mapping[str, Any], one: int, records: Mapping[int, object]) 
     parent = whole_number(value)
     if parent is None:
         raise InvalidInputError(
-            f"The parent of structure {one} is {value!r}, but must be the id of a structure."
+            f"The parent of structure {structure_id} is {value!r}, but must be the id of a "
+            "structure."
         )
     # 0 is the outside; −1 is what tables often have for none
     return None if parent == 0 or (parent == -1 and parent not in records) else parent
 
 
-def _path(record: Mapping[str, Any], one: int) -> tuple[int, ...] | None:
+def _path(record: Mapping[str, Any], structure_id: int) -> tuple[int, ...] | None:
     """Return the ids of what a structure lies in, the root first; `None` if they are not said."""
     value = _field(record, _PATH)
     if value is None:
@@ -293,10 +302,10 @@ def _path(record: Mapping[str, Any], one: int) -> tuple[int, ...] | None:
         path = [whole_number(part) for part in parts if part != ""]
     except TypeError:
         path = []
-    if not path or path[-1] != one or None in path:
+    if not path or path[-1] != structure_id or None in path:
         raise InvalidInputError(
-            f"The path of structure {one} is {str(value)[:60]!r}, but must be the ids from the "
-            f"root to {one}, such as /997/8/{one}/."
+            f"The path of structure {structure_id} is {str(value)[:60]!r}, but must be the ids "
+            f"from the root to {structure_id}, such as /997/8/{structure_id}/."
         )
     return tuple(part for part in path[:-1] if part is not None)
 
@@ -304,12 +313,12 @@ def _path(record: Mapping[str, Any], one: int) -> tuple[int, ...] | None:
 # ---- colours
 
 
-def _color(record: Mapping[str, Any], one: int) -> str:
+def _color(record: Mapping[str, Any], structure_id: int) -> str:
     value = _field(record, _COLOR)
     found = "FFFFFF" if value is None else _hexadecimal(value)
     if found is None:
         raise InvalidInputError(
-            f"The colour of structure {one} is {str(value)[:40]!r}, which is none.",
+            f"The colour of structure {structure_id} is {str(value)[:40]!r}, which is none.",
             hint="Write six hexadecimal digits, such as 019399, or three numbers from 0 to 255.",
         )
     return found

@@ -138,7 +138,7 @@ class Atlas:
         Raises
         ------
         OfflineError, ServiceError, CacheError
-            They are not in the cache, and cannot be had.
+            If the template is not in the cache and cannot be fetched.
         """
         return self.load(self.template_kind)
 
@@ -167,7 +167,7 @@ def check_space(
     Raises
     ------
     UnsupportedPlaneError
-        Its reference space is none of the atlas's.
+        If the data set's reference space is not one of the atlas's.
     """
     space = record.reference_space_id
     if space in spaces:

@@ -67,15 +67,15 @@ def open_atlas(
     Raises
     ------
     InvalidInputError
-        If there is no such atlas or resolution, or a file of your own is not what it must be.
+        If there is no such atlas or resolution, or if one of your own files is not valid.
     OfflineError, ServiceError, CacheError
-        If it is not in the cache, and cannot be had; or if what the cache has in its place is not
-        the Allen Institute's file, where that is known.
+        If the atlas is not in the cache and cannot be fetched, or if the cache holds another file
+        than the Allen Institute's, where that one is known.
 
     Warns
     -----
     ServiceWarning
-        The structure graph is not the Allen Institute's as far as that is known.
+        If the structure graph is not known to be the Allen Institute's.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def check_atlas(
     own: bool = False,
     outlines: bool = False,
 ) -> None:
-    """Say what speaks against opening an atlas, before anything is fetched.
+    """Check that an atlas can be opened, before anything is fetched.
 
     Parameters
     ----------
@@ -142,9 +142,9 @@ def check_atlas(
     Raises
     ------
     InvalidInputError
-        There is no such atlas or resolution.
+        If there is no such atlas or resolution.
     AtldldError
-        A library that is needed is not installed.
+        If a library that is needed is not installed.
     """
     if name.startswith(BRAINGLOBE):
         need("brainglobe_atlasapi.bg_atlas", "brainglobe", "Atlases of BrainGlobe")
@@ -173,7 +173,7 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
     Raises
     ------
     OfflineError, ServiceError, CacheError
-        It is not in the cache, and cannot be had.
+        If the graph is not in the cache and cannot be fetched.
     """
 
     def read(path: Path) -> StructureGraph:
@@ -194,7 +194,8 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
     )
     graph = read(file.path)
     if session.cache.allens and not is_known_graph(
-        (one.id, one.parent_id, one.acronym, one.name, one.color) for one in graph
+        (structure.id, structure.parent_id, structure.acronym, structure.name, structure.color)
+        for structure in graph
     ):
         session.report(
             ServiceWarning(

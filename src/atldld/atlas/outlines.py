@@ -193,23 +193,25 @@ def outlines(
     Raises
     ------
     InvalidInputError
-        Arguments that do not fit together, or a structure that there is not.
+        If the arguments do not fit together.
     NotFoundError
-        There is no such structure.
+        If there is no such structure.
     """
     _check(labels, sides, to_target, selection.hemisphere)
     ids, places = compact_labels(labels)
     found: list[Outline] = []
     for named in _layers(ids, graph, selection):
         layer = _polygons(named, places, sides, to_target, selection)
-        for (one, side), polygons in layer.items():
-            known = one in graph
-            structure = graph[one] if known else None
+        for (structure_id, side), polygons in layer.items():
+            known = structure_id in graph
+            structure = graph[structure_id] if known else None
             found.append(
                 Outline(
-                    id=one,
-                    acronym=structure.acronym if structure else str(one),
-                    name=structure.name if structure else f"structure {one}, not in the graph",
+                    id=structure_id,
+                    acronym=structure.acronym if structure else str(structure_id),
+                    name=structure.name
+                    if structure
+                    else f"structure {structure_id}, not in the graph",
                     color=_color(structure.color) if structure else _UNKNOWN_COLOR,
                     hemisphere=side,
                     polygons=tuple(polygons),
@@ -217,7 +219,7 @@ def outlines(
                     known=known,
                 )
             )
-    found.sort(key=lambda one: _place(one, graph))
+    found.sort(key=lambda outline: _place(outline, graph))
     return tuple(found)
 
 
@@ -358,6 +360,6 @@ def _color(text: str) -> str:
         return _UNKNOWN_COLOR
 
 
-def _place(one: Outline, graph: StructureGraph) -> tuple[bool, int, int, str]:
-    order = graph[one.id].graph_order if one.known else 0
-    return not one.known, order, one.id, one.hemisphere
+def _place(outline: Outline, graph: StructureGraph) -> tuple[bool, int, int, str]:
+    order = graph[outline.id].graph_order if outline.known else 0
+    return not outline.known, order, outline.id, outline.hemisphere

@@ -89,11 +89,11 @@ def list_plates(
     Raises
     ------
     InvalidInputError
-        The id is not a positive whole number.
+        If the id is not a positive whole number.
     NotFoundError
-        The atlas has no annotated plates.
+        If the atlas has no annotated plates.
     OfflineError, ServiceError
-        The answer is not in the cache, and cannot be had.
+        If the answer is not in the cache and cannot be fetched.
     """
     from atldld.fetch.session import check_id
 
@@ -138,9 +138,9 @@ def fetch_plate(
     Raises
     ------
     InvalidInputError
-        The tier does not exist.
+        If the tier does not exist.
     OfflineError, ServiceError, CacheError
-        They are not in the cache, and cannot be fetched or kept.
+        If the files are not in the cache, and cannot be fetched or kept.
     """
     from atldld.fetch.jpeg import verify
     from atldld.fetch.session import check_downsample
@@ -190,7 +190,7 @@ def copy_plate(
     Raises
     ------
     OutputError
-        They cannot be written, or are there already and may not be replaced (`force`).
+        If a file cannot be written, or exists and `force` is false.
     """
     import shutil
 
@@ -246,22 +246,22 @@ def _check_svg(path: Path) -> None:
 def choose_plates(
     plates: tuple[Plate, ...], wanted: str | int | Iterable[str | int] | None
 ) -> list[Plate]:
-    """Return the plates of some ids; all of them by default.
+    """Return the plates with the given ids; all of them by default.
 
     Raises
     ------
     InvalidInputError
-        An id is none of theirs.
+        If an id is not that of one of the plates.
     """
-    chosen = [] if wanted is None else [str(one) for one in several(wanted)]
+    chosen = [] if wanted is None else [str(plate_id) for plate_id in several(wanted)]
     if not chosen:
         return list(plates)
     by_id = {str(plate.id): plate for plate in plates}
-    unknown = [one for one in chosen if one not in by_id]
+    unknown = [plate_id for plate_id in chosen if plate_id not in by_id]
     if unknown:
         raise InvalidInputError(
             f"{unknown[0]!r} is not the id of one of the {len(plates)} plates of atlas "
             f"{plates[0].atlas_id}.",
             hint=f"List them with `atldld atlas plates --atlas {plates[0].atlas_id}`.",
         )
-    return [by_id[one] for one in chosen]
+    return [by_id[plate_id] for plate_id in chosen]

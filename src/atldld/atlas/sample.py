@@ -74,7 +74,7 @@ def on_reference(
     Raises
     ------
     InvalidInputError
-        The volume has another shape, or the order is none.
+        If the volume has another shape, or the order is unknown.
     """
     rows, columns = plane.grid.shape
     return _sample(volume, plane.pixel_to_reference.matrix, rows, columns, order, resolution)
@@ -117,7 +117,8 @@ def on_image(
     Raises
     ------
     InvalidInputError
-        The volume has another shape, no pixel is left at the tier, or the order is none.
+        If the volume has another shape, if no pixel is left at the tier, or if the order is
+        unknown.
     """
     matrix, rows, columns = _tier(placement, width, height, downsample)
     return _sample(volume, matrix, rows, columns, order, resolution)
@@ -161,7 +162,7 @@ def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
     Raises
     ------
     InvalidInputError
-        The volume has not three axes, or its sides do not fill the box with cubes.
+        If the volume does not have three axes, or its sides do not fill the box with cubes.
     """
     if volume.ndim != 3:
         raise InvalidInputError(
@@ -214,7 +215,7 @@ def section_template(
     Raises
     ------
     InvalidInputError
-        The atlas has no template.
+        If the atlas has no template.
     """
     if atlas.template is None:
         raise InvalidInputError(f"The atlas {atlas.name} has no template.")

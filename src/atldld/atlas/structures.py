@@ -89,17 +89,17 @@ class StructureGraph:
     _children: dict[int, tuple[int, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        by_id = {one.id: one for one in self.structures}
+        by_id = {structure.id: structure for structure in self.structures}
         children: dict[int, list[int]] = {}
-        for one in self.structures:
-            if one.parent_id is not None:
-                children.setdefault(one.parent_id, []).append(one.id)
+        for structure in self.structures:
+            if structure.parent_id is not None:
+                children.setdefault(structure.parent_id, []).append(structure.id)
         object.__setattr__(self, "_by_id", by_id)
         object.__setattr__(self, "_children", {k: tuple(v) for k, v in children.items()})
 
     @classmethod
     def from_answer(cls, document: object) -> StructureGraph:
-        """Return the graph that an answer of the service holds.
+        """Return the graph in an answer of the service.
 
         Parameters
         ----------
@@ -113,8 +113,9 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If it is none; if a structure is named twice, lacks its id, is its own ancestor, or
-            lies in one that a graph with a root lacks; or if a value cannot be read.
+            If the answer is not a structure graph; if a structure is named twice, lacks its id, is
+            its own ancestor, or lies in one that a graph with a root lacks; or if a value cannot be
+            read.
         """
         entries = read_entries(document)
         paths = _paths({entry.id: entry.parent for entry in entries})
@@ -133,7 +134,9 @@ class StructureGraph:
             for place, entry in enumerate(entries)
         ]
         synthetic = any(entry.synthetic for entry in entries)
-        return cls(tuple(sorted(structures, key=lambda one: one.graph_order)), synthetic)
+        return cls(
+            tuple(sorted(structures, key=lambda structure: structure.graph_order)), synthetic
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> StructureGraph:
@@ -142,7 +145,7 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If the file cannot be read, or holds no structure graph.
+            If the file cannot be read, or does not hold a structure graph.
         """
         path = Path(path)
         check_file(path, largest=_LARGEST_FILE)
@@ -188,9 +191,9 @@ class StructureGraph:
         Raises
         ------
         NotFoundError
-            There is none; the hint names some that look alike.
+            If there is no such structure; the hint names some that look alike.
         InvalidInputError
-            Several structures have that acronym or name.
+            If several structures have that acronym or name.
         """
         (given,) = check_names([what], "structure")
         text = str(given).strip()
@@ -198,12 +201,17 @@ class StructureGraph:
         if number in self._by_id:
             return self._by_id[number]
         for key in (_acronym, _name):
-            same = [one for one in self if key(one) == text]
-            same = same or [one for one in self if key(one).casefold() == text.casefold()]
+            same = [structure for structure in self if key(structure) == text]
+            same = same or [
+                structure for structure in self if key(structure).casefold() == text.casefold()
+            ]
             if len(same) > 1:
                 raise InvalidInputError(
                     f"{text!r} stands for several structures: "
-                    + ", ".join(f"{one.id} ({one.acronym}, {one.name})" for one in same)
+                    + ", ".join(
+                        f"{structure.id} ({structure.acronym}, {structure.name})"
+                        for structure in same
+                    )
                     + ".",
                     hint="Name the id.",
                 )
@@ -214,13 +222,16 @@ class StructureGraph:
     def _suggest(self, text: str) -> str:
         from difflib import get_close_matches
 
-        spellings = {key(one).casefold(): one for one in self for key in (_name, _acronym)}
+        spellings = {
+            key(structure).casefold(): structure for structure in self for key in (_name, _acronym)
+        }
         close = get_close_matches(text.casefold(), spellings, n=4, cutoff=0.6)
         close += [name for name in spellings if len(text) > 3 and text.casefold() in name]
         found = list(dict.fromkeys(spellings[name] for name in close))[:4]
         if not found:
             return "Name an id, an acronym such as DG, or a whole name."
-        return f"Did you mean {', '.join(f'{one.acronym} ({one.name})' for one in found)}?"
+        named = ", ".join(f"{structure.acronym} ({structure.name})" for structure in found)
+        return f"Did you mean {named}?"
 
     def children(self, structure_id: int) -> tuple[int, ...]:
         """Return the ids of the structures right below one, in graph order."""
@@ -229,8 +240,8 @@ class StructureGraph:
     def descendants(self, structure_id: int) -> tuple[int, ...]:
         """Return the ids of a structure and all within it, parents before children."""
         found = [self[structure_id].id]
-        for one in found:  # grows while it is read
-            found += self._children.get(one, ())
+        for below in found:  # grows while it is read
+            found += self._children.get(below, ())
         return tuple(found)
 
     def ancestors(self, structure_id: int) -> tuple[int, ...]:
@@ -240,18 +251,25 @@ class StructureGraph:
     @property
     def leaves(self) -> tuple[int, ...]:
         """Ids of the structures without children, in graph order."""
-        return tuple(one.id for one in self if one.id not in self._children)
+        return tuple(structure.id for structure in self if structure.id not in self._children)
 
     @property
     def roots(self) -> tuple[int, ...]:
         """Ids of the structures without a parent, in graph order."""
-        return tuple(one.id for one in self if one.parent_id is None)
+        return tuple(structure.id for structure in self if structure.parent_id is None)
 
     def unknown(self, ids: ArrayLike) -> tuple[int, ...]:
-        """Return which ids of an array the graph lacks, sorted; 0 is no structure."""
+        """Return which ids of an array the graph lacks, sorted; 0 is no structure.
+
+        Parameters
+        ----------
+        ids : array-like of integers, any shape
+            Ids, such as those of an annotation.
+        """
         array = np.asarray(ids)
         _check_whole(array)
-        return tuple(one for one in np.unique(array).tolist() if one and one not in self._by_id)
+        present = np.unique(array).tolist()
+        return tuple(number for number in present if number and number not in self._by_id)
 
     def roll_up(
         self,
@@ -264,7 +282,7 @@ class StructureGraph:
 
         Parameters
         ----------
-        ids : array-like of integers
+        ids : array-like of integers, any shape
             Ids, such as those of a plane of the annotation.
         depth : int, optional
             Ancestors at this depth; structures that are not that deep stay themselves.
@@ -281,19 +299,21 @@ class StructureGraph:
         Raises
         ------
         InvalidInputError
-            If neither or both are given, the depth is negative, or the ids are no whole numbers.
+            If neither or both are given, the depth is negative, or the ids are not whole numbers.
         NotFoundError
-            A structure of ``to`` is not in the graph.
+            If a structure of ``to`` is not in the graph.
         """
         if (depth is None) == (to is None):
             raise InvalidInputError("Give either a depth or the structures to roll up to.")
         if depth is not None:
             depth = check_whole(depth, "depth, from the root on,")
-        chosen = None if to is None else {self.find(one).id for one in check_names(to, "structure")}
+        chosen = None
+        if to is not None:
+            chosen = {self.find(name).id for name in check_names(to, "structure")}
         array = np.asarray(ids)
         _check_whole(array)
         present, inverse = np.unique(array, return_inverse=True)
-        found = [self._ancestor(int(one), depth, chosen) for one in present]
+        found = [self._ancestor(int(number), depth, chosen) for number in present]
         # ancestors may have larger ids than what lies in them
         dtype = array.dtype if array.size else np.dtype(np.int64)
         limits = np.iinfo(dtype)
@@ -301,10 +321,10 @@ class StructureGraph:
             dtype = np.dtype(np.int64)
         return np.array(found, dtype)[inverse].reshape(array.shape)
 
-    def _ancestor(self, one: int, depth: int | None, chosen: set[int] | None) -> int:
-        known = self._by_id.get(one)
+    def _ancestor(self, structure_id: int, depth: int | None, chosen: set[int] | None) -> int:
+        known = self._by_id.get(structure_id)
         if known is None:
-            return one
+            return structure_id
         if chosen is None:
             return known.path[min(depth or 0, known.depth)]
         return next((above for above in reversed(known.path) if above in chosen), 0)
@@ -318,19 +338,19 @@ def _check_whole(array: NDArray[Any]) -> None:
         )
 
 
-def _acronym(one: Structure) -> str:
-    return one.acronym
+def _acronym(structure: Structure) -> str:
+    return structure.acronym
 
 
-def _name(one: Structure) -> str:
-    return one.name
+def _name(structure: Structure) -> str:
+    return structure.name
 
 
 def _paths(parents: Mapping[int, int | None]) -> dict[int, tuple[int, ...]]:
     """Return the way from the root to each structure; parents that are not listed do not count."""
     paths: dict[int, tuple[int, ...]] = {}
-    for one in parents:
-        way = [one]
+    for structure_id in parents:
+        way = [structure_id]
         while (above := parents[way[-1]]) is not None and above in parents:
             if above in paths:
                 break

@@ -51,7 +51,7 @@ _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[^/:\s]+|\[[0-9a-fA-F
 def workers(
     address: str, task: Task, session: Session
 ) -> Iterator[Callable[[Sequence[int]], Iterator[Entry]]]:
-    """Give what makes data sets on the workers of a scheduler.
+    """Yield the function that makes data sets on the workers of a scheduler.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def workers(
     Raises
     ------
     InvalidInputError
-        The address cannot be one.
+        If the address is not valid.
     AtldldError
-        Nobody answers there, or Dask is not installed.
+        If no scheduler answers at the address, or Dask is not installed.
     """
     number = _LOCAL.fullmatch(address)
     if number and not int(number["workers"]):
@@ -117,15 +117,15 @@ def workers(
                 while left or running:
                     idle = max(sum(client.nthreads().values()) - len(running), not running)
                     for share in shares(free, min(idle, len(left))):
-                        one = left.popleft()
-                        future = hand_in(one, share)
-                        running[future] = one, share
+                        data_set = left.popleft()
+                        future = hand_in(data_set, share)
+                        running[future] = data_set, share
                         free -= share
                         ended.add(future)
                     future = next(ended)
-                    one, share = running.pop(future)
+                    data_set, share = running.pop(future)
                     free += share
-                    yield _ended(future, one, task)
+                    yield _ended(future, data_set, task)
                     future.release()
             finally:
                 client.cancel(list(running))
@@ -134,7 +134,7 @@ def workers(
 
 
 def shares(free: int, tasks: int) -> list[int]:
-    """Share out requests at once to tasks, as evenly as can be; who gets none is not begun.
+    """Share out simultaneous requests to tasks evenly; a task without any is not begun.
 
     Parameters
     ----------

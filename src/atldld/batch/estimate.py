@@ -85,7 +85,7 @@ class Estimate:
 
 
 def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
-    """Estimate a batch from the metadata in the cache and in the catalogue. Nothing is asked.
+    """Estimate a batch from the metadata in the cache and in the catalogue. Nothing is requested.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
     Raises
     ------
     CacheError
-        The catalogue is damaged.
+        If the catalogue is damaged.
     """
     work.check()
     chosen = tuple(dict.fromkeys(ids))
@@ -165,9 +165,10 @@ def _in_cache(document: dict[str, Any]) -> Known | None:
     records = document.get("section_images")
     if not isinstance(record, dict) or not isinstance(records, list):
         return None
-    found = [(one.get("id"), one) for one in records if isinstance(one, dict)]
+    found = [(image.get("id"), image) for image in records if isinstance(image, dict)]
     return record.get("plane_of_section_id"), _usable(
-        (number, *(one.get(name) for name in (*Image._fields, "failed"))) for number, one in found
+        (number, *(image.get(name) for name in (*Image._fields, "failed")))
+        for number, image in found
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from atldld.errors import OutputError
+from atldld.errors import OutputError, Remedy
 from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.files import write_errors
 from atldld.support.text import whole_text
@@ -91,7 +91,7 @@ class Journal:
     Raises
     ------
     OutputError
-        The file cannot be used, or is the journal of a batch that makes something else.
+        If the file cannot be used, or is the journal of a batch that makes something else.
     """
 
     def __init__(
@@ -199,4 +199,6 @@ def _another(path: Path, before: dict[str, Any] | None, wanted: dict[str, Any]) 
             if before.get(name) != wanted.get(name)
         )
         what = f"{path.parent} holds a batch that was made with other options: {differing}"
-    return OutputError(f"{what}.", hint="Choose another folder, or begin anew with --force.")
+    return OutputError(
+        f"{what}.", hint=f"Choose another folder, or begin anew with {Remedy.FORCE}."
+    )

@@ -54,7 +54,7 @@ def read_ids(sources: Iterable[str], standard_input: BinaryIO | None = None) -> 
     Raises
     ------
     InvalidInputError
-        A source is neither an id nor a file of some, or there is no id in any of them.
+        If a source is neither an id nor a file of ids, or if none of them holds an id.
     """
     named: list[int] = []
     rubbish: list[str] = []
@@ -99,7 +99,7 @@ def find_ids(session: Session, **filters: Any) -> IdList:
     Raises
     ------
     NotFoundError
-        There is none; the sentence says which filter has left nothing.
+        If the search finds no data set; the message says which filter has left nothing.
     """
     from atldld.find import search
 

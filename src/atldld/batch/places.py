@@ -32,7 +32,7 @@ class Place(Protocol):
         """Where the journal is kept on this machine."""
 
     def making(self, dataset_id: int) -> Any:
-        """Give, as a context, the folder to make a data set's result in; deliver it after."""
+        """Yield the folder to make a data set's result in, and deliver it afterwards."""
 
     def is_whole(self, dataset_id: int, work: Work) -> bool:
         """Whether a data set's result is there, at a glance."""
@@ -69,7 +69,7 @@ class Folder:
 
     @contextmanager
     def making(self, dataset_id: int) -> Iterator[Path]:
-        """Give the folder of a data set's result."""
+        """Yield the folder of a data set's result."""
         yield self.root / str(dataset_id)
 
     def is_whole(self, dataset_id: int, work: Work) -> bool:
@@ -85,10 +85,10 @@ class Folder:
         return dataset_id in read_entries(self.journal)
 
     def fetch_journal(self) -> None:
-        """Nothing: it is there."""
+        """Do nothing: the journal is there already."""
 
     def keep_journal(self) -> None:
-        """Nothing: it is there."""
+        """Do nothing: the journal is there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Store:
 
     @contextmanager
     def making(self, dataset_id: int) -> Iterator[Path]:
-        """Give a temporary folder, and upload what is in it afterwards."""
+        """Yield a temporary folder, and upload what is in it afterwards."""
         with scratch_folder() as temporary:
             folder = temporary / str(dataset_id)
             yield folder
@@ -137,7 +137,7 @@ class Store:
             return bool(store.exists(f"{root}/{dataset_id}/{METADATA}"))
 
     def has_lost(self, dataset_id: int) -> bool:
-        """Never: results are made in an empty folder."""
+        """Return `False`: results are made in an empty folder."""
         return False
 
     def fetch_journal(self) -> None:
@@ -159,7 +159,7 @@ class Store:
 
     @contextmanager
     def _store(self) -> Iterator[tuple[Any, str]]:
-        """Give the store and the path in it; whatever a store raises becomes one kind of error."""
+        """Yield the store and the path in it; whatever a store raises becomes one kind of error."""
         url_to_fs = need("fsspec", "dask", f"Results in {self}").url_to_fs
         try:
             store, root = url_to_fs(self.url, use_listings_cache=False)
@@ -194,9 +194,9 @@ def open_place(out: str | os.PathLike[str], journals: Path) -> Place:
     Raises
     ------
     InvalidInputError
-        If it cannot be one.
+        If the name or the address is not valid.
     OutputError
-        If it is a file, or cannot be written.
+        If the place is a file, or cannot be written to.
     """
     found = _URL.fullmatch(os.fspath(out))
     if found and found["scheme"].lower() not in {"file", "local"}:

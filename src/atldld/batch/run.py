@@ -146,11 +146,11 @@ def run_batch(
     Raises
     ------
     InvalidInputError
-        Something makes no sense. Nothing is asked.
+        If an argument is not valid; nothing is requested then.
     OutputError
-        The place cannot be used, holds a batch of something else, or another process works there.
+        If the place cannot be used or holds another batch, or if another process works there.
     AtldldError
-        There is no such scheduler.
+        If there is no such scheduler.
     """
     chosen = tuple(dict.fromkeys(check_ids(ids, "section data set")))
     if not chosen:
@@ -167,8 +167,10 @@ def run_batch(
         journal = Journal(place.journal, work.describe(), force=force, command_line=command_line)
         try:
             place.keep_journal()
-            kept = {one for one in chosen if _is_done(journal, place, work, one)}
-            to_do = [one for one in chosen if one not in kept]
+            kept = {
+                dataset_id for dataset_id in chosen if _is_done(journal, place, work, dataset_id)
+            }
+            to_do = [dataset_id for dataset_id in chosen if dataset_id not in kept]
             _check_space(place, to_do, work, session)
             ended, given_up = _follow(make(to_do), journal, place, len(kept), len(to_do), progress)
         except BaseException:
@@ -179,12 +181,12 @@ def run_batch(
             place.keep_journal()
         finally:
             journal.close()
-    known = {**{one: journal.known[one] for one in kept}, **ended}
+    known = {**{dataset_id: journal.known[dataset_id] for dataset_id in kept}, **ended}
     return BatchSummary(
         out=str(place),
-        entries=tuple(known[one] for one in chosen if one in known),
+        entries=tuple(known[dataset_id] for dataset_id in chosen if dataset_id in known),
         kept=len(kept),
-        left=tuple(one for one in chosen if one not in known),
+        left=tuple(dataset_id for dataset_id in chosen if dataset_id not in known),
         given_up=given_up,
         seconds=time.monotonic() - begun,
     )
@@ -195,7 +197,7 @@ Make = Callable[[Sequence[int]], Iterator[Entry]]
 
 @contextmanager
 def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Iterator[Make]:
-    """Give what makes data sets and yields how each ended, in the order in which they do."""
+    """Yield the function that makes data sets, and yields how each ended as soon as it does."""
     if dask is not None:
         with workers(dask, task, session) as make:
             yield make
@@ -205,12 +207,14 @@ def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Itera
     def make_here(ids: Sequence[int]) -> Iterator[Entry]:
         # No more than are made at once, so that giving up comes before the next ones.
         left = iter(ids)
-        running = {pool.submit(task.make, one, session) for one in islice(left, jobs)}
+        running = {pool.submit(task.make, dataset_id, session) for dataset_id in islice(left, jobs)}
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
-                running |= {pool.submit(task.make, one, session) for one in islice(left, 1)}
+                running |= {
+                    pool.submit(task.make, dataset_id, session) for dataset_id in islice(left, 1)
+                }
 
     try:
         yield make_here
@@ -258,7 +262,7 @@ def _follow(
 
 
 def _check_space(place: Place, ids: Sequence[int], work: Work, session: Session) -> None:
-    """Refuse a batch that the disk has obviously no space for, by what is known of it here.
+    """Check that the disk has space for a batch, as far as its size is known.
 
     What is empty compresses to little, so a quarter of the estimate is enough to begin.
     """

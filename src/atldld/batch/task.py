@@ -48,7 +48,7 @@ class Task:
     command_line: str | None
 
     def make(self, dataset_id: int, session: Session) -> Entry:
-        """Do it for one data set; whatever goes wrong is told in the entry."""
+        """Do the work for one data set; the entry tells whatever goes wrong."""
         begun = time.monotonic()
         session = session.apart()
 

@@ -43,7 +43,7 @@ class Made:
     bytes : int
         Bytes of what was made.
     missing : dict
-        What could not be had, by image id: the reason.
+        What could not be fetched, by image id: the reason.
     """
 
     sections: int
@@ -71,10 +71,10 @@ class Work(Protocol):
         """How many pictures of each section are fetched: the image, its expression mask."""
 
     def check(self) -> None:
-        """Say what makes no sense, if anything does, before anything is asked."""
+        """Check the options before anything is requested."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the result: batches with equal ones may share a folder."""
+        """Return the options that decide the result: batches with equal ones may share a folder."""
 
     def make(
         self,
@@ -86,13 +86,13 @@ class Work(Protocol):
         force: bool,
         command_line: str | None,
     ) -> Made:
-        """Make it of one data set, or what an earlier run has left to do."""
+        """Make the result of one data set, or what an earlier run has left of it."""
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether all of it is there; a look at the folder, not into the pictures."""
+        """Whether the whole result is there; looks at the folder, not into the pictures."""
 
     def output_bytes(self, plane: Plane, images: int) -> int | None:
-        """Return about how many bytes it will take, if anybody knows."""
+        """Return about how many bytes the result will take, `None` if that is unknown."""
 
 
 PNG_BYTES_PER_PIXEL = 1.4
@@ -138,11 +138,11 @@ class Download:
         return 2 if self.recipe.expression else 1
 
     def check(self) -> None:
-        """Say what makes no sense, if anything does."""
+        """Check the options."""
         self.recipe.grid(Plane.CORONAL)
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the result."""
+        """Return the options that decide the result."""
         return {"makes": "sections", **asdict(self.recipe), **_version()} | {
             "layout": self.recipe.used_layout,
             "fields": self.fields,
@@ -186,7 +186,7 @@ class Download:
         )
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether all of it is there."""
+        """Whether the whole result is there."""
         metadata = _metadata_in(folder)
         return metadata.get("complete") is True and all(
             path.exists() for path in self._files(folder, metadata)
@@ -248,7 +248,7 @@ class Volumes:
         return 1
 
     def check(self) -> None:
-        """Say what makes no sense, if anything does."""
+        """Check the options."""
         from atldld.formats import check_format
 
         self._recipe()
@@ -260,7 +260,7 @@ class Volumes:
         return VolumeRecipe(self.resolution, self.channel, self.fill, self.thickness, self.scale)
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides the result."""
+        """Return the options that decide the result."""
         chosen: dict[str, Any] = {"makes": "volumes", **asdict(self), **_version()}
         del chosen["scale"]
         if self.channel == "expression":
@@ -303,9 +303,9 @@ class Volumes:
         _vouch(folder, document)
         used = [
             session.cache.find_image(
-                one["image_id"], one["downsample"], expression=self.channel == "expression"
+                section["image_id"], section["downsample"], expression=self.channel == "expression"
             )
-            for one in described["sections"]
+            for section in described["sections"]
         ]
         return Made(
             len(described["sections"]),
@@ -315,7 +315,7 @@ class Volumes:
         )
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether all of it is there."""
+        """Whether the whole result is there."""
         metadata = _metadata_in(folder)
         names = metadata.get("files")
         return (
@@ -325,7 +325,7 @@ class Volumes:
         )
 
     def output_bytes(self, plane: Plane, images: int) -> int | None:
-        """Nobody knows: what is empty compresses to nothing."""
+        """Return `None`: what is empty compresses to nothing, so nobody knows."""
         return None
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy, speaking
 from atldld.support.text import TableWriter, shown
 
 __all__ = [
@@ -54,6 +54,26 @@ _NO_MEMORY = (
     "failed to map segment",  # of a library, as it is loaded
     "out of memory",
 )
+
+IN_OPTIONS = {
+    Remedy.ALIGNMENT: "--alignment",
+    Remedy.CACHE_DIR: "--cache-dir",
+    Remedy.DATASETS: "--datasets",
+    Remedy.FORCE: "--force",
+    Remedy.JOBS: "--jobs",
+    Remedy.KIND: "--kind",
+    Remedy.LIVE: "--live",
+    Remedy.OFFLINE: "--offline",
+    Remedy.OWN_FILES: "--annotation`, `--graph",
+    Remedy.PORT: "--port",
+    Remedy.PRUNE_ALL: "--max-size 0",
+    Remedy.PRUNE_SOME: "--older-than, --max-size or --dataset",
+    Remedy.PUBLIC: "--public",
+    Remedy.REFRESH: "--refresh",
+    Remedy.STAIN_THRESHOLD: "--stain-threshold 0.3",
+    Remedy.STRICT: "--strict",
+}
+"""How a user of the command line uses each remedy that errors speak of."""
 
 # What we write ourselves and some encodings lack; all else becomes an escape.
 _PLAIN = {
@@ -299,12 +319,13 @@ def run_to_the_end(work: Callable[[], int]) -> NoReturn:
     work : callable
         The command; returns its status.
     """
-    try:
-        prepare()
-        status = work()
-        sys.stdout.flush()
-    except BaseException as error:
-        status = _status_of(error)
+    with speaking(IN_OPTIONS):
+        try:
+            prepare()
+            status = work()
+            sys.stdout.flush()
+        except BaseException as error:
+            status = _status_of(error)
     if status in (STOPPED, NO_MEMORY):
         _stop(status)
     if isinstance(sys.stderr, _Stream):

@@ -31,7 +31,7 @@ def rma(rma_parameters: RMAParameters) -> tuple[dict[str, Any], list[dict[str, A
     Raises
     ------
     RMAError
-        The service refused the query.
+        If the service refuses the query.
     """
     envelope = default_session().rma(rma_parameters)
     msg = envelope.pop("msg")

@@ -187,7 +187,7 @@ class DatasetDownloader:
         Raises
         ------
         DatasetNotFoundError
-            There is no such data set.
+            If there is no such data set.
         """
         self._dataset = default_session().dataset(self.dataset_id, refresh=force_redownload)
         alignment3d, thickness = self._dataset.check_alignment()
@@ -242,7 +242,7 @@ class DatasetDownloader:
         Warns
         -----
         SkippedImageWarning
-            An image that cannot be had or placed; the others follow.
+            If an image cannot be fetched or placed; the others follow.
         """
         if self._dataset is None:
             self.fetch_metadata()
@@ -263,7 +263,7 @@ class DatasetDownloader:
                 yield result
 
     def _fetch(self, session: Session, image: SectionImage) -> None:
-        """Have the files in the cache; what goes wrong is told when the section's turn comes."""
+        """Fetch the files into the cache; an error is raised when the section's turn comes."""
         try:
             session.image(image, self.downsample_img)
             if self.include_expression and image.has_expression_mask:

@@ -65,9 +65,9 @@ def get_image(
     Raises
     ------
     ImageNotFoundError
-        There is no such image, or no mask of it.
+        If there is no such image, or it has no mask.
     ServiceError
-        It cannot be had.
+        If the image cannot be fetched.
     """
     session = default_session()
     image = SectionImage.from_record(session.image_record(image_id))
@@ -257,7 +257,7 @@ def abi_get_request(url: str) -> Any:
     Raises
     ------
     RMAError
-        The service refused.
+        If the service refuses the query.
     """
     session = default_session()
     parts = urlsplit(url)

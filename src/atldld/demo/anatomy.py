@@ -616,11 +616,11 @@ def evaluate(points: Field) -> Samples:
     p, i, r, u = _coordinates(points)
     depths, core = _solids(p, i, u)
     inside = _inside(depths)
-    some = np.flatnonzero(inside > 1e-3)
-    if some.size:
-        if some.size < n:
-            p, i, r, u, core, inside = (x[some] for x in (p, i, r, u, core, inside))
-            depths = tuple(x[some] for x in depths)
+    within = np.flatnonzero(inside > 1e-3)
+    if within.size:
+        if within.size < n:
+            p, i, r, u, core, inside = (x[within] for x in (p, i, r, u, core, inside))
+            depths = tuple(x[within] for x in depths)
         weights = _weights(p, i, u, r, depths, core)
         stain, matter, grain, dots, strength = _PROPERTIES @ weights
         grain *= np.float32(_GRAIN)
@@ -629,11 +629,13 @@ def evaluate(points: Field) -> Samples:
         # Dark clumps saturate, which keeps the picture clear of black.
         stain /= np.sqrt(1 + np.square(stain * np.float32(0.27)))
         density = _STAIN_OD[:, None] * stain + _MATTER_OD[:, None] * (matter * inside)
-        rgb[:, some] = np.array(BACKGROUND, dtype=np.float32)[:, None] * np.exp(-density)
-        tissue_[some] = inside
-        cells[some] = np.clip(dots * inside * clumps, 0, 1)
-        gene[some] = np.clip(strength * inside * (np.float32(0.8) + np.float32(0.2) * clumps), 0, 1)
-        ids[some] = np.where(inside >= 0.5, _IDS[weights.argmax(axis=0)], np.uint32(0))
+        rgb[:, within] = np.array(BACKGROUND, dtype=np.float32)[:, None] * np.exp(-density)
+        tissue_[within] = inside
+        cells[within] = np.clip(dots * inside * clumps, 0, 1)
+        gene[within] = np.clip(
+            strength * inside * (np.float32(0.8) + np.float32(0.2) * clumps), 0, 1
+        )
+        ids[within] = np.where(inside >= 0.5, _IDS[weights.argmax(axis=0)], np.uint32(0))
     return Samples(tissue_, rgb, cells, gene, ids)
 
 
@@ -665,12 +667,13 @@ def tissue(pir: ArrayLike) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    pir
-        (..., 3) coordinates (p, i, r), um.
+    pir : array-like, shape (..., 3)
+        (p, i, r) in µm.
 
     Returns
     -------
-    float32 (...,), 1 inside the brain (ventricles count as inside), 0 outside, soft between.
+    numpy.ndarray, shape (...,), float32
+        1 inside the brain (ventricles count as inside), 0 outside, soft between.
     """
     return cast("Field", _in_blocks(pir, 1, np.float32, lambda s: s.tissue[:, None]))
 
@@ -680,12 +683,13 @@ def color(pir: ArrayLike) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    pir
-        (..., 3) coordinates (p, i, r), um.
+    pir : array-like, shape (..., 3)
+        (p, i, r) in µm.
 
     Returns
     -------
-    float32 (..., 3) RGB, 0..255; `BACKGROUND` outside the brain.
+    numpy.ndarray, shape (..., 3), float32
+        Red, green and blue, 0..255; `BACKGROUND` outside the brain.
     """
     return cast("Field", _in_blocks(pir, 3, np.float32, lambda s: s.rgb.T))
 
@@ -695,13 +699,14 @@ def expression(pir: ArrayLike) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    pir
-        (..., 3) coordinates (p, i, r), um.
+    pir : array-like, shape (..., 3)
+        (p, i, r) in µm.
 
     Returns
     -------
-    float32 (...,), 0..1: high in CA and dentate gyrus, middling in layers 2/3 and 5 of the
-    isocortex and in the marker nucleus, about 0 elsewhere.
+    numpy.ndarray, shape (...,), float32
+        0..1: high in CA and dentate gyrus, middling in layers 2/3 and 5 of the isocortex and in
+        the marker nucleus, about 0 elsewhere.
     """
     return cast("Field", _in_blocks(pir, 1, np.float32, lambda s: s.gene[:, None]))
 
@@ -711,12 +716,13 @@ def structure_id(pir: ArrayLike) -> NDArray[np.uint32]:
 
     Parameters
     ----------
-    pir
-        (..., 3) coordinates (p, i, r), um.
+    pir : array-like, shape (..., 3)
+        (p, i, r) in µm.
 
     Returns
     -------
-    uint32 (...,) ids of leaves of `STRUCTURES`, 0 outside the brain.
+    numpy.ndarray, shape (...,), uint32
+        Ids of leaves of `STRUCTURES`; 0 outside the brain.
     """
     return cast("NDArray[np.uint32]", _in_blocks(pir, 1, np.uint32, lambda s: s.ids[:, None]))
 
@@ -734,13 +740,14 @@ def voxels(resolution: int) -> Voxels:
 
     Parameters
     ----------
-    resolution
-        Side of a voxel in um; voxel k of an axis spans [k R, (k + 1) R).
+    resolution : int
+        Side of a voxel in µm; voxel k of an axis spans [k R, (k + 1) R).
 
     Returns
     -------
-    Annotation and two templates. Their arrays have p as the fastest axis, as the institute's
-    files have it.
+    Voxels
+        Annotation and two templates. Their arrays have p as the fastest axis, as the institute's
+        files have it.
     """
     p, i, r = ((np.arange(int(n // resolution)) + 0.5) * resolution for n in _BOX)
     shape = (len(p), len(i), len(r))
@@ -763,10 +770,10 @@ def voxels(resolution: int) -> Voxels:
             block = np.s_[start : start + _BLOCK]
             bright = s.rgb.mean(axis=0)
             values = (s.ids, np.rint(s.tissue * bright * 2), 255 - bright)
-            for one, value in zip(made, values, strict=True):
-                one[block] = value
-        for whole, one in zip(arrays, made, strict=True):
-            whole[(*window, slab)] = one.reshape(points.shape[:2]).T
+            for column, value in zip(made, values, strict=True):
+                column[block] = value
+        for whole, column in zip(arrays, made, strict=True):
+            whole[(*window, slab)] = column.reshape(points.shape[:2]).T
 
     everything = slice(None), slice(None)
     half = len(r) // 2

@@ -161,7 +161,7 @@ class DemoArchive(Archive):
         renew_in_children(self)
 
     def renew(self) -> None:
-        """Have a lock of its own in a forked child."""
+        """Make a new lock in a forked child."""
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -403,19 +403,19 @@ def _structures() -> list[Record]:
     """Return the demo brain's own structures as those of the adult mouse's graph."""
     paths: dict[int | None, str] = {None: "/"}
     records = []
-    for order, one in enumerate(anatomy.STRUCTURES):
-        paths[one.id] = f"{paths[one.parent_id]}{one.id}/"
+    for order, structure in enumerate(anatomy.STRUCTURES):
+        paths[structure.id] = f"{paths[structure.parent_id]}{structure.id}/"
         records.append(
             {
-                "id": one.id,
-                "acronym": one.acronym,
-                "name": one.name,
-                "parent_structure_id": one.parent_id,
+                "id": structure.id,
+                "acronym": structure.acronym,
+                "name": structure.name,
+                "parent_structure_id": structure.parent_id,
                 "graph_id": 1,
                 "graph_order": order,
-                "depth": paths[one.id].count("/") - 2,
-                "structure_id_path": paths[one.id],
-                "color_hex_triplet": one.color_hex,
+                "depth": paths[structure.id].count("/") - 2,
+                "structure_id_path": paths[structure.id],
+                "color_hex_triplet": structure.color_hex,
                 "synthetic": True,
             }
         )

@@ -92,24 +92,24 @@ def _voxels(resolution: int) -> anatomy.Voxels:
 def structure_graph() -> bytes:
     """Return the answer of ``structure_graph_download``: the synthetic ontology as a tree."""
     nodes: dict[int, Record] = {}
-    for order, one in enumerate(anatomy.STRUCTURES):
-        above = nodes.get(one.parent_id or 0)
-        nodes[one.id] = {
-            "id": one.id,
+    for order, structure in enumerate(anatomy.STRUCTURES):
+        above = nodes.get(structure.parent_id or 0)
+        nodes[structure.id] = {
+            "id": structure.id,
             "atlas_id": order,
             "ontology_id": 1,
-            "acronym": one.acronym,
-            "name": one.name,
-            "color_hex_triplet": one.color_hex,
+            "acronym": structure.acronym,
+            "name": structure.name,
+            "color_hex_triplet": structure.color_hex,
             "graph_order": order,
             "st_level": 0 if above is None else above["st_level"] + 1,
             "hemisphere_id": 3,
-            "parent_structure_id": one.parent_id,
+            "parent_structure_id": structure.parent_id,
             "synthetic": True,
             "children": [],
         }
         if above is not None:
-            above["children"].append(nodes[one.id])
+            above["children"].append(nodes[structure.id])
     envelope = {"success": True, "id": 0, "start_row": 0, "num_rows": 1, "total_rows": 1}
     return json.dumps({**envelope, "synthetic": True, "msg": [nodes[1]]}).encode()
 
@@ -181,8 +181,8 @@ def plate_image(plate_id: int, downsample: int, *, annotation: bool, quality: in
     )
     if annotation:
         labels = _labels(plate_id, downsample)
-        for one in anatomy.STRUCTURES:
-            pixels[labels == one.id] = list(bytes.fromhex(one.color_hex))
+        for structure in anatomy.STRUCTURES:
+            pixels[labels == structure.id] = list(bytes.fromhex(structure.color_hex))
     jpeg: bytes = simplejpeg.encode_jpeg(
         np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
     )
@@ -239,5 +239,5 @@ def _alignment2d(plate_id: int) -> Record:
 
 def _placement(plate_id: int) -> Placement:
     tables = atlas_tables()
-    (plate,) = (one for one in tables["AtlasImage"] if one["id"] == plate_id)
+    (plate,) = (image for image in tables["AtlasImage"] if image["id"] == plate_id)
     return Placement.from_records(tables["AtlasDataSet"][0], plate)

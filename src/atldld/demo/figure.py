@@ -43,10 +43,10 @@ def reference_spaces() -> Figure:
     # Laid out as (r, -p, -i), which is a rotation: reversing an axis of the plot would mirror it.
     p, i, r = BOX
     corners = [(a, b, c) for a in (0, r) for b in (0, -p) for c in (0, -i)]
-    for one in corners:
-        for other in corners:
-            if sum(x != y for x, y in zip(one, other, strict=True)) == 1:
-                box.plot(*zip(one, other, strict=True), color="0.7", linewidth=0.8)
+    for corner in corners:
+        for neighbour in corners:
+            if sum(x != y for x, y in zip(corner, neighbour, strict=True)) == 1:
+                box.plot(*zip(corner, neighbour, strict=True), color="0.7", linewidth=0.8)
     over_p, over_i, over_r = grids[0], grids[1], grids[2]
     flat = {"levels": [0.5], "colors": "0.45", "linewidths": 0.9}
     box.contour(*np.meshgrid(over_r, -over_p), tissue.max(axis=1), zdir="z", offset=-i, **flat)

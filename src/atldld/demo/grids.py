@@ -74,10 +74,12 @@ def structure_unionizes(dataset: SectionDataSet) -> list[dict[str, Any]]:
     sampled = _stood_for(dataset)
     ids, gene = ids[sampled], gene[sampled]
     expressing = gene > EXPRESSED
-    parents = {one.id: one.parent_id for one in anatomy.STRUCTURES}
+    parents = {node.id: node.parent_id for node in anatomy.STRUCTURES}
     records = []
     for place, structure in enumerate(anatomy.STRUCTURES):
-        own = [one for one in parents if structure.id in _path(one, parents)]
+        own = [
+            structure_id for structure_id in parents if structure.id in _path(structure_id, parents)
+        ]
         within = np.isin(ids, own)
         count, shown = int(within.sum()), within & expressing
         if not count:
@@ -103,11 +105,11 @@ def structure_unionizes(dataset: SectionDataSet) -> list[dict[str, Any]]:
     return records
 
 
-def _path(one: int | None, parents: Mapping[int, int | None]) -> set[int]:
+def _path(structure_id: int | None, parents: Mapping[int, int | None]) -> set[int]:
     found = set()
-    while one is not None:
-        found.add(one)
-        one = parents[one]
+    while structure_id is not None:
+        found.add(structure_id)
+        structure_id = parents[structure_id]
     return found
 
 

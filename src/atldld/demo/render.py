@@ -42,8 +42,12 @@ def mask_part(gene: ArrayLike) -> Field:
 
     Parameters
     ----------
-    gene
-        (...,) strength of expression, 0..1.
+    gene : array-like, shape (...,)
+        Strength of expression, 0..1.
+
+    Returns
+    -------
+    numpy.ndarray, shape (...,), float32
     """
     strength = np.asarray(gene, dtype=np.float32)
     return cast("Field", np.clip((strength - np.float32(0.105)) * 100, 0, 1))
@@ -448,34 +452,35 @@ def render(
 
     Parameters
     ----------
-    image_to_reference
-        float64 (3, 3): (p, i, r) in um = matrix @ (x, y, 1), x = column and y = row in
-        full-resolution pixels of the section's box.
-    width, height
+    image_to_reference : array-like, shape (3, 3)
+        (p, i, r) in µm = matrix @ (x, y, 1), x = column and y = row in full-resolution pixels of
+        the section's box.
+    width, height : int
         Full-resolution size, pixels.
-    downsample
+    downsample : int
         Tier d, 0..8.
-    view
+    view : {"image", "expression"}
         "image" for the stained section, "expression" for a made-up gene in the colours of a full
         jet on black.
-    cells
+    cells : bool
         Strew cell dots, darker where the tissue has more cells ("image" only).
-    noise
+    noise : bool
         Add mild sensor noise ("image" only).
-    seed
+    seed : int
         Chooses where in their periodic patterns cells and noise start.
-    label
+    label : str or None
         First word of the line burnt into a corner outside the tissue, None for no line. Where no
         corner has room the picture stays without.
 
     Returns
     -------
-    uint8 (height >> d, width >> d, 3) RGB.
+    numpy.ndarray, shape (height >> d, width >> d, 3), uint8
+        RGB.
 
     Raises
     ------
     ValueError
-        For a tier or a view that does not exist, or a size without pixels at the tier.
+        If the tier or the view does not exist, or the section has no pixels at the tier.
     """
     matrix = np.asarray(image_to_reference, dtype=np.float64)
     if matrix.shape != (3, 3):

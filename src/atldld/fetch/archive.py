@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from atldld.errors import CacheError, InvalidInputError, OutputError
+from atldld.errors import CacheError, InvalidInputError, OutputError, Remedy
 from atldld.fetch.cache import FORMAT, MARKER, Cache
 from atldld.fetch.documents import NO_RECORD, record_in
 from atldld.fetch.facts import LARGEST_FILE, FileFacts, ImageFacts
@@ -432,7 +432,7 @@ def _take_file(cache: Cache, members: Members, member: Member) -> bool:
         if problem is not None:
             raise InvalidInputError(
                 f"{problem}; fetch it from the institute itself (`atldld atlas fetch`), or use it "
-                "as a file of your own (`--annotation`, `--graph`)"
+                f"as a file of your own (`{Remedy.OWN_FILES}`)"
             )
         arriving.keep(facts)
     return True

@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
-from atldld.errors import CacheError
+from atldld.errors import CacheError, Remedy
 from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import locked
 from atldld.support.addresses import shown_address
@@ -62,7 +62,7 @@ FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_ELSEWHERE = "Choose another folder with --cache-dir or ATLDLD_CACHE_DIR."
+_ELSEWHERE = f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR."
 _DOCUMENT = {"datasets": re.compile(r"[0-9]{1,15}"), "queries": re.compile(r"[A-Za-z0-9]+")}
 
 
@@ -244,7 +244,8 @@ class Cache:
         if found and found != FORMAT:
             raise CacheError(
                 f"{self.root} holds an archive that this version of atldld does not know: {found}.",
-                hint="Use a newer atldld, or another folder with --cache-dir. Nothing was changed.",
+                hint=f"Use a newer atldld, or another folder with {Remedy.CACHE_DIR}. Nothing was "
+                "changed.",
             )
 
     def find_image(
@@ -441,8 +442,8 @@ class Cache:
         return write_errors(
             f"The cache at {self.root}",
             CacheError,
-            hint="Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR. What was there "
-            "is untouched.",
+            hint=f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR. What was "
+            "there is untouched.",
         )
 
 

@@ -13,6 +13,7 @@ from atldld.errors import (
     AtldldError,
     DatasetNotFoundError,
     OfflineError,
+    Remedy,
     RowShortfallWarning,
     ServiceWarning,
 )
@@ -58,7 +59,7 @@ class Documents:
             if self._offline:
                 raise OfflineError(
                     f"The answer to {query.text} is not in the cache at {self._cache.root}.",
-                    hint="Ask once without --offline.",
+                    hint=f"Ask once without {Remedy.OFFLINE}.",
                 )
             defects: list[ServiceWarning] = []
             rows = fetch_all(self._ask, query, defects.append)

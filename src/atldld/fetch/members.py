@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
-from atldld.errors import CacheError, InvalidInputError
+from atldld.errors import CacheError, InvalidInputError, Remedy
 from atldld.fetch.cache import FORMAT, MARKER
 from atldld.support.documents import DocumentError, parse_as
 from atldld.support.files import check_file
@@ -381,7 +381,7 @@ def _is_plain(name: str) -> bool:
 def _too_many(path: Path) -> CacheError:
     return CacheError(
         f"{path} holds more than {MOST_MEMBERS} files, more than an archive may; nothing is taken.",
-        hint="Export fewer data sets at a time with --datasets.",
+        hint=f"Export fewer data sets at a time with {Remedy.DATASETS}.",
     )
 
 

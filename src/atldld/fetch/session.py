@@ -20,6 +20,7 @@ from atldld.errors import (
     ImageNotFoundError,
     InvalidInputError,
     OfflineError,
+    Remedy,
     ServiceDefectError,
     ServiceError,
     ServiceWarning,
@@ -134,7 +135,7 @@ class Session:
         """
         if self.settings.strict:
             raise ServiceDefectError(
-                str(defect), hint="Without --strict this is a warning, and work goes on."
+                str(defect), hint=f"Without {Remedy.STRICT} this is a warning, and work goes on."
             )
         self.defects.append(defect)
         warnings.warn(defect, stacklevel=3)
@@ -158,7 +159,7 @@ class Session:
         """
         if self.settings.offline:
             raise OfflineError(
-                "This needs a request to the service, and --offline forbids it.", url=url
+                f"This needs a request to the service, and {Remedy.OFFLINE} forbids it.", url=url
             )
         return self.client.get_json(url)
 

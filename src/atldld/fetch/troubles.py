@@ -13,6 +13,7 @@ import httpx
 from atldld.errors import (
     HTTPStatusError,
     NetworkError,
+    Remedy,
     ServiceError,
     ServiceTimeoutError,
 )
@@ -22,7 +23,7 @@ from atldld.support.addresses import shown_address
 
 __all__ = ["OFFLINE", "refusal", "trouble"]
 
-OFFLINE = "What is in the cache can be used with --offline (ATLDLD_OFFLINE=1)."
+OFFLINE = f"What is in the cache can be used with {Remedy.OFFLINE} (ATLDLD_OFFLINE=1)."
 CHECK = f"Check the network and the address. {OFFLINE}"
 
 _UNREACHABLE = {

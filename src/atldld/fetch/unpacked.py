@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import CacheError
+from atldld.errors import CacheError, Remedy
 from atldld.fetch.cache import Cache, CachedFile, companion_of, read_json
 from atldld.fetch.known import known_file
 from atldld.support.files import whole_file, write_errors
@@ -25,7 +25,7 @@ from atldld.support.files import whole_file, write_errors
 __all__ = ["check_unpacked", "find_unpacked", "new_unpacked"]
 
 _CHUNK = 1 << 22
-_ELSEWHERE = "Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR."
+_ELSEWHERE = f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR."
 
 
 def find_unpacked(cache: Cache, name: str, source: CachedFile) -> NDArray[Any] | None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atldld.errors import AtldldError, CacheError, InvalidInputError
+from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
 from atldld.fetch.cache import Cache, companion_of, read_json, sha256_of
 from atldld.fetch.documents import record_in
 from atldld.fetch.known import GRAPH, problem_of
@@ -381,7 +381,7 @@ def prune(
     if older_than is None and max_size is None and dataset_id is None:
         raise InvalidInputError(
             "Pruning without a condition would empty the cache.",
-            hint="Give --older-than, --max-size or --dataset.",
+            hint=f"Give {Remedy.PRUNE_SOME}.",
         )
     before = None if older_than is None else _moment_before(older_than)
     if max_size is not None and (not _is_number(max_size) or not max_size >= 0):
@@ -436,7 +436,7 @@ def _moment_before(age: timedelta) -> datetime:
     if not isinstance(age, timedelta) or age <= timedelta(0):
         raise InvalidInputError(
             f"The age is {age!s}, but must be a positive time.",
-            hint="To remove everything, give --max-size 0.",
+            hint=f"To remove everything, give {Remedy.PRUNE_ALL}.",
         )
     try:
         return datetime.now(UTC) - age

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atldld.errors import CacheError
+from atldld.errors import CacheError, Remedy
 from atldld.find.rows import Origin
 from atldld.place.spaces import PlaneOfSection, ReferenceSpace
 
@@ -260,7 +260,7 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
                 f"The catalogue at {path} is of version {facts.get('schema', 'unknown')}, and "
                 f"this version of atldld reads {SCHEMA}.",
                 hint="Build it anew with `atldld catalogue update --full`, or ask the service "
-                "with --live.",
+                f"with {Remedy.LIVE}.",
             )
         _check_tables(db)
         source_of(db)
@@ -296,7 +296,7 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise CacheError(
             f"The catalogue at {path} cannot be read: {error}.",
             hint="Build it anew with `atldld catalogue update --full`, or ask the service with "
-            "--live.",
+            f"{Remedy.LIVE}.",
         ) from error
 
 

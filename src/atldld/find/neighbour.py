@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from atldld.errors import DatasetNotFoundError, NotFoundError, OfflineError
+from atldld.errors import DatasetNotFoundError, NotFoundError, OfflineError, Remedy
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.find.rows import FoundDataSet, Origin
 from atldld.find.searches import search
@@ -107,7 +107,7 @@ def neighbours(
         raise DatasetNotFoundError(
             f"There is no section data set {number}.",
             dataset_id=number,
-            hint="If it is newer than the catalogue, add --live or update the catalogue.",
+            hint=f"If it is newer than the catalogue, add {Remedy.LIVE} or update the catalogue.",
         )
     if own.specimen_id is None:
         raise NotFoundError(

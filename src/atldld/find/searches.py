@@ -16,6 +16,7 @@ from atldld.errors import (
     InvalidInputError,
     NotFoundError,
     OfflineError,
+    Remedy,
     ServiceError,
 )
 from atldld.fetch.session import Session, default_session
@@ -430,8 +431,8 @@ class Search:
             raise OfflineError(
                 f"The section images of {len(missing)} data sets in question are neither in the "
                 "catalogue nor in the cache.",
-                hint="Ask once without --offline, or add all of them with `atldld catalogue "
-                "update --images`.",
+                hint=f"Ask once without {Remedy.OFFLINE}, or add all of them with "
+                "`atldld catalogue update --images`.",
             ) from error
         if not in_service:
             catalogue.shadow_images(db, ids)

@@ -13,7 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atldld.errors import AnswerError, CacheError, RMAError, RowShortfallWarning, ServiceWarning
+from atldld.errors import (
+    AnswerError,
+    CacheError,
+    Remedy,
+    RMAError,
+    RowShortfallWarning,
+    ServiceWarning,
+)
 from atldld.fetch.locks import Taken, locked
 from atldld.fetch.pages import fetch_all
 from atldld.fetch.session import Session
@@ -592,8 +599,8 @@ def _errors(path: Path) -> Iterator[None]:
     """Turn the errors of the system, and of SQLite, which passes them on, into one sentence."""
     what = f"The catalogue at {path}"
     kept = (
-        "Another folder is chosen with --cache-dir or ATLDLD_CACHE_DIR. The old catalogue, if "
-        "there was one, is untouched, and what has arrived is used by the next update."
+        f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR. The old catalogue, "
+        "if there was one, is untouched, and what has arrived is used by the next update."
     )
     try:
         with write_errors(what, CacheError, hint=kept):

@@ -40,7 +40,7 @@ def need(module: str, extra: str, what: str) -> Any:
     Raises
     ------
     AtldldError
-        If it is not installed.
+        If the library is not installed.
     """
     try:
         return import_module(module)
@@ -52,7 +52,7 @@ def need(module: str, extra: str, what: str) -> Any:
 
 
 def ending_of(path: Path, endings: Sequence[str], what: str) -> str:
-    """Return which of some endings a file's name has, the longest that fits.
+    """Return the ending of a file's name: the longest of some that fits.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def ending_of(path: Path, endings: Sequence[str], what: str) -> str:
 
 
 def usable_ending(path: str | Path, endings: Sequence[str], what: str) -> str:
-    """Return what `ending_of` does, if the library that the format needs is installed.
+    """Return the ending of a file's name, and check that the format's library is installed.
 
     Parameters
     ----------

@@ -78,9 +78,9 @@ class PhysicalField:
         Raises
         ------
         RecordError
-            The image's record does not tell the size of its pixels.
+            If the image's record does not give the size of its pixels.
         InvalidInputError
-            The field is of another shape than the plane's grid.
+            If the field has another shape than the plane's grid.
         """
         image = section.image
         if not image.resolution or not np.isfinite(image.resolution) or image.resolution < 0:

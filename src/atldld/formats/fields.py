@@ -86,7 +86,7 @@ def write_field(
     AtldldError
         If the library for the format is not installed.
     OutputError
-        If the file cannot be written, or is there already and `force` is not given.
+        If the file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     downsample = check_whole(downsample, "downsample", most=62)
@@ -115,7 +115,7 @@ def write_field(
 
 
 def check_field_format(path: str | Path) -> str:
-    """Return the ending of a field's file, if what it needs is installed.
+    """Return the ending of a field's file, and check that its library is installed.
 
     Raises
     ------

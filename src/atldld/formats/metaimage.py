@@ -56,7 +56,7 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
     Raises
     ------
     InvalidInputError
-        The files cannot be read, or are no such image.
+        If the files cannot be read, or are not an image of this kind.
     """
     path = Path(path)
     try:
@@ -118,7 +118,7 @@ def layout_of(fields: Mapping[str, str], what: str) -> Layout:
 
     def numbers(name: str, default: str) -> list[float]:
         try:
-            return [float(one) for one in fields.get(name, default).split()]
+            return [float(word) for word in fields.get(name, default).split()]
         except ValueError:
             raise AnswerError(f"{what}: its {name} is {fields[name]!r:.60}.") from None
 
@@ -144,7 +144,7 @@ def layout_of(fields: Mapping[str, str], what: str) -> Layout:
         ("ElementNumberOfChannels", "1"),
     )
     for name, value in usual:
-        if numbers(name, value) != [float(one) for one in value.split()]:
+        if numbers(name, value) != [float(number) for number in value.split()]:
             raise AnswerError(
                 f"{what} has {name} = {fields[name]:.60}, but the service's grids have {value}."
             )

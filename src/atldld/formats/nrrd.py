@@ -54,7 +54,17 @@ def write(voxels: Voxels, path: Path) -> None:
 
 
 def save(path: Path, data: NDArray[Any], header: dict[str, Any]) -> None:
-    """Write an array, first axis fastest."""
+    """Write an array, first axis fastest.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    data : numpy.ndarray, shape (P, I, R) or (3, P, I, R)
+        Values of voxels; for colours red, green and blue along the first axis.
+    header : dict
+        Fields of NRRD, besides those of the encoding.
+    """
     nrrd = need(*LIBRARIES[".nrrd"])
     nrrd.write(
         str(path),

@@ -115,7 +115,7 @@ def write_pictures(
     InvalidInputError
         If the name does not end in ``.ome.tif``, ``.ome.tiff``, ``.tif`` or ``.tiff``.
     OutputError
-        If the file cannot be written, or is there already and `force` is not given.
+        If the file cannot be written, or exists and `force` is false.
     """
     import tifffile
 

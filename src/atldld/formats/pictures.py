@@ -38,7 +38,7 @@ def write_picture(
     Raises
     ------
     OutputError
-        It cannot be written, or is there already.
+        If the file cannot be written, or exists and `force` is false.
     """
     with whole_file(path, force=force, sync=False) as temporary:
         if path.suffix == ".png":

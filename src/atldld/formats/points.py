@@ -372,7 +372,7 @@ def _spaces(table: Table, space: int | None, why: str = "--space says") -> _Ids:
 def _reference(table: Table, unit: str | None) -> _Numbers:
     """Return (p, i, r) in µm, shape (N, 3), by the columns' names and the option."""
     expected = "p_um, i_um and r_um (or p_mm, i_mm and r_mm)"
-    named = [one for one in FACTORS if any(f"{axis}_{one}" in table.names for axis in REFERENCE)]
+    named = [name for name in FACTORS if any(f"{a}_{name}" in table.names for a in REFERENCE)]
     if len(named) > 1:
         raise InvalidInputError(
             "There are columns in µm and in mm; it is not clear which are meant.",

@@ -65,11 +65,11 @@ def write_quicknii(
     Raises
     ------
     InvalidInputError
-        Another ending of the file or the images, or a tier in which an image has no pixel.
+        If the file or the images have another ending, or an image has no pixel at the tier.
     AlignmentMissingError
         If no section of the data set is placed.
     OutputError
-        The file cannot be written, or is there already.
+        If a file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     ending = check_quicknii(path, force=force)
@@ -122,14 +122,14 @@ def write_quicknii(
 
 
 def check_quicknii(path: str | Path, *, force: bool = False) -> str:
-    """Return the ending of an alignment's file, if nothing speaks against writing it.
+    """Check that an alignment can be written to a file, and return the file's ending.
 
     Raises
     ------
     InvalidInputError
-        The ending is none of an alignment.
+        If the name does not have the ending of an alignment file.
     OutputError
-        The file is there already and may not be replaced, or cannot be written.
+        If the file cannot be written, or exists and `force` is false.
     """
     ending = ending_of(Path(path), (".csv", ".json"), "QuickNII alignments")
     check_targets([path], force=force)
@@ -141,6 +141,8 @@ def _as_csv(slices: list[dict[str, Any]]) -> str:
     table = TableWriter(text)
     vectors = [f"{vector}{axis}" for vector in "ouv" for axis in "xyz"]
     table.row(["Filenames", *vectors, "width", "height", "nr"])
-    for one in slices:
-        table.row([one["filename"], *one["anchoring"], one["width"], one["height"], one["nr"]])
+    for image in slices:
+        table.row(
+            [image["filename"], *image["anchoring"], image["width"], image["height"], image["nr"]]
+        )
     return text.getvalue().rstrip("\n")

@@ -29,7 +29,7 @@ _UNCOMPRESSED = (".nii", ".npy")
 
 @dataclass(frozen=True, eq=False)
 class Voxels:
-    """What the writers of the formats get.
+    """What the writers of the formats are given.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class Voxels:
     first: float | None = None
 
     def check(self) -> None:
-        """Refuse arrays that no format is written from.
+        """Check that the arrays can be written.
 
         Raises
         ------
         InvalidInputError
-            If the shape, the type or the resolution is another than it must be.
+            If the shape, the type or the resolution is not one that can be written.
         """
         data = self.data
         colours = data.ndim == 4 and data.shape[3] == 3 and data.dtype == np.uint8
@@ -124,7 +124,7 @@ def beside(path: str | Path, what: str = "coverage") -> Path:
     Raises
     ------
     InvalidInputError
-        If the ending is not a known one.
+        If the ending is unknown.
     """
     path = Path(path)
     ending = ending_of(path, known_extensions(), "volumes")
@@ -132,7 +132,7 @@ def beside(path: str | Path, what: str = "coverage") -> Path:
 
 
 def check_format(path: str | Path) -> str:
-    """Return the ending of a volume's file, if what it needs is installed.
+    """Return the ending of a volume's file, and check that its library is installed.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def check_format(path: str | Path) -> str:
 def check_volume(
     path: str | Path, *, coverage: bool = False, force: bool = False, voxel_bytes: int = 0
 ) -> None:
-    """Refuse a file that a volume could not be written to, before the volume is made.
+    """Check that a volume can be written to a file, before the volume is made.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def check_volume(
     AtldldError
         If the library for the format is not installed.
     OutputError
-        If a file is there already and `force` is not given, or cannot be written.
+        If a file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     ending = check_format(path)
@@ -190,7 +190,7 @@ def _files(path: Path, ending: str) -> list[Path]:
 
 
 def write_voxels(volumes: Mapping[Path, Voxels], *, force: bool = False) -> list[Path]:
-    """Write volumes that belong together: all of them, or none.
+    """Write volumes that belong together, all or none.
 
     Parameters
     ----------
@@ -207,11 +207,11 @@ def write_voxels(volumes: Mapping[Path, Voxels], *, force: bool = False) -> list
     Raises
     ------
     InvalidInputError
-        If the ending is none that is known, or the arrays are of another shape or type.
+        If the ending is unknown, or the arrays have another shape or type.
     AtldldError
         If the library for the format is not installed.
     OutputError
-        If a file cannot be written, or is there already and `force` is not given.
+        If a file cannot be written, or exists and `force` is false.
     """
     for voxels in volumes.values():
         voxels.check()

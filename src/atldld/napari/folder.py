@@ -139,7 +139,7 @@ def is_ours(path: Path) -> bool:
 
 
 def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
-    """Return the sections of a folder as a layer, and as others their masks and outlines.
+    """Return the sections of a folder as a layer, and their masks and outlines as further ones.
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ def layers(path: Path, scale: Scale | str | Path = "jet") -> list[Layer]:
     Raises
     ------
     OutputError
-        The folder's ``metadata.json`` does not say what is needed, or a file that it lists is not
-        there or cannot be read.
+        If the folder's ``metadata.json`` lacks something, or if a file that it lists is missing or
+        cannot be read.
     """
     metadata = read_metadata(path)
     stack = _stack(metadata, path)
@@ -175,7 +175,7 @@ def _stack(metadata: FolderMetadata, path: Path) -> Stack:
     rows, columns = AXES.index(output.axis_of_rows), AXES.index(output.axis_of_columns)
     across = 3 - rows - columns
     centre = np.array([output.rows, output.columns]) * output.resolution_um / 2
-    numbers = np.array([one.section_number for one in metadata.per_image.values()])
+    numbers = np.array([section.section_number for section in metadata.per_image.values()])
     slopes, depths = _planes(metadata, path, centre)
     between = int(np.gcd.reduce(np.diff(np.unique(numbers)))) or 1
     if len(np.unique(numbers)) > 1:
@@ -224,7 +224,7 @@ def _planes(metadata: FolderMetadata, path: Path, centre: Matrix) -> tuple[Matri
 
 
 def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, Any]:
-    """Return what the layers' ``metadata`` say."""
+    """Return the ``metadata`` of the layers."""
     output = metadata.output
     sides = np.array([output.rows, output.columns]) * output.resolution_um
     slopes, depths = _planes(metadata, path, sides / 2)
@@ -253,7 +253,7 @@ def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, 
             "synthetic": metadata.synthetic,
             "citation": metadata.citation,
             "plane_kind": output.plane_kind,
-            "sections": sorted(sections, key=lambda one: one["plane"]),
+            "sections": sorted(sections, key=lambda section: section["plane"]),
             # the farthest that any pixel is from where its section has it, in µm
             "off_um": off,
             "off_with_tilt_um": off_with_tilt,
@@ -278,7 +278,7 @@ def _sections(path: Path, metadata: FolderMetadata, stack: Stack) -> Layer:
     files = _files(path, metadata, "image")
     if len(files) < len(metadata.per_image):
         raise OutputError(f"{path / METADATA} lists sections without a picture.", hint=_AGAIN)
-    glass = np.mean([one.background for one in metadata.per_image.values()], axis=0)
+    glass = np.mean([section.background for section in metadata.per_image.values()], axis=0)
     blank = np.empty((*stack.shape[1:], 3), dtype=np.uint8)
     blank[:] = np.rint(glass)
     data = _stacked(files, stack, blank, lambda file: _picture(file, blank.shape))
@@ -392,17 +392,17 @@ def _outlines(path: Path, metadata: FolderMetadata, stack: Stack) -> Layer | Non
         if not file.is_file():
             continue
         for feature, rings in _rings(file, metadata.output, picture):
-            one = feature.properties
+            properties = feature.properties
             for place, ring in enumerate(rings):
                 vertices = np.empty((len(ring), 3))
                 vertices[:, 0] = stack.planes[image_id]
                 vertices[:, 1:] = ring[:, ::-1]  # (row, column)
                 lines.append(vertices[:, stack.order])
-                colours.append(one.classification.color)
-                features["acronym"].append(one.acronym)
-                features["structure_id"].append(one.structure_id)
-                features["name"].append(one.structure_name)
-                features["hemisphere"].append(one.hemisphere)
+                colours.append(properties.classification.color)
+                features["acronym"].append(properties.acronym)
+                features["structure_id"].append(properties.structure_id)
+                features["name"].append(properties.structure_name)
+                features["hemisphere"].append(properties.hemisphere)
                 features["hole"].append(place > 0)
                 features["image_id"].append(image_id)
     if not lines:

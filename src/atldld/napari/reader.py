@@ -19,7 +19,7 @@ Layer = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[Layer]] | None:
-    """Return what reads a path, or `None` where it is not ours.
+    """Return the function that reads a path, or `None` if this package did not write it.
 
     Ours are folders that ``atldld download dataset`` has written, and the OME-Zarr stores of
     ``atldld volume`` and ``atldld grid``. Little is read to tell: the beginning of one file.

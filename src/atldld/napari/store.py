@@ -86,9 +86,9 @@ def layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
     Raises
     ------
     OutputError
-        The store lacks an array, or one cannot be read.
+        If the store lacks an array, or one cannot be read.
     AtldldError
-        zarr is not installed.
+        If zarr is not installed.
     """
     found = [_layer(path)]
     try:
@@ -120,7 +120,10 @@ def _layer(path: Path) -> tuple[Any, dict[str, Any], str]:
             _lazy(zarr.open_array(str(path / level.path), mode="r"), colours)
             for level in image.datasets
         ]
-        steps = {one.type: one for one in image.datasets[0].coordinateTransformations}
+        steps = {
+            transformation.type: transformation
+            for transformation in image.datasets[0].coordinateTransformations
+        }
         scale, translate = steps["scale"].scale[-3:], steps["translation"].translation[-3:]
         window = described.ome.omero.channels[0].window
     except AtldldError:

@@ -72,8 +72,8 @@ class Affine:
     Raises
     ------
     InvalidInputError
-        Another shape, entries that are not finite, or a frame of `FRAMES` that has another number
-        of coordinates.
+        If the matrix has another shape, entries that are not finite, or a frame of `FRAMES` has
+        another number of coordinates.
 
     Examples
     --------
@@ -146,14 +146,14 @@ class Affine:
         Raises
         ------
         InvalidInputError
-            Another shape, or coordinates that are not finite.
+            If the points have another shape, or coordinates that are not finite.
         """
         what = FRAMES.get(self.source, self.source)
         checked = check_points(points, self.matrix.shape[1] - 1, what)
         return apply_affine(self.matrix, checked)
 
     def then(self, other: Affine) -> Affine:
-        """Return the map that does this one first and another one after it.
+        """Return the map that applies this one first and then another.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Affine:
         Raises
         ------
         InvalidInputError
-            It does not.
+            If `other` does not start in the frame in which this map ends.
         """
         if self.target != other.source:
             raise InvalidInputError(
@@ -181,12 +181,13 @@ class Affine:
         return Affine(matrix, self.source, other.target)
 
     def inverse(self) -> Affine:
-        """Return the map back.
+        """Return the inverse map.
 
         Raises
         ------
         InvalidInputError
-            There is none: the frames have different numbers of coordinates, or the map flattens.
+            If the map has no inverse: the frames differ in their number of coordinates, or it
+            flattens.
         """
         rows, columns = self.matrix.shape
         if rows != columns - 1:
@@ -219,7 +220,7 @@ class Affine:
         Raises
         ------
         OutputError
-            It cannot be written, or is there already.
+            If the file cannot be written, or exists and `force` is false.
         """
         record = {
             "format": FORMAT,
@@ -246,7 +247,7 @@ class Affine:
         Raises
         ------
         InvalidInputError
-            It cannot be read, or holds something else.
+            If the file cannot be read, or does not hold a map.
         """
         try:
             record: Any = parse_json(Path(path).read_bytes())
@@ -316,7 +317,7 @@ def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
     Raises
     ------
     InvalidInputError
-        A point is not finite.
+        If a point is not finite.
     """
     linear, shift = np.ascontiguousarray(matrix[:, :-1]), matrix[:, -1:]
     out = np.empty((len(matrix), points.shape[1]))
@@ -362,7 +363,7 @@ def image_to_volume(dataset: SectionDataSet, image: SectionImage) -> Affine:
     Raises
     ------
     AlignmentMissingError
-        The image has no alignment2d, or the data set no alignment3d or thickness.
+        If the image has no alignment2d, or the data set has no alignment3d or thickness.
     """
     _, thickness = dataset.check_alignment()
     depth = [0.0, 0.0, image.section_number * thickness]
@@ -375,7 +376,7 @@ def volume_to_reference(dataset: SectionDataSet) -> Affine:
     Raises
     ------
     AlignmentMissingError
-        The data set has no alignment3d.
+        If the data set has no alignment3d.
     """
     return Affine(dataset.check_alignment()[0].to_reference, "volume", "reference")
 
@@ -386,7 +387,7 @@ def reference_to_volume(dataset: SectionDataSet) -> Affine:
     Raises
     ------
     AlignmentMissingError
-        The data set has no alignment3d.
+        If the data set has no alignment3d.
     """
     return Affine(dataset.check_alignment()[0].to_volume, "reference", "volume")
 
@@ -397,7 +398,7 @@ def volume_to_image(image: SectionImage) -> Affine:
     Raises
     ------
     AlignmentMissingError
-        The image has no alignment2d.
+        If the image has no alignment2d.
     """
     tvs = image.check_alignment().to_image
     return Affine(np.insert(tvs, 2, 0.0, axis=1), "volume", "image")

@@ -120,7 +120,7 @@ def anchoring_of(forward: ArrayLike, width: float, height: float) -> NDArray[np.
 
 
 def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.float64]:
-    """Return the map of an image that is anchored so; the way back of `anchoring_of`.
+    """Return the map of an image from its anchoring vectors; the inverse of `anchoring_of`.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ def forward_of(anchoring: ArrayLike, width: float, height: float) -> NDArray[np.
     Raises
     ------
     InvalidInputError
-        Not nine finite numbers, or the two sides are parallel or of no length.
+        If the vectors are not nine finite numbers, or if the two sides are parallel or have no
+        length.
     """
     try:
         numbers = np.asarray(anchoring, dtype=np.float64)
@@ -201,7 +202,7 @@ class AlignmentFile:
     markers: int = 0
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``metadata.json`` says of it."""
+        """Return the file's entry in ``metadata.json``."""
         return {
             "file": self.name,
             "sha256": self.sha256,
@@ -213,7 +214,7 @@ class AlignmentFile:
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> AlignmentFile:
-        """Return the file that `describe` has described."""
+        """Return the file that an entry made by `describe` stands for."""
         aligner, images, markers = (
             described.get(name) for name in ("aligner", "images", "markers_ignored")
         )
@@ -263,10 +264,10 @@ class Alignment:
         Raises
         ------
         InvalidInputError
-            The file anchors images of another data set, or of another shape, or a plane without
-            a way back.
+            If the file anchors images of another data set or of another shape, or if a plane cannot
+            be inverted.
         AlignmentMissingError
-            The data set has no ``alignment3d`` or no section thickness.
+            If the data set has no ``alignment3d`` or no section thickness.
         """
         known = {image.id: image for image in record.images}
         strange = sorted(set(self.anchored) - set(known))
@@ -468,8 +469,8 @@ def read_alignment(path: str | Path) -> Alignment:
     Raises
     ------
     InvalidInputError
-        The file cannot be read, is something else, is for another atlas, or names images that
-        are no section images.
+        If the file cannot be read, is of another kind or for another atlas, or names images that
+        are not section images.
     """
     path = Path(path)
     try:
@@ -488,19 +489,19 @@ def read_alignment(path: str | Path) -> Alignment:
         slices = document.get("slices")
         if slices is None:
             slices, key = document.get("sections"), "ouv"
-    if not isinstance(slices, list) or not all(isinstance(one, dict) for one in slices):
+    if not isinstance(slices, list) or not all(isinstance(image, dict) for image in slices):
         raise InvalidInputError(f"{path} is no alignment of images.", hint=EXPECTED)
     target = _check_target(path, document)
     images: dict[int, Anchored] = {}
     markers = 0
-    for one in slices:
-        if not one.get(key):
+    for image in slices:
+        if not image.get(key):
             continue  # an image that nobody has anchored yet
-        image_id = _image_id(path, one.get("filename"))
+        image_id = _image_id(path, image.get("filename"))
         if image_id in images:
             raise InvalidInputError(f"{path} anchors image {image_id} more than once.")
-        images[image_id] = _anchored(path, image_id, one, key)
-        found = one.get("markers")
+        images[image_id] = _anchored(path, image_id, image, key)
+        found = image.get("markers")
         markers += len(found) if isinstance(found, list) else 0
     if not images:
         raise InvalidInputError(f"{path} anchors no image.", hint=EXPECTED)
@@ -557,8 +558,8 @@ def _image_id(path: Path, name: object) -> int:
     return int(found[1])
 
 
-def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> Anchored:
-    numbers = one[key]
+def _anchored(path: Path, image_id: int, image: Mapping[str, Any], key: str) -> Anchored:
+    numbers = image[key]
     if (
         not isinstance(numbers, list)
         or len(numbers) != 9
@@ -567,7 +568,7 @@ def _anchored(path: Path, image_id: int, one: Mapping[str, Any], key: str) -> An
         raise InvalidInputError(
             f"{path} gives image {image_id} an anchoring that is not nine numbers.", hint=EXPECTED
         )
-    sizes = [one.get("width"), one.get("height")]
+    sizes = [image.get("width"), image.get("height")]
     # DeepSlice writes −999 where it does not know the size.
     known = all(_is_number(size) and size >= 1 for size in sizes)
     width, height = (int(size) if known else 0 for size in sizes)  # type: ignore[arg-type]

@@ -120,7 +120,7 @@ class Placement:
         Raises
         ------
         AlignmentMissingError
-            The data set's or the image's alignment is missing.
+            If the data set or the image has no alignment.
         """
         alignment3d, thickness = dataset.check_alignment()
         return cls.from_alignments(
@@ -147,12 +147,12 @@ class Placement:
 
     @property
     def image_to_reference(self) -> Affine:
-        """The way there as an affine map, 2 → 3 coordinates."""
+        """The map from the image to the reference space, 2 → 3 coordinates."""
         return Affine(self.forward, "image", "reference")
 
     @property
     def reference_to_image(self) -> Affine:
-        """The way back as an affine map, 3 → 2 coordinates: it drops the distance."""
+        """The map from the reference space to the image, 3 → 2 coordinates; drops the distance."""
         return Affine(self.backward[:2], "reference", "image")
 
     def to_reference(self, xy: ArrayLike) -> Matrix:
@@ -172,7 +172,7 @@ class Placement:
         Raises
         ------
         InvalidInputError
-            Another shape, or coordinates that are not finite.
+            If the pixels have another shape, or coordinates that are not finite.
         """
         return apply_affine(self.forward, check_points(xy, 2, IMAGE_FRAME))
 
@@ -192,7 +192,7 @@ class Placement:
         Raises
         ------
         InvalidInputError
-            Another shape, or coordinates that are not finite.
+            If the points have another shape, or coordinates that are not finite.
         """
         return self._back(pir, slice(0, 2))
 

@@ -131,7 +131,7 @@ class StructureCenter:
         Raises
         ------
         InvalidInputError
-            A column is missing or of the wrong kind.
+            If a column is missing or of the wrong type.
         """
         try:
             return msgspec.convert(record, cls, strict=False)
@@ -166,9 +166,10 @@ def image_to_reference(
     Raises
     ------
     InvalidInputError
-        Another shape, coordinates that are not finite, or an image that is not the data set's.
+        If the points have another shape or are not finite, or an image does not belong to the data
+        set.
     AlignmentMissingError
-        The data set or one of the images has no alignment.
+        If the data set or one of the images has no alignment.
 
     Examples
     --------
@@ -232,15 +233,15 @@ def reference_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the sections that they were put on.
+        If points lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        The data set, or every image of it, has no alignment.
+        If the data set, or every image of it, has no alignment.
     InvalidInputError
-        Another shape, coordinates that are not finite, an unknown space, spaces that do not
-        correspond, or, if asked for, points that are too far.
+        If the points have another shape or are not finite, if the space is unknown, if the spaces
+        do not correspond, or, with a largest distance, if points are too far away.
     """
     if isinstance(pir, ReferencePoints):
         if space is not None and pir.space not in {None, space}:
@@ -288,14 +289,14 @@ def image_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the sections that they were put on.
+        If points lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        One of the data sets has no alignment.
+        If one of the data sets has no alignment.
     InvalidInputError
-        See `image_to_reference` and `reference_to_image`.
+        As for `image_to_reference` and `reference_to_image`.
     """
     found = image_to_reference(source, image_ids, xy)
     return _reference_to_image(target, found.pir, found.space, max_distance, beyond)
@@ -330,10 +331,10 @@ def image_to_image_2d(
     Raises
     ------
     InvalidInputError
-        The data sets are of different specimens, or of specimens that are not recorded; an image
-        is not its data set's; another shape, or coordinates that are not finite.
+        If the data sets are of different specimens or a specimen is not recorded, if an image does
+        not belong to its data set, or if the points have another shape or are not finite.
     AlignmentMissingError
-        One of the images has no alignment2d.
+        If one of the images has no alignment2d.
     """
     points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
     _check_list(points, "(x, y)")
@@ -350,17 +351,17 @@ def image_to_image_2d(
                 + "; only images of one specimen share a volume.",
                 hint="Across specimens use image_to_image, which goes through the reference space.",
             )
-    one, other = _image(source, image_id), _image(target, target_image_id)
-    there, back = one.check_alignment().to_volume, other.check_alignment().to_image
+    source_image, target_image = _image(source, image_id), _image(target, target_image_id)
+    there, back = source_image.check_alignment().to_volume, target_image.check_alignment().to_image
     xy_there = apply_affine(back, apply_affine(there, points))
     count = len(points)
     # sections of data sets without a thickness can be matched, but not how far they are apart
-    apart = one.section_number * (source.section_thickness or np.nan) - other.section_number * (
-        target.section_thickness or np.nan
-    )
+    apart = source_image.section_number * (
+        source.section_thickness or np.nan
+    ) - target_image.section_number * (target.section_thickness or np.nan)
     return ImagePoints(
-        np.full(count, other.id, dtype=np.int64),
-        np.full(count, other.section_number, dtype=np.int64),
+        np.full(count, target_image.id, dtype=np.int64),
+        np.full(count, target_image.section_number, dtype=np.int64),
         xy_there,
         np.full(count, apart, dtype=np.float64),
     )
@@ -399,14 +400,14 @@ def structure_to_image(
     Warns
     -----
     ClampedSectionWarning
-        Centres lie far from the sections that they were put on.
+        If centres lie far from the sections that they were put on.
 
     Raises
     ------
     AlignmentMissingError
-        The data set, or every image of it, has no alignment.
+        If the data set, or every image of it, has no alignment.
     InvalidInputError
-        The data set has no reference space, or `structure_ids` holds something else than ids.
+        If the data set has no reference space, or `structure_ids` holds anything but ids.
     """
     space = dataset.reference_space_id
     if space is None:
@@ -420,17 +421,19 @@ def structure_to_image(
     for center in centers:
         if center.reference_space_id == space:
             known.setdefault(center.structure_id, center)
-    has_center = np.array([one in known for one in wanted.tolist()], dtype=bool)
-    found = [known[one] for one in wanted[has_center].tolist()]
+    has_center = np.array([structure_id in known for structure_id in wanted.tolist()], dtype=bool)
+    found = [known[structure_id] for structure_id in wanted[has_center].tolist()]
     points = check_points(
-        np.array([(one.x, one.y, one.z) for one in found]).reshape(-1, 3), 3, REFERENCE_FRAME
+        np.array([(record.x, record.y, record.z) for record in found]).reshape(-1, 3),
+        3,
+        REFERENCE_FRAME,
     )
-    some = _reference_to_image(dataset, points, space, max_distance, beyond)
+    nearest = _reference_to_image(dataset, points, space, max_distance, beyond)
     every = _unanswered(len(wanted))
-    every.image_ids[has_center] = some.image_ids
-    every.section_numbers[has_center] = some.section_numbers
-    every.xy[has_center] = some.xy
-    every.distance[has_center] = some.distance
+    every.image_ids[has_center] = nearest.image_ids
+    every.section_numbers[has_center] = nearest.section_numbers
+    every.xy[has_center] = nearest.xy
+    every.distance[has_center] = nearest.distance
     return every
 
 
@@ -474,7 +477,7 @@ def image_to_atlas(
     Warns
     -----
     ClampedSectionWarning
-        Points lie far from the plates that they were put on.
+        If points lie far from the plates that they were put on.
 
     Raises
     ------

@@ -143,7 +143,7 @@ class PlacedDataSet:
         AlignmentMissingError
             If the data set has no alignment3d or no section thickness.
         UnsupportedPlaneError
-            If the plane of section or the reference space is not one that can be laid out.
+            If the plane of section or the reference space cannot be laid out.
         InvalidInputError
             If the alignment does not fit the data set; see `Alignment.placements`.
         """
@@ -173,7 +173,7 @@ class PlacedDataSet:
         Raises
         ------
         AlignmentMissingError, UnsupportedPlaneError
-            See `of`.
+            As for `of`.
         """
         plane, thickness = _check_laid_out(record)
         given = given or {}
@@ -213,7 +213,7 @@ class PlacedDataSet:
         return iter(self.sections)
 
     def check_placed(self) -> None:
-        """Refuse work on a data set of which no section is placed.
+        """Check that at least one section is placed.
 
         Whatever goes through sections calls this first, as a loop over none would end well with
         nothing done.
@@ -221,7 +221,7 @@ class PlacedDataSet:
         Raises
         ------
         AlignmentMissingError
-            If there is no section; the message counts the reasons.
+            If no section is placed; the message counts the reasons.
         """
         if self.sections:
             return
@@ -258,7 +258,7 @@ class PlacedDataSet:
     def chosen(
         self, sections: PlacedSection | Iterable[PlacedSection] | None = None
     ) -> tuple[PlacedSection, ...]:
-        """Return the sections that work is to be done on.
+        """Return the sections that are asked for, or all.
 
         Parameters
         ----------
@@ -268,9 +268,9 @@ class PlacedDataSet:
         Raises
         ------
         AlignmentMissingError
-            If all are meant, and none is placed.
+            If all sections are asked for, and none is placed.
         InvalidInputError
-            If something that is given is no section.
+            If something that is given is not a section.
         """
         if sections is None:
             self.check_placed()

@@ -161,14 +161,14 @@ class ReferenceSpace(_Named):
         Raises
         ------
         InvalidInputError
-            There is no such space.
+            If there is no such space.
         """
-        for one in cls:
-            if space == one or (not isinstance(space, cls) and _same_id(space, one.value)):
-                return one
+        for member in cls:
+            if space == member or (not isinstance(space, cls) and _same_id(space, member.value)):
+                return member
         raise InvalidInputError(
             f"There is no reference space {space!r}; there are "
-            + ", ".join(f"{one.value} ({one})" for one in cls)
+            + ", ".join(f"{member.value} ({member})" for member in cls)
             + "."
         )
 
@@ -216,7 +216,8 @@ class ReferenceSpace(_Named):
         Raises
         ------
         InvalidInputError
-            It is not a positive number of µm, or no voxel fits; or the space's size is unknown.
+            If the resolution is not a positive number of µm or no voxel fits, or if the size of the
+            space is unknown.
         """
         p, i, r = self._box()
         if check_number(resolution, "resolution", above=0, unit="µm") > min(p, i, r):
@@ -256,7 +257,8 @@ class ReferenceSpace(_Named):
         Raises
         ------
         InvalidInputError
-            Another shape, coordinates that are not finite, a bad resolution, or points outside.
+            If the points have another shape, are not finite or lie outside, or if the resolution is
+            not valid.
         """
         shape = np.array(self.shape(resolution))
         points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
@@ -290,7 +292,7 @@ class ReferenceSpace(_Named):
         Raises
         ------
         InvalidInputError
-            Another shape, indices that are not finite, or a bad resolution.
+            If the indices have another shape or are not finite, or if the resolution is not valid.
         """
         self.shape(resolution)
         indices = check_points(voxels, 3, "indices of voxels along (p, i, r)")
@@ -318,7 +320,7 @@ class ReferenceSpace(_Named):
         Raises
         ------
         InvalidInputError
-            The orientation is none, another shape, or coordinates that are not finite.
+            If the orientation is not valid, or if the points have another shape or are not finite.
         """
         points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
         out = np.empty_like(points)
@@ -444,7 +446,7 @@ class Plane(Enum):
         Raises
         ------
         InvalidInputError
-            If the layout is neither.
+            If the layout is neither of the two.
         """
         if layout not in ("anatomical", "0.3"):
             raise InvalidInputError(f"The layout is {layout!r}, but must be 'anatomical' or '0.3'.")
@@ -461,8 +463,8 @@ class Plane(Enum):
         Raises
         ------
         UnsupportedPlaneError
-            The id is missing, or stands for a plane without one axis to cut across (variable,
-            n/a, tangential).
+            If the id is missing, or stands for a plane without a single axis to cut across
+            (variable, n/a, tangential).
         """
         try:
             return _PLANE_OF_ID[plane_of_section_id]
@@ -512,7 +514,8 @@ class Grid:
     Raises
     ------
     InvalidInputError
-        The resolution is not a positive number, or so small or large that no picture results.
+        If the resolution is not a positive number, or is so small or large that there is no
+        picture.
     """
 
     plane: Plane
@@ -568,7 +571,7 @@ class Grid:
 
 
 def check_points(points: object, dimensions: int, what: str) -> NDArray[np.float64]:
-    """Return points as float64, or say what was expected.
+    """Check points, and return them as float64.
 
     Parameters
     ----------
@@ -582,7 +585,7 @@ def check_points(points: object, dimensions: int, what: str) -> NDArray[np.float
     Raises
     ------
     InvalidInputError
-        The shape is another, or a coordinate is not a finite number.
+        If the points have another shape, or a coordinate is not finite.
     """
     try:
         array = np.asarray(points, dtype=np.float64)

@@ -65,19 +65,37 @@ def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
         Anything → full-resolution image pixel.
     downsample : int
         The tier, d.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 3)
+        Anything → pixel of the tier.
     """
     return shrink_source(to_image, 1 << downsample)
 
 
 def shrink_source(matrix: Matrix, factor: int) -> Matrix:
-    """Turn a map to pixels into one to the averages of factor × factor pixels."""
+    """Turn a map to pixels into one to the averages of factor × factor pixels.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (2, 3)
+        Anything → image pixel.
+    factor : int
+        Image pixels along each side of an average.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 3)
+        Anything → averaged pixel.
+    """
     out = matrix.copy()
     out[:, 2] -= (factor - 1) / 2
     return out / factor
 
 
 def tier_to_image(downsample: int) -> Affine:
-    """Return the way from the pixels of a tier to full-resolution pixels.
+    """Return the map from the pixels of a tier to full-resolution pixels.
 
     A tier's pixel u is the mean of 2^d pixels from 2^d·u on, so its centre is at
     2^d·u + (2^d − 1)/2.
@@ -100,7 +118,7 @@ def tier_of(section: PlacedSection, resolution: float) -> int:
     Raises
     ------
     InvalidInputError
-        If the resolution makes no sense.
+        If the resolution is not valid.
     """
     plane = OutputPlane.oblique(section.placement, Grid(section.plane, resolution))
     return choose_downsample(plane.to_image, section.image.highest_downsample)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError
+from atldld.errors import AnswerError, GridNotFoundError, HTTPStatusError, InvalidInputError, Remedy
 from atldld.fetch.session import Session, check_id, default_session
 from atldld.formats.metaimage import LONGEST_HEADER, header_of, layout_of, read_mhd
 from atldld.formats.voxels import Voxels, check_volume, write_voxels
@@ -135,7 +135,8 @@ class ExpressionGrid:
             raise InvalidInputError(
                 f"This grid holds {', '.join(self.data)}, but not {kind!r}.",
                 dataset_id=self.dataset_id,
-                hint=f"Use {' or '.join(self.data)} (`--kind`), or fetch it anew (`--refresh`).",
+                hint=f"Use {' or '.join(self.data)} (`{Remedy.KIND}`), or fetch it anew "
+                f"(`{Remedy.REFRESH}`).",
             )
         if kind == "energy":
             return self.data["density"] * self.data["intensity"]
@@ -147,7 +148,7 @@ class ExpressionGrid:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What can be had: of any two kinds the third follows, as energy = density × intensity."""
+        """The kinds that are available: any two give the third, as energy = density × intensity."""
         own = tuple(kind for kind in GRID_KINDS if kind in self.data)
         return own if len(own) < 2 else GRID_KINDS
 
@@ -184,7 +185,7 @@ class ExpressionGrid:
         AtldldError
             If the library for the format is not installed.
         OutputError
-            If the file cannot be written, or is there already and `force` is not given.
+            If the file cannot be written, or exists and `force` is false.
         """
         path = Path(path)
         check_volume(path, force=force)
@@ -237,12 +238,12 @@ def fetch_grid(
     Raises
     ------
     InvalidInputError
-        The id or a kind is none. Nothing is asked.
+        If the id or a kind is not valid; nothing is requested then.
     GridNotFoundError
-        The service has no grid of this data set, or sent a ZIP that lacks one of the kinds, or
-        all of them.
+        If the service has no grid of this data set, or sent a ZIP that lacks one or all of the
+        kinds.
     OfflineError, ServiceError
-        It is not in the cache, and cannot be fetched; or what was sent cannot be used.
+        If the grid is not in the cache and cannot be fetched, or if what was sent cannot be used.
     """
     dataset_id = check_id(dataset_id, "section data set")
     if kinds is not None:
@@ -280,13 +281,13 @@ def fetch_grid(
             kinds = there or GRID_KINDS
         for kind in kinds:
             if missing[kind]:
-                use = f", or use what it holds (--kind): {', '.join(there)}" if there else ""
+                use = f", or use what it holds ({Remedy.KIND}): {', '.join(there)}" if there else ""
                 raise GridNotFoundError(
                     f"The service's grid of section data set {dataset_id} has no "
                     f"{' and no '.join(missing[kind])}.",
                     dataset_id=dataset_id,
                     url=file.url,
-                    hint=f"Ask it anew with --refresh{use}.",
+                    hint=f"Ask it anew with {Remedy.REFRESH}{use}.",
                 )
             header = header_of(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
             layout = layout_of(header, f"{kind}.raw of {file.url}")
@@ -300,7 +301,7 @@ def fetch_grid(
 
 
 def read_grid(paths: Mapping[str, str | Path], dataset_id: int | None = None) -> ExpressionGrid:
-    """Return a grid out of local MetaImage files.
+    """Read a grid from local MetaImage files.
 
     Parameters
     ----------
@@ -312,7 +313,7 @@ def read_grid(paths: Mapping[str, str | Path], dataset_id: int | None = None) ->
     Raises
     ------
     InvalidInputError
-        A kind is none, or a file cannot be used.
+        If a kind is unknown, or a file cannot be used.
     """
     _check_kinds(list(paths))
     read = {kind: read_mhd(path) for kind, path in paths.items()}
@@ -336,14 +337,15 @@ def fetch_grid_annotation(session: Session | None = None) -> Labels:
     Raises
     ------
     OfflineError, ServiceError
-        It is not in the cache, and cannot be fetched; or what was sent cannot be used.
+        If the annotation is not in the cache and cannot be fetched, or if what was sent cannot be
+        used.
     """
     session = session or default_session()
     file = session.file(
         _ANNOTATION,
         check=_check_zip,
         what="The structure grid",
-        remedy="Fetch it once without --offline.",
+        remedy=f"Fetch it once without {Remedy.OFFLINE}.",
         host="download",
         largest=_LARGEST,
     )
@@ -390,7 +392,7 @@ def labels_on_grid(
     Raises
     ------
     InvalidInputError
-        The grid's voxels are not whole numbers of voxels of the annotation.
+        If a voxel of the grid is not a whole number of voxels of the annotation.
     """
     side = round(step / resolution)
     if side % 2 or abs(side * resolution - step) > 1e-6:
@@ -448,7 +450,7 @@ def open_labels(
     Raises
     ------
     OfflineError, ServiceError
-        Something is not in the cache, and cannot be fetched.
+        If the annotation or the graph is not in the cache and cannot be fetched.
     """
     from atldld.atlas.open import fetch_graph, open_atlas
 
@@ -486,7 +488,7 @@ def grid_region_means(
     Raises
     ------
     InvalidInputError
-        The labels have another shape than the grid.
+        If the labels have another shape than the grid.
     """
     from atldld.atlas.labels import check_labels
     from atldld.regions.table import Regions
@@ -511,7 +513,7 @@ def grid_region_means(
         return np.column_stack((halves, halves.sum(axis=1)))
 
     voxels = total(np.ones(labels.shape))
-    known = np.all([np.isfinite(one) for one in data.values()], axis=0)
+    known = np.all([np.isfinite(values_of_kind) for values_of_kind in data.values()], axis=0)
     with_data = total(known)
     with np.errstate(invalid="ignore", divide="ignore"):
         values: dict[str, NDArray[Any]] = {

@@ -37,6 +37,7 @@ from atldld.errors import (
     AtldldError,
     InvalidInputError,
     RecordError,
+    Remedy,
     ServiceWarning,
 )
 from atldld.place.spaces import BOX
@@ -154,23 +155,23 @@ def quantify(
     Raises
     ------
     InvalidInputError
-        A threshold or a resolution that makes no sense, or a scale that cannot be had. Nothing is
-        asked.
+        If a threshold or a resolution is not valid, or a scale cannot be opened; nothing is
+        requested then.
     UnsupportedPlaneError
-        The data set is of another brain than the atlas: a developing one.
+        If the data set is of another brain than the atlas: a developing one.
     AlignmentMissingError
         If no section of the data set is placed.
     RecordError
-        The data set has no expression masks.
+        If the data set has no expression masks.
     AtldldError
-        Not one section can be had; the first one's error.
+        If not a single section can be fetched; this is the error of the first one.
 
     Warns
     -----
     SkippedImageWarning
-        A section cannot be had and is left out.
+        If a section cannot be fetched and is left out.
     ServiceWarning
-        The service's own numbers cannot be had.
+        If the service's own numbers cannot be fetched.
     """
     check_thresholds(threshold, stain_threshold)
     threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
@@ -238,12 +239,12 @@ def quantify(
 
 
 def check_thresholds(threshold: int, stain_threshold: float | None = None) -> None:
-    """Say which threshold makes no sense, if one does not; see `quantify`.
+    """Check the thresholds; see `quantify`.
 
     Raises
     ------
     InvalidInputError
-        One does not.
+        If a threshold is out of its range.
     """
     check_whole(threshold, "threshold", most=254)
     if stain_threshold is None:
@@ -273,7 +274,7 @@ def structure_unionizes(session: Session, dataset_id: int) -> dict[int, dict[str
     Raises
     ------
     OfflineError, ServiceError
-        They are not in the cache, and cannot be fetched.
+        If the rows are not in the cache and cannot be fetched.
     """
     rows = session.query(
         "StructureUnionize", {"section_data_set_id": dataset_id}, order="structure_unionizes.id"
@@ -284,7 +285,7 @@ def structure_unionizes(session: Session, dataset_id: int) -> dict[int, dict[str
 def _plan(
     sections: Sequence[PlacedSection], resolution: float, *, masks: bool
 ) -> tuple[list[_Task], list[PlacedSection]]:
-    """Return what is to be read, and which sections have no mask."""
+    """Return the sections to read, and those without a mask."""
     tasks: list[_Task] = []
     without: list[PlacedSection] = []
     for section in sections:
@@ -303,7 +304,8 @@ def _nothing_to_count(dataset: PlacedDataSet, lacks_masks: bool) -> AtldldError:
     return RecordError(
         f"Data set {dataset.id} has no expression masks, so no expression can be counted.",
         dataset_id=dataset.id,
-        hint="Another quantity can be had: with a threshold of stain (`--stain-threshold 0.3`), "
+        hint="Another quantity can be had: with a threshold of stain "
+        f"(`{Remedy.STAIN_THRESHOLD}`), "
         "the fraction of each structure that is darker than that in the section images.",
     )
 
@@ -329,7 +331,7 @@ def _count_all(
     used : list
         The sections that were counted.
     failed : list
-        Those that cannot be had, and why.
+        Those that cannot be fetched, and why.
     """
     masks = stain_threshold is None
 
@@ -473,8 +475,8 @@ def _beside_unionizes(
         rows = {}
         _lacking(session, "StructureUnionize", str(error))
     compared["structure_unionize_rows"] = len(rows)
-    for place, one in enumerate(regions.ids):
-        row = rows.get(one, {})
+    for place, structure_id in enumerate(regions.ids):
+        row = rows.get(structure_id, {})
         expressing, total = (
             _number(row.get(name))
             for name in ("sum_expressing_pixels", "sum_expressing_pixel_intensity")
@@ -511,7 +513,7 @@ def _beside_grid(
         _lacking(session, "expression grid", str(error))
         return columns
     compared["grid"], compared["grid_kinds"] = found.source, list(found.data)
-    place = {one: k for k, one in enumerate(regions.ids)}
+    place = {structure_id: k for k, structure_id in enumerate(regions.ids)}
     for row in means.rows():
         where = place[row["structure_id"]], HEMISPHERES.index(row["hemisphere"])
         for name in (*names, "data_fraction"):
@@ -543,7 +545,7 @@ def _describe(
 ) -> dict[str, Any]:
 
     record = dataset.record
-    left_out = {str(one.image_id): one.reason for one in dataset.skipped}
+    left_out = {str(skipped.image_id): skipped.reason for skipped in dataset.skipped}
     left_out |= {str(section.id): "it has no expression mask" for section in without_mask}
     counts = (
         {

@@ -168,7 +168,7 @@ class RegionTable:
                 )
             chosen &= np.isin(self.columns["hemisphere"], wanted)
         if ids is not None:
-            numbers = [check_whole(one, "id of a structure") for one in several(ids)]
+            numbers = [check_whole(number, "id of a structure") for number in several(ids)]
             chosen &= np.isin(self.columns["structure_id"], numbers)
         if depth is not None:
             chosen &= self.columns["depth"] == check_whole(depth, "depth")
@@ -220,7 +220,7 @@ class RegionTable:
         return frame
 
     def save(self, path: str | Path, *, force: bool = False) -> list[Path]:
-        """Write the table; the ending says the format. Whole or not at all.
+        """Write the table, whole or not at all; the name's ending decides the format.
 
         Parameters
         ----------
@@ -239,11 +239,11 @@ class RegionTable:
         Raises
         ------
         InvalidInputError
-            If the ending is another one.
+            If the name has another ending.
         AtldldError
             If pyarrow is needed and not installed.
         OutputError
-            If it cannot be written, or is there already.
+            If the file cannot be written, or exists and `force` is false.
         """
         path = Path(path)
         check_output(path, force=force)
@@ -256,16 +256,16 @@ class RegionTable:
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:
-    """Say what speaks against writing a table to a file, before it is made.
+    """Check that a table can be written to a file, before it is made.
 
     Raises
     ------
     InvalidInputError
-        If the ending is none of a table.
+        If the name does not have the ending of a table.
     AtldldError
         If pyarrow is needed and not installed.
     OutputError
-        If a file is there already and may not be replaced, or cannot be written.
+        If a file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     if ending_of(path, _ENDINGS, "tables") == ".csv":
@@ -276,7 +276,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 
 
 def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) -> list[int]:
-    """Return the ids of some structures and of all that lies in them.
+    """Return the ids of structures and of all that lies in them.
 
     Parameters
     ----------
@@ -291,7 +291,7 @@ def ids_within(graph: StructureGraph, names: str | int | Iterable[str | int]) ->
         If there is no such structure.
     """
     chosen = check_names(names, "structure")
-    return [one for name in chosen for one in graph.descendants(graph.find(name).id)]
+    return [within for name in chosen for within in graph.descendants(graph.find(name).id)]
 
 
 class Regions:
@@ -316,16 +316,16 @@ class Regions:
 
     def __init__(self, labels: Sequence[int], graph: StructureGraph) -> None:
         self._graph = graph
-        labels = [int(one) for one in labels]
-        known = {above for one in labels if one in graph for above in graph[one].path}
-        self.unknown = sorted({one for one in labels if one and one not in graph})
-        self.ids = [one.id for one in graph if one.id in known]
+        labels = [int(label) for label in labels]
+        known = {above for label in labels if label in graph for above in graph[label].path}
+        self.unknown = sorted({label for label in labels if label and label not in graph})
+        self.ids = [structure.id for structure in graph if structure.id in known]
         self.ids += [*self.unknown, 0]
-        place = {one: k for k, one in enumerate(self.ids)}
+        place = {structure_id: k for k, structure_id in enumerate(self.ids)}
         pairs = [
             (k, place[above])
-            for k, one in enumerate(labels)
-            for above in (graph[one].path if one in graph else (one,))
+            for k, label in enumerate(labels)
+            for above in (graph[label].path if label in graph else (label,))
         ]
         self._from = np.array([pair[0] for pair in pairs], dtype=np.intp)
         self._to = np.array([pair[1] for pair in pairs], dtype=np.intp)
@@ -352,7 +352,7 @@ class Regions:
         about: Mapping[str, str],
         metadata: dict[str, Any],
     ) -> RegionTable:
-        """Return the table of some values.
+        """Return the table of values.
 
         Parameters
         ----------
@@ -364,7 +364,7 @@ class Regions:
             Where they come from.
         """
         halves = next(iter(values.values())).shape[1]
-        named = [self._about(one) for one in self.ids]
+        named = [self._about(structure_id) for structure_id in self.ids]
         columns: dict[str, NDArray[Any]] = {
             name: np.repeat(np.array([row[name] for row in named]), halves)
             for name in ABOUT_STRUCTURES
@@ -376,9 +376,9 @@ class Regions:
         columns = {name: column[kept] for name, column in columns.items()}
         return RegionTable(columns, {**ABOUT_STRUCTURES, **about}, metadata)
 
-    def _about(self, one: int) -> dict[str, Any]:
-        if one in self._graph:
-            known = self._graph[one]
+    def _about(self, structure_id: int) -> dict[str, Any]:
+        if structure_id in self._graph:
+            known = self._graph[structure_id]
             return {
                 "structure_id": known.id,
                 "acronym": known.acronym,
@@ -388,10 +388,12 @@ class Regions:
                 "kind": "structure",
             }
         return {
-            "structure_id": one,
-            "acronym": f"unknown {one}" if one else "outside",
-            "name": "an id that the structure graph lacks" if one else "outside the annotation",
+            "structure_id": structure_id,
+            "acronym": f"unknown {structure_id}" if structure_id else "outside",
+            "name": "an id that the structure graph lacks"
+            if structure_id
+            else "outside the annotation",
             "parent_id": 0,
             "depth": -1,
-            "kind": "unknown" if one else "outside",
+            "kind": "unknown" if structure_id else "outside",
         }

@@ -113,8 +113,8 @@ def render(report: Report) -> str:
     )
     environment.filters["fixed"] = lambda value, digits=0: f"{value:.{digits}f}"
     dataset, quality = report.source.dataset, report.quality
-    odd = {one.image_id for one in quality.suspicious} if quality else set()
-    judged = {one.image_id: one for one in quality.sections} if quality else {}
+    odd = {section.image_id for section in quality.suspicious} if quality else set()
+    judged = {section.image_id: section for section in quality.sections} if quality else {}
     grid = report.entries[0].plane.grid
     rows, columns = grid.shape
     page: str = environment.get_template("report.html").render(
@@ -147,7 +147,7 @@ def render(report: Report) -> str:
         section_data=[
             (entry.section.id, markup(_json(_pictures(entry)))) for entry in report.entries
         ],
-        volume_data=markup(_json([_slices(one) for one in report.slices])),
+        volume_data=markup(_json([_slices(cuts) for cuts in report.slices])),
         command=report.command_line,
     )
     return page
@@ -158,7 +158,7 @@ def figures(report: Report) -> dict[str, Any]:
     dataset, record = report.source.dataset, report.source.dataset.record
     quality, regions, atlas = report.quality, report.regions, report.atlas
     judged = {row["image_id"]: row for row in quality.to_rows()} if quality else {}
-    reasons = {one.image_id: list(one.reasons) for one in quality.sections} if quality else {}
+    reasons = {s.image_id: list(s.reasons) for s in quality.sections} if quality else {}
     names: dict[int, tuple[str, str, str]] = {}
     for entry in report.entries:
         names |= entry.views.names
@@ -201,8 +201,8 @@ def figures(report: Report) -> dict[str, Any]:
             "synthetic": atlas.synthetic,
         },
         "structures": {
-            str(one): {"acronym": acronym, "name": name, "color": color}
-            for one, (acronym, name, color) in names.items()
+            str(structure): {"acronym": acronym, "name": name, "color": color}
+            for structure, (acronym, name, color) in names.items()
         },
         "sections": [
             {
@@ -245,7 +245,7 @@ def figures(report: Report) -> dict[str, Any]:
             },
         },
         "missing": dict(report.missing),
-        "skipped": {str(one.image_id): one.reason for one in dataset.skipped},
+        "skipped": {str(image.image_id): image.reason for image in dataset.skipped},
         "could_not_be_had": dict(report.failed),
         "warnings": list(report.warnings),
         "citations": _citations(report),
@@ -266,17 +266,17 @@ def _pictures(entry: Entry) -> dict[str, Any]:
         "template": uri("template"),
         "mask": uri("mask"),
         "raw_size": [image.width, image.height],
-        "to_raw": [float(f"{one:.6g}") for one in matrix_to_raw(entry.plane)],
+        "to_raw": [float(f"{value:.6g}") for value in matrix_to_raw(entry.plane)],
         "shapes": [[shape.id, shape.path] for shape in views.shapes],
     }
 
 
-def _slices(one: Slices) -> dict[str, Any]:
+def _slices(cuts: Slices) -> dict[str, Any]:
     return {
-        "axis": one.axis,
-        "step": one.step,
-        "pictures": [picture.uri for picture in one.pictures],
-        "lines": [picture.uri for picture in one.lines],
+        "axis": cuts.axis,
+        "step": cuts.step,
+        "pictures": [picture.uri for picture in cuts.pictures],
+        "lines": [picture.uri for picture in cuts.lines],
     }
 
 

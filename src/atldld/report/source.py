@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from atldld import quality
 from atldld.api import DataSet, open_dataset
-from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
 from atldld.place import Placement
@@ -300,7 +300,7 @@ def open_source(
     if alignment is not None:
         raise InvalidInputError(
             f"{folder} holds sections that are placed already, so no alignment can be given.",
-            hint="Give the id of the data set, or make the folder anew with --alignment.",
+            hint=f"Give the id of the data set, or make the folder anew with {Remedy.ALIGNMENT}.",
         )
     return _open_folder(folder, session)
 

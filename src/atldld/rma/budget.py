@@ -140,5 +140,5 @@ class Budget:
 def _too_much(what: str) -> BudgetError:
     return BudgetError(
         f"the query needs {what}, which is more than one may; ask for fewer records, fewer"
-        " associations or a smaller page (num_rows), or start the service with a larger --budget"
+        " associations or a smaller page (num_rows), or start the service with a larger budget"
     )

@@ -15,7 +15,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from atldld.errors import AtldldError, CacheError, OutputError
+from atldld.errors import AtldldError, CacheError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import write_picture
@@ -75,7 +75,7 @@ class Summary:
     skipped : dict
         What cannot be placed, by image id: the reason.
     failed : dict
-        What could not be had, by image id: the reason.
+        What could not be fetched, by image id: the reason.
     notes : dict
         What was done without something, by image id: the reason.
     warnings : tuple of str
@@ -92,7 +92,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that can be placed was had."""
+        """Whether everything that can be placed was written."""
         return not self.failed
 
 
@@ -147,9 +147,9 @@ def download_dataset(
     Raises
     ------
     OutputError
-        The folder cannot be used, or holds another result.
+        If the folder cannot be used, or holds another result.
     AtldldError
-        The data set cannot be had or placed. Nothing is written then.
+        If the data set cannot be fetched or placed; nothing is written then.
     """
     dataset_id = check_id(dataset_id, "section data set")
     folder = Path(folder)
@@ -258,14 +258,14 @@ def _check_alike(
             f"{folder} holds sections of data set {dataset.id} that were made with other options: "
             f"{_difference(before.get('request'), request)}.",
             dataset_id=dataset.id,
-            hint="Choose another folder, or replace them with --force.",
+            hint=f"Choose another folder, or replace them with {Remedy.FORCE}.",
         )
     if before.get("synthetic", False) != dataset.record.synthetic:
         raise OutputError(
             f"{folder} holds {'SYNTHETIC' if before.get('synthetic') else 'genuine'} sections of "
             f"data set {dataset.id}, which must not be mixed with others.",
             dataset_id=dataset.id,
-            hint="Choose another folder, or replace them with --force.",
+            hint=f"Choose another folder, or replace them with {Remedy.FORCE}.",
         )
 
 

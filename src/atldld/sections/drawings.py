@@ -64,7 +64,7 @@ class Drawing:
         check_space(record)
 
     def check_structures(self, atlas: Atlas) -> None:
-        """Refuse structures that the atlas has not."""
+        """Refuse structures that the atlas lacks."""
         for name in self.selection.names or ():
             atlas.graph.find(name)
 
@@ -76,7 +76,7 @@ def check_drawings(
     *,
     force: bool = False,
 ) -> None:
-    """Say what speaks against writing drawings into a folder, before they are made.
+    """Check that drawings can be written into a folder, before they are made.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def check_drawings(
     Raises
     ------
     OutputError
-        A file is there already and may not be replaced, or the folder cannot be written.
+        If a file exists and `force` is false, or the folder cannot be written to.
     """
     check_folder(folder)
     check_targets([_path(folder, section, drawing) for section in sections], force=force)
@@ -138,9 +138,9 @@ def write_drawing(
     Raises
     ------
     OutputError
-        The file cannot be written, or is there already.
+        If the file cannot be written, or exists and `force` is false.
     ServiceError
-        The picture cannot be had.
+        If the picture cannot be fetched.
     """
     path = _path(folder, section, drawing)
     check_targets([path], force=force)

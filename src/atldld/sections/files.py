@@ -29,7 +29,7 @@ def check_fields(
     recipe: Recipe | None = None,
     force: bool = False,
 ) -> None:
-    """Refuse a folder that fields could not be written into, before any is computed.
+    """Check that fields can be written into a folder, before any is computed.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def check_fields(
     Raises
     ------
     AtldldError
-        See `write_fields`.
+        As for `write_fields`.
     """
     folder = Path(folder)
     check_field_format(f"field{ending}")
@@ -104,8 +104,8 @@ def write_fields(
     AlignmentMissingError
         If no section of the data set is placed.
     AtldldError
-        See `write_field`. What was written before stays; ``fields.json`` comes last. If a file is
-        there already, nothing is written.
+        As for `write_field`. What was written before stays; ``fields.json`` comes last. If a file
+        exists already, nothing is written.
     """
     folder = Path(folder)
     dataset.check_placed()
@@ -159,7 +159,7 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
     InvalidInputError
         If the name has another ending.
     OutputError
-        If the file cannot be written, or is there already and `force` is not given.
+        If the file cannot be written, or exists and `force` is false.
     """
     path = Path(path)
     plane, section = registered.plane, registered.section

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from atldld.errors import OutputError
+from atldld.errors import OutputError, Remedy
 from atldld.fetch.cache import sha256_of
 from atldld.sections.metadata import METADATA, FolderMetadata, SectionEntry, as_section, is_plain
 from atldld.support.documents import DocumentError, parse_json
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def earlier_result(folder: Path, dataset_id: int, *, force: bool) -> dict[str, Any]:
-    """Refuse a folder that cannot be used, and return an earlier result's metadata.
+    """Check that a folder can be used, and return the metadata of an earlier result in it.
 
     Nothing is made yet: an id that does not exist must leave nothing behind.
     """
@@ -36,17 +36,21 @@ def earlier_result(folder: Path, dataset_id: int, *, force: bool) -> dict[str, A
         return {}
     try:
         before = parse_json(path.read_bytes())
-        other = before["dataset_id"]
+        earlier_id = before["dataset_id"]
         if not isinstance(before.get("per_image", {}), dict):
             raise TypeError
     except (OSError, DocumentError, TypeError, KeyError, AttributeError):
-        before, other = {}, None
-    if str(other) != str(dataset_id) and not force:
-        what = f"the result of data set {other}" if other else "a metadata.json of something else"
+        before, earlier_id = {}, None
+    if str(earlier_id) != str(dataset_id) and not force:
+        what = (
+            f"the result of data set {earlier_id}"
+            if earlier_id
+            else "a metadata.json of something else"
+        )
         raise OutputError(
             f"{folder} holds {what}.",
             dataset_id=dataset_id,
-            hint="Choose another folder, or replace what is there with --force.",
+            hint=f"Choose another folder, or replace what is there with {Remedy.FORCE}.",
         )
     return dict(before)
 
@@ -67,7 +71,7 @@ def files_of(metadata: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def still_there(folder: Path, before: Mapping[str, Any]) -> dict[str, SectionEntry]:
-    """Return the entries of an earlier run that say all they should and whose files are whole."""
+    """Return the complete entries of an earlier run whose files are whole."""
     kept = {}
     for image_id, hashes in files_of(before).items():
         entry = as_section(before["per_image"][image_id])
@@ -98,7 +102,7 @@ def remove_older(folder: Path, older: Iterable[str], metadata: FolderMetadata) -
 
 
 def write_metadata(folder: Path, metadata: FolderMetadata) -> None:
-    """Write what a folder says of itself, in place of what it said before."""
+    """Write the metadata of a folder, replacing what was there."""
     with whole_file(folder / METADATA, force=True) as temporary:
         # many times as fast as the standard library's, which indents in Python
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(metadata), indent=1))

@@ -51,7 +51,7 @@ def save_image(
     Raises
     ------
     AtldldError
-        The image, or its mask, cannot be had; then nothing of it is written.
+        If the image or its mask cannot be fetched; nothing of it is written then.
     """
     image_id = check_id(image_id, "section image")
     folder = Path(folder)

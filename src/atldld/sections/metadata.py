@@ -122,7 +122,7 @@ class OutputEntry(msgspec.Struct, kw_only=True):
 
 
 class FolderMetadata(msgspec.Struct, kw_only=True):
-    """What a folder says of itself."""
+    """The metadata of an output folder."""
 
     dataset_id: Id
     format_version: int = FORMAT_VERSION
@@ -163,7 +163,7 @@ class FolderMetadata(msgspec.Struct, kw_only=True):
 
 
 def read_metadata(folder: Path) -> FolderMetadata:
-    """Return what an output folder says of itself.
+    """Return the metadata of an output folder.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def read_metadata(folder: Path) -> FolderMetadata:
     Raises
     ------
     OutputError
-        If it cannot be read, or says something else, or no section is in it.
+        If the metadata cannot be read, are of another kind, or list no section.
     """
     path = folder / METADATA
     try:
@@ -206,7 +206,7 @@ def read_metadata(folder: Path) -> FolderMetadata:
 
 
 def as_section(entry: object) -> SectionEntry | None:
-    """Return what ``per_image`` says of a section, or None if it is not what it should be."""
+    """Return an entry of ``per_image``, or None if it is not valid."""
     try:
         check_numbers(entry)
         return msgspec.convert(entry, SectionEntry)

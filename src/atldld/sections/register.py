@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How sections are to be shown. The arguments are those of `DataSet.register`.
+    """How to show sections. The arguments are those of `DataSet.register`.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Recipe:
 
     @property
     def used_layout(self) -> Layout:
-        """The layout that is given, or that of the cut. Nothing else decides it."""
+        """The layout that is given, or else that of the cut."""
         if self.layout is not None:
             return self.layout
         return "0.3" if self.cut == "parallel" else "anatomical"
@@ -103,7 +103,7 @@ class Recipe:
         Raises
         ------
         InvalidInputError
-            If the cut, the layout or the resolution makes no sense.
+            If the cut, the layout or the resolution is not valid.
         """
         if self.cut not in ("oblique", "parallel"):
             raise InvalidInputError(
@@ -112,12 +112,12 @@ class Recipe:
         return Grid(plane, self.resolution, self.used_layout)
 
     def plan(self, section: PlacedSection) -> Job:
-        """Return what is to be done for one section.
+        """Return what to do for one section.
 
         Raises
         ------
         InvalidInputError
-            If the resolution, the cut, the tier or the point makes no sense.
+            If the resolution, the cut, the tier or the point is not valid.
         """
         grid = self.grid(section.plane)
         image = section.image
@@ -139,7 +139,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """What is to be done for one section."""
+    """What to do for one section."""
 
     section: PlacedSection
     plane: OutputPlane
@@ -160,7 +160,7 @@ class Files:
     mask_problem : str or None
         Why there is no mask although it was wanted.
     mask_failed : bool
-        Whether the mask should exist but could not be had.
+        Whether the mask should exist but could not be fetched.
     """
 
     image: CachedImage

@@ -576,9 +576,9 @@ def _coordinate(request: Request, name: str) -> float:
 
 def _ids(request: Request, name: str) -> list[int]:
     listed = request.args.get(name, "").split(",")
-    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(text) for text in listed):
+    if len(listed) > MAX_DATA_SETS or not all(_WHOLE.fullmatch(number) for number in listed):
         raise _bad(f"{name} must be one to {MAX_DATA_SETS} whole numbers with commas between")
-    return [int(text) for text in listed]
+    return [int(number) for number in listed]
 
 
 def _view(request: Request) -> View:
@@ -653,17 +653,17 @@ class _Records:
         )
 
     def _centers(self) -> list[StructureCenter]:
-        return [StructureCenter.from_record(row) for row in self.tables["StructureCenter"]]
+        return [StructureCenter.from_record(center) for center in self.tables["StructureCenter"]]
 
     def _atlas(self, atlas_id: int) -> tuple[SectionDataSet, list[SectionImage]]:
         """Return the data set of an atlas and its plates: the annotated images, if any are."""
         atlas = self.find("Atlas", atlas_id, "atlas")
         # The two sides of one association; a record may lack either.
-        named = [data_set["id"] for data_set in atlas.get("atlas_data_sets") or ()]
+        named = [dataset["id"] for dataset in atlas.get("atlas_data_sets") or ()]
         named += [
             record["id"]
             for record in self.tables.get("AtlasDataSet", ())
-            if any(other["id"] == atlas_id for other in record.get("atlases") or ())
+            if any(linked["id"] == atlas_id for linked in record.get("atlases") or ())
         ]
         if not named:
             raise _unknown(f"the archive holds no data set of atlas {atlas_id}")
@@ -714,7 +714,7 @@ def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respon
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:
-    listed = [{"image_sync": image} for image in found]
+    listed = [{"image_sync": match} for match in found]
     return _success(listed, 0, len(listed), len(listed))
 
 

@@ -15,7 +15,7 @@ __all__ = ["BusyError", "Lane", "Lanes"]
 
 
 class BusyError(Exception):
-    """Too many wait already, or the one who asked has gone."""
+    """Too many requests wait already, or the client has gone."""
 
 
 class Lane:
@@ -55,7 +55,7 @@ class Lane:
         Raises
         ------
         BusyError
-            If too many wait already, or nobody waits for this one any more.
+            If too many wait already, or the client of this request has gone.
         """
         with self._changed:
             if self._places < 1 or self._queue:

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from atldld.errors import AtldldError, InvalidInputError
+from atldld.errors import AtldldError, InvalidInputError, Remedy
 from atldld.rma.budget import Limits
 from atldld.serve.app import Application
 from atldld.serve.archive import Archive
@@ -64,7 +64,7 @@ def listen(
     if not public and not _is_loopback(host):
         raise InvalidInputError(
             f"Other machines could reach {host}.",
-            hint="Add --public if that is meant; nothing asks for a password.",
+            hint=f"Add {Remedy.PUBLIC} if that is meant; nothing asks for a password.",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -72,7 +72,7 @@ def listen(
     except OSError as error:
         raise AtldldError(
             f"Cannot listen at {host}:{port}: {error.strerror or error}.",
-            hint="Choose another port with --port; 0 takes a free one.",
+            hint=f"Choose another port with {Remedy.PORT}; 0 takes a free one.",
         ) from error
     lanes = Lanes()
     try:

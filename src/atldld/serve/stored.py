@@ -61,7 +61,7 @@ class StoredArchive(Archive):
     Raises
     ------
     CacheError
-        If it is no archive, or one that this version does not know.
+        If the path is not an archive, or is one that this version does not know.
     """
 
     def __init__(self, root: Path, dataset_ids: Sequence[int] | None = None) -> None:
@@ -88,7 +88,7 @@ class StoredArchive(Archive):
         self._members.close()
 
     def renew(self) -> None:
-        """Have a lock of its own in a forked child."""
+        """Make a new lock in a forked child."""
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[StoredArchive], tuple[Any, ...]]:

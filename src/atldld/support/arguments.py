@@ -56,7 +56,7 @@ def is_given(value: Any) -> bool:
 def check_number(
     value: Any, what: str, *, above: float = -math.inf, least: float = -math.inf, unit: str = ""
 ) -> float:
-    """Return a finite number.
+    """Check a finite number, and return it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def check_number(
     Raises
     ------
     InvalidInputError
-        If it is not such a number.
+        If the value is not such a number.
     """
     number = plain(value)
     usable = isinstance(number, (int, float)) and not isinstance(number, bool)
@@ -90,12 +90,12 @@ def check_number(
 
 
 def check_whole(value: Any, what: str, *, least: int = 0, most: int | None = None) -> int:
-    """Return a whole number in a range.
+    """Check a whole number in a range, and return it.
 
     Raises
     ------
     InvalidInputError
-        If it is something else, such as a truth value, a text or a fraction.
+        If the value is anything else, such as a truth value, a text or a fraction.
     """
     number = plain(value)
     if isinstance(number, float) and number.is_integer():
@@ -116,18 +116,18 @@ def check_whole(value: Any, what: str, *, least: int = 0, most: int | None = Non
 
 
 def check_jobs(jobs: Any) -> int | None:
-    """Return a number of threads, or `None` for as many as there are cores.
+    """Check a number of threads, and return it; `None` stands for as many as there are cores.
 
     Raises
     ------
     InvalidInputError
-        If it is no whole number, or less than 1.
+        If the number is not a whole number of at least 1.
     """
     return None if jobs is None else check_whole(jobs, "number of jobs", least=1)
 
 
 def check_id(value: Any, what: str) -> int:
-    """Return an id as an `int`, or say that it is none.
+    """Check an id, and return it as an `int`.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def check_id(value: Any, what: str) -> int:
     Raises
     ------
     InvalidInputError
-        The value is not a positive whole number.
+        If the value is not a positive whole number.
     """
     given = plain(value)
     try:
@@ -162,23 +162,23 @@ def check_id(value: Any, what: str) -> int:
 
 
 def check_ids(values: Any, what: str) -> list[int]:
-    """Return one id, or any iterable of ids, as a list of `int`; see `check_id`.
+    """Check one id, or any iterable of ids, and return a list of `int`; see `check_id`.
 
     Raises
     ------
     InvalidInputError
-        If one is not a positive whole number.
+        If a value is not a positive whole number.
     """
     return [check_id(value, what) for value in several(values)]
 
 
 def check_names(values: Any, what: str) -> list[str | int]:
-    """Return one name or id, or any iterable of them.
+    """Check one name or id, or any iterable of them, and return a list.
 
     Raises
     ------
     InvalidInputError
-        If one is neither a text nor a whole number.
+        If a value is neither a text nor a whole number.
     """
     found: list[str | int] = []
     for value in several(values):

@@ -49,7 +49,7 @@ class CostlyDocumentError(DocumentError):
 
 
 def parse_json(content: bytes | bytearray, *, memory: int = LARGEST_MEMORY) -> Any:
-    """Return what a JSON document says.
+    """Parse a JSON document.
 
     Eight megabytes of empty objects become two hundred in memory, so how much it will be is
     estimated before anything is made.
@@ -67,7 +67,7 @@ def parse_json(content: bytes | bytearray, *, memory: int = LARGEST_MEMORY) -> A
     Raises
     ------
     DocumentError
-        If it is no JSON, or would cost too much to read.
+        If the bytes are not JSON, or would cost too much to read.
     """
     _check_cost(content, memory)
     try:
@@ -87,7 +87,7 @@ def parse_json(content: bytes | bytearray, *, memory: int = LARGEST_MEMORY) -> A
 
 
 def parse_as(content: bytes | bytearray, kind: type[T], *, memory: int = LARGEST_MEMORY) -> T:
-    """Return what a JSON document says, as a `msgspec.Struct` or another type.
+    """Parse a JSON document as a `msgspec.Struct` or another type.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def parse_as(content: bytes | bytearray, kind: type[T], *, memory: int = LARGEST
     Raises
     ------
     DocumentError
-        If it is no JSON, says something else, or would cost too much to read.
+        If the bytes are not JSON, are not of the type, or would cost too much to read.
     """
     import msgspec
 
@@ -119,12 +119,12 @@ def parse_as(content: bytes | bytearray, kind: type[T], *, memory: int = LARGEST
 
 
 def check_numbers(document: object, largest: float = LARGEST_NUMBER) -> None:
-    """Refuse numbers that are none, which Python reads in JSON all the same, or far too large.
+    """Refuse NaN and infinity, which Python reads in JSON all the same, and huge numbers.
 
     Raises
     ------
     DocumentError
-        If there is one, anywhere.
+        If the document holds such a number.
     """
     waiting = [document]
     while waiting:
@@ -138,12 +138,12 @@ def check_numbers(document: object, largest: float = LARGEST_NUMBER) -> None:
 
 
 def check_depth(document: object) -> None:
-    """Refuse what is nested deeper than any document needs to be.
+    """Refuse a document that is nested deeper than any needs to be.
 
     Raises
     ------
     CostlyDocumentError
-        If it has more than `DEEPEST` levels.
+        If the document has more than `DEEPEST` levels.
     """
     level = [document]
     for _ in range(DEEPEST + 1):

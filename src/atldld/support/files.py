@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from atldld.errors import AtldldError, InvalidInputError, OutputError
+from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.support.processes import is_alive
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ _WHOLE_MACHINE = 0xEFFFFFFC  # what Linux calls the process ids that no containe
 
 
 def _here() -> str:
-    """Return a name for what process ids are good in: this machine, or this container of it."""
+    """Return a name for where process ids are valid: this machine, or this container on it."""
     name = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32] or "here"
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -97,7 +97,8 @@ _HINTS = {
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ENOTDIR: "A part of the path is a file: choose another folder.",
     errno.ELOOP: "The path leads through links in a circle: choose another one.",
-    errno.EMFILE: "Too many files are open: use fewer --jobs, or raise the limit (`ulimit -n`).",
+    errno.EMFILE: f"Too many files are open: use fewer {Remedy.JOBS}, or raise the limit (`ulimit "
+    "-n`).",
 }
 
 
@@ -125,7 +126,7 @@ def write_errors(
     Raises
     ------
     OutputError, CacheError
-        It cannot be written. Errors of this package, and of connections, pass.
+        If it cannot be written. Errors of this package, and of connections, pass.
     """
     try:
         yield
@@ -153,7 +154,7 @@ def _error_of(
 
 
 def check_file(path: Path, *, largest: int | None = None) -> None:
-    """Refuse what is no file that can be read: a folder, a device, a pipe, or nothing at all.
+    """Check that a path is a file that can be read, and not a folder, a device or a pipe.
 
     Reading a pipe would wait for ever.
 
@@ -167,7 +168,7 @@ def check_file(path: Path, *, largest: int | None = None) -> None:
     Raises
     ------
     InvalidInputError
-        If it is none, is empty, or has more bytes.
+        If there is no such file, or it is empty or has more bytes.
     """
     try:
         found = path.stat()
@@ -188,7 +189,7 @@ def check_file(path: Path, *, largest: int | None = None) -> None:
 def check_targets(
     paths: Iterable[str | Path], *, force: bool, store: bool = False, needed: int = 0
 ) -> None:
-    """Refuse what could not be written in the end, before any work is done.
+    """Check that files can be written, before any work is done.
 
     Parameters
     ----------
@@ -204,9 +205,9 @@ def check_targets(
     Raises
     ------
     InvalidInputError
-        A name is none that a file can have everywhere.
+        If a name is not valid on every system.
     OutputError
-        One is there already and may not be replaced, or is no file, or cannot be written.
+        If a target exists and `force` is false, is not a file, or cannot be written.
     """
     folders: dict[Path, Path] = {}
     for path in map(Path, paths):
@@ -223,7 +224,7 @@ def check_targets(
 
 
 def check_folder(folder: str | Path) -> None:
-    """Refuse a folder that files could not be written into, before any work is done.
+    """Check that files can be written into a folder, before any work is done.
 
     Parameters
     ----------
@@ -233,9 +234,9 @@ def check_folder(folder: str | Path) -> None:
     Raises
     ------
     InvalidInputError
-        Its name is none that a folder can have everywhere.
+        If the folder's name is not valid on every system.
     OutputError
-        It is a file, or cannot be made or written.
+        If the folder is a file, or cannot be made or written to.
     """
     folder = Path(folder)
     _check_name(folder, is_folder=True)
@@ -244,7 +245,7 @@ def check_folder(folder: str | Path) -> None:
 
 
 def check_space(path: str | Path, needed: int) -> None:
-    """Refuse what the disk has obviously no space for.
+    """Check that the disk has enough space.
 
     Parameters
     ----------
@@ -256,7 +257,7 @@ def check_space(path: str | Path, needed: int) -> None:
     Raises
     ------
     OutputError
-        The disk has less space.
+        If the disk has less space.
     """
     if not needed:
         return
@@ -305,7 +306,7 @@ def _check_target(path: Path, *, force: bool, store: bool) -> None:
     if not force:
         raise OutputError(
             f"{path} is there already.",
-            hint="Choose another name, or replace it with --force (`force=True` in Python).",
+            hint=f"Choose another name, or replace it with {Remedy.FORCE}.",
         )
 
 
@@ -318,7 +319,7 @@ def _mode_of(path: Path) -> int | None:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the nearest folder above that is there, or what is there in a folder's place."""
+    """Return the nearest folder above that exists, or whatever exists in its place."""
     while _mode_of(folder) is None and folder != folder.parent:
         folder = folder.parent
     return folder
@@ -352,7 +353,7 @@ def _check_nearest(path: Path, folder: Path) -> None:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Return where the provenance of a file stands that cannot hold its own: ``<name>.json``."""
+    """Return where the provenance of a file goes that cannot hold its own: ``<name>.json``."""
     return path.with_name(path.name + ".json")
 
 
@@ -362,7 +363,7 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     OutputError
-        It cannot be made.
+        If the folder cannot be made.
     """
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -378,7 +379,7 @@ def whole_file(
     kind: type[OutputError | CacheError] = OutputError,
     hint: str = "",
 ) -> Iterator[Path]:
-    """Give a temporary path beside a file, and move it over the file when all went well.
+    """Yield a temporary path beside a file, and move it over the file if all goes well.
 
     Parameters
     ----------
@@ -398,7 +399,7 @@ def whole_file(
     Raises
     ------
     OutputError, CacheError
-        It cannot be written, or is there and may not be replaced. What was there is untouched.
+        If the file cannot be written, or exists and `force` is false. What was there is untouched.
     """
     with _whole(
         [Path(path)], [ending], force=force, sync=sync, store=False, kind=kind, hint=hint
@@ -410,13 +411,13 @@ def whole_file(
 def whole_folder(
     path: str | Path, ending: str = "", *, force: bool, sync: bool = True
 ) -> Iterator[Path]:
-    """Give the path of a temporary folder, and put it in a store's place when all went well.
+    """Yield the path of a temporary folder, and put it in a store's place if all goes well.
 
     Raises
     ------
     OutputError
-        It cannot be written, or what is there is no store or may not be replaced. What was there
-        is untouched.
+        If the folder cannot be written, or exists and is not a store or `force` is false. What was
+        there is untouched.
     """
     with _whole([Path(path)], [ending], force=force, sync=sync, store=True) as (temporary,):
         yield temporary
@@ -430,7 +431,7 @@ def whole_files(
     force: bool,
     store: bool = False,
 ) -> Iterator[list[Path]]:
-    """Give temporary paths for files that belong together, and move all of them or none.
+    """Yield temporary paths for files that belong together, and move all of them or none.
 
     Parameters
     ----------
@@ -446,8 +447,7 @@ def whole_files(
     Raises
     ------
     OutputError
-        They cannot be written, or one is there and may not be replaced. What was there is
-        untouched.
+        If a file cannot be written, or exists and `force` is false. What was there is untouched.
     """
     chosen = [Path(path) for path in paths]
     with _whole(chosen, [ending] * len(chosen), force=force, sync=True, store=store) as temporaries:
@@ -489,7 +489,7 @@ def _whole(
 
 @contextmanager
 def temporary_beside(path: Path, ending: str | None = None) -> Iterator[Path]:
-    """Give a name beside a file that no one else uses, sweep there, and remove what is left.
+    """Yield a name beside a file that no one else uses, sweep there, and remove what is left.
 
     Parameters
     ----------
@@ -507,7 +507,7 @@ def temporary_beside(path: Path, ending: str | None = None) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give an empty folder where temporary files belong, and remove it afterwards.
+    """Yield an empty folder where temporary files belong, and remove it afterwards.
 
     What a killed process has left there is removed by the next one that needs such a folder.
     """
@@ -519,7 +519,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def nameless_file(needed: int = 0) -> IO[bytes]:
-    """Return an open temporary file without a name: it goes with the last that has it open.
+    """Return an open temporary file without a name, which vanishes when it is closed.
 
     Parameters
     ----------
@@ -529,7 +529,7 @@ def nameless_file(needed: int = 0) -> IO[bytes]:
     Raises
     ------
     OutputError
-        If there is no space for it.
+        If there is no space for the file.
     """
     with write_errors("Temporary files"):
         folder = Path(tempfile.gettempdir())
@@ -579,7 +579,7 @@ def _discard(temporary: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have a file, or all in a folder, on the disk; a full one may say so only now."""
+    """Flush a file, or all files of a folder, to the disk; a full one may say so only now."""
     if os.path.isdir(path):
         for inner in path.iterdir():
             _flush(inner)

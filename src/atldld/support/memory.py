@@ -8,7 +8,7 @@ __all__ = ["available_memory"]
 
 
 def available_memory() -> int | None:
-    """Return how many bytes this process may still take, or `None` where nobody says.
+    """Return how many bytes this process may still take, or `None` if that is unknown.
 
     The least of what the machine has to give and what the control group of the process, such as a
     container's or a batch job's, leaves of its limit.

@@ -26,12 +26,12 @@ def default_jobs() -> int:
 
 
 def workers_for(jobs: int | None) -> int:
-    """Return a number of threads that is given, or the number of cores.
+    """Return the given number of threads, or the number of cores.
 
     Raises
     ------
     InvalidInputError
-        If the number makes no sense.
+        If the number is not a whole number of at least 1.
     """
     return check_jobs(jobs) or default_jobs()
 

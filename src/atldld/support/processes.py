@@ -30,14 +30,14 @@ class Renewed(Protocol):
     """Something that does not survive a fork as it is."""
 
     def renew(self) -> None:
-        """Make it as new, in a forked child; take no lock that is not new too."""
+        """Make it as good as new in a forked child; take no lock that is not new too."""
 
 
 _to_renew: weakref.WeakSet[Renewed] = weakref.WeakSet()
 
 
 def renew_in_children(thing: Renewed) -> None:
-    """Have a thing's ``renew`` called in every process that is forked while it is in use."""
+    """Call a thing's ``renew`` in every process that is forked while it is in use."""
     _to_renew.add(thing)
 
 

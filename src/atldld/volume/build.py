@@ -92,7 +92,7 @@ class VolumeRecipe:
     Raises
     ------
     InvalidInputError
-        If an option makes no sense, or there is no such scale.
+        If an option is not valid, or there is no such scale.
     """
 
     resolution: float = 25
@@ -145,12 +145,12 @@ class VolumeRecipe:
         return slab.downsample(self.resolution, axis, image.highest_downsample)
 
     def check_memory(self) -> None:
-        """Refuse a volume that does not fit into memory.
+        """Check that the volume fits into memory.
 
         Raises
         ------
         InvalidInputError
-            If it does not; the hint says which resolution would.
+            If the volume does not fit; the hint says which resolution would.
         """
         available = available_memory()
         if available is None or self.bytes <= available:
@@ -202,17 +202,17 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        If there is no data set, or one twice, or if the volume does not fit into memory. Nothing
-        is asked.
+        If no data set is given or one twice, or if the volume does not fit into memory. Nothing is
+        requested then.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError
-        If not one section can be had; the first one's error.
+        If not a single section can be fetched; this is the error of the first one.
 
     Warns
     -----
     SkippedImageWarning
-        If a section cannot be had and is left out.
+        If a section cannot be fetched and is left out.
     """
     _check_datasets([dataset for dataset, _ in datasets])
     recipe.check_memory()
@@ -265,7 +265,7 @@ def build_volume(
 def _check_options(
     resolution: float, channel: str, fill: str, thickness: float | None = None
 ) -> None:
-    """Refuse options that make no sense."""
+    """Check the options."""
     for value, known, what in ((channel, CHANNELS, "channel"), (fill, FILLS, "fill")):
         if value not in known:
             raise InvalidInputError(f"The {what} is {value!r}, but must be one of {_list(known)}.")
@@ -296,7 +296,7 @@ def _check_datasets(datasets: Sequence[PlacedDataSet]) -> None:
 def _plan(
     datasets: Sequence[tuple[PlacedDataSet, Session]], recipe: VolumeRecipe
 ) -> tuple[list[_Task], list[PlacedSection]]:
-    """Return what is to be read, by data set and section number, and what has no mask."""
+    """Return the sections to read, by data set and section number, and those without a mask."""
     tasks: list[_Task] = []
     without: list[PlacedSection] = []
     for dataset, session in datasets:
@@ -316,7 +316,7 @@ def _arriving(
     jobs: int,
     failed: list[tuple[_Task, AtldldError]],
 ) -> Iterator[_Pixels]:
-    """Yield sections with their pixels, in order; put those that cannot be had into `failed`."""
+    """Yield sections with their pixels, in order; put those that fail into `failed`."""
     if not tasks:
         return
     channel, scale = recipe.channel, recipe.colours
@@ -371,11 +371,11 @@ def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Nei
         waiting = group
 
 
-def _distance(one: PlacedSection | None, other: PlacedSection | None) -> float | None:
+def _distance(section: PlacedSection | None, neighbour: PlacedSection | None) -> float | None:
     """Return how far apart the planes of two section numbers of a data set are, in volume µm."""
-    if one is None or other is None:
+    if section is None or neighbour is None:
         return None
-    return (other.number - one.number) * one.thickness
+    return (neighbour.number - section.number) * section.thickness
 
 
 def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:

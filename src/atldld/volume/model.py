@@ -51,7 +51,7 @@ class Volume:
     metadata: dict[str, Any]
 
     def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
-        """Write it to a file whose ending says the format; whole or not at all.
+        """Write the volume to a file, whole or not at all; the name's ending decides the format.
 
         ======================  ==========================================================
         ending                  what it is
@@ -83,11 +83,11 @@ class Volume:
         Raises
         ------
         InvalidInputError
-            If the name has none of these endings, or the arrays are of another shape or type.
+            If the name has none of these endings, or the arrays have another shape or type.
         AtldldError
             If the library for the format is not installed.
         OutputError
-            If a file cannot be written, or is there already and `force` is not given.
+            If a file cannot be written, or exists and `force` is false.
         """
         path = Path(path)
         check_volume(path, coverage=coverage, force=force)

@@ -81,7 +81,7 @@ class Neighbours:
 
         Parameters
         ----------
-        d : numpy.ndarray
+        d : numpy.ndarray, shape (N,)
             Distances from the section along the s axis, in volume µm.
         fill : {"none", "nearest", "linear"}
             See the module.
@@ -310,7 +310,17 @@ class _Weights:
         return self.first * self.step, (self.first + len(self.values) - 1) * self.step
 
     def at(self, d: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the weights of voxels at distances d, in volume µm."""
+        """Return the weights of voxels.
+
+        Parameters
+        ----------
+        d : numpy.ndarray, shape (...,), float32
+            Distances of voxel centres from the section along the s axis, in volume µm.
+
+        Returns
+        -------
+        numpy.ndarray, shape (...,), float32
+        """
         index = np.rint(d * np.float32(1 / self.step)).astype(np.int32) - self.first
         weights: NDArray[np.float32] = np.take(self.values, index, mode="clip")
         return weights

@@ -66,7 +66,7 @@ class DisplacementField:
     Raises
     ------
     InvalidInputError
-        The two differ in shape or are not two-dimensional.
+        If the two arrays differ in shape or are not two-dimensional.
     """
 
     INPUT_FRAME = "output pixel"
@@ -178,10 +178,10 @@ class DisplacementField:
         Raises
         ------
         KeyError
-            If the interpolation or the border mode is another one.
+            If the interpolation or the border mode is unknown.
         InvalidInputError
-            If `c` is no number and no sequence of 1 to 4 numbers, or if the image or the field
-            is larger than OpenCV can warp.
+            If `c` is not a number or a sequence of 1 to 4 numbers, or if the image or the field is
+            larger than OpenCV can warp.
         """
         flags, border = _INTERPOLATIONS[interpolation], _BORDERS[border_mode]
         value = _border_value(c)
@@ -216,7 +216,7 @@ class DisplacementField:
         Raises
         ------
         InvalidInputError
-            Another shape, or coordinates that are not finite.
+            If the points have another shape, or coordinates that are not finite.
         """
         at = check_points(points, 2, "(column, row) in output pixels")
         rows, columns = self.shape
@@ -269,7 +269,7 @@ class DisplacementField:
         Raises
         ------
         InvalidInputError
-            The field folds or collapses, so there is no way back.
+            If the field folds or collapses, so that it cannot be inverted.
         """
         rows, columns = np.indices(self.shape, dtype=np.float64)
         basis = np.stack((columns, rows, np.ones_like(rows)), axis=-1).reshape(-1, 3)
@@ -308,9 +308,9 @@ class DisplacementField:
         Raises
         ------
         InvalidInputError
-            Another ending.
+            If the name has another ending.
         OutputError
-            It cannot be written, or is there already.
+            If the file cannot be written, or exists and `force` is false.
         """
         _check_ending(path)
         with whole_file(path, force=force) as temporary, open(temporary, "wb") as file:
@@ -318,12 +318,13 @@ class DisplacementField:
 
     @classmethod
     def from_file(cls, file_path: str | Path) -> DisplacementField:
-        """Read what `save` wrote.
+        """Read a field that `save` wrote.
 
         Raises
         ------
         InvalidInputError
-            If the file cannot be read, or holds no array of numbers of shape (rows, columns, 2).
+            If the file cannot be read, or does not hold an array of numbers of shape (rows,
+            columns, 2).
         """
         _check_ending(file_path)
         try:

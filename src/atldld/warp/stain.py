@@ -82,7 +82,7 @@ class Scale:
 
     @classmethod
     def of(cls, name: str, colours: ArrayLike) -> Scale:
-        """Make a scale of a table.
+        """Make a scale from a table.
 
         Parameters
         ----------
@@ -94,8 +94,8 @@ class Scale:
         Raises
         ------
         InvalidInputError
-            If the table has another shape, or numbers that are no colours, or fewer than two
-            colours that differ from black.
+            If the table has another shape, numbers that are not colours, or fewer than two colours
+            that differ from black.
         """
         array = np.asarray(colours)
         if array.shape != (256, 3):
@@ -143,7 +143,7 @@ class Scale:
         return painted
 
     def describe(self) -> dict[str, str]:
-        """Return what metadata say of it: its name, and the SHA-256 of its table."""
+        """Return the scale's name and the SHA-256 of its table, for metadata."""
         return {"name": self.name, "sha256": hashlib.sha256(self.table).hexdigest()}
 
 
@@ -161,7 +161,7 @@ SCALES = {scale.name: scale for scale in (JET,)}
 
 
 def open_scale(scale: Scale | str | Path) -> Scale:
-    """Return a scale by its name, or out of a file.
+    """Return a scale by its name, or from a file.
 
     Parameters
     ----------
@@ -366,8 +366,8 @@ def _ends(scale: Scale) -> tuple[NDArray[np.float32], ...]:
     chroma, full = _chroma(scale)
     found = []
     for along, shade in ((chroma, full), (chroma[::-1], full[::-1])):
-        other = np.linalg.norm(along - along[0], axis=1) > 0.06
-        length = int(other.argmax()) if other.any() else len(along)
+        differs = np.linalg.norm(along - along[0], axis=1) > 0.06
+        length = int(differs.argmax()) if differs.any() else len(along)
         # of a scale that is brightness all through nothing can be told from its neighbours
         if 1 < length < 128 and np.ptp(shade[:length]) > 0:
             found.append(along[0])
