@@ -475,8 +475,8 @@ def open_dataset(
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.formats.read_alignment`. Sections that it does not anchor keep the
-        service's.
+        alignment; see `atldld.place.anchoring.read_alignment`. Sections that it does not anchor
+        keep the service's.
 
     Raises
     ------

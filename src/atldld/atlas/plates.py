@@ -28,6 +28,7 @@ __all__ = [
     "copy_plate",
     "fetch_plate",
     "list_plates",
+    "plate_files",
     "plate_name",
     "svg_name",
 ]

@@ -203,7 +203,7 @@ def waiting_told() -> Iterator[None]:
         log.removeHandler(saying)
 
 
-def console() -> "Console":
+def _console() -> "Console":
     """Return a console on standard output; wide enough for a table when nobody looks."""
     from rich.console import Console
 
@@ -224,7 +224,7 @@ def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
         out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
     for row in rows:
         out.add_row(*(Text(shown(cell)) for cell in row))
-    there = console()
+    there = _console()
     with there.capture() as printed:
         there.print(out)
     answer_lines(printed.get().rstrip("\n"))

@@ -30,8 +30,10 @@ __all__ = [
     "as_typed",
     "command_line",
     "heed_memory_limit",
+    "prepare",
     "run_to_the_end",
     "say",
+    "sentence_of",
 ]
 
 LEAST_MEMORY = 512 << 20

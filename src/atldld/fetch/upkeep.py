@@ -170,7 +170,7 @@ def stored_images(cache: Cache) -> Iterator[StoredImage]:
             )
 
 
-def stored_files(cache: Cache) -> Iterator[str]:
+def _stored_files(cache: Cache) -> Iterator[str]:
     """Yield the names of the other files of the cache (atlases, grids, plates), sound or not."""
     for path in sorted(file.path for file in cache.files("files")):
         name = path.relative_to(cache.root).as_posix()
@@ -253,7 +253,7 @@ def verify_cache(
             if problem and repair:
                 _remove(cache, path)
             result.add(path, problem, "removed; fetched when needed" if repair else None)
-    for name in stored_files(cache):
+    for name in _stored_files(cache):
         path = cache.file_path(name)
         problem = _problem_of_file(cache, name)
         if problem:

@@ -20,7 +20,19 @@ if TYPE_CHECKING:
     from atldld.quality import DatasetQuality, SectionQuality
     from atldld.report.contents import Entry
 
-__all__ = ["FIGURES", "Chart", "Figure", "Positions", "number", "positions", "quality_chart"]
+__all__ = [
+    "FIGURES",
+    "Chart",
+    "Column",
+    "Figure",
+    "Line",
+    "Point",
+    "Positions",
+    "Row",
+    "number",
+    "positions",
+    "quality_chart",
+]
 
 
 class Figure(NamedTuple):

@@ -65,7 +65,7 @@ class Patience:
     unread: int = 512 << 20
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class _Channel(HTTPChannel):  # type: ignore[misc]
     """One connection, and since when it waits for its client."""
 
     server: Server
@@ -173,7 +173,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         How long clients may take.
     """
 
-    channel_class = Channel
+    channel_class = _Channel
 
     def __init__(
         self, *arguments: Any, clock: Callable[[], float], patience: Patience, **named: Any
@@ -217,7 +217,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.task_dispatcher.set_thread_count(0)
         super().close()
 
-    def _open(self) -> list[Channel]:
+    def _open(self) -> list[_Channel]:
         return [channel for channel in self.active_channels.values() if not channel.will_close]
 
     def _has_room(self) -> bool:

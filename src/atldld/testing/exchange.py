@@ -21,7 +21,7 @@ from atldld.support.processes import cached_property
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-__all__ = ["GLANCE", "Answer", "Exchange", "Gone", "Request"]
+__all__ = ["GLANCE", "Answer", "Asked", "Exchange", "Gone", "Request"]
 
 IMAGE_PATH = re.compile(r"/(?:section_)?image_download/(\d+)(?:\.jpg)?$")
 MODEL = re.compile(r"model::(\w+)|/data/([A-Z]\w*)")
