@@ -19,7 +19,7 @@ from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
-from atldld.place.anchoring import read_alignment
+from atldld.place.alignment import read_alignment
 from atldld.settings import Settings
 
 cloudpickle = pytest.importorskip("cloudpickle")

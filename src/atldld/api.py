@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
     from atldld.atlas.outlines import Frame, Outline
-    from atldld.place.anchoring import Alignment
+    from atldld.place.alignment import Planes
     from atldld.place.planes import Cut
     from atldld.place.spaces import Layout
     from atldld.quality import DatasetQuality
@@ -137,7 +137,7 @@ class DataSet(PlacedDataSet):
         The service's records.
     session : Session
         Where pixels come from.
-    alignment : Alignment, optional
+    alignment : Alignment or Registration, optional
         Planes to be used in place of the service's alignment; sections that it does not anchor
         keep the service's.
 
@@ -171,7 +171,7 @@ class DataSet(PlacedDataSet):
     session: Session
 
     def __init__(
-        self, record: SectionDataSet, session: Session, alignment: Alignment | None = None
+        self, record: SectionDataSet, session: Session, alignment: Planes | None = None
     ) -> None:
         self._take(PlacedDataSet.of(record, alignment), session)
         report_oddities(self, session)
@@ -475,7 +475,7 @@ def open_dataset(
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.place.anchoring.read_alignment`. Sections that it does not anchor
+        alignment; see `atldld.place.alignment.read_alignment`. Sections that it does not anchor
         keep the service's.
 
     Raises
@@ -500,7 +500,7 @@ def open_dataset(
         session = session.strictly()
     planes = None
     if alignment is not None:
-        from atldld.place.anchoring import read_alignment
+        from atldld.place.alignment import read_alignment
 
         planes = read_alignment(alignment)
     return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes)

@@ -17,7 +17,8 @@ from atldld.api import DataSet
 from atldld.cli import app
 from atldld.errors import AlignmentFileWarning
 from atldld.formats import write_quicknii
-from atldld.place.anchoring import oddities, read_alignment
+from atldld.place.alignment import read_alignment
+from atldld.place.anchoring import oddities
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 from atldld.report import gather, open_source
 from atldld.sections.download import download_dataset

@@ -11,7 +11,8 @@ import pytest
 from atldld.api import DataSet, open_dataset
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.formats import write_quicknii
-from atldld.place.anchoring import TARGET, anchoring_of, forward_of, read_alignment
+from atldld.place.alignment import read_alignment
+from atldld.place.anchoring import TARGET, anchoring_of, forward_of
 
 PAGE = 909
 

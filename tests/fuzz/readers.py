@@ -92,7 +92,7 @@ def _alignments(samples):
 
 
 def read_alignment(path):
-    from atldld.place.anchoring import read_alignment as read
+    from atldld.place.alignment import read_alignment as read
 
     alignment = read(path)
     json.dumps(alignment.file.describe()).encode()

@@ -12,7 +12,7 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.formats import image_name, write_quicknii
-from atldld.place.anchoring import read_alignment
+from atldld.place.alignment import read_alignment
 from atldld.sections.images import copy_image
 from tests.peers.environments import environment, program
 

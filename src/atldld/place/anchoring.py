@@ -33,7 +33,6 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.place.placement import Placement
 from atldld.place.spaces import BOX
-from atldld.support.documents import DocumentError, parse_json
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ __all__ = [
     "Anchored",
     "anchoring_of",
     "forward_of",
+    "from_document",
     "oddities",
-    "read_alignment",
 ]
 
 TARGET = "ABA_Mouse_CCFv3_2017_25um.cutlas"
@@ -84,10 +83,6 @@ NEAR_MIDLINE = 500.0
 """How far from the midline, in µm, a section's middle must lie to be on one side of the brain."""
 # Of coordinates and sizes: far beyond any atlas or image, and far from overflowing.
 _LARGEST = 1e7
-
-# Below this (the volume of the box of the three unit vectors), a plane runs along the very
-# direction in which sections follow one another, and no way back exists.
-_FLAT = 1e-3
 
 
 def anchoring_of(forward: ArrayLike, width: float, height: float) -> NDArray[np.float64]:
@@ -306,19 +301,15 @@ class Alignment:
                 f"{error.message}",
                 image_id=image.id,
             ) from None
-        spanned = np.column_stack((forward[:, :2], step))
-        if abs(np.linalg.det(spanned / np.linalg.norm(spanned, axis=0))) < _FLAT:
+        placement = Placement.from_plane(forward, step, image.section_number)
+        if placement is None:
             raise InvalidInputError(
                 f"{self.name} gives image {image.id} a plane that runs along the direction in "
                 "which the sections follow one another.",
                 image_id=image.id,
                 hint="Check that the image was anchored in its own plane of section.",
             )
-        backward = np.empty((3, 4))
-        backward[:, :3] = np.linalg.inv(spanned)
-        backward[:, 3] = -backward[:, :3] @ forward[:, 2]
-        backward[2, 3] += image.section_number
-        return Placement(forward, backward)
+        return placement
 
     def _extent(self, image: SectionImage, anchored: Anchored) -> tuple[int, int]:
         """Return what the anchored image covers, in full-resolution pixels."""
@@ -450,8 +441,8 @@ def _sections(numbers: list[int], of: int) -> str:
     return f"{len(numbers)} of its {of} sections ({listed})"
 
 
-def read_alignment(path: str | Path) -> Alignment:
-    """Read a JSON of QuickNII, VisuAlign or DeepSlice.
+def from_document(path: Path, content: bytes, document: object) -> Alignment:
+    """Return the alignment that a JSON of QuickNII, VisuAlign or DeepSlice holds.
 
     Images are known by their names, which must begin with the id of a section image, such as
     ``69177654_s070.jpg`` or ``69177654.png``. VisuAlign's nonlinear markers are not used: an
@@ -459,8 +450,12 @@ def read_alignment(path: str | Path) -> Alignment:
 
     Parameters
     ----------
-    path : str or pathlib.Path
+    path : pathlib.Path
+        Its name, for messages.
+    content : bytes
         The file.
+    document : object
+        What its JSON says.
 
     Returns
     -------
@@ -469,22 +464,12 @@ def read_alignment(path: str | Path) -> Alignment:
     Raises
     ------
     InvalidInputError
-        If the file cannot be read, is of another kind or for another atlas, or names images that
-        are not section images.
+        If the file is of another kind or for another atlas, or names images that are not section
+        images.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(
-            f"The alignment file {path} cannot be read: {error.strerror or error}."
-        ) from error
-    try:
-        document = parse_json(content)
-    except DocumentError as error:
-        raise InvalidInputError(f"{path} {error}.", hint=EXPECTED) from None
     # VisuAlign's workspaces have the same under other names.
-    slices, key = None, "anchoring"
+    slices: object = None
+    key = "anchoring"
     if isinstance(document, dict):
         slices = document.get("slices")
         if slices is None:

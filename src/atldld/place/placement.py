@@ -34,6 +34,10 @@ Matrix = NDArray[np.float64]
 IMAGE_FRAME = FRAMES["image"]
 REFERENCE_FRAME = FRAMES["reference"]
 
+# Below this (the volume of the box of the three unit vectors), a plane runs along the very
+# direction in which sections follow one another, and no way back exists.
+FLAT = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class SectionGeometry:
@@ -111,6 +115,34 @@ class Placement:
         backward[:2] = alignment2d.to_image[:, :2] @ from_reference[:2]
         backward[:2, 3] += alignment2d.to_image[:, 2]
         backward[2] = from_reference[2] / section_thickness
+        return cls(forward, backward)
+
+    @classmethod
+    def from_plane(
+        cls, forward: ArrayLike, step: ArrayLike, section_number: int
+    ) -> Placement | None:
+        """Return the placement of a plane, or None if it runs along the way to the next section.
+
+        On the plane itself the fractional section number is the section's own, and it grows by 1
+        with each `step`.
+
+        Parameters
+        ----------
+        forward : array-like, shape (3, 3)
+            ``[p, i, r] = forward @ [x, y, 1]``: image pixels → reference µm.
+        step : array-like, shape (3,)
+            The way from one section number to the next, in reference µm.
+        section_number : int
+            The section's number.
+        """
+        forward = np.asarray(forward, dtype=np.float64)
+        spanned = np.column_stack((forward[:, :2], step))
+        if abs(np.linalg.det(spanned / np.linalg.norm(spanned, axis=0))) < FLAT:
+            return None
+        backward = np.empty((3, 4))
+        backward[:, :3] = np.linalg.inv(spanned)
+        backward[:, 3] = -backward[:, :3] @ forward[:, 2]
+        backward[2, 3] += section_number
         return cls(forward, backward)
 
     @classmethod

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from atldld.place.anchoring import Alignment, AlignmentFile
+    from atldld.place.alignment import Planes
+    from atldld.place.anchoring import AlignmentFile
 
 __all__ = ["PlacedDataSet", "PlacedSection"]
 
@@ -127,14 +128,14 @@ class PlacedDataSet:
     alignment_notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, record: SectionDataSet, alignment: Alignment | None = None) -> PlacedDataSet:
+    def of(cls, record: SectionDataSet, alignment: Planes | None = None) -> PlacedDataSet:
         """Place the sections of a data set.
 
         Parameters
         ----------
         record : SectionDataSet
             The service's records.
-        alignment : Alignment, optional
+        alignment : Alignment or Registration, optional
             Planes to be used in place of the service's alignment; sections that it does not anchor
             keep the service's.
 

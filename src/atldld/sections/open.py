@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
-from atldld.place.anchoring import read_alignment
+from atldld.place.alignment import read_alignment
 from atldld.place.sections import PlacedDataSet
 
 __all__ = ["place_dataset", "report_oddities"]

@@ -1,0 +1,60 @@
+"""Reading what is used in place of the service's alignment, whichever kind of file it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from atldld.errors import InvalidInputError
+from atldld.place import anchoring
+from atldld.place.registration import Registration, is_registration
+from atldld.support.documents import DocumentError, parse_json
+
+if TYPE_CHECKING:
+    from atldld.place.anchoring import AlignmentFile
+    from atldld.place.placement import Placement
+    from atldld.records import SectionDataSet
+
+__all__ = ["Planes", "read_alignment"]
+
+
+class Planes(Protocol):
+    """What places the sections of a data set: an alignment file, a registration."""
+
+    @property
+    def file(self) -> AlignmentFile | None:
+        """Where it was read from."""
+
+    def placements(self, record: SectionDataSet) -> dict[int, Placement]:
+        """Return placements by image id; images that are missing keep the service's."""
+        ...
+
+
+def read_alignment(path: str | Path) -> Planes:
+    """Read a registration of `atldld refine`, or a JSON of QuickNII, VisuAlign or DeepSlice.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, is of another kind or for another atlas, or names images that
+        are not section images.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"The alignment file {path} cannot be read: {error.strerror or error}."
+        ) from error
+    try:
+        document = parse_json(content)
+    except DocumentError as error:
+        raise InvalidInputError(f"{path} {error}.", hint=anchoring.EXPECTED) from None
+    if is_registration(document):
+        return Registration.from_document(path, content, document)
+    return anchoring.from_document(path, content, document)
