@@ -203,7 +203,8 @@ def test_sections_across_a_plane_have_no_picture_in_it():
     assert not any(collapsed.crosses(plane) for plane in Plane)
     for scale in (1e-9, 1, 1e9):  # the size of a pixel does not matter
         for tilt, expected in ((1e-5, True), (1e-7, False)):
-            nearly = laid(scale * np.array([[1, 0, 0], [0, 1, 0], [tilt, 0, 0]]))
+            # nor where it lies
+            nearly = laid(scale * np.array([[1, 0, 1e6], [0, 1, 0], [tilt, 0, -1e6]]))
             assert nearly.crosses(Plane.CORONAL) is expected
 
 

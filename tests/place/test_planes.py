@@ -147,3 +147,11 @@ def test_a_picture_covers_the_box():
     for plane in Plane:
         grid = Grid(plane, 25)
         assert [n * 25 for n in grid.shape] == [BOX[grid.row_axis], BOX[grid.column_axis]]
+
+
+def test_planes_know_their_kind(demo_records):
+    placement, sagittal, _ = section(demo_records, 69289763, 8)
+    grid = Grid(sagittal, 100)
+    assert OutputPlane.oblique(placement, grid).kind == "oblique"
+    assert OutputPlane.parallel(placement, grid, (10, 10)).kind == "parallel"
+    assert OutputPlane.at_depth(placement, grid, 5000.0).kind == "parallel"

@@ -290,3 +290,16 @@ def test_a_file_that_is_there_is_replaced_unless_told_otherwise(tmp_path):
             first.save(path, force=force)
     first.save(path, force=True)
     assert DisplacementField.from_file(path) == first
+
+
+def test_half_a_pixel_is_read_as_it_is_asked_for():
+    ramp = np.tile(np.arange(0, 200, 10, dtype=np.float32), (5, 1))
+    half = DisplacementField(np.full((5, 20), 0.5), np.zeros((5, 20)))
+    inner = np.s_[:, 3:-3]
+    expected = ramp[inner]
+    np.testing.assert_allclose(half.warp(ramp)[inner], expected + 5)
+    np.testing.assert_allclose(half.warp(ramp, "cubic")[inner], expected + 5, atol=1e-3)
+    nearest = half.warp(ramp, "nearest")[inner]
+    assert set(np.unique(nearest - expected)) <= {0, 10}
+    step = np.where(ramp < 100, 0, 100).astype(np.float32)
+    assert np.unique(half.warp(step, "linear")).tolist() == [0, 50, 100]

@@ -1,5 +1,6 @@
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -111,15 +112,40 @@ def test_one_row_or_column_is_a_picture():
         np.testing.assert_array_equal(resample(image, scaling(1), shape, (0,)), image)
 
 
-@pytest.mark.parametrize(("factor", "limit"), [(1.0, 130), (3.3, 130), (3.3, 100), (0.7, 130)])
-def test_pictures_as_large_as_the_warp_can_address(monkeypatch, factor, limit):
+@pytest.mark.parametrize(
+    ("factor", "limit", "samples"),
+    # two and three samples a pixel would be too many, so one and two; or larger blocks
+    [(1.0, 120, 1), (1.3, 121, 1), (2.6, 121, 2), (3.3, 100, 2), (3.3, 130, 3)],
+)
+def test_pictures_as_large_as_the_warp_can_address(monkeypatch, factor, limit, samples):
     """Fewer samples, or larger blocks, and nearly the same picture."""
-    smooth = np.repeat(np.repeat(NOISE[::12, ::12], 12, axis=0), 12, axis=1)
+    smooth = cv2.GaussianBlur(NOISE, (0, 0), 6)
     matrix, shape = scaling(factor), (int(90 / factor), int(110 / factor))
+    sizes = []
+
+    def warp(image, matrix, size, **options):
+        sizes.extend((size[0] // shape[1], size[0], max(image.shape)))
+        return warp_affine(image, matrix, size, **options)
+
+    warp_affine = cv2.warpAffine
     whole = resample(smooth, matrix, shape, (0, 0, 0)).astype(float)
-    monkeypatch.setattr(sys.modules[resample.__module__], "LARGEST_SIDE", max(limit, *shape))
+    monkeypatch.setattr(sys.modules[resample.__module__], "LARGEST_SIDE", limit)
+    monkeypatch.setattr(cv2, "warpAffine", warp)
     limited = resample(smooth, matrix, shape, (0, 0, 0)).astype(float)
-    assert np.sqrt(np.mean((whole - limited) ** 2)) < 25
+    assert sizes[0] == samples
+    assert max(sizes[1:]) <= limit
+    # the same place, too
+    assert np.abs(whole - limited)[2:-2, 2:-2].max() < 4
+    np.testing.assert_allclose(whole.mean(), limited.mean(), atol=0.5)
+
+
+def test_tall_pictures_have_fewer_samples_too(monkeypatch):
+    monkeypatch.setattr(sys.modules[resample.__module__], "LARGEST_SIDE", 100)
+    smooth = cv2.GaussianBlur(NOISE, (0, 0), 6)[:, :90]
+    sizes = []
+    monkeypatch.setattr(cv2, "warpAffine", lambda image, m, size, dst, **_: sizes.append(size))
+    resample(smooth, scaling(1.3), (70, 30), (0, 0, 0))
+    assert {width for width, _ in sizes} == {30}  # 70 × 2 would be too many
 
 
 def test_strips_fit_together():

@@ -315,3 +315,11 @@ def test_what_a_table_must_hold():
     # dark, but no colours from 0 to 1
     with pytest.raises(InvalidInputError, match="no two colours"):
         Scale.of("dark", table / 255 * 2)
+
+
+def test_a_table_as_spreadsheets_save_it(tmp_path):
+    lines = "\n".join(",".join(map(str, colour)) for colour in JET.colours.tolist())
+    (tmp_path / "own.csv").write_text(f"# µ\n{lines}\n", "utf-8-sig")
+    assert open_scale(tmp_path / "own.csv").table == JET.table
+    (tmp_path / "bare.csv").write_text(f"{lines}\n", "utf-8-sig")
+    assert open_scale(tmp_path / "bare.csv").table == JET.table
