@@ -142,6 +142,9 @@ class Remedy(enum.StrEnum):
     REFRESH = "\U000f000e"
     STAIN_THRESHOLD = "\U000f000f"
     STRICT = "\U000f0010"
+    DATASET = "\U000f0011"
+    SPACE = "\U000f0012"
+    UNIT = "\U000f0013"
 
 
 IN_PYTHON: Mapping[Remedy, str] = {
@@ -161,6 +164,9 @@ IN_PYTHON: Mapping[Remedy, str] = {
     Remedy.REFRESH: "refresh=True",
     Remedy.STAIN_THRESHOLD: "stain_threshold=0.3",
     Remedy.STRICT: "strict=True",
+    Remedy.DATASET: "dataset_id",
+    Remedy.SPACE: "space",
+    Remedy.UNIT: "unit",
 }
 """How a caller in Python uses each remedy."""
 

@@ -80,7 +80,7 @@ def test_an_option_that_agrees_is_fine(sync, demo_records):
         (
             ("reference-to-image", "-", "-d", CORONAL, "--space", 9),
             "p_um,i_um,r_um,reference_space_id\n1,2,3,9\n1,2,3,10\n",
-            "is 10 in row 2, but --space says 9",
+            "is 10 in row 2, but space says 9",
         ),
         (
             ("reference-to-image", "-", "-d", CORONAL),
@@ -100,7 +100,7 @@ def test_an_option_that_agrees_is_fine(sync, demo_records):
         (
             ("image-to-reference", "-", "-d", SAGITTAL),
             f"image_id,x,y,data_set_id\n{IMAGE},1,2,{SAGITTAL}\n{IMAGE},1,2,909\n",
-            f"is 909 in row 2, but --dataset says {SAGITTAL}",
+            f"is 909 in row 2, but dataset_id says {SAGITTAL}",
         ),
         (
             ("image-to-reference", "-"),

@@ -119,7 +119,7 @@ def test_one_row_or_column_is_a_picture():
 )
 def test_pictures_as_large_as_the_warp_can_address(monkeypatch, factor, limit, samples):
     """Fewer samples, or larger blocks, and nearly the same picture."""
-    smooth = cv2.GaussianBlur(NOISE, (0, 0), 6).astype(np.uint8)
+    smooth = np.asarray(cv2.GaussianBlur(NOISE, (0, 0), 6), dtype=np.uint8)
     matrix, shape = scaling(factor), (int(90 / factor), int(110 / factor))
     sizes: list[int] = []
 
@@ -141,7 +141,7 @@ def test_pictures_as_large_as_the_warp_can_address(monkeypatch, factor, limit, s
 
 def test_tall_pictures_have_fewer_samples_too(monkeypatch):
     monkeypatch.setattr(sys.modules[resample.__module__], "LARGEST_SIDE", 100)
-    smooth = cv2.GaussianBlur(NOISE, (0, 0), 6).astype(np.uint8)[:, :90]
+    smooth = np.asarray(cv2.GaussianBlur(NOISE, (0, 0), 6), dtype=np.uint8)[:, :90]
     sizes = []
     monkeypatch.setattr(cv2, "warpAffine", lambda image, m, size, dst, **_: sizes.append(size))
     resample(smooth, scaling(1.3), (70, 30), (0, 0, 0))

@@ -72,6 +72,9 @@ IN_OPTIONS = {
     Remedy.REFRESH: "--refresh",
     Remedy.STAIN_THRESHOLD: "--stain-threshold 0.3",
     Remedy.STRICT: "--strict",
+    Remedy.DATASET: "--dataset",
+    Remedy.SPACE: "--space",
+    Remedy.UNIT: "--unit",
 }
 """How a user of the command line uses each remedy that errors speak of."""
 

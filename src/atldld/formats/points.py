@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import InvalidInputError, NotFoundError
+from atldld.errors import InvalidInputError, NotFoundError, Remedy
 from atldld.place import points as place
 from atldld.place.points import ImagePoints, StructureCenter
 from atldld.records import SectionDataSet
@@ -344,7 +344,7 @@ def _pixels(table: Table) -> tuple[_Ids, _Numbers]:
     return table.ids(image), np.column_stack([table.numbers(name) for name in pixel])
 
 
-def _spaces(table: Table, space: int | None, why: str = "--space says") -> _Ids:
+def _spaces(table: Table, space: int | None, why: str = f"{Remedy.SPACE} says") -> _Ids:
     """Return the reference space of each row, -1 where neither column nor option tells.
 
     Raises
@@ -362,8 +362,9 @@ def _spaces(table: Table, space: int | None, why: str = "--space says") -> _Ids:
         raise InvalidInputError(
             f"The column {SPACE} of {table.where} is {told[row]} in row {row + 1}, but {why} "
             f"{space}.",
-            hint="Leave --space out, and each row's own space counts; or leave the column out."
-            if why.startswith("--")
+            hint=f"Leave {Remedy.SPACE} out, and each row's own space counts; or leave the column "
+            "out."
+            if why.startswith(Remedy.SPACE)
             else f"Leave the column {SPACE} out.",
         )
     return np.where(told == -1, otherwise, told)
@@ -381,16 +382,16 @@ def _reference(table: Table, unit: str | None) -> _Numbers:
     if named:
         if unit not in {None, named[0]}:
             raise InvalidInputError(
-                f"The columns are named for {named[0]}, but --unit says {unit}.",
-                hint="Leave --unit out.",
+                f"The columns are named for {named[0]}, but {Remedy.UNIT} says {unit}.",
+                hint=f"Leave {Remedy.UNIT} out.",
             )
         columns = table.columns_named([f"{axis}_{named[0]}" for axis in REFERENCE], expected)
         factor = FACTORS[named[0]]
     elif unit is None:
         if all(axis in table.names for axis in REFERENCE):
             raise InvalidInputError(
-                f"The columns p, i, r have no unit: name them {expected}, or give --unit um or "
-                "--unit mm."
+                f"The columns p, i, r have no unit: name them {expected}, or give "
+                f"{Remedy.UNIT} um or {Remedy.UNIT} mm."
             )
         columns, factor = table.columns_named([f"{axis}_um" for axis in REFERENCE], expected), 1.0
     else:
@@ -438,8 +439,8 @@ def _by_dataset(
                 row = int(np.flatnonzero(against)[0])
                 raise InvalidInputError(
                     f"The column {name} of {table.where} is {values[row]} in row {row + 1}, but "
-                    f"--dataset says {dataset_id}.",
-                    hint="Leave --dataset out, and each image's own data set is found.",
+                    f"{Remedy.DATASET} says {dataset_id}.",
+                    hint=f"Leave {Remedy.DATASET} out, and each image's own data set is found.",
                 )
     usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
     _note(reasons, "without numbers", ~usable)
