@@ -1,5 +1,6 @@
 """Batches on Dask: the same results, one limit for all, and nothing lost with a worker."""
 
+import asyncio
 import json
 import os
 import signal
@@ -85,6 +86,14 @@ def test_results_are_those_without_it(dask_cluster, far, service, session, ids, 
     assert begun[-1] - begun[0] >= (len(begun) - 2 * 4) / RATE
     again = run_batch(ids[:5], tmp_path / "a", work, session=far, dask=address)
     assert again.kept == 5
+
+
+def test_where_an_event_loop_runs_as_in_a_notebook(dask_cluster, far, ids, work, tmp_path):
+    async def cell():
+        address = dask_cluster.scheduler_address
+        return run_batch(ids[:1], tmp_path, work, session=far, dask=address)
+
+    assert asyncio.run(cell()).complete
 
 
 def test_a_killed_worker_loses_nothing(dask_cluster, far, session, ids, work, tmp_path):

@@ -23,6 +23,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,11 @@ def _connected(distributed: Any, target: Any, address: str) -> Iterator[Any]:
         if isinstance(target, str):
             # First a plain connection: a client of something else than a scheduler would take
             # long to give up.
-            asyncio.run(asyncio.wait_for(_knock(distributed, target), CONNECT))
+            # In a thread of its own: a notebook's event loop runs in this one.
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(
+                    asyncio.run, asyncio.wait_for(_knock(distributed, target), CONNECT)
+                ).result()
         client = distributed.Client(target, timeout=CONNECT, set_as_default=False)
     except Exception as error:  # whatever answers there may answer anything
         raise AtldldError(
