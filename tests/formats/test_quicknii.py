@@ -11,10 +11,16 @@ import pytest
 from atldld.api import DataSet, open_dataset
 from atldld.errors import AlignmentFileWarning, InvalidInputError
 from atldld.formats import write_quicknii
-from atldld.place.alignment import read_alignment
-from atldld.place.anchoring import TARGET, anchoring_of, forward_of
+from atldld.place.alignment import read_alignment as read_any
+from atldld.place.anchoring import TARGET, Alignment, anchoring_of, forward_of
 
 PAGE = 909
+
+
+def read_alignment(path):
+    alignment = read_any(path)
+    assert isinstance(alignment, Alignment)
+    return alignment
 
 
 @pytest.fixture(scope="module")

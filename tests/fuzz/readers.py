@@ -95,6 +95,7 @@ def read_alignment(path):
     from atldld.place.alignment import read_alignment as read
 
     alignment = read(path)
+    assert alignment.file is not None
     json.dumps(alignment.file.describe()).encode()
     for placement in alignment.placements(_record()).values():
         assert np.isfinite(placement.forward).all()

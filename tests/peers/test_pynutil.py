@@ -66,4 +66,4 @@ def test_the_whole_folder_is_read_and_lies_where_it_should(pynutil, session, tmp
     for section in dataset:
         (folder / image_name(section.image)).rename(folder / f"{section.id}.jpg")
     assert pynutil(folder, path, tmp_path / "again.json").returncode != 0
-    assert len(read_alignment(path).anchored) == len(dataset)
+    assert len(read_alignment(path).placements(dataset.record)) == len(dataset)

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from atldld.errors import InvalidInputError
 from atldld.place import anchoring
+from atldld.place.anchoring import Alignment
 from atldld.place.registration import Registration, is_registration
 from atldld.support.documents import DocumentError, parse_json
-
-if TYPE_CHECKING:
-    from atldld.place.anchoring import AlignmentFile
-    from atldld.place.placement import Placement
-    from atldld.records import SectionDataSet
 
 __all__ = ["Planes", "read_alignment"]
 
 
-class Planes(Protocol):
-    """What places the sections of a data set: an alignment file, a registration."""
-
-    @property
-    def file(self) -> AlignmentFile | None:
-        """Where it was read from."""
-
-    def placements(self, record: SectionDataSet) -> dict[int, Placement]:
-        """Return placements by image id; images that are missing keep the service's."""
-        ...
+Planes = Alignment | Registration
+"""What places the sections of a data set; images that it lacks keep the service's alignment."""
 
 
 def read_alignment(path: str | Path) -> Planes:

@@ -468,15 +468,14 @@ def from_document(path: Path, content: bytes, document: object) -> Alignment:
         images.
     """
     # VisuAlign's workspaces have the same under other names.
-    slices: object = None
     key = "anchoring"
-    if isinstance(document, dict):
-        slices = document.get("slices")
-        if slices is None:
-            slices, key = document.get("sections"), "ouv"
+    told: Mapping[str, Any] = document if isinstance(document, dict) else {}
+    slices = told.get("slices")
+    if slices is None:
+        slices, key = told.get("sections"), "ouv"
     if not isinstance(slices, list) or not all(isinstance(image, dict) for image in slices):
         raise InvalidInputError(f"{path} is no alignment of images.", hint=EXPECTED)
-    target = _check_target(path, document)
+    target = _check_target(path, told)
     images: dict[int, Anchored] = {}
     markers = 0
     for image in slices:
@@ -497,7 +496,7 @@ def from_document(path: Path, content: bytes, document: object) -> Alignment:
             AlignmentFileWarning,
             stacklevel=2,
         )
-    aligner = document.get("aligner")
+    aligner = told.get("aligner")
     file = AlignmentFile(
         shown(path.name),
         sha256(content).hexdigest(),

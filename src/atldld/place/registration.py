@@ -4,10 +4,11 @@ It is a JSON file that can be read without this package. For each section image 
 map to the reference space and the way back, which step has moved it, and why a step that was tried
 was not kept::
 
-    [p, i, r] = image_to_reference @ [x, y, 1]        µm, full-resolution pixels of the section's box
-    [x, y, n] = reference_to_image @ [p, i, r, 1]     n: fractional section number
+    [p, i, r] = image_to_reference @ [x, y, 1]
+    [x, y, n] = reference_to_image @ [p, i, r, 1]
 
-Coordinates are those of the atlas that the sections were laid on, which the file names.
+(x, y) are full-resolution pixels of the section's box, (p, i, r) µm, and n is a fractional section
+number. Coordinates are those of the atlas that the sections were laid on, which the file names.
 """
 
 from __future__ import annotations
