@@ -25,10 +25,13 @@ from atldld.testing.faults import FaultPlan, images, masks, queries, standard_fa
 from atldld.testing.server import refused_url, unresolvable_url
 from tests.faults.results import asked_images, check_cache, images_of, result_of, sizes_of
 
+# Faults that are silences last as long as the limit. All others are noticed at once, however busy
+# the machine is that notices them.
+SILENT = {"silence", "silence after the head", "body drips", "head drips"}
 LIMITS = Limits(
-    connect=1,
-    read=0.3,
-    low_speed_seconds=0.3,
+    connect=10,
+    read=60,
+    low_speed_seconds=60,
     attempts=3,
     first_wait=0.02,
     longest_wait=0.08,
@@ -123,6 +126,8 @@ def truth(shared_server, tmp_path_factory):
 def open_session(url, folder, fault=None):
     # Nobody can connect during an outage, so others' requests would spend tries on it too.
     limits = replace(LIMITS, attempts=5, in_flight=1) if fault == "refused" else LIMITS
+    if fault in SILENT:
+        limits = replace(limits, read=0.3, low_speed_seconds=0.3)
     return Session(Settings(api_url=url, cache_dir=folder / "cache"), limits=limits)
 
 
