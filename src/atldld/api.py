@@ -6,7 +6,7 @@ session; here they are one object, which `open_dataset` returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atldld.atlas.outlines import Frame, Outline
     from atldld.place.alignment import Planes
     from atldld.place.planes import Cut
+    from atldld.place.registration import Registration
     from atldld.place.spaces import Layout
     from atldld.quality import DatasetQuality
     from atldld.regions.table import RegionTable
@@ -340,6 +341,49 @@ class DataSet(PlacedDataSet):
         from atldld.regions.quantify import quantify
 
         return quantify(self, atlas, resolution, session=self.session, **options)
+
+    def refine(
+        self,
+        atlas: Atlas,
+        *,
+        steps: str | Sequence[str] = ("whole", "sections"),
+        resolution: float = 50,
+        most: float = 1500,
+        jobs: int | None = None,
+        progress: Progress | None = None,
+    ) -> Registration:
+        """Find anew where the sections lie, starting from here; see `atldld.refine.refine`.
+
+        Parameters
+        ----------
+        atlas : Atlas
+            Which structure is where.
+        steps : sequence of {"whole", "sections"}
+            What is done: one affine map for the data set, then each section's plane.
+        resolution : float
+            Side of a pixel, in µm, at which sections are looked at.
+        most : float
+            How far, in µm, a step may move a corner of a section.
+        jobs, progress :
+            As for `volume`.
+
+        Returns
+        -------
+        Registration
+            Saved as JSON (`Registration.save`), it is an alignment for `open_dataset`.
+        """
+        from atldld.refine import refine
+
+        return refine(
+            self,
+            atlas,
+            session=self.session,
+            steps=steps,
+            resolution=resolution,
+            most=most,
+            jobs=jobs,
+            progress=progress,
+        )
 
     def volume(
         self,

@@ -82,7 +82,9 @@ def test_tables_fit(run, monkeypatch, width, arguments):
     from rich.console import Console
 
     run("catalogue", "update")
-    monkeypatch.setattr("atldld.cli.options.console", lambda: Console(width=width, highlight=False))
+    monkeypatch.setattr(
+        "atldld.cli.options._console", lambda: Console(width=width, highlight=False)
+    )
     out, _ = run("search", *arguments)
     lines = out.splitlines()
     assert max(map(len, lines)) <= width

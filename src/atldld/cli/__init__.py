@@ -36,6 +36,7 @@ COMMANDS = {
         "atlas": "Which structure is where: atlases, outlines on sections, plates.",
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
+        "refine": "Find anew where the sections lie, never worse than where they lay.",
         "quality": "Mark the sections that lie, or look, unlike those around them.",
         "report": "Write one page about a data set: sections, quality, regions, volume, methods.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",

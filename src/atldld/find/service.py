@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,17 +64,20 @@ class Service:
         OfflineError, ServiceError
             If an answer is not in the cache, and cannot be had.
         """
-        db = new_database()
-        loader = Loader(db)
-        if kind in ("dataset", "image"):
-            self._datasets_or_images(loader, kind, filters)
-        elif kind == "gene":
-            self._genes(loader, filters)
-        elif kind == "specimen":
-            self._specimens(loader, filters)
-        else:
-            self._structures(loader, filters)
-        finish(db)
+        with ExitStack() as unfinished:
+            db = new_database()
+            unfinished.callback(db.close)
+            loader = Loader(db)
+            if kind in ("dataset", "image"):
+                self._datasets_or_images(loader, kind, filters)
+            elif kind == "gene":
+                self._genes(loader, filters)
+            elif kind == "specimen":
+                self._specimens(loader, filters)
+            else:
+                self._structures(loader, filters)
+            finish(db)
+            unfinished.pop_all()
         return db
 
     def images(self, data_set_ids: Iterable[int]) -> list[Record]:

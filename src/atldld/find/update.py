@@ -464,14 +464,17 @@ class _Staging:
             if alone
             else sqlite3.connect(":memory:", isolation_level=None)
         )
-        # one page is lost by a power cut, and asked for again
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS page (query TEXT, page TEXT PRIMARY KEY, fetched TEXT, "
-            "envelope TEXT, rows BLOB)"
-        )
-        old = (datetime.now(UTC) - STAGED_FOR).isoformat()
-        db.execute("DELETE FROM page WHERE fetched < ?", (old,))
+        with ExitStack() as unfinished:
+            unfinished.callback(db.close)
+            # one page is lost by a power cut, and asked for again
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS page (query TEXT, page TEXT PRIMARY KEY, fetched TEXT, "
+                "envelope TEXT, rows BLOB)"
+            )
+            old = (datetime.now(UTC) - STAGED_FOR).isoformat()
+            db.execute("DELETE FROM page WHERE fetched < ?", (old,))
+            unfinished.pop_all()
         return db
 
     def close(self) -> None:

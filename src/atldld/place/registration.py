@@ -76,6 +76,31 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
     reference_to_image: tuple[Row4, Row4, Row4]
     steps: tuple[StepResult, ...] = ()
 
+    @classmethod
+    def of(
+        cls, placement: Placement, section_number: int, steps: tuple[StepResult, ...] = ()
+    ) -> SectionFit:
+        """Return a placement as a registration has it.
+
+        Parameters
+        ----------
+        placement : Placement
+            Where the section lies.
+        section_number : int
+            Its number.
+        steps : tuple of StepResult
+            What has been done to it.
+        """
+        return msgspec.convert(
+            {
+                "section_number": section_number,
+                "image_to_reference": placement.forward.tolist(),
+                "reference_to_image": placement.backward.tolist(),
+                "steps": steps,
+            },
+            cls,
+        )
+
     @property
     def placement(self) -> Placement:
         """The maps as a placement."""
