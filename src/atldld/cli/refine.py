@@ -1,0 +1,111 @@
+"""`atldld refine`: where the sections of a data set lie, found anew."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atldld.cli.options import (
+    AlignmentFile,
+    AtlasName,
+    AtlasResolution,
+    DatasetId,
+    Force,
+    Jobs,
+    answer,
+    asks_service,
+    progress_bar,
+    say,
+)
+
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+    from atldld.place.registration import Registration
+
+
+@asks_service
+def refine(
+    session: "Session",
+    dataset_id: DatasetId,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="REG.json", help="The registration."),
+    ],
+    alignment: AlignmentFile = None,
+    steps: Annotated[
+        str, typer.Option(help="What is done, with commas between: whole, sections.")
+    ] = "whole,sections",
+    resolution: Annotated[
+        float, typer.Option(help="Side of a pixel, in µm, at which sections are looked at.")
+    ] = 50,
+    limit: Annotated[
+        float, typer.Option(help="How far, in µm, a step may move a corner of a section.")
+    ] = 1500,
+    atlas: AtlasName = "ccf_2017",
+    atlas_resolution: AtlasResolution = None,
+    annotation: Annotated[
+        Path | None, typer.Option(metavar="FILE.nrrd", help="An annotation of your own.")
+    ] = None,
+    graph: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Its structures.")] = None,
+    jobs: Jobs = None,
+    force: Force = False,
+) -> None:
+    """Find anew where the sections lie, never worse than where they lay.
+
+    Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
+    set. One moves only if pixels that were held back agree. Other commands take the file with
+    --alignment.
+    """
+    from atldld.api import open_dataset
+    from atldld.atlas import check_atlas, open_atlas
+    from atldld.refine import check_refinement
+    from atldld.support.files import check_targets
+
+    # everything that can be said before the service is asked
+    names = [name.strip() for name in steps.split(",") if name.strip()]
+    check_refinement(names, resolution, limit)
+    check_targets([output], force=force)
+    check_atlas(atlas, atlas_resolution, own=annotation is not None)
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    dataset.check_placed()
+    opened = open_atlas(
+        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
+    )
+    try:
+        with progress_bar("Refining") as progress:
+            found = dataset.refine(
+                opened,
+                steps=names,
+                resolution=resolution,
+                most=limit,
+                jobs=jobs,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        session.close()
+        say("Stopped. What was fetched is kept, so the same command takes less time.")
+        raise typer.Exit(130) from None
+    answer(found.save(output, force=force))
+    _tell(found)
+
+
+def _tell(found: "Registration") -> None:
+    """Say how many sections have moved, how far, and why the others have not."""
+    moved = [
+        max(step.moved for step in fit.steps if step.kept)
+        for fit in found.sections.values()
+        if any(step.kept for step in fit.steps)
+    ]
+    say(f"{len(moved)} of {len(found.sections)} sections of data set {found.dataset_id} moved.")
+    if moved:
+        middle = sorted(moved)[len(moved) // 2]
+        say(f"By {middle:.0f} µm in the middle of them, and by {max(moved):.0f} µm at most.")
+    stayed: dict[str, list[int]] = {}
+    for fit in found.sections.values():
+        if fit.steps and not any(step.kept for step in fit.steps):
+            stayed.setdefault(fit.steps[-1].reason, []).append(fit.section_number)
+    for reason, numbers in stayed.items():
+        say(f"Stayed: {', '.join(map(str, sorted(numbers)))}. {reason}")
+    if found.about.get("synthetic"):
+        say("SYNTHETIC: of the demo brain.")
+    say("Coordinates are the atlas's own, not those of the service's alignment.")

@@ -1,0 +1,260 @@
+"""The registration of a data set: its sections fetched, looked at, fitted and guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from atldld.errors import AtldldError, InvalidInputError
+from atldld.formats.common import need
+from atldld.place.placement import Placement
+from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.place.tiers import tier_of
+from atldld.refine.model import Labels3d, Look, Matrix, look_at
+from atldld.refine.steps import FEWEST, STEPS, Fitted, check_steps, run_steps
+from atldld.support.arguments import check_number, plain
+from atldld.support.pipeline import outcomes, workers_for
+from atldld.support.provenance import FRAME, Progress, version
+
+if TYPE_CHECKING:
+    from atldld.atlas.model import Atlas
+    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.session import Session
+    from atldld.place.sections import PlacedDataSet, PlacedSection
+
+__all__ = ["check_refinement", "refine"]
+
+_FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be looked at with
+_FEW = 50  # pixels in the atlas's brain without which there is nothing to compare
+
+
+def check_refinement(
+    steps: str | Sequence[str] = STEPS, resolution: float = 50, most: float = 1500
+) -> tuple[str, ...]:
+    """Check the options of `refine` before anything is fetched; return the steps.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such step, or a length makes no sense.
+    AtldldError
+        If SciPy is not installed.
+    """
+    need("scipy.optimize", "refine", "Registrations")
+    if not _FINEST <= check_number(resolution, "resolution", unit="µm") <= _COARSEST:
+        raise InvalidInputError(
+            f"The resolution is {resolution:g} µm, but must be from {_FINEST:g} to {_COARSEST:g}."
+        )
+    check_number(most, "limit of a move", above=0, unit="µm")
+    return check_steps(steps)
+
+
+def refine(
+    dataset: PlacedDataSet,
+    atlas: Atlas,
+    *,
+    session: Session,
+    steps: str | Sequence[str] = STEPS,
+    resolution: float = 50,
+    most: float = 1500,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Registration:
+    """Find anew where the sections of a data set lie, starting from where they are placed.
+
+    Sections are compared with the atlas's annotation: within a structure a data set looks alike,
+    and how each structure looks is learned from all sections together. A section moves only if
+    pixels that were held back agree; otherwise it stays, and the result says why.
+
+    Parameters
+    ----------
+    dataset : PlacedDataSet
+        Where the sections lie at the start.
+    atlas : Atlas
+        Its annotation.
+    session : Session
+        Where pixels come from.
+    steps : sequence of {"whole", "sections"}
+        What is done; see `atldld.refine.steps`.
+    resolution : float
+        Side of a pixel, in µm, at which sections are looked at: 10 to 200.
+    most : float
+        How far, in µm, a step may move a corner of a section.
+    jobs : int, optional
+        Threads; the number of cores by default. The result does not depend on them.
+    progress : callable, optional
+        Called with how much is done, how much there is, and what was done last.
+
+    Returns
+    -------
+    Registration
+        For every section that is placed at the start.
+
+    Raises
+    ------
+    InvalidInputError
+        If an option makes no sense. Nothing is asked.
+    UnsupportedPlaneError
+        If the data set is of another brain than the atlas.
+    AlignmentMissingError
+        If no section of the data set is placed.
+    AtldldError
+        If not one section can be had: the first one's error. Or if SciPy is not installed.
+    """
+    chosen = check_refinement(steps, resolution, most)
+    resolution, most = float(plain(resolution)), float(plain(most))
+    atlas.check_dataset(dataset.record)
+    dataset.check_placed()
+    jobs = workers_for(jobs)
+    alignment3d, thickness = dataset.record.check_alignment()
+    step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
+    total = len(dataset) * (1 + 3 * ("sections" in chosen)) + ("whole" in chosen)
+    done = 0
+
+    def advance(what: str, _: int = 0, __: int = 0) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total, what)
+
+    looks, reasons = _looks(dataset, session, resolution, jobs, advance)
+    if not looks:
+        raise next(iter(reasons.values()))
+    labels = Labels3d.of(atlas)
+    order = sorted(looks, key=lambda section: (section.number, section.id))
+    starts = [Fitted(section.placement.forward, _step_of(section, step)) for section in order]
+    told = {section.id: str(error) for section, error in reasons.items()}
+    usable = []
+    for k, section in enumerate(order):
+        why = _unusable(looks[section], starts[k], labels)
+        if why is None:
+            usable.append(k)
+        else:
+            told[section.id] = why
+    fitted = dict(zip((section.id for section in order), starts, strict=True))
+    if len(usable) < FEWEST:
+        few = (
+            f"{len(usable)} sections can be used, and {FEWEST} are needed to learn what structures "
+            "look like."
+        )
+        told |= {order[k].id: few for k in usable}
+    elif chosen:
+        results = run_steps(
+            [looks[order[k]] for k in usable],
+            [starts[k] for k in usable],
+            labels,
+            chosen,
+            most=most,
+            jobs=jobs,
+            progress=advance,
+        )
+        fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
+    sections = {
+        section.id: _fit_of(section, fitted.get(section.id), told.get(section.id))
+        for section in dataset.sections
+    }
+    return Registration(
+        dataset.id, sections, _about(dataset, atlas, session, chosen, resolution, most)
+    )
+
+
+def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
+    """Return the way to the next section number at a section, as its way back has it."""
+    try:
+        inverse = np.linalg.inv(section.placement.backward[:, :3])
+    except np.linalg.LinAlgError:
+        return step
+    return np.asarray(inverse[:, 2], dtype=np.float64)
+
+
+def _looks(
+    dataset: PlacedDataSet,
+    session: Session,
+    resolution: float,
+    jobs: int,
+    advance: Any,
+) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
+    def fetch(section: PlacedSection) -> CachedImage:
+        return session.image(section.image, tier_of(section, resolution))
+
+    def work(section: PlacedSection, file: CachedImage) -> Look:
+        tier = tier_of(section, resolution)
+        pixels = session.pixels(section.image, tier, held=file)
+        side = 1 << tier
+        # a tier's pixel u has its centre at 2^d · u + (2^d − 1)/2
+        first = (side - 1) / 2
+        across = float(np.linalg.norm(section.placement.forward[:, 0]))
+        return look_at(pixels, (side, side, first, first), across * side, resolution)
+
+    looks: dict[PlacedSection, Look] = {}
+    reasons: dict[PlacedSection, AtldldError] = {}
+    fetchers = session.client.limits.in_flight
+    for section, result in outcomes(dataset.sections, fetch, work, fetchers=fetchers, workers=jobs):
+        if isinstance(result, AtldldError):
+            reasons[section] = result
+        else:
+            looks[section] = result
+        advance(f"section {section.number}")
+    return looks, reasons
+
+
+def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
+    """Return why a section cannot be fitted, if so."""
+    if np.ptp(look.values) < 1:
+        return "Its picture is empty."
+    inside = labels.at(start.forward @ look.pixels) > 0
+    if inside.sum() < _FEW:
+        return "It lies outside the atlas's brain, so there is nothing to compare it with."
+    return None
+
+
+def _fit_of(section: PlacedSection, fitted: Fitted | None, why: str | None) -> SectionFit:
+    placement = section.placement
+    results: tuple[StepResult, ...] = ()
+    if fitted is not None and fitted.results:
+        results = fitted.results
+        if any(result.kept for result in results):
+            found = Placement.from_plane(fitted.forward, fitted.step, section.number)
+            if found is None or not found.crosses(section.plane):
+                why = "It would no longer lie in its plane of section."
+                results = tuple(
+                    msgspec.structs.replace(result, kept=False, reason=why, moved=0.0)
+                    for result in results
+                )
+            else:
+                placement = found
+    elif why is not None:
+        results = (StepResult(step="none", kept=False, reason=why, moved=0.0, before={}, after={}),)
+    return SectionFit.of(placement, section.number, results)
+
+
+def _about(
+    dataset: PlacedDataSet,
+    atlas: Atlas,
+    session: Session,
+    steps: Sequence[str],
+    resolution: float,
+    most: float,
+) -> dict[str, Any]:
+    return {
+        "atldld_version": version(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "synthetic": dataset.record.synthetic or atlas.synthetic,
+        "service": session.settings.api_url,
+        "frame": FRAME,
+        "space": f"that of the atlas {atlas.name}: refined coordinates are the atlas's own",
+        "atlas": {
+            "name": atlas.name,
+            "resolution_um": atlas.resolution,
+            "source": atlas.source,
+            "citation": atlas.citation,
+        },
+        "start": dataset.alignment.describe() if dataset.alignment else "the service's alignment",
+        "steps": list(steps),
+        "resolution_um": resolution,
+        "most_um": most,
+    }
