@@ -134,7 +134,9 @@ class TestAlignment:
             picture_of(tmp_path / name / f"{image_id}.png").astype(int)
             for name in ("plain", "moved")
         ]
-        assert np.abs(pictures[1][:, 10:] - pictures[0][:, :-10]).max() <= 1
+        # OpenCV rounded places to 1/32 of a pixel before its version 5
+        exact = int(cv2.__version__.split(".")[0]) >= 5
+        assert np.abs(pictures[1][:, 10:] - pictures[0][:, :-10]).max() <= (1 if exact else 4)
 
     def test_another_alignment_is_another_result(self, run, refined, tmp_path):
         out = tmp_path / "out"

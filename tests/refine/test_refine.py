@@ -11,7 +11,7 @@ from atldld.api import DataSet, open_dataset
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 from atldld.place.alignment import read_alignment
 from atldld.place.registration import Registration
-from atldld.refine.model import Look
+from atldld.refine.model import Look, look_at
 from atldld.refine.steps import check_steps
 
 
@@ -103,22 +103,19 @@ def test_few_sections_stay_where_they_are(demo):
 
 
 def test_an_empty_picture_stays_where_it_is(demo, monkeypatch):
-    import atldld.refine.engine as engine
-
     _, dataset, atlas = demo
-    genuine = engine.look_at
     calls = []
 
     def look(pixels, *rest):
         calls.append(1)
-        found = genuine(pixels, *rest)
+        found = look_at(pixels, *rest)
         return (
             Look(np.zeros_like(found.values), found.pixels, found.held_back)
             if len(calls) == 4
             else found
         )
 
-    monkeypatch.setattr(engine, "look_at", look)
+    monkeypatch.setattr("atldld.refine.engine.look_at", look)
     found = dataset.refine(atlas, resolution=150, jobs=1, steps=["whole"])
     reasons = [fit.steps[-1].reason for fit in found.sections.values()]
     assert reasons.count("Its picture is empty.") == 1

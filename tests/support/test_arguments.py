@@ -421,6 +421,18 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 NO_LENGTHS,
             ),
         ],
+        "DataSet.refine": [
+            Case(
+                lambda v: dataset.refine(atlas, resolution=v, steps=[]).moved,
+                [100, np.int64(100), np.float32(100)],
+                [True, 5, "x", np.nan],
+            ),
+            Case(
+                lambda v: dataset.refine(atlas, resolution=200, steps=v).moved,
+                ["whole", *lists("whole")],
+                [True, ["spline"], "spline"],
+            ),
+        ],
         "assess_pictures": [
             Case(
                 lambda v: assess_pictures(v, resolution=COARSE),

@@ -31,7 +31,7 @@ STEPS = ("whole", "sections")
 FEWEST = 5
 """Sections without which the greys of structures cannot be learned: fewer stay where they are."""
 
-_GAIN = 0.002  # part of the difference that a step must take away from the pixels held back
+_GAIN = 0.005  # part of the difference that a step must take away from the pixels held back
 _COVER = 0.01  # part of the overlap of tissue and brain that it may cost
 _CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 _NEIGHBOURS = 3  # sections on each side that say where one is expected
