@@ -133,6 +133,7 @@ CALLS = [
     ("quantify", "909", *ATLAS, "--stain-threshold", "0.3", "-o", "OUT/regions.csv", *QUICK),
     ("grid", "909", "--regions", *ATLAS),
     ("quality", "909", "--resolution", "200", "--no-atlas"),
+    ("refine", "909", "-o", "OUT/reg.json", "--resolution", "200", "--steps", "whole"),
     ("quality", "909", "--resolution", "200", "--no-atlas", "-o", "OUT/quality.csv"),
     ("report", "909", "-o", "OUT/report.html", *QUICK, "--table-resolution", "100", *ATLAS),
     ("export quicknii", "909", "-o", "OUT/q.csv"),

@@ -34,6 +34,7 @@ COMMANDS = {
     "export sections": ("out", "--resolution", 200),
     "atlas outlines": ("-o", "out"),
     "quality": ("-o", "q.csv"),
+    "refine": ("-o", "reg.json"),
     "quantify": ("-o", "r.csv"),
     "report": ("-o", "r.html"),
     "volume": ("-o", "v.nii.gz", "--resolution", 400),
