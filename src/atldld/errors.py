@@ -4,6 +4,7 @@
 
     AtldldError
     ├── InvalidInputError (also ValueError)      what the caller passed: shape, unit, range, frame
+    │   └── MissingFileError (also FileNotFoundError)
     ├── NotFoundError (also LookupError)         the service has no such thing
     │   ├── DatasetNotFoundError
     │   ├── GridNotFoundError                    no expression grid, or one that lacks a kind
@@ -63,6 +64,7 @@ __all__ = [
     "InvalidInputError",
     "LockWarning",
     "MissingAlignmentWarning",
+    "MissingFileError",
     "NetworkError",
     "NotFoundError",
     "OfflineError",
@@ -288,6 +290,10 @@ class AtldldError(Exception):
 
 class InvalidInputError(AtldldError, ValueError):
     """An argument has the wrong shape, unit, range or frame."""
+
+
+class MissingFileError(InvalidInputError, FileNotFoundError):
+    """A file that the caller named is not there."""
 
 
 class NotFoundError(AtldldError, LookupError):

@@ -23,6 +23,7 @@ DIFFERENCES = {
     # Python: patterns of the names of `probe`'s questions
     "dataset.ReferenceSpace": "all ten spaces, not two",
     "signature.*Error": "an error has a message and more to tell",
+    "signature.base.DisplacementField.save": "one argument more: force, by default as in 0.3",
     "signature.sync.download_*": "0.3.4 does not have these two; its page speaks of them",
     "sync.download_*": "the same",
     "signature.requests.RMAParameters": "two arguments more, at the end: order and only",

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import InvalidInputError
+from atldld.errors import InvalidInputError, MissingFileError
 from atldld.place.spaces import LARGEST_SIDE, check_points
 from atldld.support.files import OnlyWrites, whole_file
 
@@ -322,6 +322,8 @@ class DisplacementField:
 
         Raises
         ------
+        MissingFileError
+            If the file is not there.
         InvalidInputError
             If the file cannot be read, or does not hold an array of numbers of shape (rows,
             columns, 2).
@@ -336,7 +338,8 @@ class DisplacementField:
                 # What is pickled could run anything, and is never loaded.
                 array = np.load(file_path, mmap_mode="r", allow_pickle=False) if ours else None
         except OSError as error:
-            raise InvalidInputError(
+            missing = isinstance(error, FileNotFoundError)
+            raise (MissingFileError if missing else InvalidInputError)(
                 f"{file_path} cannot be read: {error.strerror or error}."
             ) from None
         except _BROKEN_HEADER:
