@@ -215,3 +215,14 @@ def no_proxies(monkeypatch):
     ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def filled(session):
+    """A session whose cache holds data set 909: three images and one mask."""
+    dataset = session.dataset(909)
+    for image in dataset.images[:3]:
+        session.image(image, 4)
+    session.image(dataset.images[0], 4, expression=True)
+    session.image_record(dataset.images[0].id)
+    return session

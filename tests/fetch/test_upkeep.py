@@ -10,17 +10,6 @@ from atldld.fetch.cache import companion_of
 from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
 
 
-@pytest.fixture
-def filled(session):
-    """A session whose cache holds data set 909: three images and one mask."""
-    dataset = session.dataset(909)
-    for image in dataset.images[:3]:
-        session.image(image, 4)
-    session.image(dataset.images[0], 4, expression=True)
-    session.image_record(dataset.images[0].id)
-    return session
-
-
 def paths(cache):
     return [stored.path for stored in stored_images(cache)]
 

@@ -2,17 +2,26 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from atldld.api import DataSet, open_dataset
-from atldld.errors import InvalidInputError, UnsupportedPlaneError
+from atldld.errors import (
+    ImageNotFoundError,
+    InvalidInputError,
+    SkippedImageWarning,
+    UnsupportedPlaneError,
+)
 from atldld.place.alignment import read_alignment
 from atldld.place.registration import Registration
-from atldld.refine.model import Look, look_at
+from atldld.refine import refine
+from atldld.refine.model import Labels3d, Look, look_at
 from atldld.refine.steps import check_steps
+
+DATASET = 909
 
 
 def errors(dataset, atlas, placements):
@@ -208,3 +217,50 @@ def test_a_developing_brain_is_refused(demo):
 def test_steps_come_in_their_order():
     assert check_steps("sections") == ("sections",)
     assert check_steps(["sections", "whole"]) == ("whole", "sections")
+
+
+@pytest.mark.parametrize("ids", [[0, 5, 9], [-5, 0, 9], [5, 9]])
+def test_the_outside_comes_first(demo, ids):
+    """Also where ids are negative, and in an annotation without any outside."""
+    annotation = np.resize(np.array(ids), (2, 2, 2))
+    labels = Labels3d.of(dataclasses.replace(demo[2], annotation=annotation, resolution=25.0))
+    centres = (np.indices((2, 2, 2)).reshape(3, -1).astype(np.float64) + 0.5) * 25
+    found = labels.at(centres)
+    assert ((found == 0) == (annotation.ravel() == 0)).all()
+    assert len(set(found)) == len(ids)
+    assert found.max() < labels.count
+    assert (labels.at(np.array([[-1.0, 60.0], [5, 5], [5, 5]])) == 0).all()
+
+
+def test_stain_in_a_dark_field_is_what_shines():
+    pixels = np.full((40, 40, 3), 250, np.uint8)
+    pixels[10:30, 10:30] = 100
+    bright = look_at(pixels, (1, 1, 0, 0), 25, 50)
+    dark = look_at(255 - pixels, (1, 1, 0, 0), 25, 50)
+    for look in (bright, dark):
+        picture = look.values.reshape(20, 20)
+        assert picture[8:12, 8:12].min() > 10
+        assert picture[:3].max() < 3
+    # a pixel of 50 µm is two of 25: its centre lies half a pixel further
+    np.testing.assert_array_equal(bright.pixels[:, 0], [0.5, 0.5, 1])
+
+
+def test_what_cannot_be_had_is_told(demo, tmp_path):
+    session, _, atlas = demo
+    dataset = open_dataset(DATASET, session=session)
+    gone = dataset.sections[6].id
+
+    class Losing:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def image(self, image, *rest, **options):
+            if image.id == gone:
+                raise ImageNotFoundError("It is gone.", image_id=gone)
+            return session.image(image, *rest, **options)
+
+    losing: Any = Losing()
+    with pytest.warns(SkippedImageWarning, match="is left out"):
+        found = refine(dataset, atlas, session=losing, steps=["whole"], resolution=150)
+    assert list(found.about["failed"]) == [str(gone)]
+    assert "gone" in found.sections[gone].steps[0].reason

@@ -20,6 +20,7 @@ from atldld.support.text import shown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from atldld.fetch.session import Session
     from atldld.support.provenance import Progress
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "command_line",
     "progress_bar",
     "say",
+    "stoppable",
     "table",
     "waiting_told",
     "warnings_once",
@@ -228,6 +230,17 @@ def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
     with there.capture() as printed:
         there.print(out)
     answer_lines(printed.get().rstrip("\n"))
+
+
+@contextmanager
+def stoppable(session: "Session") -> Iterator[None]:
+    """End work that Ctrl-C stops with one sentence and status 130; what was fetched is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        session.close()
+        say("Stopped. What was fetched is kept, so the same command takes less time.")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

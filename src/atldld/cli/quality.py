@@ -16,6 +16,7 @@ from atldld.cli.options import (
     asks_service,
     progress_bar,
     say,
+    stoppable,
     table,
 )
 
@@ -66,19 +67,14 @@ def quality(
         if no_atlas
         else atlas_or_reason(named, name=atlas, session=session)
     )
-    try:
-        with progress_bar("Sections") as progress:
-            found = dataset.assess(
-                opened,
-                resolution=resolution,
-                without_atlas=reason,
-                jobs=jobs,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        session.close()
-        say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+    with stoppable(session), progress_bar("Sections") as progress:
+        found = dataset.assess(
+            opened,
+            resolution=resolution,
+            without_atlas=reason,
+            jobs=jobs,
+            progress=progress,
+        )
     if output is None:
         show(found)
     else:

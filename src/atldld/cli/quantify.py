@@ -17,6 +17,7 @@ from atldld.cli.options import (
     asks_service,
     progress_bar,
     say,
+    stoppable,
     table,
 )
 from atldld.warp.stain import EXPRESSING
@@ -119,23 +120,18 @@ def quantify(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
     )
     ids = ids_within(opened.graph, structure) if structure else None
-    try:
-        with progress_bar("Sections") as progress:
-            regions = dataset.quantify(
-                opened,
-                resolution,
-                threshold=threshold,
-                scale=colours,
-                stain_threshold=stain_threshold,
-                grid=grid,
-                unionize=unionize,
-                jobs=jobs,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        session.close()
-        say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+    with stoppable(session), progress_bar("Sections") as progress:
+        regions = dataset.quantify(
+            opened,
+            resolution,
+            threshold=threshold,
+            scale=colours,
+            stain_threshold=stain_threshold,
+            grid=grid,
+            unionize=unionize,
+            jobs=jobs,
+            progress=progress,
+        )
     chosen = regions.select(ids, depth=depth, hemispheres=hemisphere and [hemisphere])
     if output is None:
         by = "energy" if stain_threshold is None else "stained_fraction"

@@ -16,6 +16,7 @@ from atldld.cli.options import (
     asks_service,
     progress_bar,
     say,
+    stoppable,
 )
 
 if TYPE_CHECKING:
@@ -71,22 +72,20 @@ def refine(
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
     )
-    try:
-        with progress_bar("Refining") as progress:
-            found = dataset.refine(
-                opened,
-                steps=names,
-                resolution=resolution,
-                most=limit,
-                jobs=jobs,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        session.close()
-        say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+    with stoppable(session), progress_bar("Refining") as progress:
+        found = dataset.refine(
+            opened,
+            steps=names,
+            resolution=resolution,
+            most=limit,
+            jobs=jobs,
+            progress=progress,
+        )
     answer(found.save(output, force=force))
     _tell(found)
+    if missing := len(found.about["failed"]):
+        say(f"{missing} could not be had; the same command with --force tries them again.")
+        raise typer.Exit(1)
 
 
 def _tell(found: "Registration") -> None:

@@ -17,6 +17,7 @@ from atldld.cli.options import (
     command_line,
     progress_bar,
     say,
+    stoppable,
 )
 
 if TYPE_CHECKING:
@@ -82,22 +83,17 @@ def report(
     )
     if reason and not no_atlas:
         say(f"The report has no atlas: {reason}")
-    try:
-        with progress_bar("Report") as progress:
-            made = gather(
-                source,
-                opened,
-                without_atlas=reason,
-                volume=not no_volume,
-                scale=colours,
-                jobs=jobs,
-                command_line=command_line(),
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        session.close()
-        say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+    with stoppable(session), progress_bar("Report") as progress:
+        made = gather(
+            source,
+            opened,
+            without_atlas=reason,
+            volume=not no_volume,
+            scale=colours,
+            jobs=jobs,
+            command_line=command_line(),
+            progress=progress,
+        )
     write_report(made, output, force=force)
     if made.synthetic:
         say("SYNTHETIC: of the demo brain.")

@@ -7,7 +7,16 @@ import typer
 
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
-from atldld.cli.options import Force, Jobs, MaskScale, answer, asks_service, progress_bar, say
+from atldld.cli.options import (
+    Force,
+    Jobs,
+    MaskScale,
+    answer,
+    asks_service,
+    progress_bar,
+    say,
+    stoppable,
+)
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -157,18 +166,13 @@ def _one_volume(
     datasets = [
         open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
     ]
-    try:
-        with progress_bar("Volume") as progress:
-            built = build(
-                [(dataset, dataset.session) for dataset in datasets],
-                recipe,
-                jobs=jobs,
-                progress=progress,
-            )
-    except KeyboardInterrupt:
-        session.close()
-        say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+    with stoppable(session), progress_bar("Volume") as progress:
+        built = build(
+            [(dataset, dataset.session) for dataset in datasets],
+            recipe,
+            jobs=jobs,
+            progress=progress,
+        )
     for path in built.save(output, coverage=True, force=force):
         answer(path)
     described = built.metadata["datasets"]

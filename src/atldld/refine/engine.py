@@ -13,9 +13,10 @@ from atldld.errors import AtldldError, InvalidInputError
 from atldld.formats.common import need
 from atldld.place.placement import Placement
 from atldld.place.registration import Registration, SectionFit, StepResult
-from atldld.place.tiers import tier_of
+from atldld.place.tiers import tier_of, tier_to_image
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import FEWEST, STEPS, Fitted, check_steps, run_steps
+from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, plain
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, version
@@ -104,6 +105,11 @@ def refine(
         If no section of the data set is placed.
     AtldldError
         If not one section can be had: the first one's error. Or if SciPy is not installed.
+
+    Warns
+    -----
+    SkippedImageWarning
+        If a section cannot be had; it stays where it is.
     """
     chosen = check_refinement(steps, resolution, most)
     resolution, most = float(plain(resolution)), float(plain(most))
@@ -115,7 +121,7 @@ def refine(
     total = len(dataset) * (1 + 3 * ("sections" in chosen)) + ("whole" in chosen)
     done = 0
 
-    def advance(what: str, _: int = 0, __: int = 0) -> None:
+    def advance(what: str) -> None:
         nonlocal done
         done += 1
         if progress:
@@ -124,6 +130,7 @@ def refine(
     looks, reasons = _looks(dataset, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
+    report_left_out(reasons.items(), session, dataset.id)
     labels = Labels3d.of(atlas)
     order = sorted(looks, key=lambda section: (section.number, section.id))
     starts = [Fitted(section.placement.forward, _step_of(section, step)) for section in order]
@@ -157,9 +164,9 @@ def refine(
         section.id: _fit_of(section, fitted.get(section.id), told.get(section.id))
         for section in dataset.sections
     }
-    return Registration(
-        dataset.id, sections, _about(dataset, atlas, session, chosen, resolution, most)
-    )
+    about = _about(dataset, atlas, session, chosen, resolution, most)
+    about["failed"] = {str(section.id): str(error) for section, error in reasons.items()}
+    return Registration(dataset.id, sections, about)
 
 
 def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
@@ -178,15 +185,15 @@ def _looks(
     jobs: int,
     advance: Any,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
+    tiers = {section: tier_of(section, resolution) for section in dataset.sections}
+
     def fetch(section: PlacedSection) -> CachedImage:
-        return session.image(section.image, tier_of(section, resolution))
+        return session.image(section.image, tiers[section])
 
     def work(section: PlacedSection, file: CachedImage) -> Look:
-        tier = tier_of(section, resolution)
+        tier = tiers[section]
         pixels = session.pixels(section.image, tier, held=file)
-        side = 1 << tier
-        # a tier's pixel u has its centre at 2^d · u + (2^d − 1)/2
-        first = (side - 1) / 2
+        (side, _, first), _ = tier_to_image(tier).matrix.tolist()
         across = float(np.linalg.norm(section.placement.forward[:, 0]))
         return look_at(pixels, (side, side, first, first), across * side, resolution)
 

@@ -119,7 +119,6 @@ def fit_section(
     greys: Matrix,
     labels: Labels3d,
     expected: Matrix,
-    start: Matrix | None = None,
     *,
     spread: float = 60.0,
     weight: float = 0.004,
@@ -137,9 +136,7 @@ def fit_section(
     labels : Labels3d
         The atlas.
     expected : numpy.ndarray, shape (9,)
-        The numbers that the sections around suggest.
-    start : numpy.ndarray, shape (9,), optional
-        Where the search begins; at the expected numbers by default.
+        The numbers that the sections around suggest, where the search begins.
     spread : float
         How far, in µm, numbers usually lie from the expected ones.
     weight : float
@@ -158,4 +155,4 @@ def fit_section(
         away = (numbers - expected) / spread
         return difference(numbers) / begin + weight * float(away @ away) / 2
 
-    return _powell(cost, expected if start is None else start, _SECTION_STEP, 4)
+    return _powell(cost, expected, _SECTION_STEP, 4)

@@ -37,7 +37,7 @@ class Labels3d:
     Attributes
     ----------
     places : numpy.ndarray, shape (P, I, R), unsigned integers
-        Which row of `ids`; 0 is the outside.
+        Which row of the ids of `compact_labels`; 0 is the outside.
     count : int
         How many structures there are, the outside included.
     resolution : float
@@ -52,12 +52,7 @@ class Labels3d:
     def of(cls, atlas: Atlas) -> Labels3d:
         """Return the annotation of an atlas."""
         ids, places = compact_labels(atlas.annotation)
-        outside = int(np.flatnonzero(ids == 0)[0]) if (ids == 0).any() else None
-        if outside:  # the outside comes first
-            order = np.arange(len(ids), dtype=places.dtype)
-            order[0], order[outside] = outside, 0
-            places = order[places]
-        return cls(np.ascontiguousarray(places), len(ids), atlas.resolution)
+        return cls(places, len(ids), atlas.resolution)
 
     def at(self, points: Matrix) -> NDArray[np.intp]:
         """Return the structure of points, shape (3, N) in reference µm → (N,); 0 outside."""

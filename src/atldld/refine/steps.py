@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from atldld.errors import InvalidInputError
 from atldld.place.registration import StepResult
 from atldld.refine.fit import Frame, direction_by, fit_section, fit_whole, moved_by
 from atldld.refine.model import Labels3d, Look, Matrix, learn, residuals
@@ -66,8 +67,6 @@ def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
     InvalidInputError
         If there is no such step.
     """
-    from atldld.errors import InvalidInputError
-
     chosen = [str(name) for name in check_names(steps, "step")]
     for name in chosen:
         if name not in STEPS:
@@ -85,7 +84,7 @@ def run_steps(
     *,
     most: float = 1500.0,
     jobs: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> list[Fitted]:
     """Run the steps on all sections of a data set, in the order of their numbers.
 
@@ -104,7 +103,7 @@ def run_steps(
     jobs : int
         Threads. The result does not depend on them.
     progress : callable, optional
-        Called with the step, how many parts of it are done, and how many there are.
+        Called with the name of the step when a part of it is done: once, or three times a section.
     """
     cap = float(np.percentile(np.concatenate([look.values for look in looks]), _CAPPED_AT))
     capped = [look.capped(cap) for look in looks]
@@ -113,7 +112,7 @@ def run_steps(
         if name == "whole":
             wanted = _whole(capped, at, labels)
             if progress:
-                progress(name, 1, 1)
+                progress(name)
         else:
             wanted = _each(capped, at, labels, jobs, progress)
         at = _guarded(name, capped, at, wanted, labels, most)
@@ -146,14 +145,13 @@ def _each(
     at: Sequence[Fitted],
     labels: Labels3d,
     jobs: int,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Callable[[str], None] | None,
 ) -> list[Fitted]:
     """Move each section by itself, some rounds, so that its neighbours can say what is likely."""
     forwards = [fitted.forward for fitted in at]
     halves = [look.fitted for look in looks]
     numbers = np.zeros((len(looks), 9))
     moved = list(forwards)
-    done = 0
     for rounds in range(_ROUNDS):
         greys = learn(halves, moved, labels)
         expected = np.zeros_like(numbers) if rounds == 0 else _PULL * _running_median(numbers)
@@ -166,9 +164,8 @@ def _each(
             if isinstance(result, Exception):
                 raise result
             found.append(result)
-            done += 1
             if progress:
-                progress("sections", done, _ROUNDS * len(looks))
+                progress("sections")
         numbers = np.array(found)
         moved = [
             Frame(look).applied(forward, own)
@@ -195,14 +192,13 @@ def _guarded(
 ) -> list[Fitted]:
     """Return where sections lie after a step: each moves only if what was held back agrees."""
     halves = [look.fitted for look in looks]
-    greys = {
-        id(places): learn(halves, [fitted.forward for fitted in places], labels)
-        for places in (at, wanted)
-    }
+    was_grey, is_grey = (
+        learn(halves, [fitted.forward for fitted in places], labels) for places in (at, wanted)
+    )
     out = []
     for look, before, after in zip(looks, at, wanted, strict=True):
-        was = _figures(look, before.forward, greys[id(at)], labels)
-        is_now = _figures(look, after.forward, greys[id(wanted)], labels)
+        was = _figures(look, before.forward, was_grey, labels)
+        is_now = _figures(look, after.forward, is_grey, labels)
         moved = _moved(look, before.forward, after.forward)
         if moved > most:
             kept, reason = False, f"It would move by {moved:.0f} µm, more than {most:.0f}."
