@@ -295,6 +295,10 @@ class InvalidInputError(AtldldError, ValueError):
 class MissingFileError(InvalidInputError, FileNotFoundError):
     """A file that the caller named is not there."""
 
+    # A ValueError and an OSError are laid out differently, and both bring a `__new__`. The first
+    # in line is ValueError's, which refuses to make an OSError; tblib calls it to unpickle one.
+    __new__ = FileNotFoundError.__new__
+
 
 class NotFoundError(AtldldError, LookupError):
     """The service has no such thing."""
