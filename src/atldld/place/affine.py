@@ -45,13 +45,14 @@ Matrix = NDArray[np.float64]
 
 FRAMES = {
     "image": "(x, y) in full-resolution pixels of the section's box, origin upper left",
+    "flat image": "(x, y) as in the image, once its deformation is taken out",
     "volume": "(vx, vy, s) in µm of the data set's volume, s = section number × thickness",
     "reference": "(p, i, r) in µm of the reference space",
     "output pixel": "(column, row) of a picture on the reference grid, centres at whole numbers",
 }
 """What the frames that this package uses are: axes, order, unit, origin. Others may be named."""
 
-_DIMENSIONS = {"image": 2, "volume": 3, "reference": 3, "output pixel": 2}
+_DIMENSIONS = {"image": 2, "flat image": 2, "volume": 3, "reference": 3, "output pixel": 2}
 
 FORMAT = "atldld affine"
 VERSION = 1

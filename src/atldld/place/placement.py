@@ -12,6 +12,9 @@ and back with ``trv`` and ``tvs``. This is what the service's ``image_to_referen
 The stored matrices have six digits, so the way back is not the exact inverse of the way there;
 each is used in its own direction, as the service does. Round trips of genuine sections close
 within 0.12 µm and 0.06 px.
+
+A refined section is bent as well: a `Deformation` then leads from its pixels to those of the flat
+image, which is what the maps above begin at.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.place.affine import FRAMES, Affine, apply_affine
+from atldld.place.deformation import Deformation
 from atldld.place.spaces import Plane, check_points
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 
@@ -76,14 +80,17 @@ class Placement:
     Parameters
     ----------
     forward : array-like, shape (3, 3)
-        ``[p, i, r] = forward @ [x, y, 1]``: image pixels → reference µm.
+        ``[p, i, r] = forward @ [x, y, 1]``: pixels of the flat image → reference µm.
     backward : array-like, shape (3, 4)
-        ``[x, y, n] = backward @ [p, i, r, 1]``: reference µm → image pixels and the (fractional)
-        section number at which the point lies.
+        ``[x, y, n] = backward @ [p, i, r, 1]``: reference µm → pixels of the flat image and the
+        (fractional) section number at which the point lies.
+    deformation : Deformation, optional
+        The way between the image and the flat image. Without one, they are the same.
     """
 
     forward: Matrix
     backward: Matrix
+    deformation: Deformation | None = None
 
     @classmethod
     def from_alignments(
@@ -179,13 +186,18 @@ class Placement:
 
     @property
     def image_to_reference(self) -> Affine:
-        """The map from the image to the reference space, 2 → 3 coordinates."""
-        return Affine(self.forward, "image", "reference")
+        """The map from the flat image to the reference space, 2 → 3 coordinates."""
+        return Affine(self.forward, self._flat, "reference")
 
     @property
     def reference_to_image(self) -> Affine:
-        """The map from the reference space to the image, 3 → 2 coordinates; drops the distance."""
-        return Affine(self.backward[:2], "reference", "image")
+        """The map from the reference space to the flat image; drops the distance, 3 → 2."""
+        return Affine(self.backward[:2], "reference", self._flat)
+
+    @property
+    def _flat(self) -> str:
+        """The name of the frame that the plane is of."""
+        return "image" if self.deformation is None else "flat image"
 
     def to_reference(self, xy: ArrayLike) -> Matrix:
         """Map image pixels to the reference space.
@@ -206,7 +218,10 @@ class Placement:
         InvalidInputError
             If the pixels have another shape, or coordinates that are not finite.
         """
-        return apply_affine(self.forward, check_points(xy, 2, IMAGE_FRAME))
+        xy = check_points(xy, 2, IMAGE_FRAME)
+        if self.deformation is not None:
+            xy = self.deformation.to_flat(xy)
+        return apply_affine(self.forward, xy)
 
     def to_image(self, pir: ArrayLike) -> Matrix:
         """Map reference coordinates to image pixels, dropping the distance to the section.
@@ -226,7 +241,8 @@ class Placement:
         InvalidInputError
             If the points have another shape, or coordinates that are not finite.
         """
-        return self._back(pir, slice(0, 2))
+        xy = self._back(pir, slice(0, 2))
+        return xy if self.deformation is None else self.deformation.to_image(xy)
 
     def section_numbers(self, pir: ArrayLike) -> Matrix:
         """Return the fractional section number at which reference points lie.
