@@ -297,7 +297,7 @@ class MissingFileError(InvalidInputError, FileNotFoundError):
 
     # A ValueError and an OSError are laid out differently, and both bring a `__new__`. The first
     # in line is ValueError's, which refuses to make an OSError; tblib calls it to unpickle one.
-    __new__ = FileNotFoundError.__new__
+    __new__ = FileNotFoundError.__new__  # type: ignore[assignment]
 
 
 class NotFoundError(AtldldError, LookupError):

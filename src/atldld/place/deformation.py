@@ -173,7 +173,8 @@ class Displacements:
             found = found - np.linalg.solve(matrix, missed[..., None])[..., 0]
         else:
             raise InvalidInputError("The displacements fold, so there is no way back.")
-        return Displacements((float(x[0]), float(y[0])), self.spacing, found - wanted)
+        vectors = (found - wanted).astype(np.float32)
+        return Displacements((float(x[0]), float(y[0])), self.spacing, vectors)
 
 
 @dataclass(frozen=True, eq=False)
