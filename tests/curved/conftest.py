@@ -1,0 +1,82 @@
+"""Sections that are curved by a known deformation."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from atldld.api import DataSet
+from atldld.place.deformation import Displacements, SplineDeformation
+from atldld.place.sections import PlacedDataSet
+
+SPACING = 100.0
+FADING = 20
+
+
+def smooth(size, seed, largest=300.0):
+    """A smooth deformation of an image of `size` (width, height) pixels, up to `largest` px."""
+    random = np.random.default_rng(seed)
+    # It fades beyond the image, so that nothing is kinked at the edges of the nodes.
+    x, y = (np.arange(-FADING, side // SPACING + 1 + FADING) * SPACING for side in size)
+    fades = [
+        np.clip(np.minimum(k, k[::-1]) / FADING, 0, 1)
+        for k in (np.arange(len(x)), np.arange(len(y)))
+    ]
+    fade_x, fade_y = (fade**2 * (3 - 2 * fade) for fade in fades)
+    vectors = np.zeros((len(y), len(x), 2))
+    for _ in range(8):
+        across, down = random.uniform(-1, 1, 2) * 2 * np.pi / 4000
+        phase, direction = random.uniform(0, 2 * np.pi), random.normal(size=2)
+        wave = np.sin(across * x + (down * y)[:, None] + phase)
+        vectors += wave[..., None] * direction
+    vectors *= (fade_x * fade_y[:, None])[..., None]
+    vectors *= largest / np.linalg.norm(vectors, axis=-1).max()
+    return SplineDeformation.of(
+        Displacements((float(x[0]), float(y[0])), (SPACING, SPACING), vectors.astype(np.float32))
+    )
+
+
+def curve(section, seed=1, largest=300.0):
+    image = section.image
+    deformation = smooth((image.width, image.height), seed + section.number, largest)
+    return replace(section, placement=replace(section.placement, deformation=deformation))
+
+
+@pytest.fixture(scope="session")
+def placed(demo_records):
+    """The demo's data sets as the service places them, by id."""
+    return {
+        dataset_id: PlacedDataSet.of(record)
+        for dataset_id, record in demo_records.items()
+        if dataset_id in (69289763, 71717084)
+    }
+
+
+@pytest.fixture(scope="session", params=[69289763, 71717084])
+def flat(request, placed):
+    """A section in the middle of the brain, as the service places it."""
+    dataset = placed[request.param]
+    return dataset.sections[len(dataset) // 2]
+
+
+@pytest.fixture(scope="session")
+def curved(flat):
+    """The same section with a deformation."""
+    return curve(flat)
+
+
+@pytest.fixture(scope="session")
+def curved_sets(placed):
+    """Both data sets, with every fourth section only, all of them curved."""
+    found = {}
+    for dataset_id, dataset in placed.items():
+        kept = [curve(section) for section in dataset.sections[:: max(len(dataset) // 5, 1)]]
+        record = dataset.record
+        found[dataset_id] = PlacedDataSet(record, dataset.plane, tuple(kept), ())
+    return found
+
+
+@pytest.fixture
+def opened(curved_sets, session):
+    """A function that opens one of the curved data sets with pixels."""
+    return lambda dataset_id: DataSet.with_pixels(curved_sets[dataset_id], session)
