@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from atldld.api import DataSet
+from atldld.atlas.open import open_atlas
+from atldld.demo.local import in_process_session
 from atldld.place.deformation import Displacements, SplineDeformation
 from atldld.place.sections import PlacedDataSet
 
@@ -76,7 +78,19 @@ def curved_sets(placed):
     return found
 
 
+@pytest.fixture(scope="session")
+def demo_session(tmp_path_factory):
+    """One session for all, so that each picture of the demo brain is made once."""
+    with in_process_session(tmp_path_factory.mktemp("cache")) as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def atlas(demo_session):
+    return open_atlas(100, session=demo_session)
+
+
 @pytest.fixture
-def opened(curved_sets, session):
+def opened(curved_sets, demo_session):
     """A function that opens one of the curved data sets with pixels."""
-    return lambda dataset_id: DataSet.with_pixels(curved_sets[dataset_id], session)
+    return lambda dataset_id: DataSet.with_pixels(curved_sets[dataset_id], demo_session)

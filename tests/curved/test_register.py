@@ -146,10 +146,10 @@ def test_a_picture_is_resampled_where_the_placement_says(curved, resolution):
 
 
 @pytest.mark.parametrize("resolution", [20, 50, 150])
-def test_a_bent_picture_is_shown_straight_again(flat, curved, session, resolution):
+def test_a_bent_picture_is_shown_straight_again(flat, curved, demo_session, resolution):
     """What the deformation's inverse has bent, the registration straightens."""
     tier = plan(flat, resolution=resolution).downsample
-    straight = cv2.GaussianBlur(session.pixels(flat.image, tier), (0, 0), 1)
+    straight = cv2.GaussianBlur(demo_session.pixels(flat.image, tier), (0, 0), 1)
     to_image = tier_to_image(tier).matrix
     back = tier_matrix(np.eye(2, 3), tier)
     deformation = curved.placement.deformation
@@ -269,7 +269,7 @@ def test_nearest_pixels_are_those_in_which_centres_lie(curved):
     np.testing.assert_array_equal(shown[clear], expected[clear])
 
 
-def test_a_flat_section_is_not_touched(flat, session):
+def test_a_flat_section_is_not_touched(flat):
     """Without a deformation there is no lookup, and the plane's map is a matrix."""
     job = plan(flat)
     assert isinstance(tier_way(job.plane, 3), np.ndarray)

@@ -226,7 +226,8 @@ def _seen(at: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
     if size is None:
         return np.ones(len(at), dtype=bool)
     x, y = at.T
-    return (x > -1) & (y > -1) & (x < size[0]) & (y < size[1])
+    seen: NDArray[np.bool_] = (x > -1) & (y > -1) & (x < size[0]) & (y < size[1])
+    return seen
 
 
 def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
