@@ -8,8 +8,12 @@ import pytest
 from atldld.api import DataSet
 from atldld.atlas.open import open_atlas
 from atldld.demo.local import in_process_session
+from atldld.place.curves import CurvedMap
 from atldld.place.deformation import Displacements, SplineDeformation
 from atldld.place.sections import PlacedDataSet
+from atldld.place.tiers import shrink_source, tier_matrix, tier_to_image
+from atldld.warp.background import background_of
+from atldld.warp.resample import nearest, resample
 
 SPACING = 100.0
 FADING = 20
@@ -94,3 +98,57 @@ def atlas(demo_session):
 def opened(curved_sets, demo_session):
     """A function that opens one of the curved data sets with pixels."""
     return lambda dataset_id: DataSet.with_pixels(curved_sets[dataset_id], demo_session)
+
+
+class Bending:
+    """A session whose pictures of curved sections are bent, as their sections were.
+
+    Those of the demo are of flat sections. Pixel u of a bent picture shows the flat one at
+    to_flat(u): as a smooth picture, or as one of whole pixels, where colours must not be mixed.
+    """
+
+    def __init__(self, session, dataset):
+        self._session = session
+        self._curves = {section.id: section.placement.deformation for section in dataset.sections}
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def pixels(self, image, downsample=0, *, expression=False, **options):
+        flat = self._session.pixels(image, downsample, expression=expression, **options)
+        deformation = self._curves[image.id]
+        reduction = options.get("reduction", 1)
+        to_image = tier_to_image(downsample).matrix @ np.array(
+            [[reduction, 0, (reduction - 1) / 2], [0, reduction, (reduction - 1) / 2], [0, 0, 1]]
+        )
+        back = shrink_source(tier_matrix(np.eye(2, 3), downsample), reduction)
+        way = CurvedMap(to_image, deformation.to_flat, back)
+        if expression:
+            return nearest(flat, way, flat.shape[:2])
+        return resample(flat, way, flat.shape[:2], background_of(flat))
+
+
+@pytest.fixture
+def bent(curved_sets, demo_session):
+    """A function that opens a curved data set whose pictures are bent as it says."""
+
+    def opened(dataset_id):
+        dataset = curved_sets[dataset_id]
+        return DataSet.with_pixels(dataset, Bending(demo_session, dataset))
+
+    return opened
+
+
+@pytest.fixture
+def straight(curved_sets, demo_session):
+    """A function that opens the same sections flat, with the demo's own pictures."""
+
+    def opened(dataset_id):
+        dataset = curved_sets[dataset_id]
+        sections = tuple(
+            replace(section, placement=replace(section.placement, deformation=None))
+            for section in dataset.sections
+        )
+        return DataSet.with_pixels(replace(dataset, sections=sections), demo_session)
+
+    return opened
