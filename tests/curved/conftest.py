@@ -1,6 +1,7 @@
 """Sections that are curved by a known deformation."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,8 @@ def bent(curved_sets, demo_session):
 
     def opened(dataset_id):
         dataset = curved_sets[dataset_id]
-        return DataSet.with_pixels(dataset, Bending(demo_session, dataset))
+        session: Any = Bending(demo_session, dataset)
+        return DataSet.with_pixels(dataset, session)
 
     return opened
 
