@@ -2,8 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -205,9 +204,8 @@ def test_a_million_points_take_little_memory_and_no_loop(placed, aligned):
 
 
 def registration(dataset, given):
-    """What a file can hold today: planes alone."""
     sections = {
-        section.id: SectionFit.of(replace(given[section.id], deformation=None), section.number)
+        section.id: SectionFit.of(given[section.id], section.number, pixel=section.image.resolution)
         for section in dataset.sections
         if section.id in given
     }
@@ -224,20 +222,10 @@ def test_a_file_is_an_alignment(placed, aligned, tmp_path):
     )
     for alignment in (path, str(path), planes):
         found = sync.image_to_reference(dataset.record, ids, xy, alignment=alignment)
-        np.testing.assert_array_equal(found.pir, expected.pir)
+        # files hold displacements in mm
+        np.testing.assert_allclose(found.pir, expected.pir, atol=1e-3)
     with pytest.raises(InvalidInputError, match="of section data set"):
         sync.image_to_reference(placed[SAGITTAL].record, [], np.empty((0, 2)), alignment=path)
-
-
-@dataclass(frozen=True, eq=False)
-class Curved(Registration):
-    """A registration whose sections are curved, as files will hold them."""
-
-    given: Mapping[int, Placement] | None = None
-
-    def placements(self, record):
-        super().placements(record)
-        return dict(self.given or {})
 
 
 def table_of(tmp_path, ids, xy, name="points.csv"):
@@ -302,6 +290,7 @@ def test_every_command_takes_an_alignment(
     dataset = placed[CORONAL]
     planes = registration(dataset, aligned[CORONAL])
     given = planes.placements(dataset.record)
+    assert any(one.deformation is not None for one in given.values())
     reg = planes.save(tmp_path / "reg.json")
     ids, xy = points_on(dataset, 20)
     table_of(tmp_path, ids, xy)
@@ -351,7 +340,7 @@ def test_the_facade_places_the_same_sections(placed, aligned):
 
 def test_reading_tables_of_the_brain(placed, aligned, demo_session, tmp_path):
     dataset, given = placed[CORONAL], aligned[CORONAL]
-    planes = Curved(dataset.id, {}, {}, given=given)
+    planes = registration(dataset, given)
     path = tmp_path / "brain.csv"
     path.write_text("p_um,i_um,r_um\n6000,4000,5000\n7000,3000,7000\n")
     found = reference_to_pixels(

@@ -49,7 +49,15 @@ if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
     from atldld.place.sections import PlacedSection
 
-__all__ = ["Frame", "Hemisphere", "Outline", "Selection", "outlines", "section_outlines"]
+__all__ = [
+    "Frame",
+    "Hemisphere",
+    "Outline",
+    "Selection",
+    "bend_outline",
+    "outlines",
+    "section_outlines",
+]
 
 Points = NDArray[np.float64]
 Frame = Literal["image", "reference"]
@@ -292,10 +300,12 @@ def section_outlines(
     unit = 1.0
     if frame == "reference":
         unit = float(np.linalg.norm(section.placement.forward[:, 0]))
-    return tuple(_bent(outline, bend, side * unit, frame) for outline in found)
+    return tuple(bend_outline(outline, bend, side * unit, frame) for outline in found)
 
 
-def _bent(outline: Outline, bend: Callable[[Points], Points], most: float, frame: Frame) -> Outline:
+def bend_outline(
+    outline: Outline, bend: Callable[[Points], Points], most: float, frame: Frame
+) -> Outline:
     """Return an outline whose points are led through a curved map.
 
     Parameters

@@ -3,7 +3,7 @@
 A volume is read straight at a section's pixels: at those of a picture on the reference grid, or at
 those of the raw picture, at any tier. Nothing is interpolated twice. The pixels of a raw picture
 lie in the brain by an affine map, and before it by the section's deformation if it has one, which
-is looked up to 1/32 of a pixel of the tier (`atldld.place.curves`); on the reference grid a pixel
+is looked up to 1/16 of a pixel of the tier (`atldld.place.curves`); on the reference grid a pixel
 lies where it lies, however the section is bent.
 Reference spaces 9 and 10 are one space here; nothing is flipped.
 

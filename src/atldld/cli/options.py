@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atldld.cli.terminal import answer, answer_lines, command_line, say
-from atldld.errors import AlignmentFileWarning, LockWarning, ServiceWarning
+from atldld.errors import AlignmentFileWarning, CurveLeftOutWarning, LockWarning, ServiceWarning
 from atldld.settings import Settings
 from atldld.support.text import shown
 
@@ -170,7 +170,7 @@ def warnings_once() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if issubclass(category, LockWarning):
             say(f"Warning: {message}")
-        elif issubclass(category, (ServiceWarning, AlignmentFileWarning)):
+        elif issubclass(category, (ServiceWarning, AlignmentFileWarning, CurveLeftOutWarning)):
             caught[str(message)] = None
 
     with warnings.catch_warnings():

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atldld.errors import InvalidInputError
+from atldld.errors import CurveLeftOutWarning, InvalidInputError
 from atldld.formats.common import as_json, ending_of
 from atldld.place.anchoring import TARGET, TARGET_SHAPE, anchoring_of
 from atldld.support.arguments import check_whole
@@ -70,6 +71,11 @@ def write_quicknii(
         If no section of the data set is placed.
     OutputError
         If a file cannot be written, or exists and `force` is false.
+
+    Warns
+    -----
+    CurveLeftOutWarning
+        If sections are curved: the file has their planes only.
     """
     path = Path(path)
     ending = check_quicknii(path, force=force)
@@ -118,6 +124,14 @@ def write_quicknii(
         )
     with whole_file(path, ending, force=force) as temporary:
         temporary.write_text(text + "\n", "utf-8")
+    curved = sum(section.placement.deformation is not None for section in dataset.sections)
+    if curved:
+        warnings.warn(
+            f"{path.name} has the planes of {curved} sections that are curved as well: their "
+            "deformation within the plane is not in it.",
+            CurveLeftOutWarning,
+            stacklevel=2,
+        )
     return path
 
 

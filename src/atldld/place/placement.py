@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.place.affine import FRAMES, Affine, apply_affine
-from atldld.place.deformation import Deformation
+from atldld.place.deformation import Deformation, SplineDeformation
 from atldld.place.spaces import Plane, check_points
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 
@@ -262,6 +262,39 @@ class Placement:
 
     def _back(self, pir: ArrayLike, rows: slice) -> Matrix:
         return apply_affine(self.backward[rows], check_points(pir, 3, REFERENCE_FRAME))
+
+    def describe_deformation(self, width: int, height: int) -> dict[str, Any] | None:
+        """Say in plain values how the image is bent, for what is written of it.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image at full resolution, in pixels.
+
+        Returns
+        -------
+        dict or None
+            ``greatest_displacement_um``, the farthest that any pixel of a grid of 65 × 65 over the
+            image is moved in its plane; ``jacobian``, the least and the greatest local change of
+            area on the way to the flat image, where both ways are splines; and ``about``, in words.
+            None for a flat section.
+        """
+        if self.deformation is None:
+            return None
+        at = np.stack(
+            np.meshgrid(np.linspace(0, width - 1, 65), np.linspace(0, height - 1, 65)), axis=-1
+        )
+        moved = (self.deformation.to_flat(at) - at) @ self.forward[:, :2].T
+        described: dict[str, Any] = {
+            "greatest_displacement_um": float(np.linalg.norm(moved, axis=-1).max())
+        }
+        if isinstance(self.deformation, SplineDeformation):
+            described["jacobian"] = list(self.deformation.jacobian)
+        described["about"] = (
+            "the section is curved: matrices from or to its image are those of the flat image, "
+            "which the image's pixels are led to by a deformation that is not in this file"
+        )
+        return described
 
     def geometry(self, width: float, height: float, plane: Plane) -> SectionGeometry:
         """Describe how the section lies in the reference space: its plane.

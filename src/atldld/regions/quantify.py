@@ -549,6 +549,11 @@ def _number(value: object) -> float:
     return float(value) if known else np.nan  # type: ignore[arg-type]
 
 
+def _curved(section: PlacedSection) -> dict[str, Any]:
+    deformation = section.describe_deformation()
+    return {} if deformation is None else {"deformation": deformation}
+
+
 def _describe(
     dataset: PlacedDataSet,
     service: str,
@@ -601,6 +606,7 @@ def _describe(
                 "image_id": task.section.id,
                 "section_number": task.section.number,
                 "downsample": task.downsample,
+                **_curved(task.section),
             }
             for task in used
         ],
