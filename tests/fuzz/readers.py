@@ -88,7 +88,14 @@ def _alignments(samples):
         "sections": [{**one, "ouv": one["anchoring"]} for one in slices],
         "aligner": "VisuAlign",
     }
-    return [json.dumps(one).encode() for one in (small, {**small, "slices": markers}, others)]
+    web = {
+        "atlas": document["target"],
+        "sections": [
+            {**one, "filename": f"909_s{one['nr']:03d}", "ouv": one["anchoring"]} for one in markers
+        ],
+    }
+    documents = small, {**small, "slices": markers}, others, web
+    return [json.dumps(one).encode() for one in documents]
 
 
 def read_alignment(path):
@@ -100,6 +107,9 @@ def read_alignment(path):
     for placement in alignment.placements(_record()).values():
         assert np.isfinite(placement.forward).all()
         assert np.isfinite(placement.backward).all()
+        if placement.deformation is not None:
+            back = placement.deformation.to_image(placement.deformation.to_flat([[50.0, 60.0]]))
+            np.testing.assert_allclose(back, [[50, 60]], atol=1e-3)
 
 
 @cache
