@@ -42,6 +42,7 @@ _CELLS = 200  # along a side, at most
 # of `fit_markers`
 _LOOKS = 180, 240  # how many places along a side are looked at
 _ROUNDS = 40  # of adding markers: five to fifteen are needed
+_NEARLY = 0.004  # how far beyond the edges, in widths and heights, all of the deformation is left
 _COARSER, _TRIES = 1.5, 12  # where the tolerance takes too many markers
 
 
@@ -374,7 +375,8 @@ def fit_markers(
                 folded = fitted.image[fitted.triangles[fitted.folded]].mean(axis=1)
                 if not (len(worst) or len(folded)):
                     break
-                chosen = np.concatenate((chosen, look[0][worst], folded))
+                new = _off_the_edge(look[0][worst], extent, rng)
+                chosen = np.concatenate((chosen, new, folded))
                 if len(chosen) > most:
                     return None
                 fitted = made(chosen)
@@ -400,9 +402,20 @@ def _fading(points: Matrix, extent: tuple[int, int]) -> Matrix:
     Beyond its edges it ends before the outer corners, which do not move.
     """
     size = np.array(extent, dtype=np.float64)
-    beyond = np.abs((points + 0.5) / size - 0.5) - 0.5
-    left: Matrix = 1 - np.clip(beyond / (0.95 * MARGIN), 0, 1).max(axis=1, keepdims=True)
+    beyond = np.abs((points + 0.5) / size - 0.5) - 0.5 - _NEARLY
+    left: Matrix = 1 - np.clip(beyond / (0.9 * MARGIN), 0, 1).max(axis=1, keepdims=True)
     return left
+
+
+def _off_the_edge(points: Matrix, extent: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    """Return places with those on the picture's edges moved outwards, each a little otherwise.
+
+    PyNutil 0.6.2 leaves out a marker that lies on the line between two others.
+    """
+    share = (points + 0.5) / extent
+    away = rng.uniform(0, _NEARLY, share.shape)
+    places: Matrix = np.where(share <= 0, -away, np.where(share >= 1, 1 + away, share))
+    return places * extent - 0.5
 
 
 def _worst(
@@ -421,7 +434,7 @@ def _first(extent: tuple[int, int]) -> Matrix:
     k = np.arange(1, 10)
     # a sequence that fills the plane evenly: multiples of powers of the plastic number
     inner = np.stack((k * 0.7548776662466927 % 1, k * 0.5698402909980532 % 1), axis=-1)
-    outer = np.array([(0, 0), (1, 0.01), (0.01, 1), (1, 0.98)])
+    outer = np.array([(-0.001, -0.002), (1.002, 0.004), (0.003, 1.001), (1.003, 0.997)])
     return np.concatenate((outer, inner)) * extent - 0.5
 
 
