@@ -211,6 +211,24 @@ class TestFitting:
         assert 13 < len(found.markers) <= MOST_MARKERS
         assert self.away(found.markers, spline) < 1.2 * found.deviation
 
+    def test_no_three_lie_on_one_line(self):
+        """PyNutil 0.6.2 leaves out a marker on the line between two others, such as on an edge."""
+        found = fit_markers(self.spline(), self.EXTENT, self.SCALE, tolerance=30)
+        for side in (2, 3):
+            assert len(np.unique(found.markers[:, side].round(6))) == len(found.markers)
+        # and the edges are reproduced all the same
+        along = np.linspace(0, 1, 500)[:, None]
+        for first, second in (
+            ((0, 0), (1, 0)),
+            ((0, 1), (1, 1)),
+            ((0, 0), (0, 1)),
+            ((1, 0), (1, 1)),
+        ):
+            edge = ((1 - along) * first + along * second) * self.EXTENT - 0.5
+            bent = MarkerDeformation.of(found.markers + 0.5, *self.EXTENT).scaled((1, 1), -0.5)
+            off = (bent.to_flat(edge) - self.spline().to_flat(edge)) @ self.SCALE.T
+            assert np.linalg.norm(off, axis=1).max() < 1.2 * found.deviation
+
     def test_finer_takes_more(self):
         counts = [
             len(fit_markers(self.spline(), self.EXTENT, self.SCALE, tolerance=by).markers)
