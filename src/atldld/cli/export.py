@@ -19,7 +19,8 @@ AlignmentFile = Annotated[
     typer.Option(
         "--alignment",
         metavar="FILE.json",
-        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
+        "file, not Allen's alignment.",
     ),
 ]
 Cut = Annotated[

@@ -49,7 +49,8 @@ AlignmentFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.json",
-        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
+        "file, not Allen's alignment.",
     ),
 ]
 AtlasName = Annotated[

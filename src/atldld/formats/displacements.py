@@ -94,7 +94,7 @@ class PhysicalField:
         spacing = plane.grid.resolution / 1000
         rows, columns = plane.grid.shape
         if field is None:
-            shown = _affine(plane.to_image, (rows, columns))
+            shown = _shown(plane)
         else:
             if field.shape != (rows, columns):
                 raise InvalidInputError(
@@ -140,10 +140,14 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
     }
 
 
-def _affine(matrix: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+def _shown(plane: OutputPlane) -> NDArray[np.float64]:
     """Return the image pixels (x, y) that all output pixels show, in float64."""
+    shape = plane.grid.shape
     out = np.empty((*shape, 2))
     columns, rows = np.arange(shape[1]), np.arange(shape[0])[:, None]
-    for k, (by_column, by_row, constant) in enumerate(matrix):
+    for k, (by_column, by_row, constant) in enumerate(plane.to_image):
         out[..., k] = by_column * columns + by_row * rows + constant
+    if plane.deformation is not None:
+        for row in out:  # a row at a time: no second array of the whole plane
+            row[:] = plane.deformation.to_image(row)
     return out

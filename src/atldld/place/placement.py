@@ -264,7 +264,10 @@ class Placement:
         return apply_affine(self.backward[rows], check_points(pir, 3, REFERENCE_FRAME))
 
     def geometry(self, width: float, height: float, plane: Plane) -> SectionGeometry:
-        """Describe how the section lies in the reference space.
+        """Describe how the section lies in the reference space: its plane.
+
+        Corners and centre are those of the flat image; a deformation moves nothing out of the
+        plane.
 
         Parameters
         ----------
@@ -273,7 +276,8 @@ class Placement:
         plane : Plane
             The plane of section that the tilt and the depth are counted from.
         """
-        corners = self.to_reference([(0, 0), (width, 0), (width, height), (0, height)])
+        flat = self.image_to_reference
+        corners = flat.apply([(0, 0), (width, 0), (width, height), (0, height)])
         normal = np.cross(self.forward[:, 0], self.forward[:, 1])
         normal /= np.linalg.norm(normal)
         axis = plane.depth_axis
@@ -282,7 +286,7 @@ class Placement:
         depths = corners[:, axis]
         return SectionGeometry(
             corners=corners,
-            centre=self.to_reference([width / 2, height / 2]),
+            centre=flat.apply([width / 2, height / 2]),
             normal=normal,
             # the arctangent keeps its digits near 0, where the arccosine loses half of them
             tilt=float(
