@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atldld.api import DataSet, open_dataset
-from atldld.errors import AlignmentFileWarning, InvalidInputError
+from atldld.errors import AlignmentFileWarning, CurveLeftOutWarning, InvalidInputError
 from atldld.formats import write_quicknii
 from atldld.formats.quicknii import anchors_of
 from atldld.place.alignment import read_alignment as read_any
@@ -250,7 +250,7 @@ class TestMarkersOut:
             anchors_of(curved, tolerance=0)
 
     def test_a_table_has_no_place_for_them(self, curved, tmp_path):
-        with pytest.warns(AlignmentFileWarning, match="no place for markers"):
+        with pytest.warns(CurveLeftOutWarning, match="no place for markers"):
             write_quicknii(curved, tmp_path / "a.csv", downsample=3)
 
     def test_planes_alone_are_written_as_before(self, coronal, written):

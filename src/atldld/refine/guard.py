@@ -1,4 +1,4 @@
-"""The guard: whether a step has made a section better, by figures that the step did not optimise."""
+"""The guard: whether a step has made a section better, by figures that it did not optimise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Template3d:
 def figures(
     look: Look, points: Matrix, greys: Matrix, labels: Labels3d, template: Template3d | None
 ) -> dict[str, float]:
-    """Return what tells how well a section lies, on pixels that were held back or otherwise unseen.
+    """Return what tells how well a section lies, by what no step has looked at.
 
     Parameters
     ----------

@@ -149,13 +149,12 @@ def _at_nodes(look: Look, shift: Image, smooth: float) -> tuple[Matrix, Matrix, 
         count = max(int(np.ceil((size - 1) * look.side / _NODES)), 1)
         places.append(np.arange(-_AROUND, count + _AROUND + 1) * (max(size - 1, 1) / count))
     blurred = _blurred(shift, _NODES / look.side / 2)
-    maps = np.meshgrid(*(at.astype(np.float32) for at in places))
-    nodes = cv2.remap(blurred, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    nodes = _shown(blurred, np.stack(np.meshgrid(*places), axis=-1).astype(np.float32))
     x, y = (
         old[0] + step * at
         for at, old, step in zip(places, (look.x, look.y), look.steps, strict=True)
     )
-    return _blurred(np.asarray(nodes, np.float32), smooth).astype(np.float64), x, y
+    return _blurred(nodes, smooth).astype(np.float64), x, y
 
 
 def _normal(picture: Image) -> Image:
@@ -166,6 +165,18 @@ def _normal(picture: Image) -> Image:
 
 def _blurred(picture: Image, sigma: float) -> Image:
     out = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(out, dtype=np.float32)
+
+
+def _shown(picture: Image, places: Image) -> Image:
+    """Return a picture at places (x, y), shape (rows, columns, 2); its edge goes on outside."""
+    out = cv2.remap(
+        picture,
+        places[..., 0],
+        places[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
     return np.asarray(out, dtype=np.float32)
 
 
@@ -204,20 +215,14 @@ def _level(
     )
     moves = _MOVES[min(factor, 2)]
     for move in range(moves):
-        there = grid + shift
-        warped = cv2.remap(source, there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        step = _blurred(force.gradient(np.asarray(warped, np.float32)), bending.fluid)
+        warped = _shown(source, grid + shift)
+        step = _blurred(force.gradient(warped), bending.fluid)
         longest = float(np.sqrt((step * step).sum(axis=-1).max()))
         if longest <= 0:
             break
-        step *= _STEP * (1 - 0.7 * move / moves) / longest
+        step *= np.float32(_STEP * (1 - 0.7 * move / moves) / longest)
         # the displacement that does the move first, and then what was found before
-        shift = np.asarray(
-            cv2.remap(shift, grid + step, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            + step,
-            dtype=np.float32,
-        )
-        shift = _blurred(shift, bending.elastic)
+        shift = _blurred(_shown(shift, grid + step) + step, bending.elastic)
     return shift
 
 
@@ -245,7 +250,7 @@ class _Correlation:
         shared = self._local(self.seen * other) - self.mean * mean
         # a contrast the other way round is no likeness
         rate = np.where(shared > 0, shared / (self.variance * variance), np.float32(0))
-        force = rate * (self.seen - self.mean - shared / variance * (other - mean))
+        force: Image = rate * (self.seen - self.mean - shared / variance * (other - mean))
         if self.weights is not None:
             force *= self.weights
         slope = [

@@ -188,7 +188,7 @@ def look_at(
     return Look(np.sqrt(np.asarray(small, dtype=np.float32)), x, y, side)
 
 
-def learn(values: Sequence[Matrix], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
+def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
     """Return the grey of each structure over all sections, shape (count,).
 
     Structures of few pixels are drawn to what all tissue looks like.

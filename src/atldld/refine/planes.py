@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.place.deformation import Deformation
 from atldld.refine.model import Image, Labels3d, Look, Matrix, learn
 from atldld.support.pipeline import outcomes
 
@@ -121,7 +122,8 @@ def _rendered(greys: Matrix, labels: Labels3d, wanted: float) -> tuple[Image, fl
 def _halved(volume: Image) -> Image:
     whole = volume[tuple(slice(size // 2 * 2) for size in volume.shape)]
     p, i, r = (size // 2 for size in whole.shape)
-    return whole.reshape(p, 2, i, 2, r, 2).mean(axis=(1, 3, 5))
+    out: Image = whole.reshape(p, 2, i, 2, r, 2).mean(axis=(1, 3, 5))
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ class _View:
 def fit_planes(
     looks: Sequence[Look],
     forwards: Sequence[Matrix],
-    flats: Sequence[Callable[[Look], Matrix]],
+    deformations: Sequence[Deformation | None],
     depths: Sequence[float],
     labels: Labels3d,
     *,
@@ -154,8 +156,8 @@ def fit_planes(
         The sections. What is held back of them is not used.
     forwards : sequence of numpy.ndarray, shape (3, 3)
         Where they lie.
-    flats : sequence of callable
-        Give (x, y, 1) of a look's pixels in the flat image, shape (3, N).
+    deformations : sequence of Deformation or None
+        The ways to their flat images.
     depths : sequence of float
         How far along the series each section lies, in µm.
     labels : Labels3d
@@ -175,8 +177,8 @@ def fit_planes(
         if side not in sides:
             continue
         views = [
-            _view(look.coarser(side), frame, flat)
-            for look, frame, flat in zip(looks, frames, flats, strict=True)
+            _view(look.coarser(side), frame, deformation)
+            for look, frame, deformation in zip(looks, frames, deformations, strict=True)
         ]
         moved = [
             frame.applied(forward, own)
@@ -196,8 +198,8 @@ def fit_planes(
     ]
 
 
-def _view(look: Look, frame: Frame, flat: Callable[[Look], Matrix]) -> _View:
-    at = flat(look)
+def _view(look: Look, frame: Frame, deformation: Deformation | None) -> _View:
+    at = look.flat(deformation)
     return _View(look.values, ~look.held_back, at, frame.basis(at), look.side)
 
 

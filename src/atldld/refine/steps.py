@@ -194,7 +194,7 @@ def _sections(
     moved = fit_planes(
         looks,
         [fitted.forward for fitted in at],
-        [lambda look, curve=fitted.deformation: look.flat(curve) for fitted in at],
+        [fitted.deformation for fitted in at],
         depths,
         labels,
         jobs=jobs,

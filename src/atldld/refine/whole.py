@@ -19,7 +19,7 @@ __all__ = ["direction_by", "fit_whole", "moved_by"]
 _CENTRE = np.array(BOX) / 2
 _REACH = 4000.0  # µm: what the numbers of the affine map are measured at
 _FIRST = 150.0  # µm: the first steps of the search
-_ENOUGH = 8000  # pixels of a section: twelve numbers for all sections need no more
+_ENOUGH = 200_000  # pixels of all sections together: twelve numbers need no more
 
 
 def fit_whole(values: Sequence[Matrix], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
@@ -39,9 +39,10 @@ def fit_whole(values: Sequence[Matrix], points: Sequence[Matrix], labels: Labels
     """
     from scipy.optimize import minimize
 
-    every = [max(len(seen) // _ENOUGH, 1) for seen in values]
-    at = np.concatenate([p[:, ::k] for p, k in zip(points, every, strict=True)], axis=1)
-    seen = np.concatenate([v[::k] for v, k in zip(values, every, strict=True)])
+    # a step that shares nothing with a picture's width, so that the pixels lie everywhere
+    every = max(sum(map(len, values)) // _ENOUGH, 1) | 1
+    at = np.concatenate([places[:, ::every] for places in points], axis=1)
+    seen = np.concatenate([pixels[::every] for pixels in values])
     basis = np.vstack(((at - _CENTRE[:, None]) / _REACH, np.ones(at.shape[1])))
 
     def cost(numbers: Matrix) -> float:
