@@ -11,6 +11,7 @@ from atldld.fetch.cache import CachedImage
 from atldld.formats.displacements import PhysicalField
 from atldld.formats.fields import write_field
 from atldld.place.curves import SEEN, CurvedMap
+from atldld.place.deformation import Displacements
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.place.tiers import tier_matrix, tier_to_image, tier_way
@@ -46,6 +47,26 @@ def test_the_deformation_is_what_these_tests_say(curved):
     assert 1.25 < most <= 2
     assert 250 < deformation.bending.greatest < 310
     assert deformation.round_trip < 0.5
+
+
+def test_the_jacobian_is_that_of_points(curved):
+    for grid in (
+        curved.placement.deformation.flattening,
+        Displacements(
+            (5.0, 7.0),
+            (3.0, 5.0),
+            np.random.default_rng(0).normal(0, 0.3, (4, 7, 2)).astype(np.float32),
+        ),
+    ):
+        rows, columns = grid.vectors.shape[:2]
+        across, down = (step / 2 for step in grid.spacing)
+        x = grid.origin[0] + across * np.arange(2 * columns - 1)
+        y = grid.origin[1] + down * np.arange(2 * rows - 1)
+        moved = grid.moved(np.stack(np.meshgrid(x, y), axis=-1))
+        by_x = np.diff(moved, axis=1)[:-1] / across
+        by_y = np.diff(moved, axis=0)[:, :-1] / down
+        area = by_x[..., 0] * by_y[..., 1] - by_x[..., 1] * by_y[..., 0]
+        np.testing.assert_allclose(grid.jacobian, (area.min(), area.max()), rtol=1e-9)
 
 
 @pytest.mark.parametrize("cut", CUTS)
