@@ -20,7 +20,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,11 @@ from numpy.typing import NDArray
 
 from atldld.atlas import Atlas
 from atldld.fetch.session import Session
-from atldld.place.placement import Placement
 from atldld.place.sections import PlacedDataSet
 from atldld.place.tiers import tier_of
 from atldld.refine import refine
 from atldld.settings import Settings
-from atldld.testing.cut import CutDataSet, cut
+from atldld.testing.cut import CutDataSet, HasPlaces, cut
 from atldld.testing.places import Errors
 from atldld.testing.stains import Anatomy
 from judged import (
@@ -86,7 +85,7 @@ class Run:
 
 
 def judged(
-    data: CutDataSet, placed: PlacedDataSet, placements: dict[int, Placement], fits: Any = None
+    data: CutDataSet, placed: PlacedDataSet, placements: Mapping[int, HasPlaces], fits: Any = None
 ) -> list[Judged]:
     """Return the errors of all sections that have tissue."""
     out = []
@@ -147,7 +146,7 @@ def runs(
     *,
     errors: Errors | None = None,
     jobs: int = 2,
-    others: Callable[[CutDataSet, PlacedDataSet], Iterable[tuple[str, dict[int, Placement]]]]
+    others: Callable[[CutDataSet, PlacedDataSet], Iterable[tuple[str, Mapping[int, HasPlaces]]]]
     | None = None,
     **options: Any,
 ) -> Iterator[tuple[str, Run]]:

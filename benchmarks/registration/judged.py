@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from atldld.atlas import Atlas, open_atlas
 from atldld.place.placement import Placement
 from atldld.records import SectionDataSet
+from atldld.testing.cut import HasPlaces
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from memory import peak_mb
@@ -20,6 +21,7 @@ from memory import peak_mb
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 Matrix = NDArray[np.float64]
+
 
 _STEP = 16.0  # full-resolution pixels over which areas are compared
 
@@ -49,7 +51,7 @@ def numbers_of(text: str) -> list[int]:
     return out
 
 
-def jacobians(placement: Placement, start: Placement, xy: Matrix) -> tuple[float, float]:
+def jacobians(placement: HasPlaces, start: HasPlaces, xy: Matrix) -> tuple[float, float]:
     """Return the least and greatest change of area against the start, at pixels (N, 2)."""
     areas = [_areas(one, xy) for one in (placement, start)]
     across = areas[1].mean(axis=0) / np.linalg.norm(areas[1].mean(axis=0))
@@ -59,14 +61,19 @@ def jacobians(placement: Placement, start: Placement, xy: Matrix) -> tuple[float
     return float(changes.min()), float(changes.max())
 
 
-def _areas(placement: Placement, xy: Matrix) -> Matrix:
+def _areas(placement: HasPlaces, xy: Matrix) -> Matrix:
     middle = placement.to_reference(xy)
     along, down = (placement.to_reference(xy + step) - middle for step in _STEP * np.eye(2))
     return np.cross(along, down)
 
 
-def there_and_back(placement: Placement, xy: Matrix) -> float:
-    """Return how far pixels lie from where they were, in µm, after the way there and back."""
+def there_and_back(placement: HasPlaces, xy: Matrix) -> float:
+    """Return how far pixels lie from where they were, in µm, after the way there and back.
+
+    NaN where there is no way back.
+    """
+    if not isinstance(placement, Placement):
+        return float("nan")
     away = np.linalg.norm(placement.to_image(placement.to_reference(xy)) - xy, axis=1)
     side = float(np.linalg.norm(placement.forward[:, :2], axis=0).max())
     return float(away.max()) * side

@@ -11,6 +11,7 @@ import pytest
 from atldld.errors import InvalidInputError, MissingFileError, OutputError
 from atldld.place.alignment import read_alignment
 from atldld.place.deformation import Displacements, SplineDeformation
+from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.place.registration import (
     ExpectedError,
@@ -153,6 +154,47 @@ def test_itk_reads_the_fields(registration, tmp_path, way):
     bend = sum(np.abs(np.diff(grid.vectors, 2, axis=axis)).max() for axis in (0, 1)) / 8
     halves = difference(np.arange(columns - 1) + 0.5, np.arange(rows - 1) + 0.5)
     assert 0.1 < halves < 1.2 * bend
+
+
+def marked():
+    """A section that markers bend, as a VisuAlign file places it."""
+    markers = [[300, 400, 330, 380], [700, 200, 650, 210], [500, 500, 520, 560]]
+    bent = MarkerDeformation.of(markers, 1000, 700).scaled((8.0, 8.003), -0.5)
+    return SectionFit.of(Placement(plane().forward, plane().backward, bent), 10)
+
+
+def test_markers_are_kept_as_they_are(tmp_path):
+    """Of a section that stays where a file with markers has it: exact, and without a folder."""
+    path = Registration(5, {15: marked()}, {}).save(tmp_path / "reg.json")
+    assert list(everything(tmp_path)) == ["reg.json"]
+    ours, theirs = marked().deformation, read_registration(path).sections[15].deformation
+    at = np.random.default_rng(2).uniform((-2000, -2000), (9000, 7000), (2000, 2))
+    assert ours is not None
+    assert theirs is not None
+    np.testing.assert_array_equal(theirs.to_flat(at), ours.to_flat(at))
+    np.testing.assert_array_equal(theirs.to_image(at), ours.to_image(at))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda said: said["triangles"].pop(), "do not fill"),
+        (lambda said: said["triangles"].append([0, 1, 99]), "no triangles between vertices"),
+        (lambda said: said["flat"].pop(), "no triangles between vertices"),
+        (lambda said: said["flat"].reverse(), "no triangles between vertices"),
+        (lambda said: said["flat"].insert(4, said["flat"].pop(6)), "fold the section"),
+        (lambda said: said.update(triangles=[]), "no triangles between vertices"),
+        (lambda said: said.update(image=[], flat=[]), "no triangles between vertices"),
+        (lambda said: said["flat"][5].append(1), "does not say what a registration should"),
+    ],
+)
+def test_markers_that_cannot_be_used(tmp_path, change, says):
+    path = Registration(5, {15: marked()}, {}).save(tmp_path / "reg.json")
+    document = json.loads(path.read_text())
+    change(document["sections"]["15"]["markers"])
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidInputError, match=says):
+        read_alignment(path)
 
 
 def test_both_may_be_moved(registration, tmp_path):

@@ -37,7 +37,7 @@ def sound(record, anatomy):
 
 
 def picture(data, section):
-    return simplejpeg.decode_jpeg(data.images._jpegs[section.id], "RGB")
+    return simplejpeg.decode_jpeg(data.images.jpeg(section.id), "RGB")
 
 
 def in_brain(anatomy, placement, shape, tier):
@@ -82,9 +82,9 @@ def test_sections_may_lie_right(record, anatomy):
 def test_only_the_seed_matters(record, anatomy, sound):
     again = cut(record, anatomy, 3, kind="grey", damage=NONE, jobs=1)
     other = cut(record, anatomy, 4, kind="grey", damage=NONE)
-    for image_id, jpeg in sound.images._jpegs.items():
-        assert again.images._jpegs[image_id] == jpeg
-        assert other.images._jpegs[image_id] != jpeg
+    for image_id in sound.sections:
+        assert again.images.jpeg(image_id) == sound.images.jpeg(image_id)
+        assert other.images.jpeg(image_id) != sound.images.jpeg(image_id)
 
 
 def test_a_session_has_the_pictures_at_every_coarser_tier(sound, tmp_path):

@@ -22,6 +22,9 @@ has the first node's point as the origin, and the distance of nodes as the spaci
 this package lays a cubic spline, and beyond the outer nodes a point moves as the nearest of the
 grid does. ITK's `DisplacementFieldTransform` takes the files as they are, and interpolates
 linearly.
+
+A section that markers bend (`atldld.place.markers`), as VisuAlign's do, has them in the JSON: the
+vertices in the image and in the flat image, and the triangles between.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ import numpy as np
 from atldld.errors import AnswerError, InvalidInputError, MissingFileError
 from atldld.place.anchoring import AlignmentFile
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
+from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.support.documents import DocumentError, check_numbers
 from atldld.support.files import check_targets, whole_files
@@ -177,7 +181,7 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
         steps : tuple of StepResult
             What has been done to it.
         pixel : float, optional
-            Side of a full-resolution pixel, in µm; a curved section needs it.
+            Side of a full-resolution pixel, in µm; what a spline bends needs it.
         expected_error : ExpectedError, optional
             How far off it is expected to be.
 
@@ -186,7 +190,7 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
         InvalidInputError
             If the section is curved and its pixel has no size.
         """
-        if placement.deformation is not None and not (
+        if isinstance(placement.deformation, SplineDeformation) and not (
             pixel is not None and math.isfinite(pixel) and pixel > 0
         ):
             raise InvalidInputError(
@@ -232,6 +236,14 @@ class _Fields(msgspec.Struct, frozen=True, kw_only=True):
     round_trip_um: float
 
 
+class _Markers(msgspec.Struct, frozen=True, kw_only=True):
+    """What markers make of a section: vertices in full-resolution pixels, and triangles."""
+
+    image: list[tuple[float, float]]
+    flat: list[tuple[float, float]]
+    triangles: list[tuple[int, int, int]]
+
+
 class _Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the file says of a section."""
 
@@ -239,6 +251,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     image_to_reference: tuple[Row3, Row3, Row3]
     reference_to_image: tuple[Row4, Row4, Row4]
     deformation: _Fields | None = None
+    markers: _Markers | None = None
     expected_error: ExpectedError | None = None
     steps: tuple[StepResult, ...] = ()
 
@@ -336,7 +349,7 @@ class Registration:
         fields = {
             image_id: _fields_of(image_id, fit, folder.name)
             for image_id, fit in self.sections.items()
-            if fit.deformation is not None
+            if fit.deformation is not None and not isinstance(fit.deformation, MarkerDeformation)
         }
         document = _Document(
             dataset_id=self.dataset_id,
@@ -347,6 +360,7 @@ class Registration:
                     image_to_reference=fit.image_to_reference,
                     reference_to_image=fit.reference_to_image,
                     deformation=fields[image_id][0] if image_id in fields else None,
+                    markers=_markers_of(fit),
                     expected_error=fit.expected_error,
                     steps=fit.steps,
                 )
@@ -538,6 +552,40 @@ def _fields_of(
     return told, images
 
 
+def _markers_of(fit: SectionFit) -> _Markers | None:
+    """Return what the JSON says of a section that markers bend."""
+    bent = fit.deformation
+    if not isinstance(bent, MarkerDeformation):
+        return None
+    parts = {"image": bent.image, "flat": bent.flat, "triangles": bent.triangles}
+    return msgspec.convert({name: part.tolist() for name, part in parts.items()}, _Markers)
+
+
+def _bent_by(path: Path, image_id: int, told: _Markers) -> MarkerDeformation:
+    """Return the deformation that the JSON's markers make."""
+    image, flat = np.array(told.image), np.array(told.flat)
+    triangles = np.array(told.triangles, dtype=np.intp)
+    try:
+        if (
+            image.shape != flat.shape
+            or len(image) < 4
+            or not np.array_equal(image[:4], flat[:4])
+            or not triangles.size
+            or triangles.min() < 0
+            or triangles.max() >= len(image)
+        ):
+            raise InvalidInputError("They are no triangles between vertices on both sides.")
+        bent = MarkerDeformation(image, flat, triangles)
+        bent.check()
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{path} gives image {image_id} markers that cannot be used: {error.message}",
+            image_id=image_id,
+            hint=_AGAIN,
+        ) from None
+    return bent
+
+
 def _not_one_to_one(jacobian: tuple[float, float], round_trip: float) -> str | None:
     """Return why a deformation is not one-to-one, if so; `round_trip` is in µm."""
     if jacobian[0] <= 0:
@@ -550,22 +598,25 @@ def _not_one_to_one(jacobian: tuple[float, float], round_trip: float) -> str | N
 def _fit_of(path: Path, image_id: int, entry: _Section) -> SectionFit:
     """Return a section as the file and the fields beside it have it."""
     told = entry.deformation
-    curved = None
-    if told is not None:
+    curved: Deformation | None = None
+    if told is None and entry.markers is not None:
+        curved = _bent_by(path, image_id, entry.markers)
+    elif told is not None:
         if not told.pixel_um > 0:
             raise InvalidInputError(
                 f"{path} gives image {image_id} pixels of {told.pixel_um} µm.", hint=_AGAIN
             )
         flattening = _read_field(path, image_id, "to_flat", told.to_flat, told.pixel_um)
         bending = _read_field(path, image_id, "to_image", told.to_image, told.pixel_um)
-        curved = SplineDeformation(flattening, bending)
-        if why := _not_one_to_one(curved.jacobian, curved.round_trip * told.pixel_um):
+        spline = SplineDeformation(flattening, bending)
+        if why := _not_one_to_one(spline.jacobian, spline.round_trip * told.pixel_um):
             raise InvalidInputError(
                 f"The fields {told.to_flat.file} and {told.to_image.file} beside {path} are not "
                 f"one-to-one: {why}.",
                 image_id=image_id,
                 hint=_AGAIN,
             )
+        curved = spline
     return SectionFit(
         section_number=entry.section_number,
         image_to_reference=entry.image_to_reference,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from atldld.testing.pictures import Camera, Damage, damaged, photographed
 from atldld.testing.places import Errors, Tear, true_placements
 from atldld.testing.stains import KINDS, Anatomy, Kind, Stain
 
-__all__ = ["FINEST", "CutDataSet", "CutSection", "Pictures", "cut"]
+__all__ = ["FINEST", "CutDataSet", "CutSection", "HasPlaces", "Pictures", "cut"]
 
 FINEST = 25.0
 """Pictures are made at the coarsest tier whose pixels are no larger than this, in µm."""
@@ -61,6 +61,10 @@ class Pictures(ImageSource):
     def __init__(self, jpegs: Mapping[int, bytes], tier: int) -> None:
         self._jpegs, self.tier = dict(jpegs), tier
 
+    def jpeg(self, image_id: int) -> bytes:
+        """Return an image as it is at hand."""
+        return self._jpegs[image_id]
+
     def address(self, wanted: Wanted) -> str:
         """Return an address that leads nowhere."""
         return f"made://{wanted.image.id}/{wanted.downsample}"
@@ -81,6 +85,13 @@ class Pictures(ImageSource):
         return Received(self.address(wanted))
 
 
+class HasPlaces(Protocol):
+    """A placement, or whatever else leads from pixels to the brain."""
+
+    def to_reference(self, xy: Matrix) -> Matrix:
+        """Map (x, y) to (p, i, r)."""
+
+
 @dataclass(frozen=True, eq=False)
 class CutSection:
     """What is known of one section.
@@ -99,7 +110,7 @@ class CutSection:
     tissue: Matrix
     torn: bool
 
-    def off(self, placement: Placement) -> Matrix:
+    def off(self, placement: HasPlaces) -> Matrix:
         """Return how far, in µm, a placement is off at each pixel of the tissue, shape (N,)."""
         away = placement.to_reference(self.tissue) - self.truth.to_reference(self.tissue)
         out: Matrix = np.linalg.norm(away, axis=1)
@@ -214,10 +225,7 @@ def _cropped(image: SectionImage, damage: Damage, rng: Random) -> SectionImage:
         image,
         width=round(image.width * (1 - right)) - x,
         height=round(image.height * (1 - bottom)) - y,
-        alignment2d=Alignment2d(
-            (*to_volume[:, :2].ravel().tolist(), *to_volume[:, 2].tolist()),
-            (*to_image[:, :2].ravel().tolist(), *to_image[:, 2].tolist()),
-        ),
+        alignment2d=Alignment2d.of(to_volume, to_image),
     )
 
 

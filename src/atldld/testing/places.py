@@ -65,7 +65,7 @@ class Errors:
     section_turn: float = 0.9
     depth: float = 40.0
     tilt: float = 0.6
-    bend: tuple[tuple[float, float], ...] = ((42.0, 2500.0), (13.0, 1000.0))
+    bend: tuple[tuple[float, float], ...] = ((75.0, 2500.0), (18.0, 1000.0))
     median: float = 220.0
 
 
