@@ -85,7 +85,7 @@ def test_export(run, reg, tmp_path):
     told = run(
         *("export", "quicknii", DATASET, "-o", tmp_path / "planes.csv", "--alignment", reg)
     ).err
-    assert told.count("deformation within the plane") == 1
+    assert told.count("curved sections are written as planes") == 1
 
 
 def test_volume_and_quality(run, reg, tmp_path):
@@ -120,4 +120,4 @@ def test_outlines_and_table(run, reg, tmp_path):
 def test_planes_warn_in_python_as_well(reg, demo_session, tmp_path):
     dataset = open_dataset(DATASET, session=demo_session, alignment=reg)
     with pytest.warns(CurveLeftOutWarning):
-        write_quicknii(dataset, tmp_path / "planes.json")
+        write_quicknii(dataset, tmp_path / "planes.csv")
