@@ -1,6 +1,7 @@
 """Pictures and displacement fields of curved sections, against the truth point by point."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ from atldld.fetch.cache import CachedImage
 from atldld.formats.displacements import PhysicalField
 from atldld.formats.fields import write_field
 from atldld.place.curves import SEEN, CurvedMap
+from atldld.place.deformation import Displacements
+from atldld.place.markers import MarkerDeformation
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.place.tiers import tier_matrix, tier_to_image, tier_way
@@ -46,6 +49,26 @@ def test_the_deformation_is_what_these_tests_say(curved):
     assert 1.25 < most <= 2
     assert 250 < deformation.bending.greatest < 310
     assert deformation.round_trip < 0.5
+
+
+def test_the_jacobian_is_that_of_points(curved):
+    for grid in (
+        curved.placement.deformation.flattening,
+        Displacements(
+            (5.0, 7.0),
+            (3.0, 5.0),
+            np.random.default_rng(0).normal(0, 0.3, (4, 7, 2)).astype(np.float32),
+        ),
+    ):
+        rows, columns = grid.vectors.shape[:2]
+        across, down = (step / 2 for step in grid.spacing)
+        x = grid.origin[0] + across * np.arange(2 * columns - 1)
+        y = grid.origin[1] + down * np.arange(2 * rows - 1)
+        moved = grid.moved(np.stack(np.meshgrid(x, y), axis=-1))
+        by_x = np.diff(moved, axis=1)[:-1] / across
+        by_y = np.diff(moved, axis=0)[:, :-1] / down
+        area = by_x[..., 0] * by_y[..., 1] - by_x[..., 1] * by_y[..., 0]
+        np.testing.assert_allclose(grid.jacobian, (area.min(), area.max()), rtol=1e-9)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -246,6 +269,27 @@ def test_a_lookup_is_as_exact_as_it_says(name, shape):
     np.testing.assert_allclose(np.concatenate(parts, axis=1), lookup.block(everything), atol=1e-9)
     beyond = lookup.block(slice(-1, shape[0] + 1), slice(-1, shape[1] + 1))
     np.testing.assert_allclose(beyond[:, 1:-1, 1:-1], lookup.block(everything), atol=1e-9)
+
+
+def test_markers_are_looked_up_as_exactly(flat):
+    """Between triangles a map is kinked: there it is evaluated pixel by pixel."""
+    width, height = flat.image.width, flat.image.height
+    random = np.random.default_rng(4)
+    across, down = np.meshgrid(np.linspace(0.1, 0.9, 5) * width, np.linspace(0.1, 0.9, 5) * height)
+    here = np.column_stack((across.ravel(), down.ravel()))
+    there = here + random.normal(0, 60, here.shape)
+    deformation = MarkerDeformation.of(np.column_stack((there, here)), width, height)
+    placement = replace(flat.placement, deformation=deformation)
+    job = plan(replace(flat, placement=placement), resolution=25)
+    way = tier_way(job.plane, job.downsample)
+    assert isinstance(way, CurvedMap)
+    shape = job.plane.grid.shape
+    lookup = way.over(shape)
+    exact = way.pixels(slice(0, shape[0]), slice(0, shape[1]))
+    assert np.abs(lookup.block(slice(0, shape[0])) - exact).max() <= SEEN
+    described = placement.describe_deformation(width, height)
+    assert described is not None
+    assert described["jacobian"][0] > 0
 
 
 def test_a_smooth_map_is_evaluated_at_few_pixels():

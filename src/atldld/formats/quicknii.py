@@ -202,7 +202,7 @@ def write_quicknii(
     Warns
     -----
     CurveLeftOutWarning
-        If sections are curved: the file has their planes only.
+        If sections are curved and the file is CSV, which has their planes only.
     """
     path = Path(path)
     ending = check_quicknii(path, force=force)

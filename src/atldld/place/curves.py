@@ -22,8 +22,9 @@ Matrix = NDArray[np.float64]
 SEEN = 1 / 16
 """The largest error of a `Lookup`, in pixels of what its map leads to, where the map is kinked.
 
-Nodes of twice that distance must agree within twice as much. So the error of a smooth map, which
-falls with the fourth power of the distance, is a tenth of it.
+Nodes of twice the distance must agree within half of it: a kink that passes them by may be as large
+again. The error of a smooth map, which falls with the fourth power of the distance, is a tenth of
+it at most.
 """
 
 _FARTHEST = 32  # pixels from one node to the next, to begin with
@@ -246,7 +247,7 @@ def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArr
     expected = _twice(_twice(coarse, 1), 2)[:, 2 : 2 + rows, 2 : 2 + columns]
     off = np.zeros((rows + 2, columns + 2), dtype=bool)
     missed = np.abs(fine - expected).max(axis=0)
-    off[1:-1, 1:-1] = missed > 2 * SEEN
+    off[1:-1, 1:-1] = missed > SEEN / 2
     bad = np.zeros((rows - 1, columns - 1), dtype=bool)
     for a in range(4):
         for b in range(4):

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.place.affine import FRAMES, Affine, apply_affine
-from atldld.place.deformation import Deformation, SplineDeformation
+from atldld.place.deformation import Deformation
 from atldld.place.spaces import Plane, check_points
 from atldld.records import Alignment2d, Alignment3d, SectionDataSet, SectionImage
 
@@ -276,7 +276,8 @@ class Placement:
         dict or None
             ``greatest_displacement_um``, the farthest that any pixel of a grid of 65 × 65 over the
             image is moved in its plane; ``jacobian``, the least and the greatest local change of
-            area on the way to the flat image, where both ways are splines; and ``about``, in words.
+            area on the way to the flat image, where the deformation knows it; and ``about``, in
+            words.
             None for a flat section.
         """
         if self.deformation is None:
@@ -288,8 +289,9 @@ class Placement:
         described: dict[str, Any] = {
             "greatest_displacement_um": float(np.linalg.norm(moved, axis=-1).max())
         }
-        if isinstance(self.deformation, SplineDeformation):
-            described["jacobian"] = list(self.deformation.jacobian)
+        # splines and triangles know it; others need not
+        if (jacobian := getattr(self.deformation, "jacobian", None)) is not None:
+            described["jacobian"] = list(jacobian)
         described["about"] = (
             "the section is curved: matrices from or to its image are those of the flat image, "
             "which the image's pixels are led to by a deformation that is not in this file"
