@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,8 @@ def refine(
     steps: str | Sequence[str] = STEPS,
     resolution: float = 25,
     most: float = 1500,
+    sections: PlacedSection | Iterable[PlacedSection] | None = None,
+    few: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -75,7 +77,8 @@ def refine(
 
     Sections are compared with the atlas's annotation: within a structure a data set looks alike,
     and how each structure looks is learned from all sections together. A section moves only if
-    pixels that were held back agree; otherwise it stays, and the result says why.
+    pixels that were held back agree, and the atlas's template if there is one; otherwise it stays,
+    and the result says why.
 
     Parameters
     ----------
@@ -91,6 +94,11 @@ def refine(
         Side of a pixel, in µm, at which sections are looked at: 10 to 200.
     most : float
         How far, in µm, a step may move any point of a section.
+    sections : PlacedSection or iterable of PlacedSection, optional
+        Only these; the others stay where they are and are not looked at.
+    few : bool
+        Refine fewer than five sections as well. The greys of structures are then learned from too
+        little to be sure of, and the guard has more to do.
     jobs : int, optional
         Threads; the number of cores by default. The result does not depend on them.
     progress : callable, optional
@@ -121,10 +129,11 @@ def refine(
     resolution, most = float(plain(resolution)), float(plain(most))
     atlas.check_dataset(dataset.record)
     dataset.check_placed()
+    asked = dataset.chosen(sections)
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(dataset) + work_of(chosen, len(dataset))
+    total = len(asked) + work_of(chosen, len(asked))
     done = 0
 
     def advance(what: str) -> None:
@@ -133,12 +142,12 @@ def refine(
         if progress:
             progress(done, total, what)
 
-    looks, reasons = _looks(dataset, session, resolution, jobs, advance)
+    looks, reasons = _looks(asked, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
     report_left_out(reasons.items(), session, dataset.id)
     labels = Labels3d.of(atlas)
-    template = None if atlas.template is None else Template3d(atlas.template, atlas.resolution)
+    template, without = _template(atlas)
     order = sorted(looks, key=lambda section: (section.number, section.id))
     starts = [
         Fitted(section.placement.forward, _step_of(section, step), section.placement.deformation)
@@ -153,12 +162,12 @@ def refine(
         else:
             told[section.id] = why
     fitted = dict(zip((section.id for section in order), starts, strict=True))
-    if len(usable) < FEWEST:
-        few = (
+    if len(usable) < (1 if few else FEWEST):
+        why = (
             f"{len(usable)} sections can be used, and {FEWEST} are needed to learn what structures "
             "look like."
         )
-        told |= {order[k].id: few for k in usable}
+        told |= {order[k].id: why for k in usable}
     elif chosen:
         results = run_steps(
             [looks[order[k]] for k in usable],
@@ -170,13 +179,25 @@ def refine(
             progress=advance,
         )
         fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
-    sections = {
+    fits = {
         section.id: _fit_of(section, fitted.get(section.id), told.get(section.id))
         for section in dataset.sections
     }
     about = _about(dataset, atlas, session, chosen, resolution, most)
+    about["template"] = without or atlas.template_kind
     about["failed"] = {str(section.id): str(error) for section, error in reasons.items()}
-    return Registration(dataset.id, sections, about)
+    return Registration(dataset.id, fits, about)
+
+
+def _template(atlas: Atlas) -> tuple[Template3d | None, str | None]:
+    """Return the atlas's template, or why there is none; the guard does without then."""
+    try:
+        grey = atlas.template
+    except AtldldError as error:
+        return None, f"none, so the guard has one figure less: {error}"
+    if grey is None:
+        return None, "none: the atlas has no template, so the guard has one figure less"
+    return Template3d(grey, atlas.resolution), None
 
 
 def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
@@ -189,13 +210,13 @@ def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
 
 
 def _looks(
-    dataset: PlacedDataSet,
+    sections: Sequence[PlacedSection],
     session: Session,
     resolution: float,
     jobs: int,
     advance: Any,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
-    tiers = {section: tier_of(section, resolution) for section in dataset.sections}
+    tiers = {section: tier_of(section, resolution) for section in sections}
 
     def fetch(section: PlacedSection) -> CachedImage:
         return session.image(section.image, tiers[section])
@@ -210,7 +231,7 @@ def _looks(
     looks: dict[PlacedSection, Look] = {}
     reasons: dict[PlacedSection, AtldldError] = {}
     fetchers = session.client.limits.in_flight
-    for section, result in outcomes(dataset.sections, fetch, work, fetchers=fetchers, workers=jobs):
+    for section, result in outcomes(sections, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             reasons[section] = result
         else:

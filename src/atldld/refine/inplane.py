@@ -253,10 +253,12 @@ class _Correlation:
         force: Image = rate * (self.seen - self.mean - shared / variance * (other - mean))
         if self.weights is not None:
             force *= self.weights
-        slope = [
-            cv2.Sobel(
-                other, cv2.CV_32F, *along, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE
-            )
-            for along in ((1, 0), (0, 1))
-        ]
-        return np.stack([force * np.asarray(side, np.float32) for side in slope], axis=-1)
+        sides: Image = np.stack([force * _slope(other, x, 1 - x) for x in (1, 0)], axis=-1)
+        return sides
+
+
+def _slope(picture: Image, along_x: int, along_y: int) -> Image:
+    """Return how much a picture changes from one pixel to the next."""
+    border = cv2.BORDER_REPLICATE
+    out = cv2.Sobel(picture, cv2.CV_32F, along_x, along_y, ksize=3, scale=1 / 8, borderType=border)
+    return np.asarray(out, dtype=np.float32)
