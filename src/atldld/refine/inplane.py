@@ -241,7 +241,8 @@ class _Correlation:
         """Return the mean of a picture in the window around each pixel."""
         if self.weights is None:
             return _blurred(picture, self.window)
-        return _blurred(picture * self.weights, self.window) / self.total
+        out: Image = _blurred(picture * self.weights, self.window) / self.total
+        return out
 
     def gradient(self, other: Image) -> Image:
         """Return which way, and how much, moving each pixel raises the squared correlation."""
