@@ -211,7 +211,7 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
     if atlas is not None:
         drawn = _outlines(plane, atlas)
         shapes = shapes_of(drawn, plane.grid.resolution)
-        names = {one.id: (one.acronym, one.name, one.color) for one in drawn}
+        names = {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
         template = _template(plane, atlas, problems)
     return Views(
         registered=encode(registered.image),
@@ -249,13 +249,13 @@ def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
     """
     found = [
         Shape(
-            one.id,
-            one.area * (resolution / 1000) ** 2,
-            "".join(_path(ring) for polygon in one.polygons for ring in polygon),
+            outline.id,
+            outline.area * (resolution / 1000) ** 2,
+            "".join(_path(ring) for polygon in outline.polygons for ring in polygon),
         )
-        for one in drawn
+        for outline in drawn
     ]
-    return tuple(sorted(found, key=lambda one: -one.area))
+    return tuple(sorted(found, key=lambda shape: -shape.area))
 
 
 def cut(volume: Volume, atlas: Atlas | None, jobs: int) -> tuple[Slices, ...]:
@@ -444,7 +444,7 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     )
     return "".join(
         "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"
-        for one in drawn
-        for polygon in one.polygons
+        for outline in drawn
+        for polygon in outline.polygons
         for ring in polygon[:1]
     )
