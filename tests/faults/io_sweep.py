@@ -1,4 +1,4 @@
-"""Every change of the disk that a command makes fails, in turn; or the process is killed there.
+"""Every change of the disk and every read of a command fails in turn, or the process is killed.
 
 Harness of `test_io_sweep`: what SQLite's own tests do. A run is described by a `Case`; `Sweep`
 makes it undisturbed, which says how many calls there are and what is right, and then once more for
@@ -16,15 +16,23 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from tests.faults.io_server import COUNT, FAIL, FAIL_ON, KILL
+from tests.faults.io_server import BAD_FILE, COUNT, FAIL, FAIL_ON, FAIL_READ, KILL
 from tests.faults.results import comparable
 
 HERE = Path(__file__).parent
-MODES = {"fails": FAIL, "stays full": FAIL_ON, "killed": KILL}
+MODES = {
+    "fails": FAIL,
+    "stays full": FAIL_ON,
+    "killed": KILL,
+    "a read fails": FAIL_READ,
+    "a file is bad": BAD_FILE,
+}
+READS = (FAIL_READ, BAD_FILE)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS)
 
 # Moments, and what else no two runs have in common.
@@ -158,12 +166,21 @@ class Sweep:
         (self.base / "out" / "notes.txt").write_text(MINE)
         root = self._copy()
         self.old = result_of(root / case.results)
-        self.count = self._undisturbed(root, case.command).count
+        self.changes = self._undisturbed(root, case.command).count
         self.truth = result_of(root / case.results)
         assert left_overs(root) == []
 
-    def _undisturbed(self, root, command):
-        end = self.server.run(root, command)
+    @cached_property
+    def reads(self):
+        """How many times the command opens a file for reading, or reads of one."""
+        return self._undisturbed(self._copy(), self.case.command, FAIL_READ).count
+
+    def count(self, mode):
+        """How many calls there are that can be disturbed in some way."""
+        return self.reads if mode in READS else self.changes
+
+    def _undisturbed(self, root, command, mode=COUNT):
+        end = self.server.run(root, command, mode)
         assert end.status == 0, (command, end)
         assert "Traceback" not in end.stderr, end.stderr
         return end
@@ -177,15 +194,17 @@ class Sweep:
     def trial(self, mode, n):
         """Disturb the n-th call, check what is left, and run again."""
         root = self._copy()
-        error = ERRORS[n % len(ERRORS)] if mode == FAIL else errno.ENOSPC
+        error = errno.EIO if mode in READS else errno.ENOSPC
+        if mode == FAIL:
+            error = ERRORS[n % len(ERRORS)]
         end = self.server.run(root, self.case.command, mode, n, error)
-        where = f"{self.case.name}, call {n} of {self.count} ({end.what}): {end.stderr}"
+        where = f"{self.case.name}, call {n} of {self.count(mode)} ({end.what}): {end.stderr}"
         if mode == KILL:
             # threads may take another order: then there are fewer calls than before
             assert end.status in {-9, 0}, where
         else:
             self._check_end(end, where)
-        if mode == FAIL and end.what not in {"unlink", "rmdir"}:
+        if mode in (FAIL, *READS) and end.what not in {"unlink", "rmdir"}:
             # what cannot be removed, or be put back on a disk that fails for good, is left over
             assert left_overs(root) == [], where
         self._check_results(root, where, done=end.status == 0)
