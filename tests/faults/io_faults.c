@@ -42,7 +42,7 @@ static long wanted;
 static dev_t bad_device;
 static ino_t bad_file;
 static atomic_long count;
-static char what[64];
+static char what[PATH_MAX + 16];
 
 void io_begin(const char *folder, long n, int how, int error)
 {
@@ -122,7 +122,13 @@ static int read_is_hit(const char *name, int file, const char *path)
         return 0;
     long mine = atomic_fetch_add(&count, 1) + 1;
     if (mine == wanted) {
-        snprintf(what, sizeof what, "%s", name);
+        char base[64], whole[PATH_MAX] = "";
+        snprintf(base, sizeof base, "/proc/self/fd/%d", file);
+        if (!path && syscall(SYS_readlinkat, AT_FDCWD, base, whole, sizeof whole - 1) > 0)
+            path = whole;
+        snprintf(what, sizeof what, "%s %s", name, path ? path : "?");
+        /* while it is open, no other file gets its number */
+        syscall(SYS_openat, AT_FDCWD, path ? path : "?", O_RDONLY | O_CLOEXEC, 0);
         bad_device = found.st_dev;
         bad_file = found.st_ino;
     } else if (mode == ONE_READ || !what[0] || found.st_ino != bad_file
