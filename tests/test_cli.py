@@ -229,8 +229,8 @@ def test_demo(tmp_path, monkeypatch):
     monkeypatch.setenv("ATLDLD_API_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(register, "Recipe", partial(register.Recipe, 100))
     monkeypatch.setattr(report, "try_atlas", partial(report.try_atlas, resolution=100))
-    options = {"resolution": 100, "table_resolution": 100}
-    monkeypatch.setattr(report, "open_source", partial(report.open_source, **options))
+    coarse = partial(report.open_source, resolution=100, table_resolution=100)
+    monkeypatch.setattr(report, "open_source", coarse)
     told = CliRunner().invoke(app, ["demo", str(tmp_path / "demo")])
     assert told.exit_code == 0, told.output
     check_demo(told.stdout, told.stderr, tmp_path)

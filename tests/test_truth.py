@@ -75,7 +75,8 @@ def output_plane(dataset, image):
 @lru_cache(maxsize=32)
 def truth_of(dataset, image, side):
     """What these pixels must show."""
-    return average_of_truth(*output_plane(dataset, image), side)
+    plane, rows, columns = output_plane(dataset, image)
+    return average_of_truth(plane, rows, columns, side)
 
 
 @lru_cache(maxsize=2)

@@ -203,7 +203,8 @@ class Sweep:
             # threads may take another order: then there are fewer calls than before
             assert end.status in {-9, 0}, where
         else:
-            self._check_end(end, where)
+            # a file of the user's that cannot be read is what the user gave
+            self._check_end(end, where, {0, 1, 2} if mode in READS else {0, 1})
         if mode in (FAIL, *READS) and end.what not in {"unlink", "rmdir"}:
             # what cannot be removed, or be put back on a disk that fails for good, is left over
             assert left_overs(root) == [], where
@@ -217,24 +218,24 @@ class Sweep:
         assert left_overs(root) == [], where
         assert (root / "out" / "notes.txt").read_text() == MINE
 
-    def _check_end(self, end, where):
-        assert end.status in {0, 1}, where
+    def _check_end(self, end, where, statuses):
+        assert end.status in statuses, where
         assert "Traceback" not in end.stderr, where
         told = [line for line in end.stderr.splitlines() if line.startswith("Error: ")]
         if end.status:
-            named = re.search("could not be had|1 failed|are damaged|left out", end.stderr)
+            named = re.search("could not be had|1 failed|are damaged|left out|Refused", end.stderr)
             assert told or named, where
             assert len(told) <= 1, where
 
     def _check_results(self, root, where, end, *, reads):
         """What has its final name is whole: what it was, or what it will be.
 
-        Where a section's image cannot be read, what is made of many sections lacks it and names it.
+        What is made of many files lacks one that cannot be read, and the command names it.
         """
         assert (root / "out" / "notes.txt").read_text() == MINE, where
         found = result_of(root / self.case.results)
-        named = "Left out " in end.stderr or any(map(tells_of_failures, found.values()))
-        lacking = reads and named
+        told = re.search("Left out |Refused |could not be had; the same", end.stderr)
+        lacking = reads and (bool(told) or any(map(tells_of_failures, found.values())))
         if end.status == 0 and not lacking:
             assert found == self.truth, (where, differing(found, self.truth))
         for name, content in found.items():
