@@ -1,6 +1,6 @@
 """Registrations judged by drawings of experts that no registration has seen.
 
-    python benchmarks/registration/plates.py [--half even|odd|all] [--resolution 50]
+    python benchmarks/registration/plates.py [--half even|odd|all] [--resolution 50] [--peers]
 
 Reads ``shared/data/nissl/plates`` and ``shared/data/atlas`` beside the repository: 66 genuine Nissl
 sections, on which the Allen Institute's experts have outlined the structures of one hemisphere, in
@@ -16,45 +16,48 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
+import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-import nrrd
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from svgelements import Path as SvgPath
 
-from atldld.atlas.labels import compact_labels
-from atldld.atlas.structures import StructureGraph
-from atldld.refine.model import Labels3d, Look, look_at
-from atldld.refine.steps import STEPS, Fitted, run_steps
+import nissl
+from atldld.atlas import Atlas
+from atldld.fetch.session import Session
+from atldld.place.sections import PlacedDataSet
+from atldld.refine import refine
+from atldld.settings import Settings
+from judged import genuine_atlas
+from peers import PEERS, registered_by
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 STRUCTURES = {
     "CTX": 688, "CTXpl": 695, "HPF": 1089, "CA": 375, "DG": 726, "DG-sg": 632, "CP": 672,
     "TH": 549, "HY": 1097, "MB": 313, "CB": 512, "VL": 81, "OLF": 698, "fiber tracts": 1009,
     "VS": 73, "P": 771, "MY": 354, "BLA": 295, "MH": 483, "SNr": 381, "root": 997,
 }  # fmt: skip
-SECTION_PIXEL = 1.047  # µm
-HUMAN_PIXEL = 10.0  # µm of the image that people have anchored
-VOXEL = 25.0
 GRID = 16  # section pixels from one judged pixel to the next, 17 µm
 LEAST = 30  # judged pixels of a structure below which a section says nothing of it
 
 Matrix = NDArray[np.float64]
 Record = Mapping[str, Any]
+ToReference = Callable[[Matrix], Matrix]
 
 
-def drawn(section: Record, inside: Mapping[int, set[str]]) -> dict[str, NDArray[np.bool_]]:
+def drawn(plate: Record, inside: Mapping[int, set[str]]) -> dict[str, NDArray[np.bool_]]:
     """Return the area of each structure in the experts' drawing, on a grid of `GRID` pixels."""
-    width, height = section["section_px"]
+    width, height = plate["section_px"]
     shape = (height // GRID + 1, width // GRID + 1)
     areas = {name: np.zeros(shape, dtype=np.uint8) for name in STRUCTURES}
-    for element in ET.parse(SHARED / "nissl" / "plates" / section["outlines"]).getroot().iter():
+    for element in ET.parse(nissl.PLATES / plate["outlines"]).getroot().iter():
         if not element.tag.endswith("path"):
             continue
         names = inside.get(int(element.get("structure_id", 0)), set())
@@ -85,43 +88,13 @@ def rings(path: str) -> list[list[tuple[float, float]]]:
     return found
 
 
-def allens(section: Record, tvr: Matrix, thickness: float) -> Fitted:
-    """Return where the Allen Institute's alignment lays a section."""
-    volume = np.vstack((section["tsv"], (0, 0, section["section_number"] * thickness)))
-    forward = tvr[:, :3] @ volume
-    forward[:, 2] += tvr[:, 3]
-    return Fitted(forward, tvr[:, 2] * thickness)
-
-
-def peoples(section: Record, start: Fitted) -> Fitted:
-    """Return where people have laid a section by hand, with QuickNII's planes."""
-    o, u, v = np.reshape(section["human_anchoring"], (3, 3))
-    width, height = section["human_px"]
-    scale = HUMAN_PIXEL / SECTION_PIXEL
-    by_x, by_y = u / width / scale, v / height / scale
-    voxels = np.column_stack((by_x, by_y, o + (by_x + by_y) / 2))
-    forward = VOXEL * np.vstack((-voxels[1], -voxels[2], voxels[0]))
-    forward[:, 2] += VOXEL * np.array([528, 320, 0])
-    return Fitted(forward, start.step)
-
-
-def picture(section: Record, resolution: float) -> Look:
-    """Return a plate's picture as it is registered."""
-    path = SHARED / "nissl" / "plates" / section["image"]
-    pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
-    (step_x, _, x), (_, step_y, y) = section["image_to_section"]
-    # from pixels' corners to their centres
-    to_image = (step_x, step_y, x + step_x / 2 - 0.5, y + step_y / 2 - 0.5)
-    return look_at(pixels, to_image, step_x * SECTION_PIXEL, resolution)
-
-
 class Judge:
     """The drawings, and the annotation that registrations lay on the sections."""
 
-    def __init__(self, sections: Sequence[Record]) -> None:
-        graph = StructureGraph.from_file(SHARED / "atlas" / "structure_graph_1.json")
-        annotation, _ = nrrd.read(str(SHARED / "atlas" / "annotation_25.nrrd"))
-        self.ids, self.places = compact_labels(annotation)
+    def __init__(self, plates: Sequence[Record], atlas: Atlas) -> None:
+        self.plates = plates
+        self.atlas = atlas
+        graph = atlas.graph
         self.inside = {
             structure.id: {
                 name
@@ -131,76 +104,145 @@ class Judge:
             for structure in graph
         }
         self.members = {
-            name: np.array([name in self.inside.get(int(one), set()) for one in self.ids])
+            name: np.array([one for one, names in self.inside.items() if name in names])
             for name in STRUCTURES
         }
-        self.labels = Labels3d(self.places, len(self.ids), VOXEL)
-        self.drawings = [drawn(section, self.inside) for section in sections]
+        self.drawings = [drawn(plate, self.inside) for plate in plates]
 
-    def score(self, k: int, forward: Matrix) -> dict[str, float]:
-        """Return the Dice coefficient of each structure that plate k has."""
+    def score(self, k: int, to_reference: ToReference) -> dict[str, tuple[float, float]]:
+        """Return of each structure of plate k the Dice coefficient and the distance of borders.
+
+        That is, in µm, the mean distance from a border to the nearest one of the other, of both.
+        """
         drawing = self.drawings[k]
         rows, columns = drawing["root"].shape
         y, x = np.mgrid[:rows, :columns]
-        points = np.stack(((x + 0.5) * GRID - 0.5, (y + 0.5) * GRID - 0.5, np.ones_like(x)))
-        found = self.labels.at(forward @ points.reshape(3, -1)).reshape(rows, columns)
+        section = np.stack(((x + 0.5) * GRID - 0.5, (y + 0.5) * GRID - 0.5), axis=-1)
+        by = nissl.to_section(self.plates[k])
+        found = self._at(to_reference((section - by[:, 2]) / np.diag(by[:, :2])))
         half = np.zeros((rows, columns), dtype=bool)
         half[:, np.flatnonzero(drawing["root"].any(axis=0)).min() :] = True
         scores = {}
         for name, area in drawing.items():
-            expert, ours = area & half, self.members[name][found] & half
+            expert, ours = area & half, np.isin(found, self.members[name]) & half
             if expert.sum() >= LEAST:
-                scores[name] = 2 * float((expert & ours).sum()) / float(expert.sum() + ours.sum())
+                dice = 2 * float((expert & ours).sum()) / float(expert.sum() + ours.sum())
+                scores[name] = dice, apart(expert, ours, half)
         return scores
 
+    def _at(self, points: Matrix) -> NDArray[Any]:
+        steps = np.floor(points / self.atlas.resolution).astype(np.intp)
+        inside = ((steps >= 0) & (steps < self.atlas.annotation.shape)).all(axis=-1)
+        out = np.zeros(steps.shape[:-1], dtype=self.atlas.annotation.dtype)
+        out[inside] = self.atlas.annotation[tuple(steps[inside].T)]
+        return out
 
-def mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean of each structure over sections."""
+
+def apart(one: NDArray[np.bool_], other: NDArray[np.bool_], half: NDArray[np.bool_]) -> float:
+    """Return the mean distance between the borders of two areas, in µm; NaN if one is empty."""
+    borders = []
+    core = cv2.erode(half.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    for area in (one, other):
+        inner = cv2.erode(area.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        borders.append(area & ~inner & core)  # the cut between the halves is no border
+    if not borders[0].any() or not borders[1].any():
+        return float("nan")
+    away = [distance_transform_edt(~there)[here] for there, here in (borders, borders[::-1])]
+    return float(np.mean([values.mean() for values in away])) * GRID * nissl.SECTION_PIXEL
+
+
+def mean(scores: Sequence[Mapping[str, tuple[float, float]]], which: int) -> dict[str, float]:
+    """Return the mean of each structure over sections, of the one figure or the other."""
     return {
-        name: float(np.mean([score[name] for score in scores if name in score]))
+        name: float(np.nanmean([score[name][which] for score in scores if name in score]))
         for name in STRUCTURES
         if any(name in score for score in scores)
     }
 
 
+def registrations(
+    atlas: Atlas, *, peers: Sequence[str] = (), jobs: int = 2, **options: Any
+) -> tuple[dict[str, dict[int, ToReference]], dict[str, float]]:
+    """Return the maps of all plates by who made them, and the seconds that each plate took.
+
+    All plates are registered, whichever are judged: none of the drawings is looked at.
+    """
+    record = nissl.record()
+    start = PlacedDataSet.of(record)
+    seconds: dict[str, float] = {}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        Session(
+            Settings(cache_dir=Path(folder), offline=True), sources=[nissl.pictures()]
+        ) as session,
+    ):
+        warnings.simplefilter("ignore")
+        begun = time.perf_counter()
+        found = refine(start, atlas, session=session, jobs=jobs, **options)
+        seconds["atldld"] = (time.perf_counter() - begun) / len(start)
+        out: dict[str, Mapping[int, Any]] = {
+            "Allen": {section.id: section.placement for section in start},
+            "people": nissl.people(),
+            "atldld": found.placements(record),
+        }
+        for name in peers:
+            begun = time.perf_counter()
+            out[name] = registered_by(name, start, atlas, session)
+            seconds[name] = (time.perf_counter() - begun) / len(start)
+    return (
+        {
+            who: {one: place.to_reference for one, place in places.items()}
+            for who, places in out.items()
+        },
+        seconds,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--half", choices=("even", "odd", "all"), default="odd")
-    parser.add_argument("--resolution", type=float, default=50.0)
+    parser.add_argument("--resolution", type=float, help="as for `atldld refine`")
+    parser.add_argument("--options", type=json.loads, default={}, help="more of refine's, as JSON")
+    parser.add_argument("--peers", action="store_true", help="and what others make of the plates")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    known = json.loads((SHARED / "nissl" / "plates" / "index.json").read_text())
-    sections = known["sections"]
-    tvr, thickness = np.array(known["tvr"]), known["section_thickness_um"]
-    judge = Judge(sections)
-    starts = [allens(section, tvr, thickness) for section in sections]
-    looks = [picture(section, options.resolution) for section in sections]
-    begun = time.perf_counter()
-    # all sections are registered, whichever are judged: none of the drawings is looked at
-    results = {
-        "Allen": starts,
-        "people": [peoples(section, s) for section, s in zip(sections, starts, strict=True)],
-    }
-    for steps in (STEPS[:1], STEPS):
-        results[" + ".join(steps)] = run_steps(
-            looks, starts, judge.labels, steps, jobs=options.jobs
-        )
-    seconds = (time.perf_counter() - begun) / len(sections)
-    halves = {"even": range(0, len(sections), 2), "odd": range(1, len(sections), 2)}
-    judged = halves.get(options.half, range(len(sections)))
+    if not nissl.PLATES.is_dir():
+        raise SystemExit(f"The genuine plates are not at {nissl.PLATES}.")
+    more = dict(options.options)
+    if options.resolution:
+        more["resolution"] = options.resolution
+    plates = nissl.known()["sections"]
+    atlas = genuine_atlas()
+    judge = Judge(plates, atlas)
+    peers = [name for name in PEERS if options.peers and PEERS[name].missing() is None]
+    results, seconds = registrations(atlas, peers=peers, jobs=options.jobs, **more)
+    halves = {"even": range(0, len(plates), 2), "odd": range(1, len(plates), 2)}
+    judged = halves.get(options.half, range(len(plates)))
     scores = {
-        name: [judge.score(k, places[k].forward) for k in judged]
-        for name, places in results.items()
+        name: [judge.score(k, maps[plates[k]["section_image_id"]]) for k in judged]
+        for name, maps in results.items()
     }
-    table = {name: mean(score) for name, score in scores.items()}
-    print(f"{len(judged)} plates ({options.half}), {options.resolution:g} µm, {seconds:.2f} s each")
-    print(f"{'':14}" + "".join(f"{name:>18}" for name in table))
-    for name in STRUCTURES:
-        row = "".join(f"{values.get(name, np.nan):18.3f}" for values in table.values())
-        print(f"{name:14}{row}")
-    print(f"{'mean':14}" + "".join(f"{np.mean(list(v.values())):18.3f}" for v in table.values()))
-    kept = [sum(step.kept for step in fitted.results) for fitted in results[" + ".join(STEPS)]]
-    print(f"Kept: {sum(kept)} of {2 * len(kept)} steps.")
+    print(f"{len(judged)} plates ({options.half}); Dice coefficient, distance of borders in µm\n")
+    print("| structure | " + " | ".join(scores) + " |")
+    print("|---" * (len(scores) + 1) + "|")
+    tables = {name: (mean(score, 0), mean(score, 1)) for name, score in scores.items()}
+    for structure in STRUCTURES:
+        cells = (
+            f"{dice.get(structure, np.nan):.3f}, {away.get(structure, np.nan):.0f}"
+            for dice, away in tables.values()
+        )
+        print(f"| {structure} | " + " | ".join(cells) + " |")
+    cells = (
+        f"**{np.mean(list(dice.values())):.3f}**, {np.nanmean(list(away.values())):.0f}"
+        for dice, away in tables.values()
+    )
+    print("| **mean** | " + " | ".join(cells) + " |")
+    print("\nSeconds a plate: " + ", ".join(f"{who} {took:.1f}" for who, took in seconds.items()))
+    if options.peers:
+        for name, peer in PEERS.items():
+            if why := peer.missing():
+                print(f"{name} is left out: {why}")
 
 
 if __name__ == "__main__":

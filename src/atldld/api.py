@@ -346,9 +346,11 @@ class DataSet(PlacedDataSet):
         self,
         atlas: Atlas,
         *,
-        steps: str | Sequence[str] = ("whole", "sections"),
-        resolution: float = 50,
+        steps: str | Sequence[str] = ("whole", "sections", "inplane"),
+        resolution: float = 25,
         most: float = 1500,
+        sections: Section | Iterable[Section] | None = None,
+        few: bool = False,
         jobs: int | None = None,
         progress: Progress | None = None,
     ) -> Registration:
@@ -358,12 +360,17 @@ class DataSet(PlacedDataSet):
         ----------
         atlas : Atlas
             Which structure is where.
-        steps : sequence of {"whole", "sections"}
-            What is done: one affine map for the data set, then each section's plane.
+        steps : sequence of {"whole", "sections", "inplane"}
+            What is done: one affine map for the data set, then each section's plane, then a smooth
+            displacement within each plane.
         resolution : float
             Side of a pixel, in µm, at which sections are looked at.
         most : float
-            How far, in µm, a step may move a corner of a section.
+            How far, in µm, a step may move any point of a section.
+        sections : Section or iterable of Section, optional
+            Only these; the others stay where they are.
+        few : bool
+            Refine fewer than five sections as well.
         jobs, progress :
             As for `volume`.
 
@@ -381,6 +388,8 @@ class DataSet(PlacedDataSet):
             steps=steps,
             resolution=resolution,
             most=most,
+            sections=sections,
+            few=few,
             jobs=jobs,
             progress=progress,
         )

@@ -34,6 +34,8 @@
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
                                                  planes mirror sections
+    CurveLeftOutWarning (a UserWarning)          a file has room for planes only, and sections are
+                                                 curved
     LockWarning (a UserWarning)                  another process is waited for, or locks are missing
 
 Every error is one sentence that says what happened, followed by the ids and the URL that are
@@ -57,6 +59,7 @@ __all__ = [
     "BrokenImageError",
     "CacheError",
     "ClampedSectionWarning",
+    "CurveLeftOutWarning",
     "DatasetNotFoundError",
     "GridNotFoundError",
     "HTTPStatusError",
@@ -442,6 +445,10 @@ class AlignmentFileWarning(UserWarning):
     Planes that show a section as the mirror image of what the service's alignment has are used as
     they are, since sets that were mirrored on purpose are about.
     """
+
+
+class CurveLeftOutWarning(UserWarning):
+    """A file has room for planes only, so how sections are curved within them is not in it."""
 
 
 class LockWarning(UserWarning):

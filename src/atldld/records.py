@@ -49,6 +49,11 @@ class Alignment2d(msgspec.Struct, frozen=True):
         tsv, tvs = _numbers(record, "tsv", 6), _numbers(record, "tvs", 6)
         return None if tsv is None or tvs is None else cls(tsv, tvs)
 
+    @classmethod
+    def of(cls, to_volume: Matrix, to_image: Matrix) -> Alignment2d:
+        """Return the alignment that two matrices make, shape (2, 3) each."""
+        return cls(_row_of(to_volume), _row_of(to_image))
+
     @property
     def to_volume(self) -> Matrix:
         """``tsv`` as a matrix, shape (2, 3): ``[vx, vy] = M @ [x, y, 1]``."""
@@ -80,6 +85,11 @@ class Alignment3d(msgspec.Struct, frozen=True):
         tvr, trv = _numbers(record, "tvr", 12), _numbers(record, "trv", 12)
         return None if tvr is None or trv is None else cls(tvr, trv)
 
+    @classmethod
+    def of(cls, to_reference: Matrix, to_volume: Matrix) -> Alignment3d:
+        """Return the alignment that two matrices make, shape (3, 4) each."""
+        return cls(_row_of(to_reference), _row_of(to_volume))
+
     @property
     def to_reference(self) -> Matrix:
         """``tvr`` as a matrix, shape (3, 4): ``[p, i, r] = M @ [vx, vy, s, 1]``."""
@@ -98,6 +108,11 @@ def _numbers(record: object, name: str, count: int) -> tuple[float, ...] | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return values if all(map(math.isfinite, values)) else None
+
+
+def _row_of(matrix: Matrix) -> tuple[float, ...]:
+    """Return a matrix as records have it: its square part row by row, then the shift."""
+    return (*matrix[:, :-1].ravel().tolist(), *matrix[:, -1].tolist())
 
 
 def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:

@@ -166,10 +166,17 @@ class TestAlignment:
 
     def test_markers_are_told(self, run, refined, tmp_path):
         document = json.loads(refined.read_text())
-        document["slices"][2]["markers"] = [[1, 2, 3, 4]]
+        document["slices"][2]["markers"] = [[120, 90, 125, 84]]
         refined.write_text(json.dumps(document))
-        result = run("export", "quicknii", PAGE, "-o", tmp_path / "b.json", "--alignment", refined)
-        assert "1 nonlinear markers of VisuAlign, which are not used" in result.stderr
+        options = "--alignment", refined, "--downsample-img", 3
+        result = run("export", "quicknii", PAGE, "-o", tmp_path / "b.json", *options)
+        assert "1 markers bend the curved ones; they lead at most 0.0 µm from" in result.stderr
+        again = json.loads((tmp_path / "b.json").read_text())["slices"]
+        assert np.allclose(again[2]["markers"], [[120, 90, 125, 84]])
+        document["slices"][2]["markers"] = [[120, 90, 20, 84], [20, 90, 120, 84]]
+        refined.write_text(json.dumps(document))
+        result = run("export", "quicknii", PAGE, "-o", tmp_path / "c.json", *options)
+        assert "2 markers that cannot be used, so only its plane is" in result.stderr
 
     def test_nothing_is_written_with_a_wrong_file(self, run, refined, tmp_path):
         with pytest.raises(InvalidInputError, match="does not have, such as"):

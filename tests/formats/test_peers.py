@@ -2,12 +2,17 @@
 
 import json
 import subprocess
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from atldld.api import DataSet
 from atldld.formats import write_quicknii
+from atldld.place.alignment import read_alignment
+from atldld.place.deformation import Displacements, SplineDeformation
+from atldld.place.sections import PlacedDataSet
 
 pytest.importorskip("zarr")
 
@@ -129,6 +134,48 @@ def test_napari(environment_of, store, landmark):
     assert told["units"] == [["micrometer"] * 3] * told["layers"]
     assert told["axes"] == ["z", "y", "x"]
     assert told["colours"] == (["red", "green", "blue"] if colours else ["gray"])
+
+
+def test_pynutil_through_markers(environment_of, demo_records, tmp_path):
+    """PyNutil leads pixels through our markers to where our own reader leads them.
+
+    Of a section that a spline bends, they also lie where the spline puts them, but for what the
+    file tells.
+    """
+    python = environment_of("pynutil", "PyNutil")
+    record = demo_records[71717084]
+    record = msgspec.structs.replace(record, images=record.images[40:43])
+    plain = PlacedDataSet.with_placements(record)
+    y, x = np.indices((70, 100), dtype=np.float64)
+    waves = np.stack((np.sin(x / 9 + y / 15), np.cos(y / 11)), axis=-1)
+    bends = [
+        SplineDeformation.of(Displacements((-100.0, -100.0), (100.0, 100.0), waves * amount))
+        for amount in (200, -90)
+    ]
+    curved = PlacedDataSet.with_placements(
+        record,
+        {
+            section.id: replace(section.placement, deformation=bend)
+            for section, bend in zip(plain.sections, bends, strict=False)
+        },
+    )
+    path = write_quicknii(curved, tmp_path / "ours.json", downsample=3)
+    slices = json.loads(path.read_text())["slices"]
+    read = PlacedDataSet.of(record, read_alignment(path))
+    points, truth, ours, limits = [], [], [], []
+    for one, section, again in zip(slices, curved.sections, read.sections, strict=True):
+        width, height = section.image.size(3)
+        for at in np.random.default_rng(6).uniform(0, 1, (300, 2)) * (width, height):
+            points.append((*at, width, height, section.number))
+            truth.append(section.to_reference(8 * at - 0.5))
+            ours.append(again.to_reference(8 * at - 0.5))
+            limits.append(one.get("atldld", {}).get("greatest_deviation_um", 0) * 1.2 + 1e-6)
+    told = ask(python, PYNUTIL, path, json.dumps(points))
+    assert told["sections"] == 3
+    x, y, z = np.transpose(told["points"])
+    pir = np.column_stack((25 * (528 - y), 25 * (320 - z), 25 * x))
+    np.testing.assert_allclose(pir, ours, rtol=0, atol=1e-6)
+    assert (np.linalg.norm(pir - truth, axis=1) <= limits).all()
 
 
 @pytest.mark.parametrize("dataset_id", [71717084, 69289763])

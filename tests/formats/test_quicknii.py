@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from atldld.api import DataSet, open_dataset
-from atldld.errors import AlignmentFileWarning, InvalidInputError
+from atldld.errors import AlignmentFileWarning, CurveLeftOutWarning, InvalidInputError
 from atldld.formats import write_quicknii
+from atldld.formats.quicknii import anchors_of
 from atldld.place.alignment import read_alignment as read_any
 from atldld.place.anchoring import TARGET, Alignment, anchoring_of, forward_of
+from atldld.place.deformation import Deformation, Displacements, SplineDeformation
+from atldld.place.markers import MarkerDeformation
+from atldld.place.sections import PlacedDataSet
 
 PAGE = 909
 
@@ -173,6 +177,87 @@ class TestWriting:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def curved(coronal):
+    """Four sections, two of which a spline bends and one of which markers do."""
+    record = msgspec.structs.replace(coronal.record, images=coronal.record.images[40:44])
+    plain = DataSet(record, session=None)  # type: ignore[arg-type]
+    y, x = np.indices((70, 100), dtype=np.float64)
+    waves = np.stack((np.sin(x / 9 + y / 15), np.cos(y / 11)), axis=-1)
+    section = plain.sections[2]
+    width, height = (size << 3 for size in section.image.size(3))
+    markers = [[3000, 2500, 3100, 2450], [5000, 3000, 4800, 3100]]
+    bends: dict[int, Deformation] = {
+        0: SplineDeformation.of(Displacements((-100.0, -100.0), (100.0, 100.0), waves * 200)),
+        1: SplineDeformation.of(Displacements((-100.0, -100.0), (100.0, 100.0), waves * -90)),
+        2: MarkerDeformation.of(markers, width, height).scaled((1, 1), -0.5),
+    }
+    placed = {
+        plain.sections[k].id: replace(plain.sections[k].placement, deformation=bend)
+        for k, bend in bends.items()
+    }
+    return PlacedDataSet.with_placements(record, placed)
+
+
+class TestMarkersOut:
+    @pytest.mark.parametrize("downsample", [0, 3])
+    def test_they_lead_where_the_displacements_do(self, curved, tmp_path, downsample):
+        """Read back, no place of the picture lies farther off than the file says."""
+        path = write_quicknii(curved, tmp_path / "a.json", downsample=downsample, tolerance=30)
+        again = PlacedDataSet.of(curved.record, read_alignment(path))
+        slices = json.loads(path.read_text())["slices"]
+        for one, ours, theirs in zip(slices, curved.sections, again.sections, strict=True):
+            width, height = (size << downsample for size in ours.image.size(downsample))
+            at = np.random.default_rng(4).uniform(0, 1, (40_000, 2)) * (width, height) - 0.5
+            off = np.linalg.norm(theirs.to_reference(at) - ours.to_reference(at), axis=1).max()
+            if ours.placement.deformation is None:
+                assert "markers" not in one
+                assert "atldld" not in one
+                assert off < 1e-6
+            else:
+                told = one["atldld"]["greatest_deviation_um"]
+                assert off <= 1.2 * told + 1e-6
+                assert told <= 30
+        kinds = [len(one.get("markers", ())) for one in slices]
+        assert kinds[0] > kinds[1] > 13
+        assert kinds[2:] == [2, 0]
+
+    def test_markers_come_back_as_they_were(self, curved, tmp_path):
+        path = write_quicknii(curved, tmp_path / "a.json", downsample=3)
+        first = json.loads(path.read_text())["slices"][2]
+        assert np.allclose(
+            first["markers"], np.array([[3000, 2500, 3100, 2450], [5000, 3000, 4800, 3100]]) / 8
+        )
+        assert first["atldld"]["greatest_deviation_um"] < 1e-6
+        again = PlacedDataSet.of(curved.record, read_alignment(path))
+        twice = json.loads(write_quicknii(again, tmp_path / "b.json", downsample=3).read_text())[
+            "slices"
+        ]
+        for one, other in zip(json.loads(path.read_text())["slices"], twice, strict=True):
+            assert np.allclose(one.get("markers", []), other.get("markers", []), atol=1e-9)
+
+    def test_what_is_told(self, curved):
+        loose, tight = (anchors_of(curved, downsample=3, tolerance=by) for by in (200, 20))
+        assert tight.deviation is not None
+        assert loose.deviation is not None
+        assert tight.deviation <= 20 < loose.deviation <= 200
+        assert loose.markers < tight.markers
+        assert loose.folded == tight.folded == []
+        assert tight.deviation == max(
+            one["atldld"]["greatest_deviation_um"] for one in tight.slices if "atldld" in one
+        )
+        with pytest.raises(InvalidInputError, match="tolerance of markers is 0"):
+            anchors_of(curved, tolerance=0)
+
+    def test_a_table_has_no_place_for_them(self, curved, tmp_path):
+        with pytest.warns(CurveLeftOutWarning, match="no place for markers"):
+            write_quicknii(curved, tmp_path / "a.csv", downsample=3)
+
+    def test_planes_alone_are_written_as_before(self, coronal, written):
+        assert "markers" not in written.read_text()
+        assert anchors_of(coronal, downsample=3).deviation is None
+
+
 class TestReading:
     def test_unchanged_it_is_allens_alignment(self, coronal, sagittal, tmp_path):
         for dataset in (coronal, sagittal):
@@ -252,13 +337,151 @@ class TestReading:
         change(written, first={"filename": name.format(image_id)})
         assert image_id in read_alignment(written).anchored
 
-    def test_visualigns_markers_are_told_and_not_used(self, written):
-        plain = read_alignment(written)
-        change(written, first={"markers": [[1, 2, 3, 4], [5, 6, 7, 8]]})
-        with pytest.warns(AlignmentFileWarning, match="2 nonlinear markers"):
+    def test_markers_bend_the_section(self, coronal, written):
+        """In the pixels of the picture that the file is for, counted from its corner."""
+        section = coronal.sections[0]
+        width, height = section.image.size(3)
+        at = np.array([[0.5, 0.4], [0.3, 0.6]]) * (width, height)
+        there = at + np.array([[20.0, -12.0], [-9.0, 4.0]])
+        change(written, first={"markers": np.hstack((there, at)).tolist()})
+        alignment = read_alignment(written)
+        assert (alignment.file.markers, alignment.file.markers_ignored) == (2, 0)
+        assert alignment.file.aligner is not None
+        assert alignment.file.aligner.endswith(", markers of VisuAlign")
+        again = DataSet(coronal.record, None, alignment)  # type: ignore[arg-type]
+        # the picture's pixel (x, y) from its corner is (8x − ½, 8y − ½) of full resolution
+        np.testing.assert_allclose(
+            again.sections[0].to_reference(8 * at - 0.5),
+            section.to_reference(8 * there - 0.5),
+            atol=1e-6,
+        )
+        pir = section.to_reference(np.random.default_rng(3).uniform(0, 7000, (200, 2)))
+        back = again.sections[0].to_reference(again.sections[0].to_image(pir))
+        np.testing.assert_allclose(back, pir, atol=1e-6)
+        assert again.sections[1].placement.deformation is None
+        # the outer corners lie a tenth beyond the picture, in which nothing moves
+        far = np.array([[-0.101 * width, 50], [width * 1.101, 50], [50, -0.101 * height]]) * 8 - 0.5
+        np.testing.assert_allclose(
+            again.sections[0].to_reference(far), section.to_reference(far), atol=1e-6
+        )
+
+    def test_markers_in_a_resized_picture(self, coronal, written):
+        """They lie in shares of the picture, whatever its size."""
+        whole = json.loads(write_quicknii(coronal, written.with_name("w.json")).read_text())
+        first = whole["slices"][0]
+        height = round(first["height"] * 1000 / first["width"])
+        marker = [600.0, 200.0, 620.0, 190.0]
+        first |= {"width": 1000, "height": height, "markers": [marker]}
+        written.write_text(json.dumps(whole))
+        image = coronal.sections[0].image
+        placed = read_alignment(written).placements(coronal.record)[image.id]
+        scale = np.array([image.width / 1000, image.height / height])
+        assert placed.deformation is not None
+        there = placed.deformation.to_flat(np.array([620, 190]) * scale - 0.5)
+        np.testing.assert_allclose(there, np.array([600, 200]) * scale - 0.5, atol=1e-9)
+
+    @pytest.mark.parametrize(
+        ("first", "says"),
+        [
+            ({"markers": [[300, 300, 600, 310], [600, 300, 300, 320]]}, "fold the section"),
+            ({"markers": [[1, 2, -900, 4]]}, "beyond its edges"),
+            ({"markers": [[1, 2, 3, 4]], "width": -999, "height": -999}, "not tell the size"),
+        ],
+    )
+    def test_markers_that_fold_are_told_and_not_used(self, coronal, written, first, says):
+        plain = coronal.sections[0]
+        change(written, first=first)
+        with pytest.warns(AlignmentFileWarning, match=rf"image {plain.id} \(section .*{says}"):
             alignment = read_alignment(written)
-        assert alignment.file.markers == 2
-        assert alignment.anchored == plain.anchored
+        assert (alignment.file.markers, alignment.file.markers_ignored) == (
+            0,
+            len(first["markers"]),
+        )
+        again = type(alignment.file).from_description(alignment.file.describe())
+        assert again == alignment.file
+        assert alignment.placements(coronal.record)[plain.id].deformation is None
+
+    @pytest.mark.parametrize(
+        "markers", [5, [5], [[1, 2, 3]], [[1, 2, 3, "4"]], [[1, 2, 3, float("nan")]], [[[]] * 4]]
+    )
+    def test_markers_that_are_none(self, written, markers):
+        change(written, first={"markers": markers})
+        with pytest.raises(InvalidInputError, match="not four numbers each"):
+            read_alignment(written)
+
+    @pytest.mark.parametrize("ending", [".waln", ".json"])
+    def test_webwarps_files(self, coronal, written, ending):
+        """Named by the data set and the section number, with planes and markers of their own."""
+        document = json.loads(written.read_text())
+        sections = []
+        for k, one in enumerate(document["slices"]):
+            name = f"{coronal.id}_s{one['nr']:03d}.jpg.dzip"
+            markers = [[300.0, 300.0, 310.0 + k / 10, 305.0]]
+            sections.append(
+                {
+                    "filename": name,
+                    "width": one["width"],
+                    "height": one["height"],
+                    "snr": k,
+                    "ouv": one["anchoring"],
+                    "markers": markers,
+                    "wwdone": True,
+                }
+            )
+        path = written.with_name("web" + ending)
+        path.write_text(json.dumps({"atlas": "ABA_Mouse_CCFv3_2017_25um", "sections": sections}))
+        alignment = read_alignment(path)
+        assert alignment.file.describe() | {"sha256": ""} == {
+            "file": path.name,
+            "sha256": "",
+            "target": "ABA_Mouse_CCFv3_2017_25um",
+            "aligner": "WebAlign, markers of WebWarp",
+            "images": 112,
+            "markers": 112,
+            "markers_ignored": 0,
+        }
+        again = DataSet(coronal.record, None, alignment)  # type: ignore[arg-type]
+        for k, section in enumerate(coronal.sections):
+            found = again.section(section.id).to_reference(
+                (8 * (310 + k / 10) - 0.5, 8 * 305 - 0.5)
+            )
+            np.testing.assert_allclose(found, section.to_reference((2399.5, 2399.5)), atol=1e-6)
+        # one section alone is named so, too
+        path.write_text(
+            json.dumps({"atlas": "ABA_Mouse_CCFv3_2017_25um", "sections": sections[4:5]})
+        )
+        with pytest.warns(AlignmentFileWarning, match="1 of the 112 images"):
+            placed = read_alignment(path).placements(coronal.record)
+        assert list(placed) == [coronal.sections[4].id]
+
+    def test_webwarps_files_that_do_not_fit(self, coronal, sagittal, written):
+        document = json.loads(written.read_text())
+        slices = document["slices"]
+        for one in slices:
+            one["filename"] = f"{coronal.id}_s{one['nr']:03d}.jpg"
+        written.write_text(json.dumps(document))
+        alignment = read_alignment(written)
+        with pytest.raises(InvalidInputError, match="not section data set"):
+            alignment.placements(sagittal.record)
+        slices[3]["filename"] = f"{coronal.id}_s999.jpg"
+        written.write_text(json.dumps(document))
+        with pytest.raises(InvalidInputError, match=r"anchors section 999, of which .* no images"):
+            read_alignment(written).placements(coronal.record)
+        slices[3]["filename"] = f"{coronal.sections[0].id}.jpg"
+        written.write_text(json.dumps(document))
+        with pytest.raises(InvalidInputError, match="more than once: by its id, and as section"):
+            read_alignment(written).placements(coronal.record)
+        slices[3]["filename"] = slices[4]["filename"]
+        written.write_text(json.dumps(document))
+        with pytest.raises(InvalidInputError, match="more than once"):
+            read_alignment(written)
+
+    def test_a_genuine_file_of_webwarp(self, shared):
+        alignment = read_alignment(shared / "markers" / "79591351.waln")
+        told = alignment.file.describe()
+        assert (told["images"], told["markers"], told["markers_ignored"]) == (3, 28, 0)
+        assert told["aligner"] == "WebAlign, markers of WebWarp"
+        assert list(alignment.numbered[79591351]) == [68, 228, 332]
 
     def test_a_workspace_of_visualign(self, coronal, written):
         document = json.loads(written.read_text())

@@ -88,7 +88,14 @@ def _alignments(samples):
         "sections": [{**one, "ouv": one["anchoring"]} for one in slices],
         "aligner": "VisuAlign",
     }
-    return [json.dumps(one).encode() for one in (small, {**small, "slices": markers}, others)]
+    web = {
+        "atlas": document["target"],
+        "sections": [
+            {**one, "filename": f"909_s{one['nr']:03d}", "ouv": one["anchoring"]} for one in markers
+        ],
+    }
+    documents = small, {**small, "slices": markers}, others, web
+    return [json.dumps(one).encode() for one in documents]
 
 
 def read_alignment(path):
@@ -100,6 +107,9 @@ def read_alignment(path):
     for placement in alignment.placements(_record()).values():
         assert np.isfinite(placement.forward).all()
         assert np.isfinite(placement.backward).all()
+        if placement.deformation is not None:
+            back = placement.deformation.to_image(placement.deformation.to_flat([[50.0, 60.0]]))
+            np.testing.assert_allclose(back, [[50, 60]], atol=10)  # as far as a file may miss
 
 
 @cache
@@ -109,6 +119,60 @@ def _record():
 
     (row,) = (one for one in DemoArchive().tables()["SectionDataSet"] if one["id"] == 909)
     return SectionDataSet.from_records(row, row["section_images"])
+
+
+# ---- registrations
+
+
+def _registrations(samples, folder="reg"):
+    from atldld.place.deformation import Displacements, SplineDeformation
+    from atldld.place.markers import MarkerDeformation
+    from atldld.place.placement import Placement
+    from atldld.place.registration import ExpectedError, Registration, SectionFit
+
+    images = _record().images[:3]
+    plain = [Placement.of(_record(), image) for image in images]
+    waves = np.sin(np.arange(5 * 6 * 2)).reshape(5, 6, 2) * 9
+    bends = (
+        SplineDeformation.of(Displacements((0.0, 0.0), (200.0, 200.0), waves)),
+        MarkerDeformation.of([[300, 300, 310, 305]], 900, 700),
+        None,
+    )
+    error = ExpectedError(
+        before=9, after=5, bound90_before=19, bound90_after=9, structures={997: (9, 5)}
+    )
+    fits = {
+        image.id: SectionFit.of(
+            Placement(flat.forward, flat.backward, bend),
+            image.section_number,
+            pixel=1.0,
+            expected_error=error,
+        )
+        for image, flat, bend in zip(images, plain, bends, strict=True)
+    }
+    path = samples.folder / folder / "r.json"
+    Registration(909, fits, {"atlas": {"name": "ccf_2017"}}).save(path, force=True)
+    return [path.read_bytes()]
+
+
+def _displacements(samples):
+    _registrations(samples, "mha")
+    (file,) = (samples.folder / "mha" / "r.fields").glob("*_to_flat.mha")
+    return [file.read_bytes()]
+
+
+def read_displacements(path):
+    """Read a registration that vouches for the field, whatever that holds."""
+    from hashlib import sha256
+
+    whole = path.parent / "mha" / "r.json"
+    document = json.loads(whole.read_text())
+    (told,) = (one["deformation"] for one in document["sections"].values() if "deformation" in one)
+    content = path.read_bytes()
+    (whole.parent / told["to_flat"]["file"]).write_bytes(content)
+    told["to_flat"]["sha256"] = sha256(content).hexdigest()
+    path.with_name("mha").joinpath("odd.json").write_text(json.dumps(document))
+    read_alignment(path.with_name("mha") / "odd.json")
 
 
 # ---- grids
@@ -544,6 +608,8 @@ def read_staged(path):
 
 READERS = (
     Reader("alignment", "a.json", _alignments, read_alignment, 2000),
+    Reader("registration", "reg/r.json", _registrations, read_alignment, 1000),
+    Reader("displacements of a registration", "f.mha", _displacements, read_displacements, 500),
     Reader("grid header", "energy.mhd", lambda _: [_header(), _header(DimSize="1 1 12")],
            read_grid_header, 2000),
     Reader("grid answer", "grid.zip", _zips, read_grid_answer, 400),

@@ -301,6 +301,55 @@ class TestLeftOvers:
         assert names(tmp_path) == ["a.csv"]
         assert (tmp_path / "a.csv").read_text() == "new"
 
+    @pytest.mark.parametrize("old", [True, False])
+    @pytest.mark.parametrize("nth", range(1, 6))
+    def test_killed_while_moving_what_belongs_together(self, tmp_path, old, nth):
+        """Then all is as it was before, or all is new, once something is written there."""
+        was = {"a.json": "old", "a.fields": {"atldld-fields.json": "old", "1.mha": "old"}}
+        new = {"a.json": "new", "a.fields": {"atldld-fields.json": "new", "2.mha": "new"}}
+        if old:
+            (tmp_path / "a.json").write_text("old")
+            store(tmp_path / "a.fields", was["a.fields"])
+        code = f"""
+import os
+from pathlib import Path
+from atldld.support.files import whole_files
+rename, count = os.rename, 0
+def kill(*paths):
+    global count
+    count += 1
+    if count == {nth}:
+        os._exit(9)
+    rename(*paths)
+os.rename = kill
+with whole_files(["a.json", "a.fields"], force=True, store=[False, True]) as (first, second):
+    first.write_text("new")
+    second.mkdir()
+    for name in ("atldld-fields.json", "2.mha"):
+        (second / name).write_text("new")
+"""
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path)
+        complete = nth > (4 if old else 2)
+        assert done.returncode == (0 if complete else 9)
+        sweep(tmp_path)
+        found = {
+            path.name: {p.name: p.read_text() for p in path.iterdir()}
+            if path.is_dir()
+            else path.read_text()
+            for path in tmp_path.iterdir()
+        }
+        assert found == (new if complete else was if old else {})
+
+    def test_what_somebody_else_put_there_stays(self, tmp_path, dead):
+        """A run was killed before it moved its second file; that name is another's now."""
+        aside = tmp_path / f".{dead}@{_HOST}-0badf00d.old"
+        aside.mkdir()
+        (tmp_path / "a.csv.json").write_text("another's")
+        number = (tmp_path / "a.csv.json").stat().st_ino + 1
+        (aside / ".moves").write_text(f"1 a.csv\0{number} a.csv.json\0")
+        sweep(tmp_path)
+        assert names(tmp_path) == ["a.csv.json"]
+
     def test_scratch_folders(self, tmp_path, dead, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         store(tmp_path / f".{dead}@{_HOST}-0badf00d.part")

@@ -9,14 +9,18 @@ With a tolerance, points are left out that lie no farther from the line that is 
 Douglas-Peucker algorithm, as GEOS has it). All borders are simplified together, each once, and none
 is moved over another one; so everything above holds at every tolerance.
 
+On a curved section borders are traced and simplified where they are straight, and then bent: points
+are put between those of a line wherever its ends alone would not follow the curve. Neighbours get
+the same points.
+
 Structures of which one lies in another overlap. Each level of them is traced by itself, so what is
 said of neighbours holds for those of one level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,6 +39,7 @@ from atldld.atlas.structures import StructureGraph
 from atldld.errors import InvalidInputError
 from atldld.formats.common import need
 from atldld.place import Affine
+from atldld.place.affine import apply_affine
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.place.tiers import tier_to_image
@@ -44,7 +49,15 @@ if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
     from atldld.place.sections import PlacedSection
 
-__all__ = ["Frame", "Hemisphere", "Outline", "Selection", "outlines", "section_outlines"]
+__all__ = [
+    "Frame",
+    "Hemisphere",
+    "Outline",
+    "Selection",
+    "bend_outline",
+    "outlines",
+    "section_outlines",
+]
 
 Points = NDArray[np.float64]
 Frame = Literal["image", "reference"]
@@ -53,6 +66,10 @@ Hemisphere = Literal["left", "right", "both", "each"]
 
 _SIDES: dict[int, Side] = {LEFT: "left", RIGHT: "right", LEFT | RIGHT: "both"}
 _UNKNOWN_COLOR = "808080"
+
+# How far, in pixels of the picture of labels, a bent line may lie from the curve.
+_OFF_CURVE = 0.05
+_HALVINGS = 12  # of a line, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,18 +271,80 @@ def section_outlines(
         raise InvalidInputError(f"The frame is {frame!r}, but must be 'image' or 'reference'.")
     labels = section_annotation(section, atlas, resolution, downsample=downsample)
     grid = Grid(section.plane, resolution)
+    deformation = section.placement.deformation
+    bend: Callable[[Points], Points] | None = None
     if downsample is None:
         plane = OutputPlane.oblique(section.placement, grid)
         sides = hemispheres_on_reference(plane)
         to_target = plane.pixel_to_image if frame == "image" else _in_plane(grid)
+        if deformation is not None and frame == "image":
+            bend = deformation.to_image
     else:
         image = section.image
         sides = hemispheres_on_image(section.placement, image.width, image.height, downsample)
         to_target = tier_to_image(downsample)
         if frame == "reference":
             forward = section.placement.forward[[grid.column_axis, grid.row_axis]]
-            to_target = to_target.then(Affine(forward, "image", "reference plane"))
-    return outlines(labels, to_target, atlas.graph, selection, sides=sides)
+            if deformation is None:
+                to_target = to_target.then(Affine(forward, "image", "reference plane"))
+            else:
+                to_flat = deformation.to_flat
+
+                def bend(xy: Points) -> Points:
+                    return apply_affine(forward, to_flat(xy))
+
+    found = outlines(labels, to_target, atlas.graph, selection, sides=sides)
+    if bend is None:
+        return found
+    side = float(np.linalg.norm(to_target.matrix[:, 0])) * _OFF_CURVE
+    unit = 1.0
+    if frame == "reference":
+        unit = float(np.linalg.norm(section.placement.forward[:, 0]))
+    return tuple(bend_outline(outline, bend, side * unit, frame) for outline in found)
+
+
+def bend_outline(
+    outline: Outline, bend: Callable[[Points], Points], most: float, frame: Frame
+) -> Outline:
+    """Return an outline whose points are led through a curved map.
+
+    Parameters
+    ----------
+    outline : Outline
+        Where its lines are straight.
+    bend : callable
+        From there to the new frame, (N, 2) → (N, 2).
+    most : float
+        How far lines may lie from the curve, in the unit of the new frame.
+    frame : {"image", "reference"}
+        The new frame.
+    """
+    polygons = tuple(
+        tuple(_bent_ring(ring, bend, most) for ring in polygon) for polygon in outline.polygons
+    )
+    return replace(outline, polygons=polygons, frame=frame)
+
+
+def _bent_ring(ring: Points, bend: Callable[[Points], Points], most: float) -> Points:
+    bent = bend(ring)
+    for _ in range(_HALVINGS):
+        # Sums do not depend on the direction in which a line is run through, so that neighbours,
+        # which run through it either way, put the same points on it.
+        start, end = ring[:-1], ring[1:]
+        middle = (start + end) / 2
+        bent_middle = bend(middle)
+        off = np.linalg.norm(bent_middle - (bent[:-1] + bent[1:]) / 2, axis=1)
+        # where a curve turns its middle may be on the line, and it is nowhere else
+        for one, other in ((0.75, 0.25), (0.25, 0.75)):
+            at = bend(start * one + end * other)
+            straight = bent[:-1] * one + bent[1:] * other
+            off = np.maximum(off, np.linalg.norm(at - straight, axis=1))
+        long = np.flatnonzero(off > most)
+        if not long.size:
+            break
+        ring = np.insert(ring, long + 1, middle[long], axis=0)
+        bent = np.insert(bent, long + 1, bent_middle[long], axis=0)
+    return bent
 
 
 def _in_plane(grid: Grid) -> Affine:

@@ -1,8 +1,11 @@
 """Volumes of an atlas sampled in the plane of a section.
 
-A section's pixels lie in the brain by an affine map, so a volume is read straight at them: at the
-pixels of a picture on the reference grid, or at those of the raw picture, at any tier. Nothing is
-interpolated twice. Reference spaces 9 and 10 are one space here; nothing is flipped.
+A volume is read straight at a section's pixels: at those of a picture on the reference grid, or at
+those of the raw picture, at any tier. Nothing is interpolated twice. The pixels of a raw picture
+lie in the brain by an affine map, and before it by the section's deformation if it has one, which
+is looked up to 1/16 of a pixel of the tier (`atldld.place.curves`); on the reference grid a pixel
+lies where it lies, however the section is bent.
+Reference spaces 9 and 10 are one space here; nothing is flipped.
 
 Voxel k of an axis spans [k·R, (k + 1)·R) µm. For labels the voxel is floor(µm / R); for grey
 values the eight voxels around are weighted by the distances of their centres, (k + ½)·R. Beyond
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,9 +24,10 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
+from atldld.place.curves import CurvedMap, Lookup
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid
-from atldld.place.tiers import tier_to_image
+from atldld.place.tiers import tier_matrix, tier_to_image
 from atldld.support.arguments import check_whole
 from atldld.support.pipeline import default_jobs
 
@@ -77,7 +82,9 @@ def on_reference(
         If the volume has another shape, or the order is unknown.
     """
     rows, columns = plane.grid.shape
-    return _sample(volume, plane.pixel_to_reference.matrix, rows, columns, order, resolution)
+    return _sample(
+        volume, _Pixels(plane.pixel_to_reference.matrix, rows, columns), order, resolution
+    )
 
 
 def on_image(
@@ -120,8 +127,7 @@ def on_image(
         If the volume has another shape, if no pixel is left at the tier, or if the order is
         unknown.
     """
-    matrix, rows, columns = _tier(placement, width, height, downsample)
-    return _sample(volume, matrix, rows, columns, order, resolution)
+    return _sample(volume, _tier(placement, width, height, downsample), order, resolution)
 
 
 def hemispheres_on_reference(plane: OutputPlane) -> NDArray[np.uint8]:
@@ -133,7 +139,7 @@ def hemispheres_on_reference(plane: OutputPlane) -> NDArray[np.uint8]:
         1 = left (r < 5700 µm), 2 = right.
     """
     rows, columns = plane.grid.shape
-    return _hemispheres(plane.pixel_to_reference.matrix, rows, columns)
+    return _hemispheres(_Pixels(plane.pixel_to_reference.matrix, rows, columns))
 
 
 def hemispheres_on_image(
@@ -146,7 +152,7 @@ def hemispheres_on_image(
     numpy.ndarray, shape (height >> d, width >> d), uint8
         1 = left (r < 5700 µm), 2 = right.
     """
-    return _hemispheres(*_tier(placement, width, height, downsample))
+    return _hemispheres(_tier(placement, width, height, downsample))
 
 
 def voxel_side(volume: NDArray[Any], resolution: float | None = None) -> float:
@@ -237,25 +243,55 @@ def _of_section(
     return on_image(volume, section.placement, image.width, image.height, downsample, order=order)
 
 
-def _tier(
-    placement: Placement, width: int, height: int, downsample: int
-) -> tuple[Matrix, int, int]:
-    """Return the way from a tier's pixel [column, row, 1] to (p, i, r), and the tier's size."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pixels:
+    """The pixels of a picture, and where they lie.
+
+    Attributes
+    ----------
+    matrix : numpy.ndarray, shape (3, 3)
+        ``[p, i, r] = matrix @ [column, row, 1]``.
+    rows, columns : int
+        Size of the picture.
+    flat : Lookup or None
+        Which (column, row) of the flat picture each pixel has, if there is a deformation.
+    """
+
+    matrix: Matrix
+    rows: int
+    columns: int
+    flat: Lookup | None = None
+
+    def at(self, block: slice, lines: Matrix) -> list[Matrix]:
+        """Return each of ``lines @ [column, row, 1]`` over some rows of the picture."""
+        if self.flat is not None:
+            column, row = self.flat.block(block)
+            return [line[0] * column + (line[1] * row + line[2]) for line in lines]
+        row = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
+        column = np.arange(self.columns, dtype=np.float64)
+        return [line[0] * column + (line[1] * row + line[2]) for line in lines]
+
+
+def _tier(placement: Placement, width: int, height: int, downsample: int) -> _Pixels:
+    """Return the pixels of a tier, and where they lie in the brain."""
     downsample = check_whole(downsample, "downsample", most=62)
     columns, rows = (size >> downsample for size in (width, height))
     if min(columns, rows) < 1:
         raise InvalidInputError(
             f"{width} × {height} pixels leave no picture at downsample {downsample}."
         )
-    to_image = np.vstack((tier_to_image(downsample).matrix, [0, 0, 1]))
-    return placement.forward @ to_image, rows, columns
+    to_image = tier_to_image(downsample).matrix
+    matrix = placement.forward @ np.vstack((to_image, [0, 0, 1]))
+    if placement.deformation is None:
+        return _Pixels(matrix, rows, columns)
+    # from pixel to pixel of the tier, so that the error is counted in them
+    flat = CurvedMap(to_image, placement.deformation.to_flat, tier_matrix(np.eye(2, 3), downsample))
+    return _Pixels(matrix, rows, columns, flat.over((rows, columns)))
 
 
 def _sample(
     volume: NDArray[Any],
-    matrix: Matrix,
-    rows: int,
-    columns: int,
+    pixels: _Pixels,
     order: int,
     resolution: float | None,
 ) -> NDArray[Any]:
@@ -263,8 +299,8 @@ def _sample(
     if order not in (0, 1):
         raise InvalidInputError(f"The order is {order}, but must be 0 (nearest) or 1 (linear).")
     # from here on in voxels: voxel k spans [k, k + 1)
-    scaled = matrix / side
-    out = np.empty((rows, columns), dtype=np.float32 if order else volume.dtype)
+    scaled = pixels.matrix / side
+    out = np.empty((pixels.rows, pixels.columns), dtype=np.float32 if order else volume.dtype)
     take = _linear if order else _nearest
     if volume.flags.f_contiguous:  # as files are; read the other way round it is in C order
         volume, scaled = volume.T, scaled[::-1]
@@ -272,20 +308,20 @@ def _sample(
     flat = volume.reshape(-1) if volume.flags.c_contiguous else None
 
     def fill(block: slice) -> None:
-        out[block] = take(volume, flat, _positions(scaled, block, columns))
+        out[block] = take(volume, flat, pixels.at(block, scaled))
 
-    _in_blocks(fill, rows, columns)
+    _in_blocks(fill, pixels.rows, pixels.columns)
     return out
 
 
-def _hemispheres(matrix: Matrix, rows: int, columns: int) -> NDArray[np.uint8]:
-    out = np.empty((rows, columns), dtype=np.uint8)
+def _hemispheres(pixels: _Pixels) -> NDArray[np.uint8]:
+    out = np.empty((pixels.rows, pixels.columns), dtype=np.uint8)
 
     def fill(block: slice) -> None:
-        (across,) = _positions(matrix[2:], block, columns)
+        (across,) = pixels.at(block, pixels.matrix[2:])
         out[block] = np.where(across < BOX[2] / 2, np.uint8(LEFT), np.uint8(RIGHT))
 
-    _in_blocks(fill, rows, columns)
+    _in_blocks(fill, pixels.rows, pixels.columns)
     return out
 
 
@@ -299,13 +335,6 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
         return
     with ThreadPoolExecutor(default_jobs()) as pool:
         list(pool.map(fill, blocks))
-
-
-def _positions(matrix: Matrix, block: slice, columns: int) -> list[Matrix]:
-    """Return each row of ``matrix @ [column, row, 1]`` over some rows of a picture."""
-    row = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
-    column = np.arange(columns, dtype=np.float64)
-    return [line[0] * column + (line[1] * row + line[2]) for line in matrix]
 
 
 def _nearest(

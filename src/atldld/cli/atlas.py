@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from atldld.cli.options import (
+    AlignmentFile,
     AtlasName,
     AtlasResolution,
     DatasetId,
@@ -163,6 +164,7 @@ def outlines(
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
     ] = False,
+    alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane."""
@@ -183,7 +185,7 @@ def outlines(
     check_drawings(output, drawing, force=force)
     check_atlas(atlas, atlas_resolution, outlines=True)
     drawing.check_record(session.dataset(dataset_id))
-    dataset = open_dataset(dataset_id, session=session)
+    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     dataset.check_placed()
     sections = [dataset.section(image_id) for image_id in image] if image else list(dataset)
     check_drawings(output, drawing, sections, force=force)

@@ -19,7 +19,8 @@ AlignmentFile = Annotated[
     typer.Option(
         "--alignment",
         metavar="FILE.json",
-        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
+        "file, not Allen's alignment.",
     ),
 ]
 Cut = Annotated[
@@ -52,18 +53,28 @@ def export_quicknii(
     images: Annotated[
         bool, typer.Option("--images", help="Write the images too, beside the file.")
     ] = False,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            help="How far, in µm, the markers of a curved section may lead from where it lies."
+        ),
+    ] = 20,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
-    """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil."""
+    """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil.
+
+    Curved sections get VisuAlign's markers.
+    """
     from atldld.api import open_dataset
     from atldld.formats import image_name, write_quicknii
-    from atldld.formats.quicknii import check_quicknii
+    from atldld.formats.quicknii import anchors_of, check_quicknii, check_tolerance
     from atldld.sections.images import copy_image
     from atldld.support.files import check_targets
 
     # everything that can be said before the service is asked
     check_quicknii(output, force=force)
+    check_tolerance(tolerance)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     pictures = {
         output.parent / image_name(section.image, f".{image_format}"): section.image
@@ -71,19 +82,29 @@ def export_quicknii(
         if images
     }
     check_targets(pictures, force=force)
-    path = write_quicknii(
-        dataset,
-        output,
-        downsample=downsample_img,
-        image_ending=f".{image_format}",
-        force=force,
-    )
+    with progress_bar(f"Sections of {dataset_id}") as progress:
+        anchors = anchors_of(
+            dataset,
+            downsample=downsample_img,
+            image_ending=f".{image_format}",
+            tolerance=tolerance,
+            progress=progress,
+        )
+    path = write_quicknii(dataset, output, anchors=anchors, force=force)
     if images:
         with progress_bar(f"Images of {dataset_id}") as progress:
             for done, (picture, image) in enumerate(pictures.items(), 1):
                 copy_image(session, image, picture, downsample_img, force=force)
                 progress(done, len(pictures), picture.name)
     say(f"{len(dataset.sections)} sections anchored.")
+    if anchors.deviation is not None and output.suffix != ".csv":
+        say(
+            f"{anchors.markers} markers bend the curved ones; they lead at most "
+            f"{anchors.deviation:.1f} µm from where the displacements do."
+        )
+    if anchors.folded:
+        listed = ", ".join(map(str, anchors.folded))
+        say(f"Sections whose markers fold at the edge, so that nothing reads them: {listed}.")
     answer(path)
 
 

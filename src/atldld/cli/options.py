@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atldld.cli.terminal import answer, answer_lines, command_line, say
-from atldld.errors import AlignmentFileWarning, LockWarning, ServiceWarning
+from atldld.errors import (
+    AlignmentFileWarning,
+    CurveLeftOutWarning,
+    InvalidInputError,
+    LockWarning,
+    ServiceWarning,
+)
 from atldld.settings import Settings
 from atldld.support.text import shown
 
@@ -49,7 +55,8 @@ AlignmentFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.json",
-        help="Use the planes of a QuickNII, VisuAlign or DeepSlice file, not Allen's.",
+        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
+        "file, not Allen's alignment.",
     ),
 ]
 AtlasName = Annotated[
@@ -129,6 +136,25 @@ _SERVICE_OPTIONS = {
 }
 
 
+def section_numbers(text: str) -> list[range]:
+    """Return the numbers that "5,7-9" means, as ranges.
+
+    Raises
+    ------
+    InvalidInputError
+        If the text is not such a list.
+    """
+    ranges = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidInputError(
+                f"{text!r} is not a list of section numbers.", hint="Write it as 5,7-9."
+            )
+        ranges.append(range(int(first), int(last or first) + 1))
+    return ranges
+
+
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
     signature = inspect.signature(command)
@@ -169,7 +195,7 @@ def warnings_once() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if issubclass(category, LockWarning):
             say(f"Warning: {message}")
-        elif issubclass(category, (ServiceWarning, AlignmentFileWarning)):
+        elif issubclass(category, (ServiceWarning, AlignmentFileWarning, CurveLeftOutWarning)):
             caught[str(message)] = None
 
     with warnings.catch_warnings():

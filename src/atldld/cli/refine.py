@@ -16,10 +16,13 @@ from atldld.cli.options import (
     asks_service,
     progress_bar,
     say,
+    section_numbers,
     stoppable,
 )
+from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet, Section
     from atldld.fetch.session import Session
     from atldld.place.registration import Registration
 
@@ -34,13 +37,13 @@ def refine(
     ],
     alignment: AlignmentFile = None,
     steps: Annotated[
-        str, typer.Option(help="What is done, with commas between: whole, sections.")
-    ] = "whole,sections",
+        str, typer.Option(help="What is done, with commas between.")
+    ] = "whole,sections,inplane",
     resolution: Annotated[
         float, typer.Option(help="Side of a pixel, in µm, at which sections are looked at.")
-    ] = 50,
+    ] = 25,
     limit: Annotated[
-        float, typer.Option(help="How far, in µm, a step may move a corner of a section.")
+        float, typer.Option(help="How far, in µm, a step may move any point of a section.")
     ] = 1500,
     atlas: AtlasName = "ccf_2017",
     atlas_resolution: AtlasResolution = None,
@@ -48,29 +51,54 @@ def refine(
         Path | None, typer.Option(metavar="FILE.nrrd", help="An annotation of your own.")
     ] = None,
     graph: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Its structures.")] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.nrrd", help="A template of your own, on the annotation's grid."),
+    ] = None,
+    sections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N-N,…", help="Only sections of these numbers; the others stay put."
+        ),
+    ] = None,
+    few: Annotated[
+        bool,
+        typer.Option(
+            "--few",
+            help="Refine fewer than five sections as well: their structures' greys are less sure.",
+        ),
+    ] = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
     """Find anew where the sections lie, never worse than where they lay.
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
-    set. One moves only if pixels that were held back agree. Other commands take the file with
-    --alignment.
+    set: all together (whole), each section's plane (sections), and bent within its plane (inplane).
+    A step is kept for a section only if pixels that were held back agree. Other commands take the
+    file with --alignment.
     """
     from atldld.api import open_dataset
     from atldld.atlas import check_atlas, open_atlas
+    from atldld.place.registration import check_registration
     from atldld.refine import check_refinement
-    from atldld.support.files import check_targets
 
     # everything that can be said before the service is asked
     names = [name.strip() for name in steps.split(",") if name.strip()]
     check_refinement(names, resolution, limit)
-    check_targets([output], force=force)
+    check_registration(output, force=force)
+    numbers = None if sections is None else section_numbers(sections)
     check_atlas(atlas, atlas_resolution, own=annotation is not None)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     dataset.check_placed()
+    chosen = None if numbers is None else _numbered(dataset, numbers)
     opened = open_atlas(
-        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
+        atlas_resolution,
+        name=atlas,
+        template="average_template" if template is None else template,
+        annotation=annotation,
+        graph=graph,
+        session=session,
     )
     with stoppable(session), progress_bar("Refining") as progress:
         found = dataset.refine(
@@ -78,6 +106,8 @@ def refine(
             steps=names,
             resolution=resolution,
             most=limit,
+            sections=chosen,
+            few=few,
             jobs=jobs,
             progress=progress,
         )
@@ -86,6 +116,21 @@ def refine(
     if missing := len(found.about["failed"]):
         say(f"{missing} could not be had; the same command with --force tries them again.")
         raise typer.Exit(1)
+
+
+def _numbered(dataset: "DataSet", numbers: list[range]) -> "list[Section]":
+    """Return the sections of these numbers."""
+    found = [
+        section for section in dataset.sections if any(section.number in part for part in numbers)
+    ]
+    if not found:
+        placed = [section.number for section in dataset.sections]
+        raise InvalidInputError(
+            f"Section data set {dataset.id} has no placed section of these numbers; it has "
+            f"{len(placed)}, from {min(placed)} to {max(placed)}.",
+            dataset_id=dataset.id,
+        )
+    return found
 
 
 def _tell(found: "Registration") -> None:

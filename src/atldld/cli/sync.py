@@ -1,15 +1,17 @@
 """`atldld sync`: points between images and the brain, in tables."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import Force, asks_service, say
+from atldld.cli.options import AlignmentFile, Force, asks_service, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.formats.points import Answers
     from atldld.formats.tables import Table
+    from atldld.place.alignment import Planes
 
 app = typer.Typer(
     help="Take points between images and the brain. Tables are CSV or Parquet, and keep their "
@@ -37,6 +39,15 @@ Unit = Annotated[
     Literal["um", "mm"] | None,
     typer.Option(help="The unit of the columns p, i, r, where their names do not say it."),
 ]
+TargetAlignment = Annotated[
+    Path | None,
+    typer.Option(
+        "--target-alignment",
+        metavar="FILE.json",
+        help="The same for the other data set; --alignment is for the one that the points are on, "
+        "and for both if they are one.",
+    ),
+]
 
 
 @app.command("image-to-reference")
@@ -49,18 +60,21 @@ def image_to_reference(
         str | None,
         typer.Option("-d", "--dataset", metavar="ID", help="The data set of all the images."),
     ] = None,
+    alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Map pixels to the brain: columns image_id, x, y to p_um, i_um, r_um.
 
     x and y are full-resolution pixels of the section's own box, from its upper left corner.
+    Images of other data sets than that of the alignment file keep the service's alignment.
     """
     from atldld.formats.points import pixels_to_reference
     from atldld.formats.tables import check_target, read_table
 
     check_target(output, force=force)
+    planes = _planes(alignment)
     table = read_table(points)
-    found = pixels_to_reference(session, table, dataset_id, remark=_warn)
+    found = pixels_to_reference(session, table, dataset_id, alignment=planes, remark=_warn)
     _write(output, table, found, force)
 
 
@@ -80,6 +94,7 @@ def reference_to_image(
         ),
     ] = None,
     max_distance: MaxDistance = None,
+    alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
@@ -91,9 +106,16 @@ def reference_to_image(
     from atldld.formats.tables import check_target, read_table
 
     check_target(output, force=force)
+    planes = _planes(alignment)
     table = read_table(points)
     found = reference_to_pixels(
-        session, table, dataset_id, unit=unit, space=space, max_distance=max_distance
+        session,
+        table,
+        dataset_id,
+        unit=unit,
+        space=space,
+        max_distance=max_distance,
+        alignment=planes,
     )
     _write(output, table, found, force)
 
@@ -106,6 +128,8 @@ def image_to_image(
     dataset_id: Target,
     output: Output = "-",
     max_distance: MaxDistance = None,
+    alignment: AlignmentFile = None,
+    target_alignment: TargetAlignment = None,
     force: Force = False,
 ) -> None:
     """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
@@ -113,9 +137,19 @@ def image_to_image(
     from atldld.formats.tables import check_target, read_table
 
     check_target(output, force=force)
+    planes = _planes(alignment)
+    targets = _planes(target_alignment)
     target = session.dataset(dataset_id)
     table = read_table(points)
-    found = pixels_to_pixels(session, table, target, max_distance=max_distance, remark=_warn)
+    found = pixels_to_pixels(
+        session,
+        table,
+        target,
+        max_distance=max_distance,
+        alignment=planes,
+        target_alignment=targets,
+        remark=_warn,
+    )
     _write(output, table, found, force)
 
 
@@ -128,6 +162,8 @@ def image_to_image_2d(
         str, typer.Option("-i", "--image", metavar="ID", help="The section image to find them in.")
     ],
     output: Output = "-",
+    alignment: AlignmentFile = None,
+    target_alignment: TargetAlignment = None,
     force: Force = False,
 ) -> None:
     """Find pixels in another image of the same specimen, ignoring the third dimension."""
@@ -136,10 +172,20 @@ def image_to_image_2d(
     from atldld.support.arguments import check_id
 
     check_target(output, force=force)
+    planes = _planes(alignment)
+    targets = _planes(target_alignment)
     number = check_id(image_id, "section image")
     target = session.dataset(dataset_of_image(session, number))
     table = read_table(points)
-    found = pixels_to_image(session, table, target, number, remark=_warn)
+    found = pixels_to_image(
+        session,
+        table,
+        target,
+        number,
+        alignment=planes,
+        target_alignment=targets,
+        remark=_warn,
+    )
     _write(output, table, found, force)
 
 
@@ -158,6 +204,7 @@ def image_to_atlas(
         ),
     ] = "100048576",
     max_distance: MaxDistance = None,
+    alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Find pixels on the annotated plates of an atlas: columns image_id, x, y to target_….
@@ -169,9 +216,12 @@ def image_to_atlas(
     from atldld.support.arguments import check_id
 
     check_target(output, force=force)
+    planes = _planes(alignment)
     plates = atlas_plates(session, check_id(atlas_dataset, "data set of an atlas"))
     table = read_table(points)
-    found = pixels_to_pixels(session, table, plates, max_distance=max_distance, remark=_warn)
+    found = pixels_to_pixels(
+        session, table, plates, max_distance=max_distance, alignment=planes, remark=_warn
+    )
     _write(output, table, found, force)
 
 
@@ -183,6 +233,7 @@ def structure_to_image(
     dataset_id: Target,
     output: Output = "-",
     max_distance: MaxDistance = None,
+    alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Find the centres of structures: the column structure_id to image_id, x, y."""
@@ -190,9 +241,18 @@ def structure_to_image(
     from atldld.formats.tables import check_target, read_table
 
     check_target(output, force=force)
+    planes = _planes(alignment)
     table = read_table(points)
-    found = structures_to_pixels(session, table, dataset_id, max_distance=max_distance)
+    found = structures_to_pixels(
+        session, table, dataset_id, max_distance=max_distance, alignment=planes
+    )
     _write(output, table, found, force)
+
+
+def _planes(path: Path | None) -> "Planes | None":
+    from atldld.place.alignment import read_alignment
+
+    return None if path is None else read_alignment(path)
 
 
 def _warn(sentence: str) -> None:

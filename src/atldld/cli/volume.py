@@ -62,7 +62,8 @@ def volume(
         Path | None,
         typer.Option(
             metavar="FILE.json",
-            help="For one data set: use the planes of a QuickNII, VisuAlign or DeepSlice file.",
+            help="For one data set: use a registration of `atldld refine`, or a QuickNII, "
+            "VisuAlign or DeepSlice file.",
         ),
     ] = None,
     scale: MaskScale = "jet",

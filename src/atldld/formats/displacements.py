@@ -94,7 +94,7 @@ class PhysicalField:
         spacing = plane.grid.resolution / 1000
         rows, columns = plane.grid.shape
         if field is None:
-            shown = _affine(plane.to_image, (rows, columns))
+            shown = _shown(plane)
         else:
             if field.shape != (rows, columns):
                 raise InvalidInputError(
@@ -118,6 +118,7 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
     rows, columns = plane.grid.shape
     row_axis, column_axis = plane.grid.axis_names
     resolution = section.image.resolution
+    deformation = section.describe_deformation()
     return {
         "atldld_version": version(),
         "image_id": section.id,
@@ -132,6 +133,7 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
         "axis_of_columns": column_axis,
         "third_coordinate": plane.describe_depth(),
         "image_from_output": plane.to_image.tolist(),
+        **({} if deformation is None else {"deformation": deformation}),
         "image_pixel_um": resolution,
         "from": f"({column_axis}, {row_axis}) of the reference space; pixel centre (k + 1/2) * "
         "resolution",
@@ -140,10 +142,14 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
     }
 
 
-def _affine(matrix: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+def _shown(plane: OutputPlane) -> NDArray[np.float64]:
     """Return the image pixels (x, y) that all output pixels show, in float64."""
+    shape = plane.grid.shape
     out = np.empty((*shape, 2))
     columns, rows = np.arange(shape[1]), np.arange(shape[0])[:, None]
-    for k, (by_column, by_row, constant) in enumerate(matrix):
+    for k, (by_column, by_row, constant) in enumerate(plane.to_image):
         out[..., k] = by_column * columns + by_row * rows + constant
+    if plane.deformation is not None:
+        for row in out:  # a row at a time: no second array of the whole plane
+            row[:] = plane.deformation.to_image(row)
     return out

@@ -13,7 +13,7 @@ import numpy as np
 from atldld.formats.common import LIBRARIES, as_json, need, usable_ending
 from atldld.formats.displacements import PhysicalField
 from atldld.formats.metaimage import write_mha
-from atldld.place.tiers import tier_matrix
+from atldld.place.tiers import tier_way
 from atldld.support.arguments import check_whole
 from atldld.support.files import check_targets, whole_file, whole_folder
 from atldld.warp.displacement import DisplacementField
@@ -95,8 +95,7 @@ def write_field(
     check_targets([path], force=force, store=store)
     if ending == ".npy":
         if field is None:
-            matrix = tier_matrix(plane.to_image, downsample)
-            field = DisplacementField.from_matrix(matrix, plane.grid.shape)
+            field = DisplacementField.of(tier_way(plane, downsample), plane.grid.shape)
         field.save(path, force=force)
         return path
     physical = PhysicalField.of(section, plane, field=field, downsample=downsample)

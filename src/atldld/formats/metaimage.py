@@ -17,25 +17,14 @@ from numpy.typing import NDArray
 from atldld.errors import AnswerError, InvalidInputError
 from atldld.place.spaces import BOX
 from atldld.support.files import check_file
+from atldld.support.metaimage import ELEMENT_TYPES, LONGEST_HEADER, VectorImage, header_of
 
 if TYPE_CHECKING:
     from atldld.formats.displacements import PhysicalField
 
 __all__ = ["LONGEST_HEADER", "Layout", "header_of", "layout_of", "read_mhd", "write_mha"]
 
-LONGEST_HEADER = 10_000
-"""Bytes of a header that are read."""
-
 _LONGEST_SIDE = 10_000  # in voxels
-_TYPES = {
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-    "MET_UCHAR": "u1",
-    "MET_USHORT": "u2",
-    "MET_SHORT": "i2",
-    "MET_UINT": "u4",
-    "MET_INT": "i4",
-}
 
 
 def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
@@ -72,18 +61,6 @@ def read_mhd(path: str | Path) -> tuple[NDArray[Any], float]:
         return layout.array(raw.read_bytes()), layout.step
     except (OSError, AnswerError, InvalidInputError) as error:
         raise InvalidInputError(f"{path} cannot be used: {error}") from None
-
-
-def header_of(text: bytes, what: str) -> dict[str, str]:
-    """Return the fields of a MetaImage's header; see `layout_of` for what is read of them."""
-    fields: dict[str, str] = {}
-    for line in text[:LONGEST_HEADER].decode("latin-1").splitlines():
-        name, equals, value = line.partition("=")
-        if equals:
-            fields[name.strip()] = value.strip()
-    if "DimSize" not in fields or "ElementType" not in fields:
-        raise AnswerError(f"{what} is no header of a MetaImage: it has no DimSize or ElementType.")
-    return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,38 +126,24 @@ def layout_of(fields: Mapping[str, str], what: str) -> Layout:
                 f"{what} has {name} = {fields[name]:.60}, but the service's grids have {value}."
             )
     stored = fields.get("CompressedData", "False"), fields.get("BinaryData", "True")
-    if kind not in _TYPES or [text.lower() for text in stored] != ["false", "true"]:
+    if kind not in ELEMENT_TYPES or [text.lower() for text in stored] != ["false", "true"]:
         raise AnswerError(f"{what} holds {kind:.60}, compressed, as text or of a type not read.")
     big = "true" in (
         fields.get("BinaryDataByteOrderMSB", "").lower(),
         fields.get("ElementByteOrderMSB", "").lower(),
     )
     x, y, z = (int(size) for size in sizes)
-    return Layout(what, (x, y, z), np.dtype((">" if big else "<") + _TYPES[kind]), steps[0])
+    return Layout(what, (x, y, z), np.dtype((">" if big else "<") + ELEMENT_TYPES[kind]), steps[0])
 
 
 def write_mha(field: PhysicalField, path: Path) -> None:
-    """Write a MetaImage: a header of lines, then the numbers, x fastest, components together."""
-    rows, columns = field.vectors.shape[:2]
-    step, origin = field.spacing, field.spacing / 2
-    header = {
-        "ObjectType": "Image",
-        "NDims": 2,
-        "BinaryData": True,
-        "BinaryDataByteOrderMSB": False,
-        "CompressedData": False,
-        "TransformMatrix": "1 0 0 1",
-        "Offset": f"{origin!r} {origin!r}",
-        "CenterOfRotation": "0 0",
-        "ElementSpacing": f"{step!r} {step!r}",
-        "DimSize": f"{columns} {rows}",
-        "ElementNumberOfChannels": 2,
-        "ElementType": "MET_DOUBLE",
-        # a line of MetaImage's header must be short: no room for more
-        "Comment": f"atldld: displacements in mm, section image {field.provenance['image_id']}",
-        "ElementDataFile": "LOCAL",  # must be the last line
-    }
-    lines = "".join(f"{key} = {value}\n" for key, value in header.items())
+    """Write a displacement field as one file."""
+    image = VectorImage(
+        field.vectors,
+        (field.spacing, field.spacing),
+        (field.spacing / 2, field.spacing / 2),
+        f"atldld: displacements in mm, section image {field.provenance['image_id']}",
+    )
     with open(path, "wb") as file:
-        file.write(lines.encode("ascii"))
-        file.write(np.ascontiguousarray(field.vectors, dtype="<f8").data)
+        file.write(image.header)
+        file.write(image.data)

@@ -4,13 +4,16 @@ Pixels are the columns ``image_id``, ``x`` and ``y`` (or ``x_px``, ``y_px``): fu
 of the section's own box. Points of the brain are ``p_um``, ``i_um``, ``r_um`` (or ``p_mm``, …), in
 the reference space that the column ``reference_space_id`` names. What other columns say is
 followed, or the row has no answer; it is never passed over. How points are found is said in
-`atldld.place`.
+`atldld.place.points`.
+
+An alignment is of one data set. Where the images of a table are of several, it places those that it
+is of, and the service's alignment the others; an alignment of none of them is an error.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +22,16 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, NotFoundError, Remedy
 from atldld.place import points as place
+from atldld.place.placement import Placement
 from atldld.place.points import ImagePoints, StructureCenter
+from atldld.place.registration import Registration
 from atldld.records import SectionDataSet
 from atldld.support.arguments import check_id
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.formats.tables import Table
+    from atldld.place.alignment import Planes
 
 __all__ = [
     "Answers",
@@ -46,6 +52,9 @@ UNPLACED = "of images without an alignment"
 
 Remark = Callable[[str], None]
 """Called with a sentence on rows whose other columns do not fit their image."""
+
+Given = Mapping[int, Placement]
+"""Placements by image id, in place of the service's."""
 
 _Mask = NDArray[np.bool_]
 _Ids = NDArray[np.int64]
@@ -88,7 +97,12 @@ class Answers:
 
 
 def pixels_to_reference(
-    session: Session, table: Table, dataset_id: int | str | None = None, *, remark: Remark
+    session: Session,
+    table: Table,
+    dataset_id: int | str | None = None,
+    *,
+    alignment: Planes | None = None,
+    remark: Remark,
 ) -> Answers:
     """Map pixels to the brain: ``p_um``, ``i_um``, ``r_um`` in ``reference_space_id``.
 
@@ -100,13 +114,16 @@ def pixels_to_reference(
         Of pixels.
     dataset_id : int or str, optional
         The data set of all the images; by default each image's own is found.
+    alignment : Alignment or Registration, optional
+        Where the images of its data set lie in place of the service's alignment.
     remark : callable
         See `Remark`.
 
     Raises
     ------
     InvalidInputError
-        If the table lacks a column, holds what is no number or id, or contradicts `dataset_id`.
+        If the table lacks a column, holds what is no number or id, or contradicts `dataset_id`; if
+        the alignment is of another data set.
     NotFoundError
         If there is no data set `dataset_id`.
     """
@@ -114,8 +131,10 @@ def pixels_to_reference(
     ids, xy = _pixels(table)
     pir = np.full((len(table), 3), np.nan)
     spaces = np.full(len(table), -1)
-    for dataset, chosen in _by_dataset(session, table, ids, xy, dataset_id, reasons, remark):
-        found = place.image_to_reference(dataset, ids[chosen], xy[chosen])
+    for dataset, chosen, given in _by_dataset(
+        session, table, ids, xy, dataset_id, alignment, reasons, remark
+    ):
+        found = place.image_to_reference(dataset, ids[chosen], xy[chosen], alignment=given)
         pir[chosen] = found.pir
         spaces[chosen] = -1 if found.space is None else found.space
     new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
@@ -130,6 +149,7 @@ def reference_to_pixels(
     unit: str | None = None,
     space: int | None = None,
     max_distance: float | None = None,
+    alignment: Planes | None = None,
 ) -> Answers:
     """Find points of the brain on the nearest sections of a data set.
 
@@ -147,6 +167,8 @@ def reference_to_pixels(
         Id of the points' reference space; by default what each row says, or the data set's own.
     max_distance : float, optional
         Leave out what lies further than so many µm from a section.
+    alignment : Alignment or Registration, optional
+        Where the data set's sections lie in place of the service's alignment.
 
     Raises
     ------
@@ -162,12 +184,17 @@ def reference_to_pixels(
     usable = np.isfinite(pir.sum(axis=1))
     _note(reasons, "without numbers", ~usable)
     dataset = session.dataset(dataset_id)
+    given = None if alignment is None else alignment.placements(dataset)
     whole = _no_points(len(table))
     # also without any row: what makes no sense is said all the same
     for number in np.unique(spaces[usable]).tolist() or [-1 if space is None else space]:
         chosen = usable & (spaces == number)
         found = place.reference_to_image(
-            dataset, pir[chosen], space=None if number == -1 else number, max_distance=max_distance
+            dataset,
+            pir[chosen],
+            space=None if number == -1 else number,
+            max_distance=max_distance,
+            alignment=given,
         )
         _put(whole, chosen, found)
     return _on_sections(table, whole, reasons)
@@ -179,6 +206,8 @@ def pixels_to_pixels(
     target: SectionDataSet,
     *,
     max_distance: float | None = None,
+    alignment: Planes | None = None,
+    target_alignment: Planes | None = None,
     remark: Remark,
 ) -> Answers:
     """Find pixels on the nearest sections of another data set.
@@ -191,24 +220,45 @@ def pixels_to_pixels(
         Its sections, or the plates of an atlas; see `atlas_plates`.
     max_distance : float, optional
         Leave out what lies further than so many µm from a section.
+    alignment, target_alignment : Alignment or Registration, optional
+        Where the images of the table and the target's sections lie in place of the service's
+        alignment. Within one data set the first serves for both.
 
     Raises
     ------
     InvalidInputError
-        If the table lacks a column, or holds what is no number or id.
+        If the table lacks a column, or holds what is no number or id; if an alignment is of
+        another data set.
     """
+    target_alignment = _of_target(target, alignment, target_alignment)
+    found = None if target_alignment is None else target_alignment.placements(target)
     return _find_pixels(
         session,
         table,
-        lambda source, ids, xy: place.image_to_image(
-            source, ids, xy, target, max_distance=max_distance
+        lambda source, ids, xy, given: place.image_to_image(
+            source,
+            ids,
+            xy,
+            target,
+            max_distance=max_distance,
+            alignment=given,
+            target_alignment=found,
         ),
+        alignment,
         remark,
+        used=alignment is target_alignment,
     )
 
 
 def pixels_to_image(
-    session: Session, table: Table, target: SectionDataSet, image_id: int, *, remark: Remark
+    session: Session,
+    table: Table,
+    target: SectionDataSet,
+    image_id: int,
+    *,
+    alignment: Planes | None = None,
+    target_alignment: Planes | None = None,
+    remark: Remark,
 ) -> Answers:
     """Find pixels in another image of the same specimen, ignoring the third dimension.
 
@@ -220,21 +270,35 @@ def pixels_to_image(
         The data set of the other image.
     image_id : int
         The other image.
+    alignment, target_alignment : Alignment or Registration, optional
+        As for `pixels_to_pixels`.
 
     Raises
     ------
     InvalidInputError
-        If the table lacks a column, or holds what is no number or id; if the specimens differ.
+        If the table lacks a column, or holds what is no number or id; if the specimens differ, or
+        an alignment is of another data set.
     """
+    target_alignment = _of_target(target, alignment, target_alignment)
+    known = None if target_alignment is None else target_alignment.placements(target)
 
-    def find(source: SectionDataSet, ids: _Ids, xy: _Numbers) -> ImagePoints:
+    def find(source: SectionDataSet, ids: _Ids, xy: _Numbers, given: Given | None) -> ImagePoints:
         whole = _no_points(len(ids))
         for own in np.unique(ids).tolist():
-            found = place.image_to_image_2d(source, own, xy[ids == own], target, image_id)
+            found = place.image_to_image_2d(
+                source,
+                own,
+                xy[ids == own],
+                target,
+                image_id,
+                alignment=given,
+                target_alignment=known,
+            )
             _put(whole, ids == own, found)
         return whole
 
-    return _find_pixels(session, table, find, remark)
+    used = alignment is target_alignment
+    return _find_pixels(session, table, find, alignment, remark, used=used)
 
 
 def structures_to_pixels(
@@ -243,12 +307,13 @@ def structures_to_pixels(
     dataset_id: int | str,
     *,
     max_distance: float | None = None,
+    alignment: Planes | None = None,
 ) -> Answers:
     """Find the centres of structures (``structure_id``) on the nearest sections of a data set.
 
     Parameters
     ----------
-    session, table, dataset_id, max_distance :
+    session, table, dataset_id, max_distance, alignment :
         As for `reference_to_pixels`.
 
     Raises
@@ -276,7 +341,13 @@ def structures_to_pixels(
     _put(
         whole,
         usable,
-        place.structure_to_image(dataset, ids[usable].tolist(), centers, max_distance=max_distance),
+        place.structure_to_image(
+            dataset,
+            ids[usable].tolist(),
+            centers,
+            max_distance=max_distance,
+            alignment=None if alignment is None else alignment.placements(dataset),
+        ),
     )
     return _on_sections(table, whole, reasons, "without a centre near a section")
 
@@ -406,14 +477,19 @@ def _reference(table: Table, unit: str | None) -> _Numbers:
 def _find_pixels(
     session: Session,
     table: Table,
-    find: Callable[[SectionDataSet, _Ids, _Numbers], ImagePoints],
+    find: Callable[[SectionDataSet, _Ids, _Numbers, Given | None], ImagePoints],
+    alignment: Planes | None,
     remark: Remark,
+    *,
+    used: bool,
 ) -> Answers:
     reasons: Counter[str] = Counter()
     ids, xy = _pixels(table)
     whole = _no_points(len(table))
-    for dataset, chosen in _by_dataset(session, table, ids, xy, None, reasons, remark):
-        _put(whole, chosen, find(dataset, ids[chosen], xy[chosen]))
+    for dataset, chosen, given in _by_dataset(
+        session, table, ids, xy, None, alignment, reasons, remark, used=used
+    ):
+        _put(whole, chosen, find(dataset, ids[chosen], xy[chosen], given))
     return _on_sections(table, whole, reasons)
 
 
@@ -423,11 +499,16 @@ def _by_dataset(
     ids: _Ids,
     xy: _Numbers,
     dataset_id: int | str | None,
+    alignment: Planes | None,
     reasons: Counter[str],
     remark: Remark,
-) -> Iterator[tuple[SectionDataSet, _Mask]]:
+    *,
+    used: bool = False,
+) -> Iterator[tuple[SectionDataSet, _Mask, Given | None]]:
     """Yield each data set with the rows that it can answer; note the others.
 
+    With it come its placements by the alignment, or None for those of the service. An alignment
+    that is neither of one of them nor `used` otherwise is an error.
     The image alone says what a row is about. Where another column of the table says something
     else, the row has no answer if it names another data set, and is remarked on otherwise.
     """
@@ -445,6 +526,8 @@ def _by_dataset(
     usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
     _note(reasons, "without numbers", ~usable)
     left = dict.fromkeys(np.unique(ids[usable]).tolist())
+    met: list[SectionDataSet] = []
+    fits = used
     while left:
         image_id = next(iter(left))
         try:
@@ -457,7 +540,14 @@ def _by_dataset(
             del left[image_id]
             _note(reasons, "of unknown images", usable & (ids == image_id))
             continue
-        own = {image.id: image.alignment2d is not None for image in dataset.images}
+        met.append(dataset)
+        given = None
+        if alignment is not None and (dataset_id is not None or _is_of(alignment, dataset)):
+            given, fits = alignment.placements(dataset), True
+        own = {
+            image.id: image.alignment2d is not None or image.id in (given or {})
+            for image in dataset.images
+        }
         # Of a data set that is named, images that it does not have are no others' either.
         mine = [i for i in left if dataset_id is not None or i in own or i == image_id]
         placed = dataset.alignment3d is not None and bool(dataset.section_thickness)
@@ -473,9 +563,27 @@ def _by_dataset(
                 _note(reasons, "of images that are another data set's", elsewhere)
                 chosen &= ~elsewhere
             _remark_on_others(table, dataset, ids, chosen, remark)
-            yield dataset, chosen
+            yield dataset, chosen, given
         for i in mine:
             del left[i]
+    if alignment is not None and met and not fits:
+        alignment.placements(met[0])  # complains
+
+
+def _of_target(
+    target: SectionDataSet, alignment: Planes | None, target_alignment: Planes | None
+) -> Planes | None:
+    """Return the alignment of the target, which may be the one of the points' own data set."""
+    if target_alignment is None and alignment is not None and _is_of(alignment, target):
+        return alignment
+    return target_alignment
+
+
+def _is_of(alignment: Planes, dataset: SectionDataSet) -> bool:
+    """Whether an alignment is of a data set, or of some of its images."""
+    if isinstance(alignment, Registration):
+        return alignment.dataset_id == dataset.id
+    return any(image.id in alignment.anchored for image in dataset.images)
 
 
 def _remark_on_others(

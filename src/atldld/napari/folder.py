@@ -245,6 +245,7 @@ def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, 
                 "section_number": picture.section_number,
                 "plane": plane,
                 "third_coordinate": picture.third_coordinate,
+                "deformation": msgspec.to_builtins(picture.deformation),
             }
         )
     return {
@@ -433,6 +434,15 @@ def _rings(
     if document.atldld is None:
         warnings.warn(
             f"{file.name} does not say on which picture its outlines lie, and is left out.",
+            stacklevel=2,
+        )
+        return
+    on_raw = document.features and document.atldld.frame == "image"
+    if on_raw and picture.deformation is not None:
+        warnings.warn(
+            f"{file.name} has outlines on the picture as scanned, which is curved: they cannot be "
+            "laid on the registered picture, and are left out. Outlines in the frame 'reference' "
+            "can be.",
             stacklevel=2,
         )
         return

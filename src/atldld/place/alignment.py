@@ -18,7 +18,10 @@ Planes = Alignment | Registration
 
 
 def read_alignment(path: str | Path) -> Planes:
-    """Read a registration of `atldld refine`, or a JSON of QuickNII, VisuAlign or DeepSlice.
+    """Read a registration of `atldld refine`, or what QuickNII, VisuAlign and their kin write.
+
+    That is a JSON of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp. Markers make sections
+    curved.
 
     Parameters
     ----------

@@ -10,6 +10,9 @@ y from posterior to anterior and z from inferior to superior, so::
 with (p, i, r) in µm. The corner is the pixel's edge: o is at image coordinate (−½, −½), since a
 pixel's centre has whole coordinates here, and o + u is at (width − ½, −½).
 
+VisuAlign and WebWarp add markers to the planes, which bend the sections: see
+`atldld.place.markers`.
+
 The service's alignment is of the P56 reference space, built on the Nissl specimen; that it equals
 CCFv3 is an approximation.
 
@@ -22,7 +25,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -31,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AlignmentFileWarning, InvalidInputError
+from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.place.spaces import BOX
 from atldld.support.text import shown
@@ -58,7 +62,7 @@ TARGET_SHAPE = (BOX[2] // 25, BOX[0] // 25, BOX[1] // 25)
 """Voxels of the target along (x, y, z): 456, 528, 320."""
 
 EXPECTED = (
-    "Expected is a JSON of QuickNII, VisuAlign or DeepSlice: "
+    "Expected is a JSON of QuickNII, VisuAlign, DeepSlice or WebAlign: "
     '{"target": "'
     + TARGET
     + '", "slices": [{"filename": "<image id>_s<section number>.jpg", "width": …, '
@@ -162,11 +166,18 @@ class Anchored:
         Size of the image that was anchored; 0 where the file does not tell.
     anchoring : tuple of 9 float
         o, u, v in 25 µm voxels.
+    markers : tuple of 4 float each
+        ``[x on the flat overlay, y, x on the image, y]`` in pixels of the image that was anchored,
+        counted from its corner.
+    section_number : int or None
+        As the image's name has it.
     """
 
     width: int
     height: int
     anchoring: tuple[float, ...]
+    markers: tuple[tuple[float, ...], ...] = ()
+    section_number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,11 +193,13 @@ class AlignmentFile:
     target : str
         The atlas that it names.
     aligner : str or None
-        What it says of its maker.
+        What it says of its maker, or what its form says.
     images : int
         How many section images it anchors.
     markers : int
-        Nonlinear markers of VisuAlign that are not used.
+        Markers of VisuAlign or WebWarp that are used.
+    markers_ignored : int
+        Such markers that are not used, since they fold their section.
     """
 
     name: str
@@ -195,6 +208,7 @@ class AlignmentFile:
     aligner: str | None
     images: int
     markers: int = 0
+    markers_ignored: int = 0
 
     def describe(self) -> dict[str, Any]:
         """Return the file's entry in ``metadata.json``."""
@@ -204,22 +218,26 @@ class AlignmentFile:
             "target": self.target,
             "aligner": self.aligner,
             "images": self.images,
-            "markers_ignored": self.markers,
+            "markers": self.markers,
+            "markers_ignored": self.markers_ignored,
         }
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> AlignmentFile:
         """Return the file that an entry made by `describe` stands for."""
-        aligner, images, markers = (
-            described.get(name) for name in ("aligner", "images", "markers_ignored")
+        aligner = described.get("aligner")
+        images, markers, ignored = (
+            found if isinstance(found := described.get(name), int) else 0
+            for name in ("images", "markers", "markers_ignored")
         )
         return cls(
             str(described.get("file")),
             str(described.get("sha256")),
             str(described.get("target")),
             aligner if isinstance(aligner, str) else None,
-            images if isinstance(images, int) else 0,
-            markers if isinstance(markers, int) else 0,
+            images,
+            markers,
+            ignored,
         )
 
 
@@ -233,10 +251,13 @@ class Alignment:
         The file.
     anchored : mapping of int to Anchored
         By id of the section image.
+    numbered : mapping of int to mapping of int to Anchored
+        Images whose names begin with the id of their data set: by that, and by section number.
     """
 
     file: AlignmentFile
     anchored: Mapping[int, Anchored]
+    numbered: Mapping[int, Mapping[int, Anchored]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -249,7 +270,8 @@ class Alignment:
         The way to the reference is the plane's own. The way back is its inverse along the
         direction in which the data set's sections follow one another, the volume's third axis as
         the service stores it: on the plane itself the fractional section number is the section's
-        own, and it grows by 1 with each section thickness along that axis.
+        own, and it grows by 1 with each section thickness along that axis. Markers make the
+        placement curved.
 
         Parameters
         ----------
@@ -265,18 +287,20 @@ class Alignment:
             If the data set has no ``alignment3d`` or no section thickness.
         """
         known = {image.id: image for image in record.images}
-        strange = sorted(set(self.anchored) - set(known))
+        found = self._by_image(record)
+        strange = sorted(set(found) - set(known))
         if strange:
             raise InvalidInputError(
                 f"{self.name} anchors {len(strange)} images that section data set {record.id} "
                 f"does not have, such as {strange[0]}.",
                 dataset_id=record.id,
-                hint="File names must begin with the id of a section image of this data set.",
+                hint="File names must begin with the id of a section image of this data set, or "
+                f"with {record.id}_s<section number>.",
             )
-        left = [i for i, image in known.items() if i not in self.anchored and not image.failed]
+        left = [i for i, image in known.items() if i not in found and not image.failed]
         if left:
             warnings.warn(
-                f"{self.name} anchors {len(self.anchored)} of the {len(known)} images of section "
+                f"{self.name} anchors {len(found)} of the {len(known)} images of section "
                 f"data set {record.id}; the service's alignment is kept for the others, such as "
                 f"{left[0]}.",
                 AlignmentFileWarning,
@@ -286,8 +310,43 @@ class Alignment:
         step = alignment3d.to_reference[:, 2] * thickness
         return {
             image_id: self._place(known[image_id], anchored, step)
-            for image_id, anchored in self.anchored.items()
+            for image_id, anchored in found.items()
         }
+
+    def _by_image(self, record: SectionDataSet) -> dict[int, Anchored]:
+        """Return what is anchored by image id, where names give the data set and a number, too."""
+        found: dict[int, Anchored] = {}
+        numbered: dict[int, Anchored] = dict(self.numbered.get(record.id, {}))
+        for image_id, anchored in self.anchored.items():
+            if image_id == record.id and anchored.section_number is not None:
+                numbered[anchored.section_number] = anchored
+            else:
+                found[image_id] = anchored
+        if others := sorted(set(self.numbered) - {record.id}):
+            raise InvalidInputError(
+                f"{self.name} anchors several images named {others[0]}, which is not section data "
+                f"set {record.id}.",
+                dataset_id=record.id,
+                hint="File names must begin with the id of a section image of this data set, or "
+                f"with {record.id}_s<section number>.",
+            )
+        for number, anchored in numbered.items():
+            those = [image for image in record.images if image.section_number == number]
+            sound = [image for image in those if not image.failed] or those
+            if len(sound) != 1:
+                raise InvalidInputError(
+                    f"{self.name} anchors section {number}, of which section data set {record.id} "
+                    f"has {len(sound) or 'no'} images.",
+                    dataset_id=record.id,
+                    hint="Name the image by its own id instead of the data set's.",
+                )
+            if sound[0].id in found:
+                raise InvalidInputError(
+                    f"{self.name} anchors image {sound[0].id} more than once: by its id, and as "
+                    f"section {number} of data set {record.id}."
+                )
+            found[sound[0].id] = anchored
+        return found
 
     def _place(
         self, image: SectionImage, anchored: Anchored, step: NDArray[np.float64]
@@ -309,7 +368,12 @@ class Alignment:
                 image_id=image.id,
                 hint="Check that the image was anchored in its own plane of section.",
             )
-        return placement
+        if not anchored.markers:
+            return placement
+        # they were triangulated in the picture's own pixels, and are counted from its corner
+        bent = MarkerDeformation.of(anchored.markers, anchored.width, anchored.height)
+        by = width / anchored.width, height / anchored.height
+        return replace(placement, deformation=bent.scaled(by, -0.5))
 
     def _extent(self, image: SectionImage, anchored: Anchored) -> tuple[int, int]:
         """Return what the anchored image covers, in full-resolution pixels."""
@@ -442,11 +506,12 @@ def _sections(numbers: list[int], of: int) -> str:
 
 
 def from_document(path: Path, content: bytes, document: object) -> Alignment:
-    """Return the alignment that a JSON of QuickNII, VisuAlign or DeepSlice holds.
+    """Return the alignment that a JSON of QuickNII, VisuAlign, DeepSlice or WebAlign holds.
 
     Images are known by their names, which must begin with the id of a section image, such as
-    ``69177654_s070.jpg`` or ``69177654.png``. VisuAlign's nonlinear markers are not used: an
-    `~atldld.errors.AlignmentFileWarning` tells how many there are.
+    ``69177654_s070.jpg`` or ``69177654.png``, or with that of the data set and a section number.
+    Markers that fold their section are not used, only its plane: an
+    `~atldld.errors.AlignmentFileWarning` names the section.
 
     Parameters
     ----------
@@ -465,9 +530,9 @@ def from_document(path: Path, content: bytes, document: object) -> Alignment:
     ------
     InvalidInputError
         If the file is of another kind or for another atlas, or names images that are not section
-        images.
+        images, or holds markers that are none.
     """
-    # VisuAlign's workspaces have the same under other names.
+    # WebAlign has the same as QuickNII under other names.
     key = "anchoring"
     told: Mapping[str, Any] = document if isinstance(document, dict) else {}
     slices = told.get("slices")
@@ -476,36 +541,74 @@ def from_document(path: Path, content: bytes, document: object) -> Alignment:
     if not isinstance(slices, list) or not all(isinstance(image, dict) for image in slices):
         raise InvalidInputError(f"{path} is no alignment of images.", hint=EXPECTED)
     target = _check_target(path, told)
-    images: dict[int, Anchored] = {}
-    markers = 0
+    by_id: dict[int, list[Anchored]] = {}
+    ignored = 0
     for image in slices:
         if not image.get(key):
             continue  # an image that nobody has anchored yet
-        image_id = _image_id(path, image.get("filename"))
-        if image_id in images:
-            raise InvalidInputError(f"{path} anchors image {image_id} more than once.")
-        images[image_id] = _anchored(path, image_id, image, key)
-        found = image.get("markers")
-        markers += len(found) if isinstance(found, list) else 0
-    if not images:
+        image_id, number = _named(path, image.get("filename"))
+        anchored = _anchored(path, image_id, number, image, key)
+        if anchored.markers and (why := _unusable(anchored)):
+            section = "" if number is None else f" (section {number})"
+            warnings.warn(
+                f"{path.name} bends image {image_id}{section} by {len(anchored.markers)} markers "
+                f"that cannot be used, so only its plane is. {why}",
+                AlignmentFileWarning,
+                stacklevel=2,
+            )
+            ignored += len(anchored.markers)
+            anchored = replace(anchored, markers=())
+        by_id.setdefault(image_id, []).append(anchored)
+    if not by_id:
         raise InvalidInputError(f"{path} anchors no image.", hint=EXPECTED)
-    if markers:
-        warnings.warn(
-            f"{path.name} holds {markers} nonlinear markers of VisuAlign, which are not used: "
-            "only the planes are.",
-            AlignmentFileWarning,
-            stacklevel=2,
-        )
-    aligner = told.get("aligner")
+    images: dict[int, Anchored] = {}
+    numbered: dict[int, dict[int, Anchored]] = {}
+    for image_id, those in by_id.items():
+        numbers = {one.section_number for one in those}
+        if len(those) == 1:
+            images[image_id] = those[0]
+        elif len(numbers) == len(those) and None not in numbers:
+            # WebAlign's names may begin with the id of the data set
+            numbered[image_id] = {one.section_number or 0: one for one in those}
+        else:
+            raise InvalidInputError(f"{path} anchors image {image_id} more than once.")
+    every = [one for those in by_id.values() for one in those]
+    used = sum(len(one.markers) for one in every)
     file = AlignmentFile(
         shown(path.name),
         sha256(content).hexdigest(),
         target,
-        aligner if isinstance(aligner, str) else None,
-        len(images),
-        markers,
+        _maker(told, has_markers=used + ignored > 0),
+        len(every),
+        used,
+        ignored,
     )
-    return Alignment(file, images)
+    return Alignment(file, images, numbered)
+
+
+def _maker(told: Mapping[str, Any], *, has_markers: bool) -> str | None:
+    """Return which application wrote a file, as it says itself or by its form."""
+    aligner = told.get("aligner")
+    if "slices" not in told:
+        bender = "WebWarp"
+        said = aligner if isinstance(aligner, str) else "WebAlign"
+    else:
+        bender = "VisuAlign"
+        said = aligner if isinstance(aligner, str) else ""
+    if has_markers and bender not in said:
+        return f"{said}, markers of {bender}" if said else bender
+    return said or None
+
+
+def _unusable(anchored: Anchored) -> str | None:
+    """Return why an image's markers cannot be used, if so."""
+    if anchored.width < 1 or anchored.height < 1:
+        return "The file does not tell the size of the image whose pixels they are in."
+    try:
+        MarkerDeformation.of(anchored.markers, anchored.width, anchored.height)
+    except InvalidInputError as error:
+        return f"{error.message} {error.hint or ''}".rstrip()
+    return None
 
 
 def _check_target(path: Path, document: Mapping[str, Any]) -> str:
@@ -527,9 +630,10 @@ def _check_target(path: Path, document: Mapping[str, Any]) -> str:
     return str(target)
 
 
-def _image_id(path: Path, name: object) -> int:
+def _named(path: Path, name: object) -> tuple[int, int | None]:
+    """Return the id that an image's name begins with, and the section number in it, if any."""
     found = (
-        re.match(r"([0-9]{1,18})(?!\d)", re.split(r"[/\\]", name)[-1])
+        re.match(r"([0-9]{1,18})(?!\d)(?:_s([0-9]{1,9})(?!\d))?", re.split(r"[/\\]", name)[-1])
         if isinstance(name, str)
         else None
     )
@@ -539,10 +643,12 @@ def _image_id(path: Path, name: object) -> int:
             "section image.",
             hint="Name images as `atldld export quicknii` does: <image id>_s<section number>.jpg.",
         )
-    return int(found[1])
+    return int(found[1]), None if found[2] is None else int(found[2])
 
 
-def _anchored(path: Path, image_id: int, image: Mapping[str, Any], key: str) -> Anchored:
+def _anchored(
+    path: Path, image_id: int, number: int | None, image: Mapping[str, Any], key: str
+) -> Anchored:
     numbers = image[key]
     if (
         not isinstance(numbers, list)
@@ -556,7 +662,22 @@ def _anchored(path: Path, image_id: int, image: Mapping[str, Any], key: str) -> 
     # DeepSlice writes −999 where it does not know the size.
     known = all(_is_number(size) and size >= 1 for size in sizes)
     width, height = (int(size) if known else 0 for size in sizes)  # type: ignore[arg-type]
-    return Anchored(width, height, tuple(float(number) for number in numbers))
+    markers = image.get("markers") or []
+    if not isinstance(markers, list) or not all(
+        isinstance(marker, list) and len(marker) == 4 and all(map(_is_number, marker))
+        for marker in markers
+    ):
+        raise InvalidInputError(
+            f"{path} gives image {image_id} markers that are not four numbers each.",
+            hint="A marker is [x on the overlay, y, x on the image, y], in the image's pixels.",
+        )
+    return Anchored(
+        width,
+        height,
+        tuple(float(number) for number in numbers),
+        tuple(tuple(float(number) for number in marker) for marker in markers),
+        number,
+    )
 
 
 def _is_number(value: object) -> TypeGuard[float]:

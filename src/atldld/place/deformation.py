@@ -15,6 +15,7 @@ edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -83,7 +84,6 @@ class Displacements:
         if not (np.isfinite(vectors).all() and np.isfinite((*self.origin, *self.spacing)).all()):
             raise InvalidInputError("Displacements must be finite numbers.")
         object.__setattr__(self, "vectors", vectors)
-        object.__setattr__(self, "_coefficients", _coefficients(vectors))
 
     def moved(self, xy: ArrayLike) -> Matrix:
         """Return where pixels lie once they are displaced.
@@ -107,6 +107,16 @@ class Displacements:
         at = check_points(xy, 2, "(x, y) in full-resolution pixels")
         return at + self._at(at)
 
+    @cached_property
+    def _coefficients(self) -> tuple[Matrix, Matrix]:
+        from scipy.ndimage import spline_filter
+
+        x, y = (
+            spline_filter(self.vectors[..., axis].astype(np.float64), 3, mode="mirror")
+            for axis in (0, 1)
+        )
+        return x, y
+
     def _at(self, at: Matrix) -> Matrix:
         from scipy.ndimage import map_coordinates
 
@@ -115,7 +125,7 @@ class Displacements:
         row = np.clip((at[..., 1] - self.origin[1]) / self.spacing[1], 0, rows - 1)
         places = np.stack((row, column)).reshape(2, -1)
         out = np.empty((2, places.shape[1]))
-        for axis, coefficients in enumerate(self._coefficients):  # type: ignore[attr-defined]
+        for axis, coefficients in enumerate(self._coefficients):
             map_coordinates(
                 coefficients, places, output=out[axis], order=3, mode="mirror", prefilter=False
             )
@@ -124,14 +134,14 @@ class Displacements:
     @property
     def jacobian(self) -> tuple[float, float]:
         """Least and greatest local change of area, halfway between nodes as well as at them."""
-        rows, columns = self.vectors.shape[:2]
-        x = self.origin[0] + self.spacing[0] * np.arange(0, columns - 0.75, 0.5)
-        y = self.origin[1] + self.spacing[1] * np.arange(0, rows - 0.75, 0.5)
-        moved = self.moved(np.stack(np.meshgrid(x, y), axis=-1))
+        half_x, half_y = (step / 2 for step in self.spacing)
+        dx, dy = (_at_halves(side) for side in self._coefficients)
         # one-sided over half a node: what a line between neighbours sees
-        along_x = np.diff(moved, axis=1)[:-1] / (self.spacing[0] / 2)
-        along_y = np.diff(moved, axis=0)[:, :-1] / (self.spacing[1] / 2)
-        area = along_x[..., 0] * along_y[..., 1] - along_x[..., 1] * along_y[..., 0]
+        x_by_x = 1 + np.diff(dx, axis=1)[:-1] / half_x
+        y_by_x = np.diff(dy, axis=1)[:-1] / half_x
+        x_by_y = np.diff(dx, axis=0)[:, :-1] / half_y
+        y_by_y = 1 + np.diff(dy, axis=0)[:, :-1] / half_y
+        area = x_by_x * y_by_y - y_by_x * x_by_y
         return float(area.min()), float(area.max())
 
     @property
@@ -233,10 +243,15 @@ class SplineDeformation:
         return float(np.linalg.norm(self.to_image(self.to_flat(at)) - at, axis=-1).max())
 
 
-def _coefficients(vectors: NDArray[np.float32]) -> tuple[Matrix, Matrix]:
-    from scipy.ndimage import spline_filter
-
-    x, y = (
-        spline_filter(vectors[..., axis].astype(np.float64), 3, mode="mirror") for axis in (0, 1)
-    )
-    return x, y
+def _at_halves(coefficients: Matrix) -> Matrix:
+    """Return a spline at its nodes and halfway between them, shape (M, N) → (2M − 1, 2N − 1)."""
+    out = coefficients
+    for _ in range(2):  # along the rows' index, then, turned, along the columns'
+        c = np.pad(out, ((1, 1), (0, 0)), mode="reflect")
+        wider = np.pad(out, ((1, 2), (0, 0)), mode="reflect")
+        along = np.empty((2 * len(out) - 1, out.shape[1]))
+        along[::2] = (c[:-2] + 4 * c[1:-1] + c[2:]) / 6
+        halfway = wider[:-3] + 23 * (wider[1:-2] + wider[2:-1]) + wider[3:]
+        along[1::2] = halfway[: len(out) - 1] / 48
+        out = along.T
+    return out

@@ -263,8 +263,46 @@ class Placement:
     def _back(self, pir: ArrayLike, rows: slice) -> Matrix:
         return apply_affine(self.backward[rows], check_points(pir, 3, REFERENCE_FRAME))
 
+    def describe_deformation(self, width: int, height: int) -> dict[str, Any] | None:
+        """Say in plain values how the image is bent, for what is written of it.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the image at full resolution, in pixels.
+
+        Returns
+        -------
+        dict or None
+            ``greatest_displacement_um``, the farthest that any pixel of a grid of 65 × 65 over the
+            image is moved in its plane; ``jacobian``, the least and the greatest local change of
+            area on the way to the flat image, where the deformation knows it; and ``about``, in
+            words.
+            None for a flat section.
+        """
+        if self.deformation is None:
+            return None
+        at = np.stack(
+            np.meshgrid(np.linspace(0, width - 1, 65), np.linspace(0, height - 1, 65)), axis=-1
+        )
+        moved = (self.deformation.to_flat(at) - at) @ self.forward[:, :2].T
+        described: dict[str, Any] = {
+            "greatest_displacement_um": float(np.linalg.norm(moved, axis=-1).max())
+        }
+        # splines and triangles know it; others need not
+        if (jacobian := getattr(self.deformation, "jacobian", None)) is not None:
+            described["jacobian"] = list(jacobian)
+        described["about"] = (
+            "the section is curved: matrices from or to its image are those of the flat image, "
+            "which the image's pixels are led to by a deformation that is not in this file"
+        )
+        return described
+
     def geometry(self, width: float, height: float, plane: Plane) -> SectionGeometry:
-        """Describe how the section lies in the reference space.
+        """Describe how the section lies in the reference space: its plane.
+
+        Corners and centre are those of the flat image; a deformation moves nothing out of the
+        plane.
 
         Parameters
         ----------
@@ -273,7 +311,8 @@ class Placement:
         plane : Plane
             The plane of section that the tilt and the depth are counted from.
         """
-        corners = self.to_reference([(0, 0), (width, 0), (width, height), (0, height)])
+        flat = self.image_to_reference
+        corners = flat.apply([(0, 0), (width, 0), (width, height), (0, height)])
         normal = np.cross(self.forward[:, 0], self.forward[:, 1])
         normal /= np.linalg.norm(normal)
         axis = plane.depth_axis
@@ -282,7 +321,7 @@ class Placement:
         depths = corners[:, axis]
         return SectionGeometry(
             corners=corners,
-            centre=self.to_reference([width / 2, height / 2]),
+            centre=flat.apply([width / 2, height / 2]),
             normal=normal,
             # the arctangent keeps its digits near 0, where the arccosine loses half of them
             tilt=float(

@@ -7,7 +7,8 @@
     All output pixels share one third coordinate, as in atldld 0.3; the section is looked up where
     the alignment projects that axis-parallel plane onto it.
 
-Both maps from output pixel to image pixel are affine.
+Both maps from output pixel to image pixel are affine where the section is flat. Those of a curved
+one lead to the flat image, and its deformation leads on; see `atldld.place.deformation`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.place import Affine, Placement
+from atldld.place.deformation import Deformation
 from atldld.place.spaces import AXES, Grid
 
 __all__ = ["Cut", "OutputPlane"]
@@ -41,16 +43,19 @@ class OutputPlane:
         The pixels in the reference space.
     to_image : numpy.ndarray, shape (2, 3), float64
         ``[x, y] = to_image @ [column, row, 1]``: index of an output pixel (its centre) →
-        full-resolution image pixels.
+        full-resolution pixels of the flat image, which is the image itself without a deformation.
     depth : numpy.ndarray, shape (3,), float64
         The third reference coordinate in µm: ``depth @ [row coordinate, column coordinate, 1]``,
         with the coordinates in µm.
+    deformation : Deformation or None
+        The section's, which leads from the flat image to the image.
     """
 
     kind: Cut
     grid: Grid
     to_image: Matrix
     depth: Matrix
+    deformation: Deformation | None = None
 
     @classmethod
     def oblique(cls, placement: Placement, grid: Grid) -> OutputPlane:
@@ -78,6 +83,7 @@ class OutputPlane:
             grid,
             (from_coordinates @ _coordinates_of_pixel(grid))[:2],
             forward[grid.depth_axis] @ from_coordinates,
+            placement.deformation,
         )
 
     @classmethod
@@ -126,12 +132,35 @@ class OutputPlane:
             grid,
             from_coordinates @ _coordinates_of_pixel(grid),
             np.array([0.0, 0.0, depth]),
+            placement.deformation,
         )
 
     @property
     def pixel_to_image(self) -> Affine:
-        """`to_image` as an affine map from "output pixel" (column, row) to "image"."""
-        return Affine(self.to_image, "output pixel", "image")
+        """`to_image` as an affine map from "output pixel" (column, row) to the flat image."""
+        flat = "image" if self.deformation is None else "flat image"
+        return Affine(self.to_image, "output pixel", flat)
+
+    def shown(self, pixels: ArrayLike) -> Matrix:
+        """Return which image pixels output pixels show.
+
+        Parameters
+        ----------
+        pixels : array-like, shape (..., 2)
+            (column, row), fractions allowed.
+
+        Returns
+        -------
+        numpy.ndarray, shape (..., 2), float64
+            (x, y) in full-resolution pixels of the section's box.
+
+        Raises
+        ------
+        InvalidInputError
+            If the pixels have another shape, or coordinates that are not finite.
+        """
+        xy = self.pixel_to_image.apply(pixels)
+        return xy if self.deformation is None else self.deformation.to_image(xy)
 
     @property
     def pixel_to_reference(self) -> Affine:

@@ -13,14 +13,22 @@
 The formulas are those of `atldld.place.placement`; the recorded answers of the service agree with
 them to the last digits. Where the service silently answers a point far from every section with the
 nearest one, these functions warn, and can leave such points out or refuse them.
+
+With an alignment, sections lie where that has them, each with a plane and a deformation of its own;
+those that it lacks lie where the service has them. How deep a point lies is then a question to each
+section: it lies (n − own number) · t from a section on whose way back it has the fractional section
+number n, and the section from which that is least is the nearest one. On a section's own plane it
+is 0, and it grows by t from there to the next, as with the service's alignment, for which all
+sections give the same answer. So the distance is counted in section numbers either way.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -33,7 +41,11 @@ from atldld.place.spaces import BLOCK, ReferenceSpace, between_spaces, check_poi
 from atldld.records import SectionDataSet, SectionImage
 from atldld.support.arguments import check_id, check_ids, check_number, plain, several
 
+if TYPE_CHECKING:
+    from atldld.place.alignment import Planes
+
 __all__ = [
+    "Aligned",
     "Beyond",
     "ImagePoints",
     "ReferencePoints",
@@ -50,6 +62,10 @@ Beyond = Literal["warn", "ignore", "mask", "raise"]
 """What happens to points that lie too far from the nearest section; see `reference_to_image`."""
 
 NO_IMAGE = -1
+
+Aligned: TypeAlias = "Planes | Mapping[int, Placement] | str | Path"
+"""Where sections lie in place of the service's alignment: what `read_alignment` returns, the file
+that it takes, or placements by image id."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +156,11 @@ class StructureCenter:
 
 
 def image_to_reference(
-    dataset: SectionDataSet, image_ids: ArrayLike, xy: ArrayLike
+    dataset: SectionDataSet,
+    image_ids: ArrayLike,
+    xy: ArrayLike,
+    *,
+    alignment: Aligned | None = None,
 ) -> ReferencePoints:
     """Map pixels of a data set's images to the brain: the service's ``image_to_reference``.
 
@@ -157,17 +177,22 @@ def image_to_reference(
     xy : array-like, shape (N, 2)
         (x, y) in full-resolution pixels of each section's own box, origin upper left, whatever
         tier is shown.
+    alignment : Alignment, Registration, str, pathlib.Path or mapping, optional
+        Where sections lie in place of the service's alignment: what
+        `~atldld.place.alignment.read_alignment` returns, the file that it takes, or placements by
+        image id. Images that it lacks keep the service's.
 
     Returns
     -------
     ReferencePoints
-        In the data set's own reference space. Only the result itself takes memory.
+        In the data set's own reference space, or, with an alignment, in that of the alignment.
+        Only the result itself takes memory.
 
     Raises
     ------
     InvalidInputError
-        If the points have another shape or are not finite, or an image does not belong to the data
-        set.
+        If the points have another shape or are not finite, an image does not belong to the data
+        set, or the alignment cannot be read or is of another one.
     AlignmentMissingError
         If the data set or one of the images has no alignment.
 
@@ -181,8 +206,12 @@ def image_to_reference(
     points = np.atleast_2d(check_points(xy, 2, IMAGE_FRAME))
     _check_list(points, "(x, y)")
     ids = _ids(image_ids, "image_ids")
+    given = _given(dataset, alignment)
     if np.ndim(ids_given := plain(image_ids)) == 0 and not isinstance(ids_given, Iterator):
-        placement = Placement.of(dataset, _image(dataset, int(ids[0])))
+        image = _image(dataset, int(ids[0]))
+        placement = given.get(image.id) or Placement.of(dataset, image)
+        if placement.deformation is not None:
+            points = placement.deformation.to_flat(points)
         pir = apply_affine(placement.forward, points)
     else:
         if len(ids) != len(points):
@@ -190,7 +219,7 @@ def image_to_reference(
                 f"There are {len(ids)} image_ids for {len(points)} points, but must be one, or "
                 "one for each."
             )
-        pir = _each_to_reference(dataset, ids, points)
+        pir = _each_to_reference(dataset, ids, points, given)
     return ReferencePoints(pir, dataset.reference_space_id)
 
 
@@ -201,6 +230,7 @@ def reference_to_image(
     space: int | None = None,
     max_distance: float | None = None,
     beyond: Beyond | None = None,
+    alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Find reference points on the nearest sections of a data set.
 
@@ -225,6 +255,9 @@ def reference_to_image(
         What happens to points beyond that: the service's answer with a `ClampedSectionWarning`
         (the default without `max_distance`) or in silence, no answer (the default with
         `max_distance`: image -1, coordinates NaN), or an error.
+    alignment : optional
+        Where the data set's sections lie; see `image_to_reference`. The module says which of them
+        is the nearest then.
 
     Returns
     -------
@@ -252,7 +285,7 @@ def reference_to_image(
         pir = pir.pir
     points = np.atleast_2d(check_points(pir, 3, REFERENCE_FRAME))
     _check_list(points, "(p, i, r)")
-    return _reference_to_image(dataset, points, space, max_distance, beyond)
+    return _reference_to_image(dataset, points, space, max_distance, beyond, alignment)
 
 
 def image_to_image(
@@ -263,6 +296,8 @@ def image_to_image(
     *,
     max_distance: float | None = None,
     beyond: Beyond | None = None,
+    alignment: Aligned | None = None,
+    target_alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Find pixels of one data set in another: the service's ``image_to_image``.
 
@@ -280,6 +315,9 @@ def image_to_image(
         (x, y) in full-resolution pixels of the source's sections.
     max_distance, beyond
         See `reference_to_image`.
+    alignment, target_alignment : optional
+        Where the sections of the one and of the other lie; see `image_to_reference`. Within one
+        data set the first serves for both.
 
     Returns
     -------
@@ -298,8 +336,12 @@ def image_to_image(
     InvalidInputError
         As for `image_to_reference` and `reference_to_image`.
     """
-    found = image_to_reference(source, image_ids, xy)
-    return _reference_to_image(target, found.pir, found.space, max_distance, beyond)
+    found = image_to_reference(source, image_ids, xy, alignment=alignment)
+    if target_alignment is None and target.id == source.id:
+        target_alignment = alignment
+    return _reference_to_image(
+        target, found.pir, found.space, max_distance, beyond, target_alignment
+    )
 
 
 def image_to_image_2d(
@@ -308,11 +350,17 @@ def image_to_image_2d(
     xy: ArrayLike,
     target: SectionDataSet,
     target_image_id: int,
+    *,
+    alignment: Aligned | None = None,
+    target_alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Find pixels of one image in another of the same specimen, ignoring the third dimension.
 
     The service's ``image_to_image_2d``: ``tsv`` of the one image, then ``tvs`` of the other. Both
     lead through the plane of the volume, which images of one specimen share.
+
+    With an alignment there is no such plane: the pixel is led to the reference space by the one
+    image's placement and back by the other's, which drops the distance. Without, that is the same.
 
     Parameters
     ----------
@@ -322,6 +370,8 @@ def image_to_image_2d(
         The images.
     xy : array-like, shape (N, 2)
         (x, y) in full-resolution pixels of the source image.
+    alignment, target_alignment : optional
+        Where the sections of the one and of the other data set lie; see `image_to_image`.
 
     Returns
     -------
@@ -352,8 +402,17 @@ def image_to_image_2d(
                 hint="Across specimens use image_to_image, which goes through the reference space.",
             )
     source_image, target_image = _image(source, image_id), _image(target, target_image_id)
-    there, back = source_image.check_alignment().to_volume, target_image.check_alignment().to_image
-    xy_there = apply_affine(back, apply_affine(there, points))
+    if target_alignment is None and target.id == source.id:
+        target_alignment = alignment
+    if alignment is None and target_alignment is None:
+        there = source_image.check_alignment().to_volume
+        back = target_image.check_alignment().to_image
+        xy_there = apply_affine(back, apply_affine(there, points))
+    else:
+        first = _given(source, alignment).get(source_image.id)
+        second = _given(target, target_alignment).get(target_image.id)
+        pir = (first or Placement.of(source, source_image)).to_reference(points)
+        xy_there = (second or Placement.of(target, target_image)).to_image(pir)
     count = len(points)
     # sections of data sets without a thickness can be matched, but not how far they are apart
     apart = source_image.section_number * (
@@ -374,6 +433,7 @@ def structure_to_image(
     *,
     max_distance: float | None = None,
     beyond: Beyond | None = None,
+    alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Find the centres of structures on the sections of a data set.
 
@@ -389,7 +449,7 @@ def structure_to_image(
     centers : iterable of StructureCenter
         Those of other structures and spaces are passed over; of several for one structure the
         first counts.
-    max_distance, beyond
+    max_distance, beyond, alignment
         See `reference_to_image`.
 
     Returns
@@ -428,7 +488,7 @@ def structure_to_image(
         3,
         REFERENCE_FRAME,
     )
-    nearest = _reference_to_image(dataset, points, space, max_distance, beyond)
+    nearest = _reference_to_image(dataset, points, space, max_distance, beyond, alignment)
     every = _unanswered(len(wanted))
     every.image_ids[has_center] = nearest.image_ids
     every.section_numbers[has_center] = nearest.section_numbers
@@ -446,6 +506,7 @@ def image_to_atlas(
     *,
     max_distance: float | None = None,
     beyond: Beyond | None = None,
+    alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Find pixels on the plates of an atlas: the service's ``image_to_atlas``.
 
@@ -468,6 +529,9 @@ def image_to_atlas(
         default.
     max_distance, beyond
         See `reference_to_image`.
+    alignment : optional
+        Where the source's sections lie; see `image_to_reference`. Plates lie where the service has
+        them.
 
     Returns
     -------
@@ -494,7 +558,7 @@ def image_to_atlas(
                 image_id=strangers[0],
             )
         atlas = msgspec.structs.replace(atlas, images=chosen)
-    found = image_to_reference(source, image_ids, xy)
+    found = image_to_reference(source, image_ids, xy, alignment=alignment)
     return _reference_to_image(atlas, found.pir, found.space, max_distance, beyond)
 
 
@@ -507,6 +571,7 @@ def _reference_to_image(
     space: int | None,
     max_distance: float | None,
     beyond: Beyond | None,
+    alignment: Aligned | None = None,
 ) -> ImagePoints:
     """Do what `reference_to_image` says, with checked points; called by a public function."""
     if beyond is None:
@@ -522,9 +587,14 @@ def _reference_to_image(
         space = ReferenceSpace.of(space).id
     # complains, even about no points, of spaces that do not correspond
     between_spaces(points[:0], space, dataset.reference_space_id)
+    given = _given(dataset, alignment)
     _, thickness = dataset.check_alignment()
-    images = dataset.aligned_images()
-    placements = [Placement.of(dataset, image) for image in images]
+    images = tuple(
+        image for image in dataset.images if image.alignment2d is not None or image.id in given
+    )
+    if not images:
+        dataset.aligned_images()  # complains
+    placements = [given.get(image.id) or Placement.of(dataset, image) for image in images]
     numbers = np.array([image.section_number for image in images], dtype=np.int64)
     ids = np.array([image.id for image in images], dtype=np.int64)
     limits = (
@@ -532,20 +602,26 @@ def _reference_to_image(
         if max_distance is None
         else np.full(len(images), float(max_distance))
     )
-    # how deep a point lies in the volume is the same for every section of a data set
-    depth = placements[0].backward[2:]
+    # How deep a point lies in the volume is the same for every section, unless they are given.
+    depths = np.stack([one.backward[2] for one in (placements if given else placements[:1])])
+    bending = [None if one.deformation is None else one.deformation.to_image for one in placements]
     columns = _columns([placement.backward[:2] for placement in placements])
 
     out = _unanswered(len(points))
     far, furthest = 0, 0.0
     for part in _blocks(len(points)):
         block = between_spaces(points[part], space, dataset.reference_space_id)
-        at = apply_affine(depth, block)[:, 0]
-        nearest = _nearest(numbers, at)
-        distance = (at - numbers[nearest]) * thickness
+        at = apply_affine(depths, block)
+        if given:
+            at -= numbers
+            nearest = np.abs(at).argmin(axis=1)
+            distance = at[np.arange(len(at)), nearest] * thickness
+        else:
+            nearest = _nearest(numbers, at[:, 0])
+            distance = (at[:, 0] - numbers[nearest]) * thickness
         out.image_ids[part] = ids[nearest]
         out.section_numbers[part] = numbers[nearest]
-        out.xy[part] = _map_each(columns, nearest, block)
+        out.xy[part] = _bend_each(bending, nearest, _map_each(columns, nearest, block))
         out.distance[part] = distance
         too_far = np.abs(distance) > limits[nearest]
         if beyond != "ignore" and too_far.any():
@@ -607,23 +683,43 @@ def _unanswered(count: int) -> ImagePoints:
 # ---- many points, each with its own matrix
 
 
+def _given(dataset: SectionDataSet, alignment: Aligned | None) -> Mapping[int, Placement]:
+    """Return the placements of an alignment, by image id."""
+    if alignment is None:
+        return {}
+    if isinstance(alignment, Mapping):
+        return alignment
+    if isinstance(alignment, str | Path):
+        from atldld.place.alignment import read_alignment
+
+        alignment = read_alignment(alignment)
+    return alignment.placements(dataset)
+
+
 def _each_to_reference(
-    dataset: SectionDataSet, ids: NDArray[np.int64], points: NDArray[np.float64]
+    dataset: SectionDataSet,
+    ids: NDArray[np.int64],
+    points: NDArray[np.float64],
+    given: Mapping[int, Placement],
 ) -> NDArray[np.float64]:
     """Map points of several images; ids of shape (N,), points of shape (N, 2)."""
-    dataset.check_alignment()
+    if not given:
+        dataset.check_alignment()
     if not len(ids):
         return np.empty((0, 3))
     if not dataset.images:
         _image(dataset, int(ids[0]))  # complains
     images = sorted(dataset.images, key=lambda image: image.id)
-    placed = np.array([image.alignment2d is not None for image in images], dtype=bool)
-    columns = _columns(
-        [
-            np.zeros((3, 3)) if image.alignment2d is None else Placement.of(dataset, image).forward
-            for image in images
-        ]
-    )
+    placements = [
+        given.get(image.id) or (None if image.alignment2d is None else Placement.of(dataset, image))
+        for image in images
+    ]
+    placed = np.array([one is not None for one in placements], dtype=bool)
+    columns = _columns([np.zeros((3, 3)) if one is None else one.forward for one in placements])
+    bending = [
+        None if one is None or one.deformation is None else one.deformation.to_flat
+        for one in placements
+    ]
     known = np.array([image.id for image in images], dtype=np.int64)
     pir = np.empty((len(points), 3))
     for part in _blocks(len(points)):
@@ -635,7 +731,7 @@ def _each_to_reference(
         unplaced = ~placed[index]
         if unplaced.any():
             images[int(index[unplaced][0])].check_alignment()  # complains
-        pir[part] = _map_each(columns, index, points[part])
+        pir[part] = _map_each(columns, index, _bend_each(bending, index, points[part]))
     return pir
 
 
@@ -662,6 +758,23 @@ def _map_each(
         term = np.take(column, index, axis=0)
         term *= points[:, k : k + 1]
         out += term
+    return out
+
+
+def _bend_each(
+    ways: Sequence[Callable[[ArrayLike], NDArray[np.float64]] | None],
+    index: NDArray[np.int64],
+    points: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Lead each point through the way of its own section, if that has one; (N, 2) → (N, 2)."""
+    if not any(ways):
+        return points
+    out = points.copy()
+    order = np.argsort(index, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(index[order])) + 1):
+        way = ways[index[group[0]]] if len(group) else None
+        if way is not None:
+            out[group] = way(points[group])
     return out
 
 

@@ -9,35 +9,78 @@ was not kept::
 
 (x, y) are full-resolution pixels of the section's box, (p, i, r) µm, and n is a fractional section
 number. Coordinates are those of the atlas that the sections were laid on, which the file names.
+
+A section may be curved. Then (x, y) above are pixels of the flat image (see
+`atldld.place.deformation`), and two displacement fields lead there and back; they are MetaImage
+files in a folder beside, ``REG.fields/`` for ``REG.json``::
+
+    <image id>_to_flat.mha     image → flat image
+    <image id>_to_image.mha    flat image → image
+
+Each holds (dx, dy) in mm at the nodes of a grid. A point is (x, y) · pixel size in mm; the header
+has the first node's point as the origin, and the distance of nodes as the spacing. Between nodes
+this package lays a cubic spline, and beyond the outer nodes a point moves as the nearest of the
+grid does. ITK's `DisplacementFieldTransform` takes the files as they are, and interpolates
+linearly.
+
+A section that markers bend (`atldld.place.markers`), as VisuAlign's do, has them in the JSON: the
+vertices in the image and in the flat image, and the triangles between.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 import numpy as np
 
-from atldld.errors import InvalidInputError
+from atldld.errors import AnswerError, InvalidInputError, MissingFileError
 from atldld.place.anchoring import AlignmentFile
+from atldld.place.deformation import Deformation, Displacements, SplineDeformation
+from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.support.documents import DocumentError, check_numbers
-from atldld.support.files import whole_file
+from atldld.support.files import check_targets, whole_files
+from atldld.support.metaimage import VectorImage
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from atldld.records import SectionDataSet
 
-__all__ = ["FORMAT", "Registration", "SectionFit", "StepResult", "is_registration"]
+__all__ = [
+    "FORMAT",
+    "ExpectedError",
+    "Registration",
+    "SectionFit",
+    "StepResult",
+    "check_registration",
+    "fields_of",
+    "is_registration",
+]
 
 FORMAT = "atldld registration"
 """What the file calls itself."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 has curved sections and expected errors; 1, which is read as well, had neither."""
+
+ROUND_TRIP = 10.0
+"""How far, in µm, a point of a curved section may lie from where it was after the way there and
+back; ten times what registrations promise."""
+
+_ABOUT_FIELDS = "atldld-fields.json"  # by which `whole_files` knows a folder as one of fields
+_AGAIN = "Make it anew with `atldld refine`."
+_MOVE = (
+    "Copy the folder of fields together with the JSON, from where both are whole, or make them "
+    "anew with `atldld refine`."
+)
 
 Row3 = tuple[float, float, float]
 Row4 = tuple[float, float, float, float]
@@ -68,17 +111,64 @@ class StepResult(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, float]
 
 
+class ExpectedError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far off a section is expected to be, in µm.
+
+    Attributes
+    ----------
+    before, after : float
+        At the start and as the registration has it.
+    bound90_before, bound90_after : float
+        What nine of ten such sections stay below.
+    structures : dict of int to tuple of 2 float
+        By id of the structure, the same for it alone: before and after.
+    """
+
+    before: float
+    after: float
+    bound90_before: float
+    bound90_after: float
+    structures: dict[int, tuple[float, float]] = {}
+
+
 class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one section lies."""
+    """Where one section lies.
+
+    Attributes
+    ----------
+    section_number : int
+        Its number.
+    image_to_reference : 3 × 3 float
+        ``[p, i, r] = M @ [x, y, 1]``: full-resolution pixels of the flat image → µm.
+    reference_to_image : 3 × 4 float
+        ``[x, y, n] = M @ [p, i, r, 1]``, and back; n is the fractional section number.
+    steps : tuple of StepResult
+        What has been done to it.
+    expected_error : ExpectedError or None
+        How far off it is expected to be, where that has been estimated.
+    deformation : Deformation or None
+        The way between the image and the flat image; without one they are the same.
+    pixel : float or None
+        Side of a full-resolution pixel, in µm, by which the deformation's fields are written.
+    """
 
     section_number: int
     image_to_reference: tuple[Row3, Row3, Row3]
     reference_to_image: tuple[Row4, Row4, Row4]
     steps: tuple[StepResult, ...] = ()
+    expected_error: ExpectedError | None = None
+    deformation: Deformation | None = None
+    pixel: float | None = None
 
     @classmethod
     def of(
-        cls, placement: Placement, section_number: int, steps: tuple[StepResult, ...] = ()
+        cls,
+        placement: Placement,
+        section_number: int,
+        steps: tuple[StepResult, ...] = (),
+        *,
+        pixel: float | None = None,
+        expected_error: ExpectedError | None = None,
     ) -> SectionFit:
         """Return a placement as a registration has it.
 
@@ -90,21 +180,80 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
             Its number.
         steps : tuple of StepResult
             What has been done to it.
+        pixel : float, optional
+            Side of a full-resolution pixel, in µm; what a spline bends needs it.
+        expected_error : ExpectedError, optional
+            How far off it is expected to be.
+
+        Raises
+        ------
+        InvalidInputError
+            If the section is curved and its pixel has no size.
         """
-        return msgspec.convert(
-            {
-                "section_number": section_number,
-                "image_to_reference": placement.forward.tolist(),
-                "reference_to_image": placement.backward.tolist(),
-                "steps": steps,
-            },
-            cls,
+        if isinstance(placement.deformation, SplineDeformation) and not (
+            pixel is not None and math.isfinite(pixel) and pixel > 0
+        ):
+            raise InvalidInputError(
+                f"Section {section_number} is curved, but the size of its pixels is {pixel}, so "
+                "its displacements cannot be given in mm.",
+                hint="Give `pixel`, the resolution of the image's record, in µm.",
+            )
+        forward, backward = placement.forward.tolist(), placement.backward.tolist()
+        return cls(
+            section_number=section_number,
+            image_to_reference=cast("tuple[Row3, Row3, Row3]", tuple(map(tuple, forward))),
+            reference_to_image=cast("tuple[Row4, Row4, Row4]", tuple(map(tuple, backward))),
+            steps=steps,
+            expected_error=expected_error,
+            deformation=placement.deformation,
+            pixel=pixel,
         )
 
     @property
     def placement(self) -> Placement:
         """The maps as a placement."""
-        return Placement(np.array(self.image_to_reference), np.array(self.reference_to_image))
+        return Placement(
+            np.array(self.image_to_reference), np.array(self.reference_to_image), self.deformation
+        )
+
+
+class _Field(msgspec.Struct, frozen=True, kw_only=True):
+    """A field's file: its name, as seen from the JSON, and its hash."""
+
+    file: str
+    sha256: str
+
+
+class _Fields(msgspec.Struct, frozen=True, kw_only=True):
+    """A curved section's two fields, and figures of them."""
+
+    to_flat: _Field
+    to_image: _Field
+    pixel_um: float
+    node_spacing_um: tuple[float, float]
+    jacobian: tuple[float, float]
+    greatest_um: float
+    round_trip_um: float
+
+
+class _Markers(msgspec.Struct, frozen=True, kw_only=True):
+    """What markers make of a section: vertices in full-resolution pixels, and triangles."""
+
+    image: list[tuple[float, float]]
+    flat: list[tuple[float, float]]
+    triangles: list[tuple[int, int, int]]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the file says of a section."""
+
+    section_number: int
+    image_to_reference: tuple[Row3, Row3, Row3]
+    reference_to_image: tuple[Row4, Row4, Row4]
+    deformation: _Fields | None = None
+    markers: _Markers | None = None
+    expected_error: ExpectedError | None = None
+    steps: tuple[StepResult, ...] = ()
 
 
 class _Document(msgspec.Struct, kw_only=True):
@@ -114,7 +263,7 @@ class _Document(msgspec.Struct, kw_only=True):
     format_version: int = FORMAT_VERSION
     dataset_id: int
     about: dict[str, Any]
-    sections: dict[str, SectionFit]
+    sections: dict[int, _Section]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,29 +322,84 @@ class Registration:
         return {image_id: fit.placement for image_id, fit in self.sections.items()}
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write it as JSON; whole or not at all.
+        """Write it as JSON, with a folder of fields beside if sections are curved.
+
+        All is written or nothing. What is replaced is replaced as a whole: fields that an earlier
+        registration of this name had go with it.
 
         Parameters
         ----------
         path : str or pathlib.Path
-            The file, ``.json``.
+            The file, ``.json``; its fields go into ``<name without .json>.fields/``.
         force : bool
-            Replace a file that is there.
+            Replace a file, and a folder of fields, that are there.
 
         Raises
         ------
+        InvalidInputError
+            If a deformation cannot be written, or is not one-to-one.
         OutputError
-            If the file cannot be written, or is there already and `force` is not given.
+            If something cannot be written, or is there already and `force` is not given.
         """
+        path = Path(path)
+        _check_name(path)
+        # fields lie beside what a link leads to, as they are looked for there
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        folder = fields_of(target)
+        fields = {
+            image_id: _fields_of(image_id, fit, folder.name)
+            for image_id, fit in self.sections.items()
+            if fit.deformation is not None and not isinstance(fit.deformation, MarkerDeformation)
+        }
         document = _Document(
             dataset_id=self.dataset_id,
             about=self.about,
-            sections={str(image_id): fit for image_id, fit in self.sections.items()},
+            sections={
+                image_id: _Section(
+                    section_number=fit.section_number,
+                    image_to_reference=fit.image_to_reference,
+                    reference_to_image=fit.reference_to_image,
+                    deformation=fields[image_id][0] if image_id in fields else None,
+                    markers=_markers_of(fit),
+                    expected_error=fit.expected_error,
+                    steps=fit.steps,
+                )
+                for image_id, fit in self.sections.items()
+            },
         )
         text = msgspec.json.format(msgspec.json.encode(document), indent=1)
-        with whole_file(Path(path), force=force) as temporary:
+        stale = force and not fields and (folder / _ABOUT_FIELDS).is_file()
+        with whole_files(
+            [target, folder] if fields else [target],
+            force=force,
+            store=[False, True][: 1 + bool(fields)],
+            without=[folder] if stale else [],
+        ) as (temporary, *inside):
+            for beside in inside:
+                beside.mkdir()
+                (beside / _ABOUT_FIELDS).write_text(self._about_fields(), "utf-8")
+                for _, images in fields.values():
+                    for name, image in images.items():
+                        with open(beside / name, "wb") as file:
+                            file.write(image.header)
+                            file.write(image.data)
             temporary.write_bytes(text + b"\n")
-        return Path(path)
+        return path
+
+    def _about_fields(self) -> str:
+        about = {
+            "format": "fields of an atldld registration",
+            "dataset_id": self.dataset_id,
+            "files": "<section image id>_to_flat.mha leads from the image to the flat image, "
+            "<section image id>_to_image.mha back",
+            "vectors": "(dx, dy) in mm: a point q of the one image lies at q + d(q) of the other",
+            "points": "(x, y) * pixel size in mm; full-resolution pixel (0, 0) has its centre at 0",
+            "header": "Offset is the point of the first node, ElementSpacing how far nodes are "
+            "apart, in mm; x is fastest",
+            "between_nodes": "a cubic spline through them; beyond the outer nodes, as the nearest "
+            "point of the grid",
+        }
+        return json.dumps(about, indent=1) + "\n"
 
     @classmethod
     def from_document(cls, path: Path, content: bytes, document: object) -> Registration:
@@ -213,27 +417,32 @@ class Registration:
         Raises
         ------
         InvalidInputError
-            If it is of a later version, or does not say what it should.
+            If it is of a later version, or does not say what it should, or a field beside it is
+            damaged, of another image, or not one-to-one.
+        MissingFileError
+            If a field that it names is not there.
         """
-        hint = "Make it anew with `atldld refine`."
+        version = document.get("format_version") if isinstance(document, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise InvalidInputError(
+                f"{path} has version {version} of the format, and this atldld reads up to "
+                f"{FORMAT_VERSION}.",
+                hint="Use a newer atldld.",
+            )
         try:
             check_numbers(document)
-            told = msgspec.convert(document, _Document)
-            sections = {int(image_id): fit for image_id, fit in told.sections.items()}
-            for image_id, fit in sections.items():
-                forward = np.array(fit.image_to_reference)
+            told = msgspec.convert(document, _Document, str_keys=True)
+            for image_id, entry in told.sections.items():
+                forward = np.array(entry.image_to_reference)
                 if np.linalg.matrix_rank(forward[:, :2]) < 2:
                     raise ValueError(f"image {image_id} has no plane")
         except (DocumentError, msgspec.ValidationError, ValueError) as error:
             raise InvalidInputError(
-                f"{path} does not say what a registration should ({error}).", hint=hint
+                f"{path} does not say what a registration should ({error}).", hint=_AGAIN
             ) from None
-        if told.format_version > FORMAT_VERSION:
-            raise InvalidInputError(
-                f"{path} has version {told.format_version} of the format, and this atldld reads up "
-                f"to {FORMAT_VERSION}.",
-                hint="Use a newer atldld.",
-            )
+        sections = {
+            image_id: _fit_of(path, image_id, entry) for image_id, entry in told.sections.items()
+        }
         atlas = told.about.get("atlas")
         target = atlas.get("name") if isinstance(atlas, dict) else None
         file = AlignmentFile(
@@ -249,3 +458,220 @@ class Registration:
 def is_registration(document: object) -> bool:
     """Whether a JSON document is a registration, by what it calls itself."""
     return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+def fields_of(path: Path) -> Path:
+    """Return the folder of a registration's fields: ``REG.fields`` for ``REG.json``."""
+    return path.with_suffix(".fields")
+
+
+def check_registration(path: str | Path, *, force: bool = False) -> None:
+    """Check that a registration can be written, before any work is done.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file, ``.json``.
+    force : bool
+        Whether what is there may be replaced.
+
+    Raises
+    ------
+    InvalidInputError
+        If the name cannot be a registration's.
+    OutputError
+        If the file, or its folder of fields, is there and `force` is false, or cannot be written.
+    """
+    path = Path(path)
+    _check_name(path)
+    check_targets([path], force=force)
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    check_targets([fields_of(target)], force=force, store=True)
+
+
+def _check_name(path: Path) -> None:
+    if path.suffix == ".fields":
+        raise InvalidInputError(
+            f"{path} would be the name of the fields beside it.", hint="Choose a name in .json."
+        )
+
+
+# ---- fields
+
+
+_Way = Literal["to_flat", "to_image"]
+
+
+def _about(image_id: int, way: _Way) -> str:
+    """Return what a field's header says of it."""
+    return f"atldld: displacements in mm, section image {image_id}, {way}"
+
+
+def _fields_of(
+    image_id: int, fit: SectionFit, folder: str
+) -> tuple[_Fields, dict[str, VectorImage]]:
+    """Return what the JSON says of a curved section's fields, and the fields, by file name."""
+    curved, pixel = fit.deformation, fit.pixel
+    if not isinstance(curved, SplineDeformation) or pixel is None:
+        raise InvalidInputError(
+            f"The deformation of section image {image_id} is a {type(curved).__name__} with pixels "
+            f"of {pixel} µm, but only splines of a known scale can be written.",
+            image_id=image_id,
+        )
+    jacobian, round_trip = curved.jacobian, curved.round_trip * pixel
+    if why := _not_one_to_one(jacobian, round_trip):
+        raise InvalidInputError(
+            f"The deformation of section image {image_id} cannot be written, as {why}.",
+            image_id=image_id,
+        )
+    ways: dict[_Way, Displacements] = {"to_flat": curved.flattening, "to_image": curved.bending}
+    images, files = {}, {}
+    for way, grid in ways.items():
+        scale = pixel / 1000
+        image = VectorImage(
+            grid.vectors * np.float64(scale),
+            (grid.spacing[0] * scale, grid.spacing[1] * scale),
+            (grid.origin[0] * scale, grid.origin[1] * scale),
+            _about(image_id, way),
+        )
+        name = f"{image_id}_{way}.mha"
+        digest = sha256(image.header)
+        digest.update(image.data)
+        images[name] = image
+        files[way] = _Field(file=f"{folder}/{name}", sha256=digest.hexdigest())
+    spacing = curved.flattening.spacing
+    told = _Fields(
+        to_flat=files["to_flat"],
+        to_image=files["to_image"],
+        pixel_um=pixel,
+        node_spacing_um=(spacing[0] * pixel, spacing[1] * pixel),
+        jacobian=jacobian,
+        greatest_um=curved.flattening.greatest * pixel,
+        round_trip_um=round_trip,
+    )
+    return told, images
+
+
+def _markers_of(fit: SectionFit) -> _Markers | None:
+    """Return what the JSON says of a section that markers bend."""
+    bent = fit.deformation
+    if not isinstance(bent, MarkerDeformation):
+        return None
+    parts = {"image": bent.image, "flat": bent.flat, "triangles": bent.triangles}
+    return msgspec.convert({name: part.tolist() for name, part in parts.items()}, _Markers)
+
+
+def _bent_by(path: Path, image_id: int, told: _Markers) -> MarkerDeformation:
+    """Return the deformation that the JSON's markers make."""
+    image, flat = np.array(told.image), np.array(told.flat)
+    triangles = np.array(told.triangles, dtype=np.intp)
+    try:
+        if (
+            image.shape != flat.shape
+            or len(image) < 4
+            or not np.array_equal(image[:4], flat[:4])
+            or not triangles.size
+            or triangles.min() < 0
+            or triangles.max() >= len(image)
+        ):
+            raise InvalidInputError("They are no triangles between vertices on both sides.")
+        bent = MarkerDeformation(image, flat, triangles)
+        bent.check()
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{path} gives image {image_id} markers that cannot be used: {error.message}",
+            image_id=image_id,
+            hint=_AGAIN,
+        ) from None
+    return bent
+
+
+def _not_one_to_one(jacobian: tuple[float, float], round_trip: float) -> str | None:
+    """Return why a deformation is not one-to-one, if so; `round_trip` is in µm."""
+    if jacobian[0] <= 0:
+        return f"it folds the section (least Jacobian {jacobian[0]:.2g})"
+    if round_trip > ROUND_TRIP:
+        return f"the way there and back misses by {round_trip:.3g} µm"
+    return None
+
+
+def _fit_of(path: Path, image_id: int, entry: _Section) -> SectionFit:
+    """Return a section as the file and the fields beside it have it."""
+    told = entry.deformation
+    curved: Deformation | None = None
+    if told is None and entry.markers is not None:
+        curved = _bent_by(path, image_id, entry.markers)
+    elif told is not None:
+        if not told.pixel_um > 0:
+            raise InvalidInputError(
+                f"{path} gives image {image_id} pixels of {told.pixel_um} µm.", hint=_AGAIN
+            )
+        flattening = _read_field(path, image_id, "to_flat", told.to_flat, told.pixel_um)
+        bending = _read_field(path, image_id, "to_image", told.to_image, told.pixel_um)
+        spline = SplineDeformation(flattening, bending)
+        if why := _not_one_to_one(spline.jacobian, spline.round_trip * told.pixel_um):
+            raise InvalidInputError(
+                f"The fields {told.to_flat.file} and {told.to_image.file} beside {path} are not "
+                f"one-to-one: {why}.",
+                image_id=image_id,
+                hint=_AGAIN,
+            )
+        curved = spline
+    return SectionFit(
+        section_number=entry.section_number,
+        image_to_reference=entry.image_to_reference,
+        reference_to_image=entry.reference_to_image,
+        steps=entry.steps,
+        expected_error=entry.expected_error,
+        deformation=curved,
+        pixel=None if told is None else told.pixel_um,
+    )
+
+
+def _read_field(path: Path, image_id: int, way: _Way, told: _Field, pixel: float) -> Displacements:
+    """Return a field as displacements in pixels."""
+    name = PurePosixPath(told.file)
+    if name.is_absolute() or ".." in name.parts or "\\" in told.file or "\0" in told.file:
+        raise InvalidInputError(
+            f"{path} names a field {shown(told.file)!r} that is not in a folder beside it.",
+            image_id=image_id,
+            hint=_AGAIN,
+        )
+    file = Path(os.path.realpath(path)).parent / name
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"The field {file} of section image {image_id}, which {path} names, is not there.",
+            image_id=image_id,
+            hint=_MOVE,
+        ) from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"The field {file} of section image {image_id} cannot be read: "
+            f"{error.strerror or error}.",
+            image_id=image_id,
+        ) from error
+    if sha256(content).hexdigest() != told.sha256.lower():
+        raise InvalidInputError(
+            f"The field {file} of section image {image_id} is not what was written with {path}: "
+            "its hash is another.",
+            image_id=image_id,
+            hint=_MOVE,
+        )
+    scale = pixel / 1000
+    try:
+        image = VectorImage.of(content, "it")
+        if image.comment != _about(image_id, way):
+            raise AnswerError(f"it says of itself {image.comment!r:.100}.")
+        return Displacements(
+            (image.origin[0] / scale, image.origin[1] / scale),
+            (image.spacing[0] / scale, image.spacing[1] / scale),
+            (image.vectors / scale).astype(np.float32),
+        )
+    except (AnswerError, InvalidInputError) as error:
+        raise InvalidInputError(
+            f"The field {file} is no {way} of section image {image_id}: {error.message}",
+            image_id=image_id,
+            hint=_AGAIN,
+        ) from None

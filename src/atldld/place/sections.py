@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
 from atldld.place.anchoring import oddities
@@ -93,8 +93,12 @@ class PlacedSection:
 
     @property
     def geometry(self) -> SectionGeometry:
-        """Corners, centre, normal, tilt and depth of the section."""
+        """Corners, centre, normal, tilt and depth of the section's plane."""
         return self.placement.geometry(self.image.width, self.image.height, self.plane)
+
+    def describe_deformation(self) -> dict[str, Any] | None:
+        """Say how the section is curved, if it is; see `Placement.describe_deformation`."""
+        return self.placement.describe_deformation(self.image.width, self.image.height)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number}, image {self.id}>"

@@ -8,12 +8,14 @@ So tier pixel u has its centre at full-resolution coordinate 2^d · u + (2^d −
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.place.affine import Affine
+from atldld.place.curves import CurvedMap
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid
 from atldld.support.arguments import check_whole
@@ -28,9 +30,12 @@ __all__ = [
     "tier_matrix",
     "tier_of",
     "tier_to_image",
+    "tier_way",
 ]
 
 Matrix = NDArray[np.float64]
+
+_SAME = np.eye(2, 3)
 
 
 def choose_downsample(to_image: Matrix, highest: int) -> int:
@@ -48,6 +53,8 @@ def choose_downsample(to_image: Matrix, highest: int) -> int:
     int
         The largest d ≤ `highest` whose pixels, of 2^d image pixels, are no larger than an output
         pixel is along its shortest direction in the image; 0 if even full resolution is coarser.
+        Of a curved section the flat image counts: how a deformation stretches it here and there
+        does not choose the tier.
     """
     finest = np.linalg.svd(to_image[:, :2], compute_uv=False)[-1]
     return int(np.clip(np.floor(np.log2(max(finest, 1.0)) + 1e-9), 0, highest))
@@ -74,24 +81,50 @@ def tier_matrix(to_image: Matrix, downsample: int) -> Matrix:
     return shrink_source(to_image, 1 << downsample)
 
 
-def shrink_source(matrix: Matrix, factor: int) -> Matrix:
+@overload
+def shrink_source(way: Matrix, factor: int) -> Matrix: ...
+@overload
+def shrink_source(way: CurvedMap, factor: int) -> CurvedMap: ...
+def shrink_source(way: Matrix | CurvedMap, factor: int) -> Matrix | CurvedMap:
     """Turn a map to pixels into one to the averages of factor × factor pixels.
 
     Parameters
     ----------
-    matrix : numpy.ndarray, shape (2, 3)
+    way : numpy.ndarray, shape (2, 3), or CurvedMap
         Anything → image pixel.
     factor : int
         Image pixels along each side of an average.
 
     Returns
     -------
-    numpy.ndarray, shape (2, 3)
+    numpy.ndarray, shape (2, 3), or CurvedMap
         Anything → averaged pixel.
     """
-    out = matrix.copy()
+    if isinstance(way, CurvedMap):
+        return replace(way, after=shrink_source(way.after, factor))
+    out = way.copy()
     out[:, 2] -= (factor - 1) / 2
     return out / factor
+
+
+def tier_way(plane: OutputPlane, downsample: int) -> Matrix | CurvedMap:
+    """Return which pixel of a tier each output pixel shows.
+
+    Parameters
+    ----------
+    plane : OutputPlane
+        The output's grid.
+    downsample : int
+        The tier, d.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 3), or CurvedMap
+        Output pixel → pixel of the tier; a matrix where the section is flat.
+    """
+    if plane.deformation is None:
+        return tier_matrix(plane.to_image, downsample)
+    return CurvedMap(plane.to_image, plane.deformation.to_image, tier_matrix(_SAME, downsample))
 
 
 def tier_to_image(downsample: int) -> Affine:

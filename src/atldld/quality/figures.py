@@ -190,7 +190,11 @@ def view_of(registered: RegisteredSection, resolution: float = LOOKED_AT) -> Sec
         grid = Grid(plane.grid.plane, resolution, plane.grid.layout)
         grey = resample(grey, finer, grid.shape, (0,))
         plane = OutputPlane(
-            plane.kind, grid, plane.to_image @ np.vstack((finer, [0, 0, 1])), plane.depth
+            plane.kind,
+            grid,
+            plane.to_image @ np.vstack((finer, [0, 0, 1])),
+            plane.depth,
+            plane.deformation,
         )
     tissue = _tissue(grey)
     return SectionView(
@@ -225,6 +229,8 @@ def _inside(plane: OutputPlane, section: PlacedSection) -> Mask:
     rows, columns = plane.grid.shape
     row, column = np.arange(rows)[:, None], np.arange(columns)
     x, y = (line[0] * column + (line[1] * row + line[2]) for line in plane.to_image)
+    if plane.deformation is not None:
+        x, y = np.moveaxis(plane.deformation.to_image(np.stack((x, y), axis=-1)), -1, 0)
     width, height = section.image.width, section.image.height
     inside: Mask = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
     return inside

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,20 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
-from atldld.formats.common import need
 from atldld.place.placement import Placement
 from atldld.place.registration import Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
+from atldld.refine.guard import Template3d
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
-from atldld.refine.steps import FEWEST, STEPS, Fitted, check_steps, run_steps
+from atldld.refine.steps import (
+    FEWEST,
+    STEPS,
+    Atlas3d,
+    Fitted,
+    check_steps,
+    run_steps,
+    work_of,
+)
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, plain
 from atldld.support.pipeline import outcomes, workers_for
@@ -34,7 +43,7 @@ _FEW = 50  # pixels in the atlas's brain without which there is nothing to compa
 
 
 def check_refinement(
-    steps: str | Sequence[str] = STEPS, resolution: float = 50, most: float = 1500
+    steps: str | Sequence[str] = STEPS, resolution: float = 25, most: float = 1500
 ) -> tuple[str, ...]:
     """Check the options of `refine` before anything is fetched; return the steps.
 
@@ -42,10 +51,7 @@ def check_refinement(
     ------
     InvalidInputError
         If there is no such step, or a length makes no sense.
-    AtldldError
-        If SciPy is not installed.
     """
-    need("scipy.optimize", "refine", "Registrations")
     if not _FINEST <= check_number(resolution, "resolution", unit="µm") <= _COARSEST:
         raise InvalidInputError(
             f"The resolution is {resolution:g} µm, but must be from {_FINEST:g} to {_COARSEST:g}."
@@ -60,8 +66,10 @@ def refine(
     *,
     session: Session,
     steps: str | Sequence[str] = STEPS,
-    resolution: float = 50,
+    resolution: float = 25,
     most: float = 1500,
+    sections: PlacedSection | Iterable[PlacedSection] | None = None,
+    few: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Registration:
@@ -69,7 +77,8 @@ def refine(
 
     Sections are compared with the atlas's annotation: within a structure a data set looks alike,
     and how each structure looks is learned from all sections together. A section moves only if
-    pixels that were held back agree; otherwise it stays, and the result says why.
+    pixels that were held back agree, and the atlas's template if there is one; otherwise it stays,
+    and the result says why.
 
     Parameters
     ----------
@@ -79,12 +88,17 @@ def refine(
         Its annotation.
     session : Session
         Where pixels come from.
-    steps : sequence of {"whole", "sections"}
+    steps : sequence of {"whole", "sections", "inplane"}
         What is done; see `atldld.refine.steps`.
     resolution : float
         Side of a pixel, in µm, at which sections are looked at: 10 to 200.
     most : float
-        How far, in µm, a step may move a corner of a section.
+        How far, in µm, a step may move any point of a section.
+    sections : PlacedSection or iterable of PlacedSection, optional
+        Only these; the others stay where they are and are not looked at.
+    few : bool
+        Refine fewer than five sections as well. The greys of structures are then learned from too
+        little to be sure of, and the guard has more to do.
     jobs : int, optional
         Threads; the number of cores by default. The result does not depend on them.
     progress : callable, optional
@@ -104,7 +118,7 @@ def refine(
     AlignmentMissingError
         If no section of the data set is placed.
     AtldldError
-        If not one section can be had: the first one's error. Or if SciPy is not installed.
+        If not one section can be had: the first one's error.
 
     Warns
     -----
@@ -115,10 +129,11 @@ def refine(
     resolution, most = float(plain(resolution)), float(plain(most))
     atlas.check_dataset(dataset.record)
     dataset.check_placed()
+    asked = dataset.chosen(sections)
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(dataset) * (1 + 3 * ("sections" in chosen)) + ("whole" in chosen)
+    total = len(asked) + work_of(chosen, len(asked))
     done = 0
 
     def advance(what: str) -> None:
@@ -127,13 +142,17 @@ def refine(
         if progress:
             progress(done, total, what)
 
-    looks, reasons = _looks(dataset, session, resolution, jobs, advance)
+    looks, reasons = _looks(asked, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
     report_left_out(reasons.items(), session, dataset.id)
     labels = Labels3d.of(atlas)
+    template, without = _template(atlas)
     order = sorted(looks, key=lambda section: (section.number, section.id))
-    starts = [Fitted(section.placement.forward, _step_of(section, step)) for section in order]
+    starts = [
+        Fitted(section.placement.forward, _step_of(section, step), section.placement.deformation)
+        for section in order
+    ]
     told = {section.id: str(error) for section, error in reasons.items()}
     usable = []
     for k, section in enumerate(order):
@@ -143,30 +162,42 @@ def refine(
         else:
             told[section.id] = why
     fitted = dict(zip((section.id for section in order), starts, strict=True))
-    if len(usable) < FEWEST:
-        few = (
+    if len(usable) < (1 if few else FEWEST):
+        why = (
             f"{len(usable)} sections can be used, and {FEWEST} are needed to learn what structures "
             "look like."
         )
-        told |= {order[k].id: few for k in usable}
+        told |= {order[k].id: why for k in usable}
     elif chosen:
         results = run_steps(
             [looks[order[k]] for k in usable],
             [starts[k] for k in usable],
-            labels,
+            Atlas3d(labels, template),
             chosen,
             most=most,
             jobs=jobs,
             progress=advance,
         )
         fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
-    sections = {
+    fits = {
         section.id: _fit_of(section, fitted.get(section.id), told.get(section.id))
         for section in dataset.sections
     }
     about = _about(dataset, atlas, session, chosen, resolution, most)
+    about["template"] = without or atlas.template_kind
     about["failed"] = {str(section.id): str(error) for section, error in reasons.items()}
-    return Registration(dataset.id, sections, about)
+    return Registration(dataset.id, fits, about)
+
+
+def _template(atlas: Atlas) -> tuple[Template3d | None, str | None]:
+    """Return the atlas's template, or why there is none; the guard does without then."""
+    try:
+        grey = atlas.template
+    except AtldldError as error:
+        return None, f"none, so the guard has one figure less: {error}"
+    if grey is None:
+        return None, "none: the atlas has no template, so the guard has one figure less"
+    return Template3d(grey, atlas.resolution), None
 
 
 def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
@@ -179,13 +210,13 @@ def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
 
 
 def _looks(
-    dataset: PlacedDataSet,
+    sections: Sequence[PlacedSection],
     session: Session,
     resolution: float,
     jobs: int,
     advance: Any,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
-    tiers = {section: tier_of(section, resolution) for section in dataset.sections}
+    tiers = {section: tier_of(section, resolution) for section in sections}
 
     def fetch(section: PlacedSection) -> CachedImage:
         return session.image(section.image, tiers[section])
@@ -200,7 +231,7 @@ def _looks(
     looks: dict[PlacedSection, Look] = {}
     reasons: dict[PlacedSection, AtldldError] = {}
     fetchers = session.client.limits.in_flight
-    for section, result in outcomes(dataset.sections, fetch, work, fetchers=fetchers, workers=jobs):
+    for section, result in outcomes(sections, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             reasons[section] = result
         else:
@@ -213,7 +244,7 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     """Return why a section cannot be fitted, if so."""
     if np.ptp(look.values) < 1:
         return "Its picture is empty."
-    inside = labels.at(start.forward @ look.pixels) > 0
+    inside = labels.at(start.places(look)) > 0
     if inside.sum() < _FEW:
         return "It lies outside the atlas's brain, so there is nothing to compare it with."
     return None
@@ -226,6 +257,8 @@ def _fit_of(section: PlacedSection, fitted: Fitted | None, why: str | None) -> S
         results = fitted.results
         if any(result.kept for result in results):
             found = Placement.from_plane(fitted.forward, fitted.step, section.number)
+            if found is not None and fitted.deformation is not None:
+                found = replace(found, deformation=fitted.deformation)
             if found is None or not found.crosses(section.plane):
                 why = "It would no longer lie in its plane of section."
                 results = tuple(
@@ -236,7 +269,7 @@ def _fit_of(section: PlacedSection, fitted: Fitted | None, why: str | None) -> S
                 placement = found
     elif why is not None:
         results = (StepResult(step="none", kept=False, reason=why, moved=0.0, before={}, after={}),)
-    return SectionFit.of(placement, section.number, results)
+    return SectionFit.of(placement, section.number, results, pixel=section.image.resolution)
 
 
 def _about(

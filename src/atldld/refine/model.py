@@ -8,7 +8,9 @@ pictures is used, so a stain may be dark or bright where the template is the oth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -21,10 +23,12 @@ from atldld.warp.stain import LUMINOSITY, darkness
 
 if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
+    from atldld.place.deformation import Deformation
 
-__all__ = ["Labels3d", "Look", "Matrix", "learn", "look_at", "residuals"]
+__all__ = ["Image", "Labels3d", "Look", "Matrix", "learn", "look_at", "residuals"]
 
 Matrix = NDArray[np.float64]
+Image = NDArray[np.float32]
 
 _FEW = 20  # pixels that weigh as much as what all tissue looks like
 _BLOCK = 1000.0  # µm: sides of the squares of which every other one is held back
@@ -71,31 +75,78 @@ class Look:
 
     Attributes
     ----------
-    values : numpy.ndarray, shape (N,), float64
+    values : numpy.ndarray, shape (rows, columns), float32
         How much stain each pixel has: the square root of 0 to 255, as tissue differs more where it
         is pale.
-    pixels : numpy.ndarray, shape (3, N), float64
-        (x, y, 1) of the pixels' centres, in full-resolution pixels.
-    held_back : numpy.ndarray, shape (N,), bool
-        Pixels that are not registered with, but judged by: every other square millimetre.
+    x, y : numpy.ndarray, shape (columns,) and (rows,)
+        Where the pixels' centres are, in full-resolution pixels.
+    side : float
+        Side of a pixel in the brain, in µm.
     """
 
-    values: Matrix
-    pixels: Matrix
-    held_back: NDArray[np.bool_]
+    values: Image
+    x: Matrix
+    y: Matrix
+    side: float
+
+    @cached_property
+    def held_back(self) -> NDArray[np.bool_]:
+        """Pixels that a step is not fitted to, but judged by: every other square millimetre."""
+        rows, columns = self.values.shape
+        down = np.floor((np.arange(rows) + 0.5) * self.side / _BLOCK)
+        across = np.floor((np.arange(columns) + 0.5) * self.side / _BLOCK)
+        out: NDArray[np.bool_] = (across + down[:, None]) % 2 == 1
+        return out
+
+    def flat(self, deformation: Deformation | None, shift: Image | None = None) -> Matrix:
+        """Return (x, y, 1) of the pixels' centres in the flat image, shape (3, rows · columns).
+
+        Parameters
+        ----------
+        deformation : Deformation or None
+            The way to the flat image.
+        shift : numpy.ndarray, shape (rows, columns, 2), float32, optional
+            How far pixels move before that, in pixels.
+        """
+        xy = np.stack(np.meshgrid(self.x, self.y), axis=-1)
+        if shift is not None:
+            xy = xy + shift * self.steps
+        xy = xy.reshape(-1, 2)
+        if deformation is not None:
+            xy = deformation.to_flat(xy)
+        return np.vstack((xy.T, np.ones(len(xy))))
 
     @property
-    def fitted(self) -> Look:
-        """The pixels that are registered with."""
-        return self.only(~self.held_back)
-
-    def only(self, chosen: NDArray[np.bool_]) -> Look:
-        """Return some of the pixels."""
-        return Look(self.values[chosen], self.pixels[:, chosen], self.held_back[chosen])
+    def steps(self) -> tuple[float, float]:
+        """Full-resolution pixels from one pixel to the next, along x and y."""
+        x, y = (
+            float(np.ptp(at)) / (len(at) - 1) if len(at) > 1 else 1.0 for at in (self.x, self.y)
+        )
+        return x, y
 
     def capped(self, most: float) -> Look:
         """Return it with values cut off: what is darker still is expression, ink or a fold."""
-        return Look(np.minimum(self.values, most), self.pixels, self.held_back)
+        return Look(np.minimum(self.values, np.float32(most)), self.x, self.y, self.side)
+
+    def coarser(self, side: float) -> Look:
+        """Return it with pixels of about another side, in µm; itself if that is not larger."""
+        rows, columns = self.values.shape
+        factor = side / self.side
+        if factor < 1.2:
+            return self
+        rows, columns = max(round(rows / factor), 1), max(round(columns / factor), 1)
+        values = cv2.resize(self.values, (columns, rows), interpolation=cv2.INTER_AREA)
+        x, y = (_centres(old, count) for old, count in ((self.x, columns), (self.y, rows)))
+        across = len(self.x) / columns
+        return Look(np.asarray(values, np.float32), x, y, self.side * across)
+
+
+def _centres(old: Matrix, count: int) -> Matrix:
+    """Return where the centres of fewer pixels are that share out the same stretch."""
+    places: Matrix = np.interp(
+        (np.arange(count) + 0.5) * len(old) / count - 0.5, np.arange(len(old)), old
+    )
+    return places
 
 
 def look_at(
@@ -131,63 +182,52 @@ def look_at(
     columns, rows = max(round(width / factor), 1), max(round(height / factor), 1)
     small = cv2.resize(stain.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
     step_x, step_y, x0, y0 = to_image
-    across, down = width / columns, height / rows
-    x = x0 + step_x * ((np.arange(columns) + 0.5) * across - 0.5)
-    y = y0 + step_y * ((np.arange(rows) + 0.5) * down - 0.5)
-    blocks = (
-        np.floor(np.arange(columns) * across * micrometres / _BLOCK)
-        + np.floor(np.arange(rows) * down * micrometres / _BLOCK)[:, None]
-    )
-    points = np.ones((3, rows * columns))
-    points[0], points[1] = np.tile(x, rows), np.repeat(y, columns)
-    return Look(np.sqrt(small.ravel()).astype(np.float64), points, (blocks % 2 == 1).ravel())
+    x = x0 + step_x * ((np.arange(columns) + 0.5) * (width / columns) - 0.5)
+    y = y0 + step_y * ((np.arange(rows) + 0.5) * (height / rows) - 0.5)
+    side = micrometres * width / columns
+    return Look(np.sqrt(np.asarray(small, dtype=np.float32)), x, y, side)
 
 
-def learn(looks: list[Look], forwards: list[Matrix], labels: Labels3d) -> Matrix:
+def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
     """Return the grey of each structure over all sections, shape (count,).
 
     Structures of few pixels are drawn to what all tissue looks like.
 
     Parameters
     ----------
-    looks : list of Look
-        The sections.
-    forwards : list of numpy.ndarray, shape (3, 3)
-        Where they lie.
+    values : sequence of numpy.ndarray, shape (N,)
+        The pixels of each section.
+    points : sequence of numpy.ndarray, shape (3, N)
+        Where they lie, in reference µm.
     labels : Labels3d
         The atlas.
     """
     counts, sums = np.zeros(labels.count), np.zeros(labels.count)
-    for look, forward in zip(looks, forwards, strict=True):
-        found = labels.at(forward @ look.pixels)
+    for seen, places in zip(values, points, strict=True):
+        found = labels.at(places)
         counts += np.bincount(found, minlength=labels.count)
-        sums += np.bincount(found, look.values, minlength=labels.count)
+        sums += np.bincount(found, seen, minlength=labels.count)
     tissue = sums[1:].sum() / max(counts[1:].sum(), 1)
     greys: Matrix = (sums + _FEW * tissue) / (counts + _FEW)
     greys[0] = sums[0] / max(counts[0], 1)
     return greys
 
 
-def residuals(look: Look, points: Matrix, greys: Matrix, labels: Labels3d) -> Matrix:
-    """Return how much a section differs from what it would look like at points, shape (N,).
+def residuals(values: Matrix, expected: Matrix) -> Matrix:
+    """Return how much pixels differ from what is expected of them, shape (N,).
 
     The section's own brightness and contrast are fitted first, so that an uneven series is no
     difference; a contrast the other way round is none.
 
     Parameters
     ----------
-    look : Look
-        The section.
-    points : numpy.ndarray, shape (3, N)
-        Where its pixels lie, in reference µm.
-    greys : numpy.ndarray, shape (count,)
-        What structures look like.
-    labels : Labels3d
-        The atlas.
+    values : numpy.ndarray, shape (N,)
+        Pixels of a section.
+    expected : numpy.ndarray, shape (N,)
+        The greys of the structures that they lie in.
     """
-    expected = greys[labels.at(points)]
     expected = expected - expected.mean()
-    values = look.values - look.values.mean()
+    values = values - values.mean()
     power = float(expected @ expected)
     contrast = max(float(expected @ values) / power, 0.0) if power > 0 else 0.0
     left: Matrix = values - contrast * expected

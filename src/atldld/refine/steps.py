@@ -1,43 +1,64 @@
 """The steps of a refinement, and the guard that lets a section move only where that is better.
 
 1. ``whole``: one affine map for the whole data set.
-2. ``sections``: nine numbers for each section, its plane and how it lies in it. They may not be
-   far from those of the sections around.
+2. ``sections``: nine numbers for each section, its plane and how it lies in it; those of neighbours
+   are alike.
+3. ``inplane``: a smooth displacement within the plane of each section.
 
-Each step is fitted on half of the pixels, every other square millimetre. It is kept for a section
-only if the other half agrees: the section differs less there from what the atlas says, and the
-tissue covers the atlas's brain no worse. A section for which it is not kept stays where it was.
+The first two are fitted on half of the pixels, every other square millimetre, and judged by the
+other half. A displacement that only half of the section has shaped says little of the other half's
+details, so the third step is tried on one half first; if the other half agrees, it is made with
+all. A step is kept for a section only if it is better by figures that were not optimised
+(`atldld.refine.guard`), and otherwise the section stays where it was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-import cv2
 import numpy as np
 
 from atldld.errors import InvalidInputError
+from atldld.place.deformation import Deformation
 from atldld.place.registration import StepResult
-from atldld.refine.fit import Frame, direction_by, fit_section, fit_whole, moved_by
-from atldld.refine.model import Labels3d, Look, Matrix, learn, residuals
+from atldld.refine.guard import Template3d, figures, verdict
+from atldld.refine.inplane import JACOBIAN, bend, deformation_of
+from atldld.refine.model import Image, Labels3d, Look, Matrix, learn
+from atldld.refine.planes import Frame, fit_planes
+from atldld.refine.whole import direction_by, fit_whole, moved_by
 from atldld.support.arguments import check_names
 from atldld.support.pipeline import outcomes
 
-__all__ = ["FEWEST", "STEPS", "Fitted", "check_steps", "run_steps"]
+__all__ = ["FEWEST", "STEPS", "Atlas3d", "Fitted", "check_steps", "run_steps", "work_of"]
 
-STEPS = ("whole", "sections")
+STEPS = ("whole", "sections", "inplane")
 """The steps, in their order."""
 
 FEWEST = 5
 """Sections without which the greys of structures cannot be learned: fewer stay where they are."""
 
-_GAIN = 0.005  # part of the difference that a step must take away from the pixels held back
-_COVER = 0.01  # part of the overlap of tissue and brain that it may cost
+_COARSE = 50.0  # µm: pixels that planes are fitted with, and steps judged by
 _CAPPED_AT = 99.5  # percentile of all values above which they are cut off
-_NEIGHBOURS = 3  # sections on each side that say where one is expected
-_PULL = 0.8  # part of their median move that is expected of it
-_ROUNDS = 3
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas3d:
+    """What sections are compared with.
+
+    Attributes
+    ----------
+    labels : Labels3d
+        The annotation.
+    template : Template3d or None
+        The atlas's own picture, by which steps are judged where there is one.
+    """
+
+    labels: Labels3d
+    template: Template3d | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +68,24 @@ class Fitted:
     Attributes
     ----------
     forward : numpy.ndarray, shape (3, 3)
-        ``[p, i, r] = forward @ [x, y, 1]``: image pixels → reference µm.
+        ``[p, i, r] = forward @ [x, y, 1]``: pixels of the flat image → reference µm.
     step : numpy.ndarray, shape (3,)
         The way to the next section number there, in µm.
+    deformation : Deformation or None
+        The way from the image to the flat image.
     results : tuple of StepResult
         What each step did.
     """
 
     forward: Matrix
     step: Matrix
+    deformation: Deformation | None = None
     results: tuple[StepResult, ...] = ()
+
+    def places(self, look: Look, shift: Image | None = None) -> Matrix:
+        """Return where a look's pixels lie, shape (3, rows · columns), in reference µm."""
+        out: Matrix = self.forward @ look.flat(self.deformation, shift)
+        return out
 
 
 def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
@@ -71,15 +100,21 @@ def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
     for name in chosen:
         if name not in STEPS:
             raise InvalidInputError(
-                f"There is no step {name!r} in a refinement; there are {' and '.join(STEPS)}."
+                f"There is no step {name!r} in a refinement; there are {', '.join(STEPS)}."
             )
     return tuple(name for name in STEPS if name in chosen)
+
+
+def work_of(steps: Sequence[str], sections: int) -> int:
+    """Return how often `run_steps` tells its progress."""
+    each = {"whole": 1, "sections": sections, "inplane": 2 * sections}
+    return sum(each[name] for name in steps)
 
 
 def run_steps(
     looks: Sequence[Look],
     starts: Sequence[Fitted],
-    labels: Labels3d,
+    atlas: Atlas3d,
     steps: Sequence[str] = STEPS,
     *,
     most: float = 1500.0,
@@ -94,34 +129,47 @@ def run_steps(
         The sections.
     starts : sequence of Fitted
         Where they lie.
-    labels : Labels3d
-        The atlas.
+    atlas : Atlas3d
+        What they are compared with.
     steps : sequence of str
         Some of `STEPS`.
     most : float
-        How far, in µm, a step may move a corner of a section.
+        How far, in µm, a step may move any point of a section.
     jobs : int
         Threads. The result does not depend on them.
     progress : callable, optional
-        Called with the name of the step when a part of it is done: once, or three times a section.
+        Called with the name of the step when a part of it is done; `work_of` says how often.
     """
-    cap = float(np.percentile(np.concatenate([look.values for look in looks]), _CAPPED_AT))
-    capped = [look.capped(cap) for look in looks]
+    cap = float(np.percentile(np.concatenate([look.values.ravel() for look in looks]), _CAPPED_AT))
+    fine = [look.capped(cap) for look in looks]
+    coarse = [look.coarser(_COARSE) for look in fine]
     at = list(starts)
     for name in steps:
         if name == "whole":
-            wanted = _whole(capped, at, labels)
+            wanted = _whole(coarse, at, atlas.labels)
             if progress:
                 progress(name)
+            at = _judged(name, coarse, at, wanted, atlas, most)
+        elif name == "sections":
+            wanted = _sections(coarse, at, atlas.labels, jobs, progress)
+            at = _judged(name, coarse, at, wanted, atlas, most)
         else:
-            wanted = _each(capped, at, labels, jobs, progress)
-        at = _guarded(name, capped, at, wanted, labels, most)
+            at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
     return at
 
 
+def _halves(looks: Sequence[Look], at: Sequence[Fitted]) -> tuple[list[Matrix], list[Matrix]]:
+    """Return the pixels that steps are fitted to, and where they lie."""
+    values, points = [], []
+    for look, fitted in zip(looks, at, strict=True):
+        used = ~look.held_back.ravel()
+        values.append(look.values.ravel()[used].astype(np.float64))
+        points.append(fitted.places(look)[:, used])
+    return values, points
+
+
 def _whole(looks: Sequence[Look], at: Sequence[Fitted], labels: Labels3d) -> list[Fitted]:
-    thinned = [_thinned(look.fitted) for look in looks]
-    whole = fit_whole(thinned, [fitted.forward for fitted in at], labels)
+    whole = fit_whole(*_halves(looks, at), labels)
     return [
         replace(
             fitted,
@@ -132,82 +180,152 @@ def _whole(looks: Sequence[Look], at: Sequence[Fitted], labels: Labels3d) -> lis
     ]
 
 
-def _thinned(look: Look, most: int = 8000) -> Look:
-    """Return every so-many-th pixel: twelve numbers for all sections need no more."""
-    every = max(len(look.values) // most, 1)
-    chosen = np.zeros(len(look.values), dtype=bool)
-    chosen[::every] = True
-    return look.only(chosen)
-
-
-def _each(
+def _sections(
     looks: Sequence[Look],
     at: Sequence[Fitted],
     labels: Labels3d,
     jobs: int,
     progress: Callable[[str], None] | None,
 ) -> list[Fitted]:
-    """Move each section by itself, some rounds, so that its neighbours can say what is likely."""
-    forwards = [fitted.forward for fitted in at]
-    halves = [look.fitted for look in looks]
-    numbers = np.zeros((len(looks), 9))
-    moved = list(forwards)
-    for rounds in range(_ROUNDS):
-        greys = learn(halves, moved, labels)
-        expected = np.zeros_like(numbers) if rounds == 0 else _PULL * _running_median(numbers)
-
-        def fit(k: int, _: None, greys: Matrix = greys, expected: Matrix = expected) -> Matrix:
-            return fit_section(halves[k], forwards[k], greys, labels, expected[k])
-
-        found = []
-        for _, result in outcomes(range(len(looks)), lambda _: None, fit, fetchers=1, workers=jobs):
-            if isinstance(result, Exception):
-                raise result
-            found.append(result)
-            if progress:
-                progress("sections")
-        numbers = np.array(found)
-        moved = [
-            Frame(look).applied(forward, own)
-            for look, forward, own in zip(halves, forwards, numbers, strict=True)
-        ]
+    depths = []
+    for look, fitted in zip(looks, at, strict=True):
+        middle = fitted.forward @ np.append(Frame(look).middle, 1.0)
+        depths.append(float(middle @ fitted.step / np.linalg.norm(fitted.step)))
+    moved = fit_planes(
+        looks,
+        [fitted.forward for fitted in at],
+        [fitted.deformation for fitted in at],
+        depths,
+        labels,
+        jobs=jobs,
+    )
+    if progress:
+        for _ in looks:
+            progress("sections")
     return [replace(fitted, forward=forward) for fitted, forward in zip(at, moved, strict=True)]
 
 
-def _running_median(numbers: Matrix) -> Matrix:
-    reach = range(len(numbers))
-    out: Matrix = np.array(
-        [np.median(numbers[max(k - _NEIGHBOURS, 0) : k + _NEIGHBOURS + 1], axis=0) for k in reach]
-    )
-    return out
+def _inplane(
+    fine: Sequence[Look],
+    coarse: Sequence[Look],
+    at: Sequence[Fitted],
+    atlas: Atlas3d,
+    most: float,
+    jobs: int,
+    progress: Callable[[str], None] | None,
+) -> list[Fitted]:
+    """Bend each section, if half of it can tell how the other half lies."""
+    labels = atlas.labels
+    count = range(len(fine))
+    half_greys = learn(*_halves(coarse, at), labels)
+    greys = _learned(fine, at, [None] * len(fine), labels)
+
+    def first(k: int) -> tuple[Image, dict[str, float], dict[str, float]]:
+        look, fitted = coarse[k], at[k]
+        places = fitted.places(look)
+        weights = (~look.held_back).astype(np.float32)
+        trial = bend(look, _expected(look, places, half_greys, labels), weights)
+        before = figures(look, places, half_greys, labels, atlas.template)
+        after = figures(look, fitted.places(look, trial), half_greys, labels, atlas.template)
+        return (
+            bend(fine[k], _expected(fine[k], fitted.places(fine[k]), greys, labels)),
+            before,
+            after,
+        )
+
+    tried = _each(count, first, jobs, progress)
+    greys = _learned(fine, at, [shift for shift, _, _ in tried], labels)
+
+    def second(k: int) -> Fitted:
+        look, fitted = fine[k], at[k]
+        shift, before, after = tried[k]
+        kept, reason = verdict(before, after)
+        if kept:
+            expected = _expected(look, fitted.places(look), greys, labels)
+            shift = bend(look, expected, begin=shift)
+            curve = deformation_of(look, shift, fitted.deformation)
+            if curve is None:
+                kept = False
+                reason = (
+                    f"It would stretch or shrink areas beyond {JACOBIAN[0]:g} to {JACOBIAN[1]:g}."
+                )
+            else:
+                bent = replace(fitted, deformation=curve)
+                moved = _moved(look, fitted, bent)
+                full = figures(
+                    coarse[k], bent.places(coarse[k]), half_greys, labels, atlas.template
+                )
+                kept, reason = verdict(before, full)
+                if moved > most:
+                    kept, reason = False, _too_far(moved, most)
+        result = StepResult(
+            step="inplane",
+            kept=kept,
+            reason=reason,
+            moved=round(moved, 1) if kept else 0.0,
+            before=before,
+            after=after,
+        )
+        return replace(bent if kept else fitted, results=(*fitted.results, result))
+
+    return _each(count, second, jobs, progress)
 
 
-def _guarded(
+def _each(
+    count: range,
+    work: Callable[[int], Result],
+    jobs: int,
+    progress: Callable[[str], None] | None,
+) -> list[Result]:
+    found: list[Result] = []
+    for _, result in outcomes(
+        count, lambda _: None, lambda k, _: work(k), fetchers=1, workers=jobs
+    ):
+        if isinstance(result, Exception):
+            raise result
+        found.append(result)
+        if progress:
+            progress("inplane")
+    return found
+
+
+def _learned(
+    looks: Sequence[Look],
+    at: Sequence[Fitted],
+    shifts: Sequence[Image | None],
+    labels: Labels3d,
+) -> Matrix:
+    """Return the greys, of all pixels, where the sections lie once they are shifted."""
+    values = [look.values.ravel() for look in looks]
+    points = [
+        fitted.places(look, shift) for look, fitted, shift in zip(looks, at, shifts, strict=True)
+    ]
+    return learn(values, points, labels)
+
+
+def _expected(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> Image:
+    found: Image = greys[labels.at(places)].reshape(look.values.shape).astype(np.float32)
+    return found
+
+
+def _judged(
     name: str,
     looks: Sequence[Look],
     at: Sequence[Fitted],
     wanted: Sequence[Fitted],
-    labels: Labels3d,
+    atlas: Atlas3d,
     most: float,
 ) -> list[Fitted]:
     """Return where sections lie after a step: each moves only if what was held back agrees."""
-    halves = [look.fitted for look in looks]
-    was_grey, is_grey = (
-        learn(halves, [fitted.forward for fitted in places], labels) for places in (at, wanted)
-    )
+    was_grey, is_grey = (learn(*_halves(looks, places), atlas.labels) for places in (at, wanted))
     out = []
     for look, before, after in zip(looks, at, wanted, strict=True):
-        was = _figures(look, before.forward, was_grey, labels)
-        is_now = _figures(look, after.forward, is_grey, labels)
-        moved = _moved(look, before.forward, after.forward)
+        was = figures(look, before.places(look), was_grey, atlas.labels, atlas.template)
+        is_now = figures(look, after.places(look), is_grey, atlas.labels, atlas.template)
+        moved = _moved(look, before, after)
+        kept, reason = verdict(was, is_now)
         if moved > most:
-            kept, reason = False, f"It would move by {moved:.0f} µm, more than {most:.0f}."
-        elif not is_now["difference"] < was["difference"] - _GAIN:
-            kept, reason = False, "The pixels that were held back do not fit better."
-        elif is_now["overlap"] < was["overlap"] - _COVER:
-            kept, reason = False, "The tissue would cover the atlas's brain worse."
-        else:
-            kept, reason = True, "The pixels that were held back fit better."
+            kept, reason = False, _too_far(moved, most)
         result = StepResult(
             step=name,
             kept=kept,
@@ -221,36 +339,17 @@ def _guarded(
     return out
 
 
-def _figures(look: Look, forward: Matrix, greys: Matrix, labels: Labels3d) -> dict[str, float]:
-    """Return what the step has not optimised: the difference of held-back pixels, the overlap."""
-    held = look.only(look.held_back)
-    left = residuals(held, forward @ held.pixels, greys, labels)
-    values = held.values - held.values.mean()
-    tissue = look.values > _threshold(look.values)
-    brain = labels.at(forward @ look.pixels) > 0
-    either = int((tissue | brain).sum())
-    return {
-        "difference": round(float(left @ left) / (float(values @ values) or 1.0), 5),
-        "overlap": round(int((tissue & brain).sum()) / either if either else 0.0, 5),
-    }
+def _too_far(moved: float, most: float) -> str:
+    return f"It would move by {moved:.0f} µm, more than {most:.0f}."
 
 
-def _threshold(values: Matrix) -> float:
-    """Return the value that parts tissue from the slide best (Otsu's)."""
-    span = float(np.ptp(values))
-    if span == 0:
-        return float(values[0]) if len(values) else 0.0
-    scaled = np.clip((values - values.min()) / span * 255, 0, 255).astype(np.uint8)
-    level, _ = cv2.threshold(scaled.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    # tissue is often much paler than its darkest layers: what is clearly above the slide counts
-    return float(values.min() + span * level / 255 / 2)
-
-
-def _moved(look: Look, before: Matrix, after: Matrix) -> float:
-    frame = Frame(look)
-    x, y = frame.middle
-    half_x, half_y = frame.half
-    corners = ((x + a * half_x, y + b * half_y) for a in (-1, 1) for b in (-1, 1))
-    places = np.array([(x, y), *corners])
-    points = np.column_stack((places, np.ones(len(places)))).T
-    return float(np.linalg.norm((after - before) @ points, axis=0).max())
+def _moved(look: Look, before: Fitted, after: Fitted) -> float:
+    """Return the longest way, in µm, that a point of a grid over the picture goes."""
+    rows, columns = look.values.shape
+    few = Look(
+        np.zeros((9, 9), np.float32),
+        look.x[np.linspace(0, columns - 1, 9).astype(int)],
+        look.y[np.linspace(0, rows - 1, 9).astype(int)],
+        look.side,
+    )
+    return float(np.linalg.norm(after.places(few) - before.places(few), axis=0).max())

@@ -5,6 +5,11 @@ affine map, and which structure the annotation has there; no picture is warped, 
 once and with its own value. What a pixel stands for is the same all over a section, so a section
 is three sums for each structure and hemisphere.
 
+On a curved section a pixel stands for more where it was pressed and for less where it was
+stretched. So its values are laid flat first, each pixel of the flat picture having those of the one
+pixel of the image in which its centre lies (`atldld.warp.straighten.FlatFrame.pick`), and pixels of
+the flat picture are counted: they are all of one size. Those beyond the image do not count.
+
 With a = the pixel's area in the reference space, and over the pixels of a structure in all
 sections::
 
@@ -50,6 +55,7 @@ from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import Progress, citation_of, version
 from atldld.warp.background import background_of
 from atldld.warp.stain import EXPRESSING, Scale, darkness, open_scale, read_mask
+from atldld.warp.straighten import FlatFrame
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -348,8 +354,15 @@ def _count_all(
             value = darkness(pixels, background_of(pixels))
             part = np.where(value > 255 * stain_threshold, 255, 0).astype(np.uint8)
         del pixels
-        where = on_image(keys, task.section.placement, image.width, image.height, task.downsample)
-        return _count(where, value, part, labels)
+        placement = task.section.placement
+        if placement.deformation is None:
+            where = on_image(keys, placement, image.width, image.height, task.downsample)
+            return _count(where, value, part, labels)
+        size = image.width, image.height
+        flat = FlatFrame.of(placement, placement.deformation, size, task.downsample)
+        value, part = flat.pick(value), flat.pick(part)
+        where = on_image(keys, flat.placement, *flat.size, task.downsample)
+        return _count(where, value, part, labels, flat.shown)
 
     used: list[_Task] = []
     failed: list[tuple[_Task, AtldldError]] = []
@@ -372,13 +385,18 @@ def _count(
     value: NDArray[np.uint8],
     part: NDArray[np.uint8],
     labels: int,
+    shown: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Return pixels, the sum of parts and of parts · values, shape (labels, 2, 3)."""
+    """Return pixels, the sum of parts and of parts · values, shape (labels, 2, 3).
+
+    Pixels that are not `shown` do not count; what lies there has no part.
+    """
     total = np.zeros((2 * labels, 3), dtype=np.int64)
     step = max(_AT_ONCE // where.shape[1], 1)
     for start in range(0, where.shape[0], step):
         rows = slice(start, start + step)
-        total[:, 0] += np.bincount(where[rows].ravel(), minlength=2 * labels)
+        counted = where[rows].ravel() if shown is None else where[rows][shown[rows]]
+        total[:, 0] += np.bincount(counted, minlength=2 * labels)
         # most of a mask is black
         at = np.nonzero(part[rows])
         key = where[rows][at]
@@ -531,6 +549,11 @@ def _number(value: object) -> float:
     return float(value) if known else np.nan  # type: ignore[arg-type]
 
 
+def _curved(section: PlacedSection) -> dict[str, Any]:
+    deformation = section.describe_deformation()
+    return {} if deformation is None else {"deformation": deformation}
+
+
 def _describe(
     dataset: PlacedDataSet,
     service: str,
@@ -583,6 +606,7 @@ def _describe(
                 "image_id": task.section.id,
                 "section_number": task.section.number,
                 "downsample": task.downsample,
+                **_curved(task.section),
             }
             for task in used
         ],

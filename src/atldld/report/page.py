@@ -215,6 +215,7 @@ def figures(report: Report) -> dict[str, Any]:
                 "height": entry.section.image.height,
                 "alignment_file": entry.section.alignment,
                 "image_from_output": entry.plane.to_image.tolist(),
+                "deformation": entry.section.describe_deformation(),
                 "third_coordinate": entry.plane.describe_depth(),
                 "structures_mm2": {
                     str(shape.id): _short(shape.area) for shape in entry.views.shapes
@@ -266,8 +267,10 @@ def _pictures(entry: Entry) -> dict[str, Any]:
         "template": uri("template"),
         "mask": uri("mask"),
         "raw_size": [image.width, image.height],
-        "to_raw": [float(f"{value:.6g}") for value in matrix_to_raw(entry.plane)],
+        "to_raw": [float(f"{value:.6g}") for value in matrix_to_raw(entry.plane, entry.downsample)],
         "shapes": [[shape.id, shape.path] for shape in views.shapes],
+        # of a curved section, whose outlines no matrix takes to the raw picture
+        "raw_shapes": views.raw_shapes and [[shape.id, shape.path] for shape in views.raw_shapes],
     }
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.outlines import Outline, Selection, outlines
+from atldld.atlas.outlines import Outline, Selection, bend_outline, outlines
 from atldld.atlas.sample import on_reference
 from atldld.errors import AtldldError
 from atldld.place import Affine
@@ -119,6 +119,9 @@ class Views:
         The atlas's structures, the largest first.
     names : dict
         Acronym, name and colour of each, by id.
+    raw_shapes : tuple of Shape, or None
+        Of a curved section: the shapes as they lie on the raw picture, in quarters of a pixel of
+        its tier from the corner of the first one.
     """
 
     registered: Picture
@@ -129,6 +132,7 @@ class Views:
     problems: dict[str, str]
     shapes: tuple[Shape, ...]
     names: dict[int, tuple[str, str, str]]
+    raw_shapes: tuple[Shape, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +212,14 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
     template = None
     shapes: tuple[Shape, ...] = ()
     names: dict[int, tuple[str, str, str]] = {}
+    raw_shapes: tuple[Shape, ...] | None = None
     if atlas is not None:
         drawn = _outlines(plane, atlas)
         shapes = shapes_of(drawn, plane.grid.resolution)
         names = {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
         template = _template(plane, atlas, problems)
+        if plane.deformation is not None:
+            raw_shapes = _on_raw(drawn, plane, registered.downsample)
     return Views(
         registered=encode(registered.image),
         thumb=encode(_shrunk(registered.image, THUMB_SIDE), 68),
@@ -222,15 +229,20 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
         problems=problems,
         shapes=shapes,
         names=names,
+        raw_shapes=raw_shapes,
     )
 
 
-def matrix_to_raw(plane: OutputPlane) -> tuple[float, ...]:
+def matrix_to_raw(plane: OutputPlane, downsample: int = 0) -> tuple[float, ...]:
     """Return the way from quarters of a pixel on the grid to the raw picture, as SVG writes it.
 
     Both are counted from the corner of the first pixel, the raw picture in full-resolution pixels;
-    `OutputPlane.to_image` counts from centres.
+    `OutputPlane.to_image` counts from centres. Of a curved section it is the way from quarters of a
+    pixel of the tier: what is drawn then lies on the raw picture already.
     """
+    if plane.deformation is not None:
+        side = (1 << downsample) / STEPS
+        return side, 0.0, 0.0, side, 0.0, 0.0
     linear = plane.to_image[:, :2]
     shift = plane.to_image[:, 2] - linear @ (0.5, 0.5) + 0.5
     a, b, c, d = (linear / STEPS).T.ravel()
@@ -251,7 +263,7 @@ def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
         Shape(
             outline.id,
             outline.area * (resolution / 1000) ** 2,
-            "".join(_path(ring) for polygon in outline.polygons for ring in polygon),
+            _paths(outline),
         )
         for outline in drawn
     ]
@@ -369,6 +381,27 @@ def _outlines(plane: OutputPlane, atlas: Atlas) -> tuple[Outline, ...]:
     # to pixels from the corner of the first one, whose centre is at ½
     to_corner = Affine(np.array([[1, 0, 0.5], [0, 1, 0.5]]), "output pixel", "page")
     return outlines(labels, to_corner, atlas.graph, Selection(tolerance=0.6, smallest=3))
+
+
+def _on_raw(drawn: Sequence[Outline], plane: OutputPlane, downsample: int) -> tuple[Shape, ...]:
+    """Return outlines of a picture on the grid as they lie on the raw picture at a tier."""
+
+    def bend(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        # both from corners of the first pixels
+        return (plane.shown(points - 0.5) + 0.5) / (1 << downsample)
+
+    return tuple(
+        Shape(
+            outline.id,
+            outline.area * (plane.grid.resolution / 1000) ** 2,
+            _paths(bend_outline(outline, bend, 1 / STEPS, "image")),
+        )
+        for outline in sorted(drawn, key=lambda outline: -outline.area)
+    )
+
+
+def _paths(outline: Outline) -> str:
+    return "".join(_path(ring) for polygon in outline.polygons for ring in polygon)
 
 
 def _path(ring: NDArray[np.float64]) -> str:

@@ -308,6 +308,12 @@ def open_source(
 def _open_folder(folder: Path, session: Session) -> FolderSource:
     path = folder / METADATA
     metadata = read_metadata(folder)
+    if any(entry.deformation is not None for entry in metadata.per_image.values()):
+        raise OutputError(
+            f"{folder} holds curved sections, and how they are curved is not in it: no raw picture "
+            "could be laid beside them.",
+            hint=f"Give the id of the data set, {metadata.dataset_id}, with {Remedy.ALIGNMENT}.",
+        )
     try:
         placed = _placed(metadata)
         _grid(placed, metadata)

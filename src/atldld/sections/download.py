@@ -29,6 +29,9 @@ from atldld.sections.folder import (
     write_metadata,
 )
 from atldld.sections.metadata import (
+    FLAT,
+    FORMAT_VERSION,
+    DeformationEntry,
     FileEntry,
     FolderMetadata,
     OutputEntry,
@@ -361,6 +364,9 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
     elif image.alignment2d is not None:
         entry["tsv"] = list(image.alignment2d.tsv)
         entry["tvs"] = list(image.alignment2d.tvs)
+    deformation = section.describe_deformation()
+    if deformation is not None:
+        entry["deformation"] = DeformationEntry(**deformation)
     if files.mask is not None:
         entry["expression_source"] = _describe_source(files.mask)
     if files.mask_problem is not None:
@@ -423,8 +429,10 @@ def _describe(
     alignment3d, thickness = record.check_alignment()
     grid = plans[0].plane.grid
     row_axis, column_axis = grid.axis_names
+    curved = any(plan.plane.deformation is not None for plan in plans)
     return FolderMetadata(
         dataset_id=str(dataset.id),  # a text, as in 0.3
+        format_version=FORMAT_VERSION if curved else FLAT,
         synthetic=record.synthetic,
         atldld_version=version(),
         command_line=command_line,

@@ -146,7 +146,7 @@ def write_drawing(
     check_targets([path], force=force)
     on_grid = drawing.frame == "reference"
     # On the reference grid also for the raw picture, whose pixels are many times finer than any
-    # atlas: the lines are taken there exactly, by the section's own affine map.
+    # atlas: the lines are taken there exactly, by the section's own map.
     found = section_outlines(
         section, atlas, drawing.resolution, drawing.selection, frame=drawing.frame
     )

@@ -17,8 +17,10 @@ from atldld.support.documents import DocumentError, check_numbers, parse_json
 from atldld.support.text import shown
 
 __all__ = [
+    "FLAT",
     "FORMAT_VERSION",
     "METADATA",
+    "DeformationEntry",
     "FileEntry",
     "FolderMetadata",
     "OutputEntry",
@@ -31,8 +33,15 @@ __all__ = [
 
 METADATA = "metadata.json"
 
-FORMAT_VERSION = 1
-"""Goes up when a reader of the one before would misread a folder."""
+FORMAT_VERSION = 2
+"""Goes up when a reader of the one before would misread a folder.
+
+2: sections may be curved, and their matrices are then those of the flat image. Folders of flat
+sections are of version 1 as before, which older readers take.
+"""
+
+FLAT = 1
+"""The version of a folder without curved sections."""
 
 AGAIN = "Give a folder that `atldld download dataset` made, or run that again."
 
@@ -67,6 +76,14 @@ class SourceEntry(msgspec.Struct):
     fetched: str
 
 
+class DeformationEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How a section is curved; see `atldld.place.Placement.describe_deformation`."""
+
+    greatest_displacement_um: float
+    jacobian: tuple[float, float] | None = None
+    about: str
+
+
 class SectionEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What ``per_image`` says of a section. What is None is not written."""
 
@@ -86,6 +103,7 @@ class SectionEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: SourceEntry
     files: dict[str, FileEntry]
     alignment: str | None = None
+    deformation: DeformationEntry | None = None
     tsv: Six | None = None
     tvs: Six | None = None
     expression_source: SourceEntry | None = None
@@ -125,7 +143,7 @@ class FolderMetadata(msgspec.Struct, kw_only=True):
     """The metadata of an output folder."""
 
     dataset_id: Id
-    format_version: int = FORMAT_VERSION
+    format_version: int = FLAT
     complete: bool = False
     synthetic: bool
     atldld_version: str | None = None

@@ -15,7 +15,7 @@ from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
 from atldld.place.planes import Cut, OutputPlane
 from atldld.place.spaces import Grid, Layout, Plane, check_points
-from atldld.place.tiers import choose_downsample, shrink_source, tier_matrix
+from atldld.place.tiers import choose_downsample, shrink_source, tier_matrix, tier_way
 from atldld.support.arguments import plain
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.warp.background import background_of
@@ -211,9 +211,7 @@ class RegisteredSection:
         It is made anew at each call; the picture itself needs none. Its displacements are in
         pixels of the tier `downsample`.
         """
-        return DisplacementField.from_matrix(
-            tier_matrix(self.plane.to_image, self.downsample), self.plane.grid.shape
-        )
+        return DisplacementField.of(tier_way(self.plane, self.downsample), self.plane.grid.shape)
 
     def __repr__(self) -> str:
         rows, columns = self.plane.grid.shape
@@ -243,22 +241,22 @@ def fetch(job: Job, session: Session) -> Files:
 
 def warp(job: Job, files: Files, session: Session) -> RegisteredSection:
     """Decode the files of one section and lay them out on the reference grid."""
-    matrix = tier_matrix(job.plane.to_image, job.downsample)
+    flat = tier_matrix(job.plane.to_image, job.downsample)
     shape = job.plane.grid.shape
     # What would be averaged all the same is averaged by the decoder, before there are pixels.
-    reduction = next(size for size in REDUCTIONS if size <= largest_block(matrix, shape))
-    matrix = shrink_source(matrix, reduction)
+    reduction = next(size for size in REDUCTIONS if size <= largest_block(flat, shape))
+    way = shrink_source(tier_way(job.plane, job.downsample), reduction)
     record = job.section.image
     pixels = session.pixels(record, job.downsample, reduction=reduction, held=files.image)
     background = background_of(pixels)
-    image = resample(pixels, matrix, shape, background)
+    image = resample(pixels, way, shape, background)
     del pixels  # may be large, and the mask comes next
     mask = None
     if files.mask is not None:
         colours = session.pixels(
             record, job.downsample, expression=True, reduction=reduction, held=files.mask
         )
-        mask = resample(colours, matrix, shape, (0, 0, 0))
+        mask = resample(colours, way, shape, (0, 0, 0))
     return RegisteredSection(job.section, job.plane, job.downsample, image, mask, background, files)
 
 

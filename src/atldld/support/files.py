@@ -7,7 +7,9 @@ Temporary names tell who is writing::
     .<process id>@<machine>-<random>.old/            what is being replaced, while it is
 
 So the next run that writes into the same folder can tell what a killed run has left there: it
-removes the first kind, and puts the second back unless something new stands in its place.
+removes the first kind, and puts the second back unless something new stands in its place. Files
+that belong together have their names in the second kind, too, so that it can take back those that
+a killed run has moved to their places before the one that matters most.
 
 What speaks against writing is said by `check_targets` and `check_folder`, before any work is done;
 what goes wrong in spite of that becomes one sentence in `write_errors`.
@@ -62,7 +64,7 @@ LEFT_OVER_AFTER = 86_400.0
 
 # What a folder must hold to be replaced: nobody's folder of other things is deleted for having an
 # unlucky name.
-_STORES = ("zarr.json", ".zgroup", ".zarray", "atldld-archive.json")
+_STORES = ("zarr.json", ".zgroup", ".zarray", "atldld-archive.json", "atldld-fields.json")
 
 _WHOLE_MACHINE = 0xEFFFFFFC  # what Linux calls the process ids that no container has for itself
 
@@ -79,6 +81,7 @@ def _here() -> str:
 
 _HOST = _here()
 _PART, _OLD = ".part", ".old"
+_MOVES = ".moves"  # in the second kind: files that are moved together, the one that matters first
 _TEMPORARY = re.compile(
     r"\.(?P<pid>\d{1,10})@(?P<host>[A-Za-z0-9]+)-[0-9a-f]{8}(\.part.*|\.old)", re.DOTALL
 )
@@ -324,7 +327,8 @@ def _check_target(path: Path, *, force: bool, store: bool) -> None:
         raise OutputError(f"{path} is a folder, but must be a file.", hint="Choose another name.")
     if stat.S_ISDIR(mode) and not any(os.path.isfile(path / marker) for marker in _STORES):
         raise OutputError(
-            f"{path} is there and is no Zarr store and no archive, so it is not replaced.",
+            f"{path} is there and is no Zarr store, no archive and no fields of a registration, so "
+            "it is not replaced.",
             hint="Choose another name.",
         )
     if store and not stat.S_ISDIR(mode):
@@ -457,9 +461,12 @@ def whole_files(
     ending: str | None = None,
     *,
     force: bool,
-    store: bool = False,
+    store: bool | Sequence[bool] = False,
+    without: Sequence[str | Path] = (),
 ) -> Iterator[list[Path]]:
     """Yield temporary paths for files that belong together, and move all of them or none.
+
+    That holds for a run that is killed in between, too, once something is written there again.
 
     Parameters
     ----------
@@ -469,8 +476,10 @@ def whole_files(
         What temporary names end in; each file's own suffix by default.
     force : bool
         Whether files that are there may be replaced.
-    store : bool
-        Whether they are folders.
+    store : bool or sequence of bool
+        Whether they are folders; each of them, or all.
+    without : sequence of path
+        Folders of the same folder that belonged to the files that are replaced, and go with them.
 
     Raises
     ------
@@ -478,7 +487,14 @@ def whole_files(
         If a file cannot be written, or exists and `force` is false. What was there is untouched.
     """
     chosen = [Path(path) for path in paths]
-    with _whole(chosen, [ending] * len(chosen), force=force, sync=True, store=store) as temporaries:
+    with _whole(
+        chosen,
+        [ending] * len(chosen),
+        force=force,
+        sync=True,
+        store=store,
+        without=[Path(path) for path in without],
+    ) as temporaries:
         yield temporaries
 
 
@@ -489,13 +505,21 @@ def _whole(
     *,
     force: bool,
     sync: bool,
-    store: bool,
+    store: bool | Sequence[bool],
+    without: Sequence[Path] = (),
     kind: type[OutputError | CacheError] = OutputError,
     hint: str = "",
 ) -> Iterator[list[Path]]:
+    stores = [store] * len(paths) if isinstance(store, bool) else store
+
+    def check() -> None:
+        for path, is_store in zip(paths, stores, strict=True):
+            _check_target(path, force=force, store=is_store)
+        for path in without:
+            _check_target(path, force=force, store=True)
+
     with write_errors(paths[0], kind, hint=hint):
-        for path in paths:
-            _check_target(path, force=force, store=store)
+        check()
         finals = [_followed(path) for path in paths]
         finals[0].parent.mkdir(parents=True, exist_ok=True)
         temporaries = [
@@ -507,9 +531,8 @@ def _whole(
             if sync:
                 for temporary in temporaries:
                     _flush(temporary)
-            for path in paths:  # the work may have taken hours
-                _check_target(path, force=force, store=store)
-            _move(list(zip(temporaries, finals, strict=True)))
+            check()  # the work may have taken hours
+            _move(list(zip(temporaries, finals, strict=True)), without)
         finally:
             for temporary in temporaries:
                 _discard(temporary)
@@ -622,9 +645,10 @@ def _flush(path: Path) -> None:
         os.close(file)
 
 
-def _move(moves: Sequence[tuple[Path, Path]]) -> None:
+def _move(moves: Sequence[tuple[Path, Path]], without: Sequence[Path] = ()) -> None:
     """Move temporary files to their names: all of them, or none."""
-    if len(moves) == 1 and not os.path.isdir(moves[0][1]):
+    going = [path for path in (*(final for _, final in moves), *without) if os.path.lexists(path)]
+    if len(moves) == 1 and going in ([], [moves[0][1]]) and not os.path.isdir(moves[0][1]):
         os.replace(*moves[0])
         return
     # A folder cannot be moved over another one, and several files not at once: what is there makes
@@ -632,11 +656,13 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
     aside = _new_name(moves[0][1], _OLD)
     moved: list[tuple[Path, Path]] = []
     try:
-        for _, final in moves:
-            if os.path.lexists(final):
-                aside.mkdir(exist_ok=True)
-                moved.append((aside / final.name, final))
-                os.rename(final, aside / final.name)
+        for final in going:
+            aside.mkdir(exist_ok=True)
+            moved.append((aside / final.name, final))
+            os.rename(final, aside / final.name)
+        if len(moves) > 1:
+            aside.mkdir(exist_ok=True)
+            _note(aside, moves)
         for temporary, final in reversed(moves):
             moved.append((final, temporary))
             os.rename(temporary, final)
@@ -645,10 +671,20 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
             with suppress(OSError):  # the move that failed
                 os.rename(now, before)
         with suppress(OSError):
+            (aside / _MOVES).unlink(missing_ok=True)
             aside.rmdir()
         _in_use.discard(aside.name)
         raise
     _discard(aside)
+
+
+def _note(aside: Path, moves: Sequence[tuple[Path, Path]]) -> None:
+    """Note which files are about to be moved together, once what they replace has made room.
+
+    Files are known by their number on the disk, which a move does not change.
+    """
+    noted = "".join(f"{temporary.lstat().st_ino} {final.name}\0" for temporary, final in moves)
+    (aside / _MOVES).write_text(noted, "utf-8")
 
 
 # ---- what killed runs have left
@@ -693,9 +729,25 @@ def is_left_over(path: Path) -> bool:
 
 
 def _put_back(aside: Path) -> None:
-    """Undo a replacement that was cut off before anything new was in place."""
-    with suppress(OSError):
-        names = os.listdir(aside)
+    """Undo a replacement that was cut off before all that is new was in place."""
+    with suppress(OSError, ValueError):
+        _take_back(aside)
+        names = [name for name in os.listdir(aside) if name != _MOVES]
         if not any(os.path.lexists(aside.with_name(name)) for name in names):
             for name in names:
                 os.rename(aside / name, aside.with_name(name))
+
+
+def _take_back(aside: Path) -> None:
+    """Remove files that were moved to their names without the one that matters most."""
+    if not os.path.isfile(aside / _MOVES):
+        return
+    noted = (aside / _MOVES).read_text("utf-8").split("\0")[:-1]
+    numbers = {name: int(number) for number, _, name in (line.partition(" ") for line in noted)}
+    first = next(iter(numbers), None)
+    if first is None or os.path.lexists(aside.with_name(first)):
+        return  # killed before anything was moved, or after all was
+    for name in numbers:
+        path = aside.with_name(name)
+        if os.path.lexists(path) and path.lstat().st_ino == numbers[name]:
+            _discard(path)

@@ -29,6 +29,7 @@ from atldld.volume.model import Volume
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
+from atldld.warp.straighten import FlatFrame
 
 if TYPE_CHECKING:
     from atldld.fetch.cache import CachedImage
@@ -65,11 +66,13 @@ class _Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pixels:
-    """One section's channel at its tier, and what lies around it."""
+    """One section's channel at its tier, and what lies around it; of a curved one, laid flat."""
 
     task: _Task
+    slab: Slab
     picture: NDArray[np.uint8]
     background: tuple[float, ...]
+    shown: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +126,19 @@ class VolumeRecipe:
         """Bytes of the data and the coverage; sections in flight are small beside them."""
         return math.prod(self.shape) * ((3 if self.channel == "image" else 4) + 4)
 
-    def slab(self, dataset: PlacedDataSet, section: PlacedSection) -> Slab:
+    def slab(
+        self, dataset: PlacedDataSet, section: PlacedSection, flat: FlatFrame | None = None
+    ) -> Slab:
         """Return the slab that a section of a data set fills.
+
+        Parameters
+        ----------
+        dataset : PlacedDataSet
+            The data set.
+        section : PlacedSection
+            One of its sections.
+        flat : FlatFrame, optional
+            Of a curved section: its flat picture, whose slab is wanted.
 
         Raises
         ------
@@ -132,10 +146,11 @@ class VolumeRecipe:
             If the data set has no alignment3d or no section thickness.
         """
         alignment, _ = dataset.record.check_alignment()
+        size = section.image.width, section.image.height
         return Slab.of(
-            section.placement.forward,
+            section.placement.forward if flat is None else flat.placement.forward,
             alignment.to_reference[:, 2],
-            (section.image.width, section.image.height),
+            size if flat is None else flat.size,
             section.thickness if self.thickness is None else self.thickness,
         )
 
@@ -208,11 +223,12 @@ def build_volume(
         for pixels, neighbours in _with_neighbours(arrived):
             task = pixels.task
             accumulator.add(
-                task.slab,
+                pixels.slab,
                 pixels.picture,
                 task.downsample,
                 task.section.plane.depth_axis,
                 background=pixels.background,
+                shown=pixels.shown,
                 neighbours=neighbours,
                 fill=recipe.fill,
                 pool=pool,
@@ -306,11 +322,11 @@ def _arriving(
         )
         if masks:
             # before anything is averaged: the average of two colours is another level's
-            return _Pixels(task, read_mask(pixels, scale=scale).intensity, (0.0,))
+            return _laid_flat(task, recipe, read_mask(pixels, scale=scale).intensity, (0.0,))
         background = background_of(pixels)
         if channel == "intensity":
-            return _Pixels(task, darkness(pixels, background), (0.0,))
-        return _Pixels(task, pixels, background)
+            return _laid_flat(task, recipe, darkness(pixels, background), (0.0,))
+        return _laid_flat(task, recipe, pixels, background)
 
     fetchers = tasks[0].session.client.limits.in_flight
     for task, result in outcomes(tasks, fetch, work, fetchers=fetchers, workers=jobs):
@@ -318,6 +334,19 @@ def _arriving(
             failed.append((task, result))
         else:
             yield result
+
+
+def _laid_flat(
+    task: _Task, recipe: VolumeRecipe, picture: NDArray[np.uint8], background: tuple[float, ...]
+) -> _Pixels:
+    placement, image = task.section.placement, task.section.image
+    if placement.deformation is None:
+        return _Pixels(task, task.slab, picture, background)
+    flat = FlatFrame.of(
+        placement, placement.deformation, (image.width, image.height), task.downsample
+    )
+    slab = recipe.slab(task.dataset, task.section, flat)
+    return _Pixels(task, slab, flat.lay_out(picture, background), background, flat.shown)
 
 
 def _with_neighbours(arriving: Iterable[_Pixels]) -> Iterator[tuple[_Pixels, Neighbours]]:
@@ -361,6 +390,11 @@ def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:
     )
 
 
+def _curved(section: PlacedSection) -> dict[str, Any]:
+    deformation = section.describe_deformation()
+    return {} if deformation is None else {"deformation": deformation}
+
+
 def _describe(
     datasets: Sequence[tuple[PlacedDataSet, Session]],
     recipe: VolumeRecipe,
@@ -397,6 +431,7 @@ def _describe(
                         "image_id": task.section.id,
                         "section_number": task.section.number,
                         "downsample": task.downsample,
+                        **_curved(task.section),
                     }
                     for task in used
                     if task.dataset is dataset

@@ -11,6 +11,9 @@ in float64. So a point of the section's own plane has d = 0 exactly, as the forw
 and tilt, shear and scale are all in the one matrix. (The stored six-digit way back would put the
 planes of genuine sections up to 0.1 µm off.)
 
+A curved section is laid flat before (`atldld.warp.straighten`): its flat picture is the image of
+such a slab, and what lies beyond the section's own image is left out of it.
+
 **What one section gives to one voxel.** The colour: the image at the (x, y) of the voxel's centre,
 averaged over the square that the voxel's side cuts out there (what is averaged are the pixels of
 the tier, means of their own areas, with straight lines between them); it is the same all through
@@ -371,6 +374,7 @@ class Accumulator:
         depth_axis: int,
         *,
         background: Sequence[float] = (0.0,),
+        shown: NDArray[np.bool_] | None = None,
         neighbours: Neighbours | None = None,
         fill: str = "none",
         pool: Executor | None = None,
@@ -390,6 +394,8 @@ class Accumulator:
         background : sequence of float
             What is taken to lie outside the picture, one number for each channel. It shows only
             in the half voxel along the picture's edges.
+        shown : numpy.ndarray, shape (height, width), bool, optional
+            Which of the picture's pixels are the section's; all by default.
         neighbours : Neighbours, optional
             Where the next planes of its data set are; needed to fill.
         fill : {"none", "nearest", "linear"}
@@ -399,9 +405,10 @@ class Accumulator:
         """
         neighbours = neighbours or Neighbours()
         weights = _Weights.of(slab, self.resolution, depth_axis, neighbours, fill)
+        own = None if shown is None else np.where(shown, np.uint8(255), np.uint8(0))
 
         def work(box: tuple[int, slice, slice]) -> None:
-            self._add_plane(slab, picture, downsample, depth_axis, background, box, weights)
+            self._add_plane(slab, picture, own, downsample, depth_axis, background, box, weights)
 
         boxes = slab.boxes(self.resolution, self.shape, depth_axis, weights.range)
         # consumed, so that an exception of a thread is raised here
@@ -412,6 +419,7 @@ class Accumulator:
         self,
         slab: Slab,
         picture: NDArray[np.uint8],
+        own: NDArray[np.uint8] | None,
         downsample: int,
         depth_axis: int,
         background: Sequence[float],
@@ -433,6 +441,14 @@ class Accumulator:
         new = weights.at(d)
         width, height = slab.size
         new[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
+        to_tier = tier_matrix(matrix[:2], downsample)
+        if own is not None:
+            new[
+                cv2.warpAffine(
+                    own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+                )
+                == 0
+            ] = 0
 
         place: list[int | slice] = [rows, columns]
         place.insert(depth_axis, index)
@@ -444,9 +460,7 @@ class Accumulator:
             return
         known[(new > 0) & (known < 0)] = 0
 
-        colour: NDArray[Any] = resample(
-            picture, tier_matrix(matrix[:2], downsample), shape, background
-        )
+        colour: NDArray[Any] = resample(picture, to_tier, shape, background)
         if self.channels == 1:
             colour = colour.astype(np.float32) / 255
         self._data[where] = cv2.blendLinear(

@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError, MissingFileError
+from atldld.place.curves import CurvedMap
 from atldld.place.spaces import LARGEST_SIDE, check_points
 from atldld.support.files import OnlyWrites, whole_file
 
 __all__ = ["DisplacementField"]
 
 Field = NDArray[np.float32]
+
+# Pixels of a curved map that are evaluated at once: some MB, whatever the field's size.
+_AT_ONCE = 1 << 17
 
 _MAGIC = b"\x93NUMPY"
 
@@ -126,6 +130,29 @@ class DisplacementField:
 
         (a, b, c), (d, e, f) = matrix
         return cls(side(a - 1, b, c), side(d, e - 1, f))
+
+    @classmethod
+    def of(cls, way: NDArray[np.float64] | CurvedMap, shape: tuple[int, int]) -> DisplacementField:
+        """Make the field of a map, affine or curved; each pixel is evaluated.
+
+        Parameters
+        ----------
+        way : numpy.ndarray, shape (2, 3), or CurvedMap
+            From output pixels to those of the image, such as `atldld.place.tiers.tier_way` gives.
+        shape : tuple of 2 int
+            Rows and columns of the output.
+        """
+        if not isinstance(way, CurvedMap):
+            return cls.from_matrix(way, shape)
+        rows, columns = shape
+        x, y = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+        height = max(_AT_ONCE // columns, 1)
+        for top in range(0, rows, height):
+            block = slice(top, min(top + height, rows))
+            shown = way.pixels(block, slice(0, columns))
+            x[block] = shown[0] - np.arange(columns)
+            y[block] = shown[1] - np.arange(block.start, block.stop)[:, None]
+        return cls(x, y)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""One affine warp, with areas averaged wherever the output is coarser than the image."""
+"""One warp, affine or curved, with areas averaged where the output is coarser than the image."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.place.curves import CurvedMap, Lookup
 from atldld.place.spaces import LARGEST_SIDE
 from atldld.place.tiers import shrink_source
 
-__all__ = ["largest_block", "resample"]
+__all__ = ["largest_block", "nearest", "resample"]
 
 SPACING = 1.25
 """Most image pixels from one sample to the next, where output pixels are averages of samples.
@@ -31,7 +32,7 @@ STRIP = 64
 
 def resample(
     image: NDArray[np.uint8],
-    matrix: NDArray[np.float64],
+    way: NDArray[np.float64] | CurvedMap,
     shape: tuple[int, int],
     background: Sequence[float],
 ) -> NDArray[np.uint8]:
@@ -42,13 +43,16 @@ def resample(
     the warp samples as densely as the rest needs and its samples are averaged.
     Where output pixels are smaller, cubic interpolation keeps what detail there is.
 
+    A curved map is interpolated once as well. Blocks are those of its straight part; samples lie as
+    densely as it needs where it stretches most. See `atldld.place.curves.SEEN` for its error.
+
     Parameters
     ----------
     image : numpy.ndarray, shape (height, width, 3) or (height, width), uint8
         The pixels.
-    matrix : numpy.ndarray, shape (2, 3)
-        ``[x, y] = matrix @ [column, row, 1]``: centre of an output pixel → pixel of `image`,
-        whose pixel (0, 0) has its centre at (0, 0).
+    way : numpy.ndarray, shape (2, 3), or CurvedMap
+        Centre of an output pixel → pixel of `image`, whose pixel (0, 0) has its centre at (0, 0).
+        A matrix is ``[x, y] = way @ [column, row, 1]``.
     shape : tuple of 2 int
         Rows and columns of the result.
     background : sequence of float
@@ -60,20 +64,26 @@ def resample(
     """
     if 0 in image.shape[:2]:
         raise _too_small(image)
-    block = largest_block(matrix, shape)
+    block = largest_block(way.straight if isinstance(way, CurvedMap) else way, shape)
     while max(image.shape[:2]) // block > LARGEST_SIDE:
         block += 1
     if block > 1:
         image = _average_blocks(image, block)
-        matrix = shrink_source(matrix, block)
+        way = shrink_source(way, block)
     rows, columns = shape
-    coarsest = np.linalg.svd(matrix[:, :2], compute_uv=False)[0]
+    size = image.shape[1], image.shape[0]
+    curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
+    straight = way.straight if isinstance(way, CurvedMap) else way
+    if curved is not None:
+        coarsest = _coarsest(curved)
+    else:
+        coarsest = np.linalg.svd(straight[:, :2], compute_uv=False)[0]
     samples = math.ceil(coarsest / SPACING - 1e-9)
     if max(rows, columns) * samples > LARGEST_SIDE:
         samples = max(LARGEST_SIDE // max(rows, columns), 1)
-    flags = (cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
+    interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
     around = tuple(float(value) for value in background)
-    dense = _denser_output(matrix, samples)
+    dense = _denser_output(straight, samples)
     out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
     # A strip at a time: the samples of a whole picture are many times its size.
     samples_of_strip = np.empty((STRIP * samples, columns * samples, *image.shape[2:]), np.uint8)
@@ -81,17 +91,63 @@ def resample(
         strip = out[top : top + STRIP]
         height = len(strip) * samples
         there = strip if samples == 1 else samples_of_strip[:height]
-        cv2.warpAffine(
-            image,
-            _shift_output(dense, top * samples),
-            (columns * samples, height),
-            dst=there,
-            flags=flags,
-            borderMode=cv2.BORDER_CONSTANT,
-            borderValue=around,
-        )
+        if curved is not None:
+            x, y = _dense_places(curved, slice(top, top + len(strip)), samples)
+            cv2.remap(
+                image,
+                x,
+                y,
+                interpolation,
+                dst=there,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=around,
+            )
+        else:
+            cv2.warpAffine(
+                image,
+                _shift_output(dense, top * samples),
+                (columns * samples, height),
+                dst=there,
+                flags=interpolation | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=around,
+            )
         if samples > 1:
             cv2.resize(there, (columns, len(strip)), dst=strip, interpolation=cv2.INTER_AREA)
+    return out
+
+
+def nearest(
+    image: NDArray[np.uint8], way: CurvedMap, shape: tuple[int, int], background: int = 0
+) -> NDArray[np.uint8]:
+    """Show on another grid the pixel of an image in which each output pixel's centre lies.
+
+    Parameters
+    ----------
+    image, way, shape :
+        See `resample`.
+    background : int
+        What is shown outside the image.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns[, channels]), uint8
+    """
+    lookup = way.over(shape, (image.shape[1], image.shape[0]))
+    out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
+    for top in range(0, shape[0], STRIP):
+        strip = out[top : top + STRIP]
+        x, y = _dense_places(lookup, slice(top, top + len(strip)), 1)
+        cv2.remap(
+            image,
+            # OpenCV rounds halves to even ones, and pixels would not all be of one size
+            np.floor(x + np.float32(0.5)),
+            np.floor(y + np.float32(0.5)),
+            cv2.INTER_NEAREST,
+            dst=strip,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(background,) * 4,
+        )
     return out
 
 
@@ -116,6 +172,41 @@ def largest_block(matrix: NDArray[np.float64], shape: tuple[int, int]) -> int:
     """
     finest = np.linalg.svd(matrix[:, :2], compute_uv=False)[-1] + 1e-9
     return int(max(np.floor(finest if shape[0] * shape[1] > LARGE else finest / 2), 1))
+
+
+def _coarsest(lookup: Lookup) -> float:
+    """Return how many image pixels an output pixel is long where the map stretches most."""
+    nodes = lookup.nodes
+    if nodes is None:
+        nodes = lookup.block(slice(0, lookup.shape[0]))
+    along = (nodes[:, :-1, 1:] - nodes[:, :-1, :-1]) / lookup.step
+    down = (nodes[:, 1:, :-1] - nodes[:, :-1, :-1]) / lookup.step
+    # the larger singular value of each 2 × 2 matrix
+    squares = (along**2).sum(axis=0) + (down**2).sum(axis=0)
+    area = along[0] * down[1] - along[1] * down[0]
+    largest = (squares + np.sqrt(np.maximum(squares**2 - 4 * area**2, 0))) / 2
+    if not largest.size:  # one row or column of pixels
+        return float(np.linalg.svd(lookup.way.straight[:, :2], compute_uv=False)[0])
+    return float(np.sqrt(largest.max()))
+
+
+def _dense_places(
+    lookup: Lookup, rows: slice, samples: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the image pixels that the samples of some rows of output pixels show, x and y."""
+    if samples == 1:
+        x, y = lookup.block(rows).astype(np.float32)
+        return x, y
+    # one pixel more on each side, to lie between
+    wide = lookup.block(
+        slice(rows.start - 1, rows.stop + 1), slice(-1, lookup.shape[1] + 1)
+    ).astype(np.float32)
+    inner = slice(samples, -samples)
+    x, y = (
+        cv2.resize(side, None, fx=samples, fy=samples, interpolation=cv2.INTER_LINEAR)[inner, inner]
+        for side in wide
+    )
+    return x, y
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:

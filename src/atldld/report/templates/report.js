@@ -63,15 +63,15 @@
     const { columns, rows, outline_units_per_pixel: units } = figures.picture;
     fill($("lines"), `0 0 ${columns} ${rows}`, `scale(${1 / units})`, true);
     fill($("lines-over"), `0 0 ${columns} ${rows}`, `scale(${1 / units})`, true);
-    fill($("raw-lines"), `0 0 ${width} ${height}`, `matrix(${data.to_raw.join(" ")})`, false);
+    fill($("raw-lines"), `0 0 ${width} ${height}`, `matrix(${data.to_raw.join(" ")})`, false, data.raw_shapes || data.shapes);
     $("raw-lines").style.visibility = data.raw ? "" : "hidden";
   };
-  const fill = (svg, box, transform, titled) => {
+  const fill = (svg, box, transform, titled, shapes = data.shapes) => {
     svg.setAttribute("viewBox", box);
     svg.setAttribute("preserveAspectRatio", "xMidYMid meet");
     const group = document.createElementNS(SVG, "g");
     group.setAttribute("transform", transform);
-    for (const [id, d] of data.shapes) {
+    for (const [id, d] of shapes) {
       const path = document.createElementNS(SVG, "path");
       path.setAttribute("d", d);
       path.setAttribute("class", `s${id}`);

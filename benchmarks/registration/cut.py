@@ -1,0 +1,247 @@
+"""Registrations of sections that were cut from the genuine atlas at known places.
+
+    python benchmarks/registration/cut.py [DATASET ...] [--seeds 100-104] [--right]
+
+Along the genuine matrices of three data sets, sections are cut from the annotation and the template
+in ``shared/data`` beside the repository; but they truly lie somewhere else, by errors of the brain
+as a whole, of each section, and smooth ones within it (`atldld.testing.places`). Five kinds of
+stain, expression that is not anatomy, uneven light and damage (`atldld.testing.stains`,
+`atldld.testing.pictures`) differ from seed to seed. The registration gets pictures and records as
+from the service. Errors are distances, in µm, from where a pixel truly lies, over all tissue. With
+``--right`` all sections lie right at the start, and the error is how far they have been moved.
+
+Parameters were chosen with seeds 0 to 4; figures are to be reported for 100 to 104.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.atlas import Atlas
+from atldld.fetch.session import Session
+from atldld.place.sections import PlacedDataSet
+from atldld.place.tiers import tier_of
+from atldld.refine import refine
+from atldld.settings import Settings
+from atldld.testing.cut import CutDataSet, HasPlaces, cut
+from atldld.testing.places import Errors
+from atldld.testing.stains import Anatomy
+from judged import (
+    SHARED,
+    Peak,
+    genuine_atlas,
+    genuine_record,
+    jacobians,
+    numbers_of,
+    rank_correlation,
+    there_and_back,
+)
+
+DATASETS = (69289763, 71717084, 74272479)
+REPORTED = "100-104"
+WORSE = 10.0  # µm: a section whose mean error grows by more has become worse
+LEAST = 20  # judged pixels without which a section says nothing
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One section: its errors, in µm, and how it was mapped."""
+
+    before: Matrix
+    after: Matrix
+    jacobian: tuple[float, float]
+    round_trip: float
+    expected: float | None = None
+    bound: float | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether the section lies worse than at the start."""
+        return float(self.after.mean()) > float(self.before.mean()) + WORSE
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One data set with one seed."""
+
+    name: str
+    kind: str
+    sections: list[Judged]
+    seconds: float
+    memory: float
+
+
+def judged(
+    data: CutDataSet, placed: PlacedDataSet, placements: Mapping[int, HasPlaces], fits: Any = None
+) -> list[Judged]:
+    """Return the errors of all sections that have tissue."""
+    out = []
+    for section in placed:
+        known = data.sections[section.id]
+        if len(known.tissue) < LEAST:
+            continue
+        placement = placements[section.id]
+        expected, bound = expected_of((fits or {}).get(section.id))
+        out.append(
+            Judged(
+                before=known.off(section.placement),
+                after=known.off(placement),
+                jacobian=jacobians(placement, section.placement, known.tissue),
+                round_trip=there_and_back(placement, known.tissue),
+                expected=expected,
+                bound=bound,
+            )
+        )
+    return out
+
+
+def expected_of(fit: Any) -> tuple[float | None, float | None]:
+    """Return the error that a registration states, and what nine of ten such sections are below."""
+    stated = getattr(fit, "expected_error", None)
+    if stated is None:
+        return None, None
+    return float(stated.after), float(stated.bound90_after)
+
+
+def run(
+    data: CutDataSet,
+    atlas: Atlas,
+    jobs: int,
+    **options: Any,
+) -> tuple[PlacedDataSet, Any, float, float]:
+    """Refine a data set as if the service had it; return also seconds a section, and MB."""
+    placed = PlacedDataSet.of(data.record)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        Session(Settings(cache_dir=Path(folder), offline=True), sources=[data.images]) as session,
+    ):
+        warnings.simplefilter("ignore")
+        for section in placed:  # as from a cache that holds them
+            session.image(section.image, tier_of(section, options.get("resolution", 50.0)))
+        peak = Peak()
+        begun = time.perf_counter()
+        found = refine(placed, atlas, session=session, jobs=jobs, **options)
+        return placed, found, (time.perf_counter() - begun) / len(placed), peak.megabytes
+
+
+def runs(
+    dataset_ids: Sequence[int],
+    seeds: Sequence[int],
+    atlas: Atlas,
+    anatomy: Anatomy,
+    *,
+    errors: Errors | None = None,
+    jobs: int = 2,
+    others: Callable[[CutDataSet, PlacedDataSet], Iterable[tuple[str, Mapping[int, HasPlaces]]]]
+    | None = None,
+    **options: Any,
+) -> Iterator[tuple[str, Run]]:
+    """Yield the judged registrations of all data sets and seeds, by the name of what made them."""
+    for dataset_id in dataset_ids:
+        for seed in seeds:
+            data = cut(genuine_record(dataset_id), anatomy, seed, errors=errors, jobs=jobs)
+            placed, found, seconds, memory = run(data, atlas, jobs, **options)
+            kind = data.about["kind"]
+            name = f"{dataset_id}, seed {seed}"
+            placements = found.placements(data.record)
+            sections = judged(data, placed, placements, found.sections)
+            yield "atldld", Run(name, kind, sections, seconds, memory)
+            if others is not None:
+                for who, placements in others(data, placed):
+                    yield who, Run(name, kind, judged(data, placed, placements), np.nan, np.nan)
+
+
+HEADER = (
+    "| data set | stain | sections | before: median, 95 % | after: median, 95 % | worse "
+    "| Jacobian | there and back | rank | in bound | s each | MB |\n" + "|---" * 12 + "|"
+)
+
+
+def row(name: str, kind: str, judged: Sequence[Judged], seconds: float, memory: float) -> str:
+    """Return one line of the table."""
+    before, after = (
+        np.percentile(np.concatenate([getattr(one, when) for one in judged]), [50, 95])
+        for when in ("before", "after")
+    )
+    least = min(one.jacobian[0] for one in judged)
+    most = max(one.jacobian[1] for one in judged)
+    stated = [one for one in judged if one.expected is not None and one.bound is not None]
+    rank, within = "–", "–"
+    if stated:
+        true = np.array([float(np.median(one.after)) for one in stated])
+        rank = f"{rank_correlation(np.array([one.expected for one in stated]), true):.2f}"
+        within = f"{np.mean(true <= np.array([one.bound for one in stated])):.0%}"
+    return (
+        f"| {name} | {kind} | {len(judged)} | {before[0]:.0f}, {before[1]:.0f} "
+        f"| {after[0]:.0f}, {after[1]:.0f} | {sum(one.worse for one in judged)} "
+        f"| {least:.2f} … {most:.2f} | {max(one.round_trip for one in judged):.2f} "
+        f"| {rank} | {within} | {seconds:.1f} | {memory:.0f} |"
+    )
+
+
+def table(found: Iterable[Run], *, every: bool = True) -> Iterator[str]:
+    """Yield the lines of a table: each data set with each seed, each data set, and all."""
+    yield HEADER
+    kept = []
+    for one in found:
+        kept.append(one)
+        if every:
+            yield row(one.name, one.kind, one.sections, one.seconds, one.memory)
+    for name in dict.fromkeys(one.name.split(",")[0] for one in kept):
+        yield summary(name, [one for one in kept if one.name.startswith(name)])
+    if kept:
+        yield summary("**all**", kept)
+
+
+def summary(name: str, chosen: Sequence[Run]) -> str:
+    """Return one line for several runs."""
+    sections = [section for one in chosen for section in one.sections]
+    counts = [len(one.sections) for one in chosen]
+    seconds = float(np.average([one.seconds for one in chosen], weights=counts))
+    return row(name, "all", sections, seconds, max(one.memory for one in chosen))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", type=int, nargs="*", default=DATASETS)
+    parser.add_argument("--seeds", type=numbers_of, default=numbers_of(REPORTED))
+    parser.add_argument("--resolution", type=float, help="as for `atldld refine`")
+    parser.add_argument("--right", action="store_true", help="all sections lie right at the start")
+    parser.add_argument("--options", type=json.loads, default={}, help="more of refine's, as JSON")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    more = dict(options.options)
+    if options.resolution:
+        more["resolution"] = options.resolution
+    if not SHARED.is_dir():
+        raise SystemExit(f"The genuine data are not at {SHARED}.")
+    atlas = genuine_atlas()
+    found = runs(
+        options.datasets,
+        options.seeds,
+        atlas,
+        Anatomy.of(atlas),
+        errors=Errors(median=0) if options.right else None,
+        jobs=options.jobs,
+        **more,
+    )
+    for line in table(one for _, one in found):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""Where the pixels of a picture lie by a curved map, for many pixels at once.
+
+A deformation takes a cubic spline for each point, which is slow for the millions of pixels of a
+picture. So a `CurvedMap` is evaluated at every few pixels (`CurvedMap.over`), and cubic polynomials
+lead from one to the next: as far apart as they can be without an error that could be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.place.affine import apply_affine
+
+__all__ = ["SEEN", "CurvedMap", "Lookup"]
+
+Matrix = NDArray[np.float64]
+
+SEEN = 1 / 16
+"""The largest error of a `Lookup`, in pixels of what its map leads to, where the map is kinked.
+
+Nodes of twice the distance must agree within half of it: a kink that passes them by may be as large
+again. The error of a smooth map, which falls with the fourth power of the distance, is a tenth of
+it at most.
+"""
+
+_FARTHEST = 32  # pixels from one node to the next, to begin with
+_AROUND = 4  # nodes before the first pixel: polynomials take two on either side
+_TRIED = 257  # places off the lattice, where an oscillation that fits it would show
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurvedMap:
+    """A map of the plane that is affine, then curved, then affine again.
+
+    Attributes
+    ----------
+    before : numpy.ndarray, shape (2, 3), float64
+        ``[x, y] = before @ [column, row, 1]``: to what `curve` takes.
+    curve : callable
+        (..., 2) → (..., 2): a way of a `~atldld.place.deformation.Deformation`.
+    after : numpy.ndarray, shape (2, 3), float64
+        From what `curve` gives.
+    """
+
+    before: Matrix
+    curve: Callable[[Matrix], Matrix]
+    after: Matrix
+
+    @property
+    def straight(self) -> Matrix:
+        """The map without its curve, shape (2, 3)."""
+        out = self.after[:, :2] @ self.before
+        out[:, 2] += self.after[:, 2]
+        return out
+
+    def at(self, points: Matrix) -> Matrix:
+        """Map points, shape (..., 2) → (..., 2), exactly."""
+        return apply_affine(self.after, self.curve(apply_affine(self.before, points)))
+
+    def pixels(self, rows: slice, columns: slice) -> Matrix:
+        """Map the pixels of a block, exactly.
+
+        Returns
+        -------
+        numpy.ndarray, shape (2, rows, columns), float64
+            x and y.
+        """
+        column, row = np.meshgrid(
+            np.arange(columns.start, columns.stop, dtype=np.float64),
+            np.arange(rows.start, rows.stop, dtype=np.float64),
+        )
+        return np.moveaxis(self.at(np.stack((column, row), axis=-1)), -1, 0)
+
+    def over(self, shape: tuple[int, int], size: tuple[int, int] | None = None) -> Lookup:
+        """Return the map for the pixels of a picture.
+
+        Parameters
+        ----------
+        shape : tuple of 2 int
+            Rows and columns.
+        size : tuple of 2 int, optional
+            Width and height of the picture that the map leads to, if nothing is to be seen beyond
+            it. There the lookup need not be exact, as long as it stays beyond.
+        """
+        # against an oscillation that the lattice would not see
+        golden = np.outer(np.arange(1.0, _TRIED + 1), (0.7548776662466927, 0.5698402909980532)) % 1
+        tried: Matrix = golden * np.array([shape[1] - 1.0, shape[0] - 1.0])
+        exact = self.at(tried)
+        step = _FARTHEST
+        coarse = self._nodes(shape, step)
+        while step > 2:
+            step //= 2
+            fine = self._nodes(shape, step)
+            bad = _missed(coarse, fine, size)
+            # Pixels of bad cells are evaluated one by one. With cells of half the size there are
+            # at best half as many, for four times as many nodes.
+            if bad.sum() * step**2 / 2 <= 4 * bad.size:
+                lookup = Lookup(self, shape, step, fine, bad if bad.any() else None)
+                off = np.abs(lookup.between(tried) - exact).max(axis=1)
+                if off[_seen(exact, size)].max(initial=0) <= SEEN:
+                    return lookup
+            coarse = fine
+        return Lookup(self, shape, 1, None, None)
+
+    def _nodes(self, shape: tuple[int, int], step: int) -> Matrix:
+        """Map every `step`-th pixel, from `_AROUND` nodes before the picture to beyond its end."""
+        rows, columns = (
+            step * np.arange(-_AROUND, -(-size // step) + _AROUND + 1, dtype=np.float64)
+            for size in shape
+        )
+        column, row = np.meshgrid(columns, rows)
+        return np.moveaxis(self.at(np.stack((column, row), axis=-1)), -1, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lookup:
+    """A curved map for the pixels of one picture.
+
+    Attributes
+    ----------
+    way : CurvedMap
+        The map.
+    shape : tuple of 2 int
+        Rows and columns of the picture.
+    step : int
+        Pixels from one node to the next; 1 where each pixel is evaluated.
+    nodes : numpy.ndarray, shape (2, M, N), float64, or None
+        Where every `step`-th pixel lies, from `_AROUND` nodes before the first one on.
+    bad : numpy.ndarray, shape (M − 1, N − 1), bool, or None
+        Cells in which the map is bent too much, or kinked. Their pixels are evaluated.
+    """
+
+    way: CurvedMap
+    shape: tuple[int, int]
+    step: int
+    nodes: Matrix | None
+    bad: NDArray[np.bool_] | None
+
+    def block(self, rows: slice, columns: slice | None = None) -> Matrix:
+        """Return where pixels lie.
+
+        Parameters
+        ----------
+        rows : slice
+            Of the picture; those next to it may be among them.
+        columns : slice, optional
+            The same; all by default.
+
+        Returns
+        -------
+        numpy.ndarray, shape (2, rows, columns), float64
+            x and y.
+        """
+        columns = columns or slice(0, self.shape[1])
+        if self.nodes is None:
+            return self.way.pixels(rows, columns)
+        row, down = self._cells(rows)
+        column, across = self._cells(columns)
+        top = int(row[0]) - 1
+        nodes = self.nodes[:, top : int(row[-1]) + 3]
+        # along the columns first, of the few rows of nodes; then along the rows
+        wide = nodes.take(column - 1, axis=2) * across[0]
+        for k in (1, 2, 3):
+            wide += nodes.take(column - 1 + k, axis=2) * across[k]
+        out = np.empty((2, len(row), wide.shape[2]))
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(row)], strict=True):
+            place = int(row[start]) - 1 - top
+            np.matmul(down[:, start:stop].T, wide[:, place : place + 4], out=out[:, start:stop])
+        if self.bad is not None:
+            bad = self.bad[np.ix_(row, column)]
+            if bad.any():
+                j, i = np.nonzero(bad)
+                points = np.stack((i + columns.start, j + rows.start), axis=-1).astype(np.float64)
+                out[:, j, i] = self.way.at(points).T
+        return out
+
+    def between(self, points: Matrix) -> Matrix:
+        """Return where points lie, shape (N, 2) → (N, 2), as pixels there would."""
+        if self.nodes is None:
+            return self.way.at(points)
+        place = points / self.step + _AROUND
+        low = np.floor(place).astype(np.intp)
+        across, down = (_weights(share) for share in (place - low).T)
+        i, j = low.T
+        out = np.zeros_like(points)
+        for a in range(4):
+            for b in range(4):
+                node = self.nodes[:, j - 1 + a, i - 1 + b]
+                out += (down[a] * across[b] * node).T
+        if self.bad is not None:
+            bad = self.bad[j, i]
+            out[bad] = self.way.at(points[bad])
+        return out
+
+    def _cells(self, pixels: slice) -> tuple[NDArray[np.intp], Matrix]:
+        """Return the node before each pixel, and the weights of the four nodes around it."""
+        counted = np.arange(pixels.start, pixels.stop) + _AROUND * self.step
+        return counted // self.step, _weights((counted % self.step) / self.step)
+
+
+def _weights(share: Matrix) -> Matrix:
+    """Return the weights of four nodes for a place between the middle ones, shape (4, N).
+
+    Those of the polynomial of third degree through them (Lagrange's).
+    """
+    before, after, beyond = share + 1, share - 1, share - 2
+    return np.stack(
+        (
+            -share * after * beyond / 6,
+            before * after * beyond / 2,
+            -before * share * beyond / 2,
+            before * share * after / 6,
+        )
+    )
+
+
+def _seen(at: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+    """Return which places, shape (N, 2), lie in a picture of a size."""
+    if size is None:
+        return np.ones(len(at), dtype=bool)
+    x, y = at.T
+    seen: NDArray[np.bool_] = (x > -1) & (y > -1) & (x < size[0]) & (y < size[1])
+    return seen
+
+
+def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+    """Return in which cells of a lattice nodes are not where one half as fine has them.
+
+    Parameters
+    ----------
+    coarse, fine : numpy.ndarray, shapes (2, m, n) and (2, M, N)
+        As `CurvedMap._nodes` gives them.
+    size : tuple of 2 int, optional
+        See `CurvedMap.over`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (M − 1, N − 1), bool
+    """
+    rows, columns = fine.shape[1:]
+    # begins at the coarse lattice's second node, and so two of the fine one before its first
+    expected = _twice(_twice(coarse, 1), 2)[:, 2 : 2 + rows, 2 : 2 + columns]
+    off = np.zeros((rows + 2, columns + 2), dtype=bool)
+    missed = np.abs(fine - expected).max(axis=0)
+    off[1:-1, 1:-1] = missed > SEEN / 2
+    bad = np.zeros((rows - 1, columns - 1), dtype=bool)
+    for a in range(4):
+        for b in range(4):
+            bad |= off[a : a + rows - 1, b : b + columns - 1]
+    if size is not None:
+        # cells that lie on one side of the picture as a whole, however far they may be off
+        margin = 2 + missed.max()
+        for side, length in zip(fine, size, strict=True):
+            for outside in (side < -margin, side > length + margin):
+                bad &= ~(outside[:-1, :-1] & outside[1:, :-1] & outside[:-1, 1:] & outside[1:, 1:])
+    return bad
+
+
+def _twice(nodes: Matrix, axis: int) -> Matrix:
+    """Return nodes from the second to the last but one, and places halfway between them."""
+    count = nodes.shape[axis]
+    first, second, third, fourth = (
+        nodes.take(range(k, count - 3 + k), axis=axis) for k in range(4)
+    )
+    between = (9 * (second + third) - first - fourth) / 16
+    last = third.take([-1], axis=axis)
+    pairs = np.stack((second, between), axis=axis + 1)
+    shape = list(second.shape)
+    shape[axis] *= 2
+    out: Matrix = np.concatenate((pairs.reshape(shape), last), axis=axis)
+    return out

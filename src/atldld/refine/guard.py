@@ -1,0 +1,133 @@
+"""The guard: whether a step has made a section better, by figures that it did not optimise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.refine.model import Image, Labels3d, Look, Matrix, residuals
+
+__all__ = ["Template3d", "figures", "verdict"]
+
+_GAIN = 0.005  # part of the difference that a step must take away from the pixels held back
+_COVER = 0.01  # part of the overlap of tissue and brain that it may cost
+_DETAIL = 0.005  # of the squared local correlation with the template that it may cost
+_WINDOW = 200.0  # µm: standard deviation of the window of that correlation
+
+
+@dataclass(frozen=True, eq=False)
+class Template3d:
+    """An atlas's own picture of the brain, which no step looks at.
+
+    Attributes
+    ----------
+    grey : numpy.ndarray, shape (P, I, R)
+        The picture.
+    resolution : float
+        Side of a voxel, in µm.
+    """
+
+    grey: NDArray[np.number]
+    resolution: float
+
+    def at(self, points: Matrix) -> Matrix:
+        """Return the grey at points, shape (3, N) in reference µm → (N,); 0 outside."""
+        from scipy.ndimage import map_coordinates
+
+        places = points / self.resolution - 0.5
+        out: Matrix = map_coordinates(
+            self.grey, places, order=1, mode="constant", output=np.float64
+        )
+        return out
+
+
+def figures(
+    look: Look, points: Matrix, greys: Matrix, labels: Labels3d, template: Template3d | None
+) -> dict[str, float]:
+    """Return what tells how well a section lies, by what no step has looked at.
+
+    Parameters
+    ----------
+    look : Look
+        The section.
+    points : numpy.ndarray, shape (3, rows · columns)
+        Where its pixels lie, in reference µm.
+    greys : numpy.ndarray, shape (count,)
+        What structures look like.
+    labels : Labels3d
+        The atlas.
+    template : Template3d or None
+        The atlas's own picture, if it has one.
+
+    Returns
+    -------
+    dict
+        ``difference``: the part of the held-back pixels' variance that the greys of their
+        structures do not explain. ``overlap``: the area that tissue and brain share, of what they
+        have together. ``detail``: the mean squared local correlation with the template, where
+        there is one.
+    """
+    held = look.held_back.ravel()
+    found = labels.at(points)
+    values = look.values.ravel().astype(np.float64)
+    left = residuals(values[held], greys[found[held]])
+    spread = values[held] - values[held].mean() if held.any() else values[held]
+    tissue = values > _threshold(values)
+    brain = found > 0
+    either = int((tissue | brain).sum())
+    out = {
+        "difference": round(float(left @ left) / (float(spread @ spread) or 1.0), 5),
+        "overlap": round(int((tissue & brain).sum()) / either if either else 0.0, 5),
+    }
+    if template is not None:
+        picture = template.at(points).reshape(look.values.shape).astype(np.float32)
+        out["detail"] = round(_likeness(look, picture, brain.reshape(look.values.shape)), 5)
+    return out
+
+
+def verdict(before: dict[str, float], after: dict[str, float]) -> tuple[bool, str]:
+    """Return whether a section is better after a step, and why, as a sentence."""
+    if not after["difference"] < before["difference"] - _GAIN:
+        return False, "The pixels that were held back do not fit better."
+    if after["overlap"] < before["overlap"] - _COVER:
+        return False, "The tissue would cover the atlas's brain worse."
+    if after.get("detail", 0.0) < before.get("detail", 0.0) - _DETAIL:
+        return False, "The section would look less like the atlas's template."
+    return True, "The pixels that were held back fit better."
+
+
+def _likeness(look: Look, picture: Image, inside: NDArray[np.bool_]) -> float:
+    """Return the mean squared local correlation of a section with a picture, within the brain.
+
+    Squared, as a stain may be dark where the template is bright.
+    """
+    window = max(_WINDOW / look.side, 1.0)
+
+    def local(values: Image) -> Image:
+        out = cv2.GaussianBlur(values, (0, 0), window, borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(out, dtype=np.float32)
+
+    seen = look.values - look.values.mean()
+    other = picture - picture.mean()
+    means = local(seen), local(other)
+    spread = [
+        np.maximum(local(values * values) - mean * mean, 0) + 0.02 * float(values.var()) + 1e-9
+        for values, mean in zip((seen, other), means, strict=True)
+    ]
+    shared = local(seen * other) - means[0] * means[1]
+    squared = shared * shared / (spread[0] * spread[1])
+    return float(squared[inside].mean()) if inside.any() else 0.0
+
+
+def _threshold(values: Matrix) -> float:
+    """Return the value that parts tissue from the slide best (Otsu's)."""
+    span = float(np.ptp(values))
+    if span == 0:
+        return float(values[0]) if len(values) else 0.0
+    scaled = np.clip((values - values.min()) / span * 255, 0, 255).astype(np.uint8)
+    level, _ = cv2.threshold(scaled.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    # tissue is often much paler than its darkest layers: what is clearly above the slide counts
+    return float(values.min() + span * level / 255 / 2)
