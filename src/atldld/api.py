@@ -465,8 +465,8 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        If an option is not valid, if there is no data set or no such scale, or if the volume does
-        not fit into memory. Nothing is requested then.
+        If an option is not valid, if there is no data set, one is given twice or there is no such
+        scale, or if the volume does not fit into memory. Nothing is requested then.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError

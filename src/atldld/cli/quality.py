@@ -111,19 +111,19 @@ def show(found: "DatasetQuality") -> None:
         },
         [
             [
-                str(one.section_number),
-                str(one.image_id),
-                _number(one.overlap, ".2f"),
-                _number(one.mutual_information, ".2f"),
-                _number(one.continuity, ".2f"),
-                _number(one.misplacement, ".0f"),
-                _number(one.sharpness, ".2f"),
-                _number(one.tear, ".1%"),
-                _number(one.outside, ".1%"),
-                _number(one.score, ".1f"),
-                "* " + "; ".join(one.reasons) if one.suspicious else "",
+                str(section.section_number),
+                str(section.image_id),
+                _number(section.overlap, ".2f"),
+                _number(section.mutual_information, ".2f"),
+                _number(section.continuity, ".2f"),
+                _number(section.misplacement, ".0f"),
+                _number(section.sharpness, ".2f"),
+                _number(section.tear, ".1%"),
+                _number(section.outside, ".1%"),
+                _number(section.score, ".1f"),
+                "* " + "; ".join(section.reasons) if section.suspicious else "",
             ]
-            for one in found.sections
+            for section in found.sections
         ],
     )
 

@@ -200,7 +200,7 @@ def gather(
         slices = _volume(source, atlas, jobs, missing)
     return Report(
         source=source,
-        entries=tuple(sorted(entries, key=lambda one: (one.coordinate, one.section.id))),
+        entries=tuple(sorted(entries, key=lambda entry: (entry.coordinate, entry.section.id))),
         atlas=atlas,
         quality=quality,
         regions=regions,

@@ -216,7 +216,7 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
     if atlas is not None:
         drawn = _outlines(plane, atlas)
         shapes = shapes_of(drawn, plane.grid.resolution)
-        names = {one.id: (one.acronym, one.name, one.color) for one in drawn}
+        names = {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
         template = _template(plane, atlas, problems)
         if plane.deformation is not None:
             raw_shapes = _on_raw(drawn, plane, registered.downsample)
@@ -261,13 +261,13 @@ def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
     """
     found = [
         Shape(
-            one.id,
-            one.area * (resolution / 1000) ** 2,
-            _paths(one),
+            outline.id,
+            outline.area * (resolution / 1000) ** 2,
+            _paths(outline),
         )
-        for one in drawn
+        for outline in drawn
     ]
-    return tuple(sorted(found, key=lambda one: -one.area))
+    return tuple(sorted(found, key=lambda shape: -shape.area))
 
 
 def cut(volume: Volume, atlas: Atlas | None, jobs: int) -> tuple[Slices, ...]:
@@ -392,16 +392,16 @@ def _on_raw(drawn: Sequence[Outline], plane: OutputPlane, downsample: int) -> tu
 
     return tuple(
         Shape(
-            one.id,
-            one.area * (plane.grid.resolution / 1000) ** 2,
-            _paths(bend_outline(one, bend, 1 / STEPS, "image")),
+            outline.id,
+            outline.area * (plane.grid.resolution / 1000) ** 2,
+            _paths(bend_outline(outline, bend, 1 / STEPS, "image")),
         )
-        for one in sorted(drawn, key=lambda one: -one.area)
+        for outline in sorted(drawn, key=lambda outline: -outline.area)
     )
 
 
-def _paths(one: Outline) -> str:
-    return "".join(_path(ring) for polygon in one.polygons for ring in polygon)
+def _paths(outline: Outline) -> str:
+    return "".join(_path(ring) for polygon in outline.polygons for ring in polygon)
 
 
 def _path(ring: NDArray[np.float64]) -> str:
@@ -477,7 +477,7 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     )
     return "".join(
         "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"
-        for one in drawn
-        for polygon in one.polygons
+        for outline in drawn
+        for polygon in outline.polygons
         for ring in polygon[:1]
     )
