@@ -336,7 +336,7 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
     thickness = metadata.section_thickness
     across = alignment3d.to_volume[2] / thickness
     dataset_id = int(metadata.dataset_id)
-    images, planes = [], {}
+    images, planes, told = [], {}, {}
     for name, entry in metadata.per_image.items():
         stored = None
         if entry.tsv is not None and entry.tvs is not None:
@@ -344,6 +344,8 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
         else:
             backward = np.vstack((np.array(entry.reference_to_image), across))
             planes[int(name)] = Placement(np.array(entry.image_to_reference), backward)
+        if entry.refinement is not None:
+            told[int(name)] = entry.refinement
         masked = "expression" in entry.files or entry.expression_source is not None
         images.append(
             SectionImage(
@@ -370,7 +372,7 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
     )
     known = metadata.alignment
     file = None if known is None else AlignmentFile.from_description(known)
-    placed = PlacedDataSet.with_placements(record, planes if file else {}, file)
+    placed = PlacedDataSet.with_placements(record, planes if file else {}, file, told)
     skipped = tuple(
         SkippedImage(int(image_id), None, str(reason))
         for image_id, reason in metadata.skipped.items()
