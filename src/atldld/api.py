@@ -45,7 +45,7 @@ class Section(PlacedSection):
 
     Attributes
     ----------
-    image, placement, plane, thickness, alignment :
+    image, placement, plane, thickness, alignment, refinement :
         See `atldld.place.sections.PlacedSection`.
     session : Session
         Where its pixels come from.
@@ -203,6 +203,7 @@ class DataSet(PlacedDataSet):
                     section.plane,
                     section.thickness,
                     section.alignment,
+                    section.refinement,
                     session=session,
                 )
                 for section in placed.sections

@@ -114,6 +114,7 @@ def judge(views: Sequence[SectionView], figures: Figures) -> list[SectionQuality
                 score=score,
                 suspicious=suspicious,
                 reasons=_reasons(figures, deviations, k, empty=empty, suspicious=suspicious),
+                expected_error=view.section.expected_error,
             )
         )
     return out

@@ -390,11 +390,6 @@ def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:
     )
 
 
-def _curved(section: PlacedSection) -> dict[str, Any]:
-    deformation = section.describe_deformation()
-    return {} if deformation is None else {"deformation": deformation}
-
-
 def _describe(
     datasets: Sequence[tuple[PlacedDataSet, Session]],
     recipe: VolumeRecipe,
@@ -431,7 +426,7 @@ def _describe(
                         "image_id": task.section.id,
                         "section_number": task.section.number,
                         "downsample": task.downsample,
-                        **_curved(task.section),
+                        **task.section.describe_registration(),
                     }
                     for task in used
                     if task.dataset is dataset
