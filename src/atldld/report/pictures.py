@@ -461,9 +461,7 @@ def _before(
         return to_grid.apply(flat) + 0.5
 
     before = Before(_bent(drawn, bend, plane.grid.resolution), _on_raw(drawn, then, downsample))
-    return before, {
-        outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn
-    }
+    return before, {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
 
 
 def _paths(outline: Outline) -> str:
