@@ -1,5 +1,6 @@
 # make demo   the main job on the packaged demo archive, with no network
 # make test   linters, types and tests
+# make quick  the tests that say most in the least time; see QUICK below
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
@@ -10,15 +11,31 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Each worker takes tests that follow each other, so that what a file's tests share is made once;
+# who is ready first takes from the others.
+PYTEST := -m pytest -n auto --dist worksteal
+# commands that tests start would compile every module anew
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-oldest lint bench mutants clean
+.PHONY: demo test quick test-oldest lint bench mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python $(PYTEST)
+
+# geometry, formats and parsers by the thousand, and one way through each command; not the files
+# whose tests render many sections, start many processes, or wait
+QUICK := tests/place tests/formats tests/rma tests/find tests/atlas tests/support/test_files.py \
+    tests/warp/test_resample.py tests/warp/test_displacement.py tests/warp/test_background.py \
+    tests/compat tests/fetch/test_cache.py tests/fetch/test_answers.py tests/fetch/test_client.py \
+    tests/volume/test_slabs.py tests/sections tests/test_records.py tests/test_errors.py \
+    tests/test_init.py tests/cli/test_catalogue.py tests/cli/test_sync.py tests/test_settings.py
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python $(PYTEST) $(QUICK)
 
 # uv is the installer that can choose the oldest versions; what only the tests need is as new as it fits
 test-oldest:
@@ -26,7 +43,7 @@ test-oldest:
 	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	VIRTUAL_ENV=$(VENV)-oldest $(VENV)-oldest/bin/uv pip install --quiet --resolution lowest-direct -e '.[all]'
 	VIRTUAL_ENV=$(VENV)-oldest $(VENV)-oldest/bin/uv pip install --quiet -e '.[all,dev]'
-	$(VENV)-oldest/bin/python -m pytest -n auto
+	$(VENV)-oldest/bin/python $(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -206,16 +207,39 @@ def test_settings_are_options_of_the_command(atldld, at_demo_server, tmp_path):
     atldld("dataset", "info", 909, "--cache-dir", other, ATLDLD_OFFLINE="1")
 
 
-def test_demo(atldld, tmp_path):
-    told = atldld("demo", tmp_path / "demo", ATLDLD_API_URL="http://127.0.0.1:9")
+def check_demo(stdout, stderr, tmp_path):
     folder = tmp_path / "demo" / "69289763"
     page = tmp_path / "demo" / "report.html"
-    assert told.stdout.split() == [str(folder), str(page)]
-    assert "SYNTHETIC" in told.stderr
+    assert stdout.split() == [str(folder), str(page)]
+    assert "SYNTHETIC" in stderr
     assert "SYNTHETIC" in page.read_text("utf-8")
     assert len(list(folder.glob("*_expr.png"))) == 18
     assert json.loads((folder / "metadata.json").read_text())["complete"]
     assert not (tmp_path / "cache").exists()
+
+
+def test_demo(tmp_path, monkeypatch):
+    """All that the command does, at a quarter of its resolution."""
+    from typer.testing import CliRunner
+
+    from atldld import report
+    from atldld.cli import app
+    from atldld.sections import register
+
+    monkeypatch.setenv("ATLDLD_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(register, "Recipe", partial(register.Recipe, 100))
+    monkeypatch.setattr(report, "try_atlas", partial(report.try_atlas, resolution=100))
+    coarse = partial(report.open_source, resolution=100, table_resolution=100)
+    monkeypatch.setattr(report, "open_source", coarse)
+    told = CliRunner().invoke(app, ["demo", str(tmp_path / "demo")])
+    assert told.exit_code == 0, told.output
+    check_demo(told.stdout, told.stderr, tmp_path)
+
+
+@pytest.mark.slow
+def test_demo_as_it_is_typed(atldld, tmp_path):
+    told = atldld("demo", tmp_path / "demo", ATLDLD_API_URL="http://127.0.0.1:9")
+    check_demo(told.stdout, told.stderr, tmp_path)
 
 
 def test_a_reason_that_many_share_is_told_once(capsys):

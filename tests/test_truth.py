@@ -5,6 +5,8 @@ noise, and laid out at 25 µm in its own plane. Inside the tissue the picture mu
 over the larger of an output pixel and a tier's pixel, within 2 grey levels of 255 (RMS).
 """
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 
@@ -62,24 +64,43 @@ def average_of_truth(plane, rows, columns, side):
     return anatomy.color(points).mean(axis=1)
 
 
+@lru_cache(maxsize=32)
+def output_plane(dataset, image):
+    """An image's plane at 25 µm, and output pixels of it that are compared."""
+    grid = Grid(Plane.from_id(dataset.plane_of_section_id), RESOLUTION)
+    plane = OutputPlane.oblique(Placement.of(dataset, image), grid)
+    return plane, *some_pixels_in_tissue(plane, image)
+
+
+@lru_cache(maxsize=32)
+def truth_of(dataset, image, side):
+    """What these pixels must show."""
+    plane, rows, columns = output_plane(dataset, image)
+    return average_of_truth(plane, rows, columns, side)
+
+
+@lru_cache(maxsize=2)
+def rendered(dataset, image, tier):
+    """A section at a tier, kept while one test after the other shifts it."""
+    forward = Placement.of(dataset, image).forward
+    return render.render(
+        forward, image.width, image.height, tier, cells=False, noise=False, label=None
+    )
+
+
 def difference(dataset, image, tier, shift=(0.0, 0.0)):
     """RMS difference between a registered picture and the truth, in grey levels.
 
     `shift` moves the picture by parts of an output pixel: what a half-pixel mistake would do.
     """
-    placement = Placement.of(dataset, image)
-    picture = render.render(
-        placement.forward, image.width, image.height, tier, cells=False, noise=False, label=None
-    )
-    grid = Grid(Plane.from_id(dataset.plane_of_section_id), RESOLUTION)
-    plane = OutputPlane.oblique(placement, grid)
+    picture = rendered(dataset, image, tier)
+    plane, rows, columns = output_plane(dataset, image)
     matrix = tier_matrix(plane.to_image, tier)
     matrix[:, 2] += matrix[:, :2] @ shift
-    found = resample(picture, matrix, grid.shape, background_of(picture))
-    tier_pixel = 2**tier * np.linalg.norm(placement.forward[:, 0])
-    rows, columns = some_pixels_in_tissue(plane, image)
+    found = resample(picture, matrix, plane.grid.shape, background_of(picture))
     assert len(rows) > 100
-    truth = average_of_truth(plane, rows, columns, max(RESOLUTION, tier_pixel))
+    tier_pixel = 2**tier * np.linalg.norm(Placement.of(dataset, image).forward[:, 0])
+    truth = truth_of(dataset, image, max(RESOLUTION, tier_pixel))
     return float(np.sqrt(np.mean((found[rows, columns] - truth) ** 2)))
 
 

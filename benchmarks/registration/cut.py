@@ -1,6 +1,6 @@
 """Registrations of sections that were cut from the genuine atlas at known places.
 
-    python benchmarks/registration/cut.py [DATASET ...] [--seeds 100-104] [--right]
+    python benchmarks/registration/cut.py [DATASET ...] [--seeds 100-104] [--right] [--peers]
 
 Along the genuine matrices of three data sets, sections are cut from the annotation and the template
 in ``shared/data`` beside the repository; but they truly lie somewhere else, by errors of the brain
@@ -16,11 +16,13 @@ Parameters were chosen with seeds 0 to 4; figures are to be reported for 100 to 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 
 from atldld.atlas import Atlas
 from atldld.fetch.session import Session
+from atldld.place.registration import Registration, SectionFit
 from atldld.place.sections import PlacedDataSet
 from atldld.place.tiers import tier_of
 from atldld.refine import refine
@@ -47,9 +50,12 @@ from judged import (
     rank_correlation,
     there_and_back,
 )
+from peers import PEERS, registered_by
 
 DATASETS = (69289763, 71717084, 74272479)
 REPORTED = "100-104"
+OURS = "atldld"
+RESOLUTION = inspect.signature(refine).parameters["resolution"].default
 WORSE = 10.0  # µm: a section whose mean error grows by more has become worse
 LEAST = 20  # judged pixels without which a section says nothing
 
@@ -85,7 +91,10 @@ class Run:
 
 
 def judged(
-    data: CutDataSet, placed: PlacedDataSet, placements: Mapping[int, HasPlaces], fits: Any = None
+    data: CutDataSet,
+    placed: PlacedDataSet,
+    placements: Mapping[int, HasPlaces],
+    fits: Mapping[int, SectionFit] | None = None,
 ) -> list[Judged]:
     """Return the errors of all sections that have tissue."""
     out = []
@@ -116,22 +125,29 @@ def expected_of(fit: Any) -> tuple[float | None, float | None]:
     return float(stated.after), float(stated.bound90_after)
 
 
-def run(
-    data: CutDataSet,
-    atlas: Atlas,
-    jobs: int,
-    **options: Any,
-) -> tuple[PlacedDataSet, Any, float, float]:
-    """Refine a data set as if the service had it; return also seconds a section, and MB."""
-    placed = PlacedDataSet.of(data.record)
+@contextmanager
+def pixels_of(data: CutDataSet) -> Iterator[Session]:
+    """Give a session that has the pictures of a data set, in a cache of its own."""
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
         Session(Settings(cache_dir=Path(folder), offline=True), sources=[data.images]) as session,
     ):
         warnings.simplefilter("ignore")
+        yield session
+
+
+def run(
+    data: CutDataSet,
+    atlas: Atlas,
+    jobs: int,
+    **options: Any,
+) -> tuple[PlacedDataSet, Registration, float, float]:
+    """Refine a data set as if the service had it; return also seconds a section, and MB."""
+    placed = PlacedDataSet.of(data.record)
+    with pixels_of(data) as session:
         for section in placed:  # as from a cache that holds them
-            session.image(section.image, tier_of(section, options.get("resolution", 50.0)))
+            session.image(section.image, tier_of(section, options.get("resolution", RESOLUTION)))
         peak = Peak()
         begun = time.perf_counter()
         found = refine(placed, atlas, session=session, jobs=jobs, **options)
@@ -142,27 +158,27 @@ def runs(
     dataset_ids: Sequence[int],
     seeds: Sequence[int],
     atlas: Atlas,
-    anatomy: Anatomy,
     *,
     errors: Errors | None = None,
+    peers: Sequence[str] = (),
     jobs: int = 2,
-    others: Callable[[CutDataSet, PlacedDataSet], Iterable[tuple[str, Mapping[int, HasPlaces]]]]
-    | None = None,
     **options: Any,
 ) -> Iterator[tuple[str, Run]]:
     """Yield the judged registrations of all data sets and seeds, by the name of what made them."""
+    anatomy = Anatomy.of(atlas)
     for dataset_id in dataset_ids:
         for seed in seeds:
             data = cut(genuine_record(dataset_id), anatomy, seed, errors=errors, jobs=jobs)
             placed, found, seconds, memory = run(data, atlas, jobs, **options)
-            kind = data.about["kind"]
-            name = f"{dataset_id}, seed {seed}"
-            placements = found.placements(data.record)
-            sections = judged(data, placed, placements, found.sections)
-            yield "atldld", Run(name, kind, sections, seconds, memory)
-            if others is not None:
-                for who, placements in others(data, placed):
-                    yield who, Run(name, kind, judged(data, placed, placements), np.nan, np.nan)
+            kind, name = data.about["kind"], f"{dataset_id}, seed {seed}"
+            sections = judged(data, placed, found.placements(data.record), found.sections)
+            yield OURS, Run(name, kind, sections, seconds, memory)
+            for peer in peers:
+                with pixels_of(data) as session:
+                    begun = time.perf_counter()
+                    theirs = registered_by(peer, placed, atlas, session)
+                    seconds = (time.perf_counter() - begun) / len(placed)
+                yield peer, Run(name, kind, judged(data, placed, theirs), seconds, np.nan)
 
 
 HEADER = (
@@ -193,18 +209,20 @@ def row(name: str, kind: str, judged: Sequence[Judged], seconds: float, memory: 
     )
 
 
-def table(found: Iterable[Run], *, every: bool = True) -> Iterator[str]:
+def table(found: Iterable[tuple[str, Run]], *, every: bool = True) -> Iterator[str]:
     """Yield the lines of a table: each data set with each seed, each data set, and all."""
     yield HEADER
-    kept = []
-    for one in found:
-        kept.append(one)
-        if every:
+    kept: list[tuple[str, Run]] = []
+    for who, one in found:
+        kept.append((who, one))
+        if every and who == OURS:
             yield row(one.name, one.kind, one.sections, one.seconds, one.memory)
-    for name in dict.fromkeys(one.name.split(",")[0] for one in kept):
-        yield summary(name, [one for one in kept if one.name.startswith(name)])
-    if kept:
-        yield summary("**all**", kept)
+    ours = [one for who, one in kept if who == OURS]
+    for name in dict.fromkeys(one.name.split(",")[0] for one in ours):
+        yield summary(name, [one for one in ours if one.name.startswith(name)])
+    for who in dict.fromkeys(who for who, _ in kept):
+        what = "**all**" if who == OURS else f"all, {who}"
+        yield summary(what, [one for name, one in kept if name == who])
 
 
 def summary(name: str, chosen: Sequence[Run]) -> str:
@@ -221,6 +239,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers_of, default=numbers_of(REPORTED))
     parser.add_argument("--resolution", type=float, help="as for `atldld refine`")
     parser.add_argument("--right", action="store_true", help="all sections lie right at the start")
+    parser.add_argument("--peers", action="store_true", help="and what others make of them")
+    parser.add_argument("--summary", action="store_true", help="no line for each data set and seed")
     parser.add_argument("--options", type=json.loads, default={}, help="more of refine's, as JSON")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
@@ -229,18 +249,21 @@ def main() -> None:
         more["resolution"] = options.resolution
     if not SHARED.is_dir():
         raise SystemExit(f"The genuine data are not at {SHARED}.")
-    atlas = genuine_atlas()
+    missing = {name: peer.missing() for name, peer in PEERS.items() if options.peers}
     found = runs(
         options.datasets,
         options.seeds,
-        atlas,
-        Anatomy.of(atlas),
+        genuine_atlas(),
         errors=Errors(median=0) if options.right else None,
+        peers=[name for name, why in missing.items() if why is None],
         jobs=options.jobs,
         **more,
     )
-    for line in table(one for _, one in found):
+    for line in table(found, every=not options.summary):
         print(line, flush=True)
+    for name, why in missing.items():
+        if why is not None:
+            print(f"\n{name} is left out: {why}")
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def main() -> None:
         ) as session,
     ):
         warnings.simplefilter("ignore")
-        found = refine(alone, atlas, session=session, jobs=options.jobs, **options.options)
+        more = {"few": True} | options.options
+        found = refine(alone, atlas, session=session, jobs=options.jobs, **more)
         places["atldld"] = found.placements(alone.record)[IMAGE]
         for name, peer in PEERS.items() if options.peers else ():
             if peer.missing() is None:

@@ -45,7 +45,7 @@ class Section(PlacedSection):
 
     Attributes
     ----------
-    image, placement, plane, thickness, alignment :
+    image, placement, plane, thickness, alignment, refinement :
         See `atldld.place.sections.PlacedSection`.
     session : Session
         Where its pixels come from.
@@ -203,6 +203,7 @@ class DataSet(PlacedDataSet):
                     section.plane,
                     section.thickness,
                     section.alignment,
+                    section.refinement,
                     session=session,
                 )
                 for section in placed.sections
@@ -465,8 +466,8 @@ def build_volume(
     Raises
     ------
     InvalidInputError
-        If an option is not valid, if there is no data set or no such scale, or if the volume does
-        not fit into memory. Nothing is requested then.
+        If an option is not valid, if there is no data set, one is given twice or there is no such
+        scale, or if the volume does not fit into memory. Nothing is requested then.
     AlignmentMissingError
         If no section of one of the data sets is placed.
     AtldldError

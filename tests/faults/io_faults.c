@@ -1,4 +1,4 @@
-/* Lets the n-th change of the disk below a folder fail, or kills the process there.
+/* Lets the n-th change of the disk below a folder, or the n-th read there, fail, or kills there.
  *
  * Preloaded into a process (LD_PRELOAD), it counts the calls of the C library that change something
  * below a folder: opening for writing, writing, truncating, flushing, moving, making and removing.
@@ -8,6 +8,10 @@
  *     mode 1  the n-th call fails with `error`, those after it do not
  *     mode 2  the n-th call fails, and all after it that need space
  *     mode 3  the process is killed instead of the n-th call; half of what is written is there
+ *     mode 4  the n-th read fails, or the n-th opening for reading; changes are not counted
+ *     mode 5  and so does whatever reads the same file afterwards, as where a sector is bad
+ *
+ * What is read through a memory map cannot be disturbed in this way.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,13 +32,17 @@
 
 #define NEEDS_SPACE 1
 #define REMOVES 2
+#define ONE_READ 4
+#define BAD_FILE 5
 
 static char root[PATH_MAX];
 static size_t root_length;
 static int mode = -1, error_number;
 static long wanted;
+static dev_t bad_device;
+static ino_t bad_file;
 static atomic_long count;
-static char what[64];
+static char what[PATH_MAX + 16];
 
 void io_begin(const char *folder, long n, int how, int error)
 {
@@ -90,6 +98,8 @@ static int file_is_below(int file)
 /* Whether this call is to fail; kills where that is asked for and `half` is not to be done first. */
 static int is_hit(const char *name, int kind)
 {
+    if (mode >= ONE_READ)
+        return 0;
     long mine = atomic_fetch_add(&count, 1) + 1;
     if (mode == 0 || mine < wanted)
         return 0;
@@ -99,6 +109,32 @@ static int is_hit(const char *name, int kind)
         snprintf(what, sizeof what, "%s", name);
     if (mode != 3)
         errno = error_number;
+    return 1;
+}
+
+/* Whether this read of a file, by its descriptor or its path, is to fail. */
+static int read_is_hit(const char *name, int file, const char *path)
+{
+    struct stat found;
+    if (mode < ONE_READ || (path ? fstatat(file, path, &found, 0) : fstat(file, &found)) != 0)
+        return 0;
+    if (!S_ISREG(found.st_mode))
+        return 0;
+    long mine = atomic_fetch_add(&count, 1) + 1;
+    if (mine == wanted) {
+        char base[64], whole[PATH_MAX] = "";
+        snprintf(base, sizeof base, "/proc/self/fd/%d", file);
+        if (!path && syscall(SYS_readlinkat, AT_FDCWD, base, whole, sizeof whole - 1) > 0)
+            path = whole;
+        snprintf(what, sizeof what, "%s %s", name, path ? path : "?");
+        /* while it is open, no other file gets its number */
+        syscall(SYS_openat, AT_FDCWD, path ? path : "?", O_RDONLY | O_CLOEXEC, 0);
+        bad_device = found.st_dev;
+        bad_file = found.st_ino;
+    } else if (mode == ONE_READ || !what[0] || found.st_ino != bad_file
+               || found.st_dev != bad_device)
+        return 0;
+    errno = error_number;
     return 1;
 }
 
@@ -122,6 +158,10 @@ static void *next(const char *name)
         return failure;                            \
     }
 
+#define READ_GUARD(inside, name, file, path, failure)     \
+    if (mode >= ONE_READ && (inside) && read_is_hit(name, file, path)) \
+        return failure;
+
 static int writes(int flags)
 {
     return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
@@ -140,6 +180,7 @@ static int writes(int flags)
     int name(const char *path, int flags, ...)                                            \
     {                                                                                     \
         MODE GUARD(writes(flags) && path_is_below(AT_FDCWD, path), "open", NEEDS_SPACE, -1) \
+        READ_GUARD(!writes(flags) && path_is_below(AT_FDCWD, path), "open", AT_FDCWD, path, -1) \
         return NEXT(name)(path, flags, permissions);                                      \
     }
 OPEN(open)
@@ -149,6 +190,7 @@ OPEN(open64)
     int name(int folder, const char *path, int flags, ...)                               \
     {                                                                                    \
         MODE GUARD(writes(flags) && path_is_below(folder, path), "open", NEEDS_SPACE, -1) \
+        READ_GUARD(!writes(flags) && path_is_below(folder, path), "open", folder, path, -1) \
         return NEXT(name)(folder, path, flags, permissions);                             \
     }
 OPENAT(openat)
@@ -167,6 +209,8 @@ CREAT(creat64)
     FILE *name(const char *path, const char *how)                                         \
     {                                                                                     \
         GUARD(strpbrk(how, "wa+") && path_is_below(AT_FDCWD, path), "open", NEEDS_SPACE, NULL) \
+        READ_GUARD(!strpbrk(how, "wa+") && path_is_below(AT_FDCWD, path), "open", AT_FDCWD, \
+                   path, NULL)                                                            \
         return NEXT(name)(path, how);                                                     \
     }
 FOPEN(fopen)
@@ -197,13 +241,25 @@ WRITE(pwritev, (int file, const struct iovec *parts, int number, off_t at),
       (file, parts, number, at), (void)0)
 WRITE(pwritev64, (int file, const struct iovec *parts, int number, off64_t at),
       (file, parts, number, at), (void)0)
-WRITE(sendfile, (int file, int from, off_t *at, size_t length), (file, from, at, length),
-      syscall(SYS_sendfile, file, from, at, length / 2))
-WRITE(sendfile64, (int file, int from, off64_t *at, size_t length), (file, from, at, length),
-      syscall(SYS_sendfile, file, from, at, length / 2))
+#define SENDFILE(name, offset)                                                  \
+    ssize_t name(int file, int from, offset *at, size_t length)                 \
+    {                                                                           \
+        READ_GUARD(file_is_below(from), "read", from, NULL, -1)                 \
+        if (file_is_below(file) && is_hit("write", NEEDS_SPACE)) {              \
+            if (mode == 3) {                                                    \
+                syscall(SYS_sendfile, file, from, at, length / 2);              \
+                die();                                                          \
+            }                                                                   \
+            return -1;                                                          \
+        }                                                                       \
+        return NEXT(name)(file, from, at, length);                              \
+    }
+SENDFILE(sendfile, off_t)
+SENDFILE(sendfile64, off64_t)
 
 ssize_t copy_file_range(int from, off64_t *at, int file, off64_t *to, size_t length, unsigned flags)
 {
+    READ_GUARD(file_is_below(from), "read", from, NULL, -1)
     GUARD(file_is_below(file), "write", NEEDS_SPACE, -1)
     return NEXT(copy_file_range)(from, at, file, to, length, flags);
 }
@@ -212,6 +268,30 @@ size_t fwrite(const void *bytes, size_t size, size_t number, FILE *stream)
 {
     GUARD(file_is_below(fileno(stream)), "write", NEEDS_SPACE, 0)
     return NEXT(fwrite)(bytes, size, number, stream);
+}
+
+#define READ(name, arguments, call)                               \
+    ssize_t name arguments                                          \
+    {                                                               \
+        READ_GUARD(file_is_below(file), "read", file, NULL, -1)     \
+        return NEXT(name) call;                                     \
+    }
+READ(read, (int file, void *bytes, size_t length), (file, bytes, length))
+READ(pread, (int file, void *bytes, size_t length, off_t at), (file, bytes, length, at))
+READ(pread64, (int file, void *bytes, size_t length, off64_t at), (file, bytes, length, at))
+READ(readv, (int file, const struct iovec *parts, int number), (file, parts, number))
+READ(preadv, (int file, const struct iovec *parts, int number, off_t at), (file, parts, number, at))
+READ(preadv64, (int file, const struct iovec *parts, int number, off64_t at),
+     (file, parts, number, at))
+
+size_t fread(void *bytes, size_t size, size_t number, FILE *stream)
+{
+    if (mode >= ONE_READ && file_is_below(fileno(stream))
+        && read_is_hit("read", fileno(stream), NULL)) {
+        stream->_flags |= 0x20; /* for ferror */
+        return 0;
+    }
+    return NEXT(fread)(bytes, size, number, stream);
 }
 
 #define ON_FILE(name, label, arguments, call, kind)                 \

@@ -14,7 +14,7 @@ import threading
 import warnings
 from importlib import import_module
 
-COUNT, FAIL, FAIL_ON, KILL = range(4)
+COUNT, FAIL, FAIL_ON, KILL, FAIL_READ, BAD_FILE = range(6)
 TIMEOUT = 100  # seconds, of one run
 
 IMPORTED = [

@@ -1,4 +1,4 @@
-"""Every change of the disk that a command makes fails, in turn; or the process is killed there.
+"""Every change of the disk and every read of a command fails in turn, or the process is killed.
 
 Harness of `test_io_sweep`: what SQLite's own tests do. A run is described by a `Case`; `Sweep`
 makes it undisturbed, which says how many calls there are and what is right, and then once more for
@@ -16,15 +16,23 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
-from tests.faults.io_server import COUNT, FAIL, FAIL_ON, KILL
+from tests.faults.io_server import BAD_FILE, COUNT, FAIL, FAIL_ON, FAIL_READ, KILL
 from tests.faults.results import comparable
 
 HERE = Path(__file__).parent
-MODES = {"fails": FAIL, "stays full": FAIL_ON, "killed": KILL}
+MODES = {
+    "fails": FAIL,
+    "stays full": FAIL_ON,
+    "killed": KILL,
+    "a read fails": FAIL_READ,
+    "a file is bad": BAD_FILE,
+}
+READS = (FAIL_READ, BAD_FILE)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EDQUOT, errno.EROFS)
 
 # Moments, and what else no two runs have in common.
@@ -158,12 +166,21 @@ class Sweep:
         (self.base / "out" / "notes.txt").write_text(MINE)
         root = self._copy()
         self.old = result_of(root / case.results)
-        self.count = self._undisturbed(root, case.command).count
+        self.changes = self._undisturbed(root, case.command).count
         self.truth = result_of(root / case.results)
         assert left_overs(root) == []
 
-    def _undisturbed(self, root, command):
-        end = self.server.run(root, command)
+    @cached_property
+    def reads(self):
+        """How many times the command opens a file for reading, or reads of one."""
+        return self._undisturbed(self._copy(), self.case.command, FAIL_READ).count
+
+    def count(self, mode):
+        """How many calls there are that can be disturbed in some way."""
+        return self.reads if mode in READS else self.changes
+
+    def _undisturbed(self, root, command, mode=COUNT):
+        end = self.server.run(root, command, mode)
         assert end.status == 0, (command, end)
         assert "Traceback" not in end.stderr, end.stderr
         return end
@@ -177,18 +194,21 @@ class Sweep:
     def trial(self, mode, n):
         """Disturb the n-th call, check what is left, and run again."""
         root = self._copy()
-        error = ERRORS[n % len(ERRORS)] if mode == FAIL else errno.ENOSPC
+        error = errno.EIO if mode in READS else errno.ENOSPC
+        if mode == FAIL:
+            error = ERRORS[n % len(ERRORS)]
         end = self.server.run(root, self.case.command, mode, n, error)
-        where = f"{self.case.name}, call {n} of {self.count} ({end.what}): {end.stderr}"
+        where = f"{self.case.name}, call {n} of {self.count(mode)} ({end.what}): {end.stderr}"
         if mode == KILL:
             # threads may take another order: then there are fewer calls than before
             assert end.status in {-9, 0}, where
         else:
-            self._check_end(end, where)
-        if mode == FAIL and end.what not in {"unlink", "rmdir"}:
+            # a file of the user's that cannot be read is what the user gave
+            self._check_end(end, where, {0, 1, 2} if mode in READS else {0, 1})
+        if mode in (FAIL, *READS) and end.what not in {"unlink", "rmdir"}:
             # what cannot be removed, or be put back on a disk that fails for good, is left over
             assert left_overs(root) == [], where
-        self._check_results(root, where, done=end.status == 0)
+        self._check_results(root, where, end, reads=mode in READS)
         again = self.server.run(root, self.case.command)
         if again.status and "is there already" in again.stderr:
             again = self.server.run(root, f"{self.case.command} {self.case.again}")
@@ -198,28 +218,43 @@ class Sweep:
         assert left_overs(root) == [], where
         assert (root / "out" / "notes.txt").read_text() == MINE
 
-    def _check_end(self, end, where):
-        assert end.status in {0, 1}, where
+    def _check_end(self, end, where, statuses):
+        assert end.status in statuses, where
         assert "Traceback" not in end.stderr, where
         told = [line for line in end.stderr.splitlines() if line.startswith("Error: ")]
         if end.status:
-            named = re.search("could not be had|1 failed|are damaged|left out", end.stderr)
+            named = re.search("could not be had|1 failed|are damaged|left out|Refused", end.stderr)
             assert told or named, where
             assert len(told) <= 1, where
 
-    def _check_results(self, root, where, *, done):
-        """What has its final name is whole: what it was, or what it will be."""
+    def _check_results(self, root, where, end, *, reads):
+        """What has its final name is whole: what it was, or what it will be.
+
+        What is made of many files lacks one that cannot be read, and the command names it.
+        """
         assert (root / "out" / "notes.txt").read_text() == MINE, where
         found = result_of(root / self.case.results)
-        if done:
+        told = re.search("Left out |Refused |could not be had; the same", end.stderr)
+        lacking = reads and (bool(told) or any(map(tells_of_failures, found.values())))
+        if end.status == 0 and not lacking:
             assert found == self.truth, (where, differing(found, self.truth))
         for name, content in found.items():
             whole = (self.old.get(name), self.truth.get(name))
             unfinished = isinstance(content, dict) and content.get("complete") is False
-            assert content in whole or unfinished, (where, name)
+            assert content in whole or unfinished or lacking, (where, name)
         for name in self.old:
             # a store makes room for a moment, and comes back with the next run
-            assert name in found or left_overs(root) or name not in self.truth, (where, name)
+            there = name in found or left_overs(root) or name not in self.truth
+            assert there or lacking, (where, name)
+
+
+def tells_of_failures(document):
+    """Whether a document, a page or the header of a volume names something that failed."""
+    if isinstance(document, bytes):
+        return re.search(rb'"failed": ?\[[^]]|Input/output error', document) is not None
+    if isinstance(document, dict):
+        return bool(document.get("failed")) or any(map(tells_of_failures, document.values()))
+    return isinstance(document, list) and any(map(tells_of_failures, document))
 
 
 def left_overs(root):
@@ -242,7 +277,10 @@ def content_of(path):
     if path.name == "batch.jsonl":
         return None  # it tells of every attempt
     if path.suffix == ".json":
-        return comparable(msgspec.json.decode(MOMENT.sub(b"then", data)))
+        document = comparable(msgspec.json.decode(MOMENT.sub(b"then", data)))
+        if path.name.endswith(".npy.json"):
+            document.pop("changed", None)  # when its file was
+        return document
     if path.suffix == ".gz":
         data = gzip.decompress(data)
     if path.suffix == ".zip":

@@ -1,6 +1,7 @@
 """Writing: whole or not at all, nobody's without being asked, nothing left behind."""
 
 import errno
+import gzip
 import inspect
 import os
 import pkgutil
@@ -23,6 +24,7 @@ from atldld.support.files import (
     check_space,
     check_targets,
     is_left_over,
+    read_errors,
     scratch_folder,
     sidecar_of,
     sweep,
@@ -356,6 +358,17 @@ with whole_files(["a.json", "a.fields"], force=True, store=[False, True]) as (fi
             assert folder.stat().st_mode & 0o777 == 0o700
             (folder / "a").mkdir()
         assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", [CacheError, InvalidInputError])
+def test_what_cannot_be_read(kind):
+    said = r"^a.nrrd cannot be read: .* The disk .* is failing"
+    with pytest.raises(kind, match=said) as found, read_errors("a.nrrd", kind):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert isinstance(found.value.__cause__, OSError)
+    # of the content, which is not the system's affair
+    with pytest.raises(gzip.BadGzipFile), read_errors("a.nrrd", kind):
+        raise gzip.BadGzipFile("Not a gzipped file")
 
 
 def test_the_ground_is_light():

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.formats.common import need
-from atldld.support.files import check_file
+from atldld.support.files import check_file, read_errors
 
 __all__ = ["NrrdFile", "open_nrrd"]
 
@@ -91,11 +91,12 @@ class NrrdFile:
         Raises
         ------
         InvalidInputError
-            If the file holds fewer or more voxels than its header says, or they cannot be decoded.
+            If the file holds fewer or more voxels than its header says, or they cannot be decoded
+            or read.
         """
         left = self.bytes
         try:
-            with open(self.data, "rb") as file:
+            with read_errors(self.name), open(self.data, "rb") as file:
                 file.seek(self.begin)
                 stream = _decoded(file, self.encoding)
                 while left:
@@ -136,8 +137,8 @@ def open_nrrd(path: Path, *, name: str, alone: bool = False) -> NrrdFile:
     Raises
     ------
     InvalidInputError
-        If the file is not NRRD, has a type or an encoding that is not supported, keeps its voxels
-        elsewhere, or cannot hold what its header announces.
+        If the file cannot be read, is not NRRD, has a type or an encoding that is not supported,
+        keeps its voxels elsewhere, or cannot hold what its header announces.
     """
     _check_file(path, name)
     header, begin = _header(path, name)
@@ -181,7 +182,7 @@ def _check_file(path: Path, name: str) -> None:
 def _header(path: Path, name: str) -> tuple[dict[str, Any], int]:
     nrrd = need("nrrd", "atlas", "Volumes of the atlas")
     lines: list[bytes] = []
-    with open(path, "rb") as file:
+    with read_errors(name), open(path, "rb") as file:
         if (begin := file.read(4)) != b"NRRD":
             raise InvalidInputError(
                 f"{name} is no NRRD file: it begins with {begin!r}.",

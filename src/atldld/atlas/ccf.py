@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
 from atldld.formats.common import need
 from atldld.place.spaces import BOX
-from atldld.support.files import check_space, nameless_file
+from atldld.support.files import check_space, nameless_file, read_errors
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -155,7 +156,9 @@ class VolumeFile:
         cache = session.archive_cache
         mapped = self._mapped(cache, file)
         if mapped is None:
-            if sha256_of(file.path) != file.sha256:
+            with read_errors(file.path, CacheError):
+                changed = sha256_of(file.path) != file.sha256
+            if changed:
                 raise CacheError(
                     f"The bytes of {file.path} have changed since it was fetched.",
                     hint="Mend it with `atldld cache verify --repair`.",
@@ -164,15 +167,19 @@ class VolumeFile:
                 self._unpack(cache, file.path, file.sha256)
             except CacheError:
                 # the cache is read-only or full: a temporary file does
-                mapped, synthetic = read_volume(file.path, self.resolution, self.kind)
+                with _as_cache_errors():
+                    mapped, synthetic = read_volume(file.path, self.resolution, self.kind)
                 return mapped, synthetic, file
             mapped = self._mapped(cache, file)
         if mapped is None:
             raise CacheError(
-                f"The array of {self.name} in the cache at {cache.root} changes while it is read.",
+                f"The array of {self.name} in the cache at {cache.root} cannot be read, or changes "
+                "while it is read.",
                 hint="Mend it with `atldld cache verify --repair`.",
             )
-        return mapped, _is_synthetic(open_nrrd(file.path, name=self.name).header), file
+        with _as_cache_errors():
+            header = open_nrrd(file.path, name=self.name).header
+        return mapped, _is_synthetic(header), file
 
     def _mapped(self, cache: Cache, file: CachedFile) -> NDArray[Any] | None:
         mapped = find_unpacked(cache, self.path, file)
@@ -186,7 +193,8 @@ class VolumeFile:
         cache = session.archive_cache
 
         def check(path: Path) -> None:
-            sha256 = sha256_of(path)
+            with read_errors(path, CacheError):
+                sha256 = sha256_of(path)
             problem = problem_of(cache, self.path, path, sha256)
             if problem is not None:
                 raise AnswerError(
@@ -224,12 +232,23 @@ class VolumeFile:
                 with open(temporary, "wb") as file:
                     count(_write(found, file, self.kind))
         except InvalidInputError as error:
+            if isinstance(error.__cause__, OSError):  # what arrived may be sound
+                raise CacheError(error.message, hint=error.hint) from None
             raise AnswerError(error.message, hint=error.hint) from None
         except OutputError as error:
             raise CacheError(
                 error.message,
                 hint=f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR.",
             ) from None
+
+
+@contextmanager
+def _as_cache_errors() -> Iterator[None]:
+    """Whatever is wrong with a file of the cache is nothing that the caller gave."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise CacheError(error.message, hint=error.hint) from None
 
 
 def volume_file(kind: str, resolution: float) -> VolumeFile:

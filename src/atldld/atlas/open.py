@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 from atldld.atlas.ccf import KINDS, VolumeFile, read_volume, volume_file
 from atldld.atlas.model import BRAINGLOBE, CCF_2017, Atlas, Given, Volumes
 from atldld.atlas.structures import StructureGraph
-from atldld.errors import AnswerError, AtldldError, InvalidInputError, ServiceWarning
+from atldld.errors import (
+    AnswerError,
+    AtldldError,
+    CacheError,
+    InvalidInputError,
+    ServiceWarning,
+)
 from atldld.fetch.answers import decode
 from atldld.fetch.known import GRAPH, is_known_graph
 from atldld.fetch.session import default_session
@@ -17,6 +23,7 @@ from atldld.formats.common import need
 from atldld.place.spaces import BOX
 from atldld.settings import DOWNLOAD_URL
 from atldld.support.arguments import check_number
+from atldld.support.files import read_errors
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -177,8 +184,10 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
     """
 
     def read(path: Path) -> StructureGraph:
+        with read_errors(path, CacheError):
+            content = path.read_bytes()
         try:
-            return StructureGraph.from_answer(decode(path.read_bytes()))
+            return StructureGraph.from_answer(decode(content))
         except (InvalidInputError, ValueError, RecursionError) as error:
             raise AnswerError(
                 f"The service answered no structure graph: {error}", hint="Try again later."

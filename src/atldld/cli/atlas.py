@@ -187,7 +187,7 @@ def outlines(
     drawing.check_record(session.dataset(dataset_id))
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     dataset.check_placed()
-    sections = [dataset.section(one) for one in image] if image else list(dataset)
+    sections = [dataset.section(image_id) for image_id in image] if image else list(dataset)
     check_drawings(output, drawing, sections, force=force)
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
@@ -199,7 +199,7 @@ def outlines(
             path, drawn = write_drawing(
                 section, opened, drawing, output, session=session, force=force
             )
-            unknown.update(one.id for one in drawn if not one.known)
+            unknown.update(outline.id for outline in drawn if not outline.known)
             progress(done, len(sections), path.name)
             answer(path)
     if opened.synthetic:
@@ -247,30 +247,34 @@ def plates(
             {"plate": "right", "section": "right", "pixels": "left", "µm a pixel": "right"},
             [
                 [
-                    str(one.id),
-                    str(one.image.section_number),
-                    f"{one.image.width} × {one.image.height}",
-                    f"{one.image.resolution or 0:g}",
+                    str(atlas_plate.id),
+                    str(atlas_plate.image.section_number),
+                    f"{atlas_plate.image.width} × {atlas_plate.image.height}",
+                    f"{atlas_plate.image.resolution or 0:g}",
                 ]
-                for one in chosen
+                for atlas_plate in chosen
             ],
         )
         say("Fetch them with -o FOLDER.")
         return
-    files = [file for one in chosen for file in plate_files(output, one, annotation=annotated)]
+    files = [
+        file
+        for atlas_plate in chosen
+        for file in plate_files(output, atlas_plate, annotation=annotated)
+    ]
     check_targets(files, force=force)
     with progress_bar("Plates") as progress:
-        for done, one in enumerate(chosen, start=1):
+        for done, atlas_plate in enumerate(chosen, start=1):
             for path in copy_plate(
                 session,
-                one,
+                atlas_plate,
                 output,
                 downsample=downsample_img,
                 annotation=annotated,
                 force=force,
             ):
                 answer(path)
-            progress(done, len(chosen), str(one.id))
+            progress(done, len(chosen), str(atlas_plate.id))
 
 
 @contextmanager

@@ -53,14 +53,17 @@ def list_(session: "Session") -> None:
         },
         [
             [
-                str(one.dataset_id or "–"),
-                ", ".join(g.acronym or "?" for g in one.record.genes) if one.record else "–",
-                str(one.images) + (f" of {len(one.record.images)}" if one.record else ""),
-                str(one.masks),
-                ", ".join(map(str, one.tiers)),
-                _size(one.bytes),
+                str(data_set.dataset_id or "–"),
+                ", ".join(g.acronym or "?" for g in data_set.record.genes)
+                if data_set.record
+                else "–",
+                str(data_set.images)
+                + (f" of {len(data_set.record.images)}" if data_set.record else ""),
+                str(data_set.masks),
+                ", ".join(map(str, data_set.tiers)),
+                _size(data_set.bytes),
             ]
-            for one in held
+            for data_set in held
         ],
     )
 

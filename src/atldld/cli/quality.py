@@ -22,6 +22,7 @@ from atldld.cli.options import (
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.registration import ExpectedError
     from atldld.quality import DatasetQuality
 
 
@@ -81,6 +82,11 @@ def quality(
         answer(found.save(output, force=force))
     for note in () if no_atlas else found.notes:
         say(note)
+    if found.with_expected:
+        say(
+            "The error that is expected of a section: before → after it was refined, in µm (≤ what "
+            "nine of ten such sections stay below). It is no part of the score."
+        )
     say(found.rule)
     say(
         f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "
@@ -95,6 +101,7 @@ def quality(
 
 def show(found: "DatasetQuality") -> None:
     """Print a line for each section, the suspicious ones marked with their reasons."""
+    expected = {"expected (µm)": "right"} if found.with_expected else {}
     table(
         {
             "section": "right",
@@ -106,26 +113,35 @@ def show(found: "DatasetQuality") -> None:
             "sharpness": "right",
             "torn": "right",
             "outside": "right",
+            **expected,
             "score": "right",
             "suspicious": "left",
         },
         [
             [
-                str(one.section_number),
-                str(one.image_id),
-                _number(one.overlap, ".2f"),
-                _number(one.mutual_information, ".2f"),
-                _number(one.continuity, ".2f"),
-                _number(one.misplacement, ".0f"),
-                _number(one.sharpness, ".2f"),
-                _number(one.tear, ".1%"),
-                _number(one.outside, ".1%"),
-                _number(one.score, ".1f"),
-                "* " + "; ".join(one.reasons) if one.suspicious else "",
+                str(section.section_number),
+                str(section.image_id),
+                _number(section.overlap, ".2f"),
+                _number(section.mutual_information, ".2f"),
+                _number(section.continuity, ".2f"),
+                _number(section.misplacement, ".0f"),
+                _number(section.sharpness, ".2f"),
+                _number(section.tear, ".1%"),
+                _number(section.outside, ".1%"),
+                *([_expected(section.expected_error)] if expected else []),
+                _number(section.score, ".1f"),
+                "* " + "; ".join(section.reasons) if section.suspicious else "",
             ]
-            for one in found.sections
+            for section in found.sections
         ],
     )
+
+
+def _expected(error: "ExpectedError | None") -> str:
+    """Return the error that is expected before and after, and what nine of ten stay below."""
+    if error is None:
+        return "–"
+    return f"{error.before:.0f} → {error.after:.0f} (≤ {error.bound90_after:.0f})"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -195,7 +195,10 @@ def _searches(kind: "Kind") -> Callable[[Callable[..., None]], None]:
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         own = [inspect.Parameter("session", keyword)]
-        own += [one.replace(kind=keyword) for one in inspect.signature(filters).parameters.values()]
+        own += [
+            parameter.replace(kind=keyword)
+            for parameter in inspect.signature(filters).parameters.values()
+        ]
         own += [
             inspect.Parameter(name, keyword, default=default, annotation=annotation)
             for name, (annotation, default) in _COMMON.items()
@@ -295,9 +298,9 @@ def search_neighbours(
             + ("." if failed else " that passed the quality control (--failed shows the others)."),
             dataset_id=own.data_set.id,
         )
-    records = [{**one.to_record(), "offset": one.offset(own)} for one in others]
+    records = [{**neighbour.to_record(), "offset": neighbour.offset(own)} for neighbour in others]
     if form == "ids":
-        _print_ids([one.data_set.id for one in others])
+        _print_ids([neighbour.data_set.id for neighbour in others])
     elif form:
         _print_records(records, form)
     else:
@@ -306,13 +309,13 @@ def search_neighbours(
             | dict.fromkeys(("gene", "stain", "sections", "beside those of this set"), "left"),
             [
                 [
-                    str(one.data_set.id),
-                    _text(one.data_set.genes),
-                    _text(one.data_set.treatments),
-                    _series(one),
-                    _beside(one.offset(own), one.data_set.thickness),
+                    str(neighbour.data_set.id),
+                    _text(neighbour.data_set.genes),
+                    _text(neighbour.data_set.treatments),
+                    _series(neighbour),
+                    _beside(neighbour.offset(own), neighbour.data_set.thickness),
                 ]
-                for one in others
+                for neighbour in others
             ],
         )
     mine = own.data_set
@@ -323,11 +326,11 @@ def search_neighbours(
     say(f"From {source}.")
 
 
-def _series(one: "Neighbour") -> str:
-    if not one.numbers:
+def _series(neighbour: "Neighbour") -> str:
+    if not neighbour.numbers:
         return "unknown"
-    every = f", every {one.step}." if one.step else ""
-    return f"{one.numbers[0]}–{one.numbers[-1]}{every} ({len(one.numbers)})"
+    every = f", every {neighbour.step}." if neighbour.step else ""
+    return f"{neighbour.numbers[0]}–{neighbour.numbers[-1]}{every} ({len(neighbour.numbers)})"
 
 
 def _beside(offset: int | None, thickness: float | None) -> str:
@@ -350,7 +353,7 @@ def _search(
     *forms, limit = output
     form = _form(*forms)
     given: dict[str, Any] = {
-        name: [as_typed(one) for one in value] if isinstance(value, list) else value
+        name: [as_typed(text) for text in value] if isinstance(value, list) else value
         for name, value in filters.items()
     }
     found = search(kind, session=session, **given)
@@ -372,7 +375,9 @@ def _search(
         columns = TABLES[kind]
         if kind == "dataset" and filters["failed"]:
             # in place of the widest one, so that it fits
-            columns = {name: one for name, one in columns.items() if name != "product"} | FAILED
+            columns = {
+                name: column for name, column in columns.items() if name != "product"
+            } | FAILED
         table(
             {heading: justify for heading, (justify, _) in columns.items()},
             [[_text(getattr(row, field)) for _, field in columns.values()] for row in shown],
@@ -389,8 +394,8 @@ def _form(as_json: bool, as_csv: bool, as_ids: bool) -> str | None:
 
 
 def _print_ids(ids: Sequence[int]) -> None:
-    for one in ids:
-        answer(one)
+    for record_id in ids:
+        answer(record_id)
 
 
 def _print_records(records: list[dict[str, Any]], form: str) -> None:

@@ -292,7 +292,8 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
         raise error
     lacking = error.object[error.start : error.end]
     return "".join(
-        _PLAIN.get(one) or one.encode("ascii", "backslashreplace").decode() for one in lacking
+        _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode()
+        for character in lacking
     ), error.end
 
 

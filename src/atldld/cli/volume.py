@@ -179,7 +179,7 @@ def _one_volume(
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")
-    say(f"{sum(len(one['sections']) for one in described)} sections in {built!r}.")
-    if missing := sum(len(one["failed"]) for one in described):
+    say(f"{sum(len(dataset['sections']) for dataset in described)} sections in {built!r}.")
+    if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
         raise typer.Exit(1)

@@ -175,7 +175,7 @@ class DemoArchive(Archive):
         renew_in_children(self)
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the records by model."""
+        """Return the records by model; see `Archive.tables`."""
         return self._tables
 
     @cached_property
@@ -210,19 +210,7 @@ class DemoArchive(Archive):
         quality: int,
         region: tuple[int, int, int, int] | None,
     ) -> bytes | None:
-        """Return the JPEG of a section image, or `None` where there is no such image.
-
-        Parameters
-        ----------
-        image_id, downsample : int
-            Which image at which tier.
-        view : str
-            ``"image"`` or ``"expression"``.
-        quality : int
-            Of the JPEG, 0 to 100.
-        region : tuple of 4 int, optional
-            (left, top, width, height) in pixels of the tier.
-        """
+        """Return the rendered JPEG of a section image; see `Archive.image`."""
         jpeg = self.held_image(image_id, downsample, view, quality=quality, region=region)
         if jpeg is not None:
             return jpeg
@@ -249,7 +237,7 @@ class DemoArchive(Archive):
         quality: int,
         region: tuple[int, int, int, int] | None,
     ) -> bytes | None:
-        """Return a JPEG that was made before, or `None`."""
+        """Return a JPEG that was made before, or `None`; see `Archive.held_image`."""
         key = (image_id, downsample, view, quality, region)
         with self._lock:
             if key in self._kept:
@@ -292,27 +280,19 @@ class DemoArchive(Archive):
     def plate(
         self, plate_id: int, downsample: int, *, annotation: bool, quality: int
     ) -> bytes | None:
-        """Return the JPEG of an atlas plate, or `None` where there is none."""
+        """Return a plate of the demo atlas; see `Archive.plate`."""
         from atldld.demo import atlas as volumes
 
         return volumes.plate_image(plate_id, downsample, annotation=annotation, quality=quality)
 
     def plate_svg(self, plate_id: int) -> bytes | None:
-        """Return the SVG of an atlas plate, or `None` where there is none."""
+        """Return a plate's drawing of the demo atlas; see `Archive.plate_svg`."""
         from atldld.demo import atlas as volumes
 
         return volumes.plate_svg(plate_id)
 
     def grid(self, dataset_id: int, kinds: Sequence[str]) -> bytes | None:
-        """Return the ZIP of a data set's expression grids, or `None` where there is no such set.
-
-        Parameters
-        ----------
-        dataset_id : int
-            Which data set.
-        kinds : sequence of {"energy", "density", "intensity"}
-            What it holds.
-        """
+        """Return grids that are summed up from the rendered sections; see `Archive.grid`."""
         from atldld.demo.grids import grid_zip
 
         for dataset, images in self._datasets:

@@ -289,9 +289,9 @@ def conditions(
     genes = list(genes)
     if genes:
         ids = [number for _, numbers in genes for number in numbers]
-        some = _among("gene_id", ids, f"of gene {_or([name for name, _ in genes])}", "genes")
-        sql = f"d.id IN (SELECT data_set_id FROM data_set_gene WHERE {some.sql})"
-        found.append(replace(some, sql=sql))
+        condition = _among("gene_id", ids, f"of gene {_or([name for name, _ in genes])}", "genes")
+        sql = f"d.id IN (SELECT data_set_id FROM data_set_gene WHERE {condition.sql})"
+        found.append(replace(condition, sql=sql))
     if filters.name and kind == "specimen":
         found.append(_alike("s.name", "s.id", filters.name, f"called {_or(filters.name)}"))
     elif filters.name:
@@ -305,9 +305,9 @@ def conditions(
         found.append(_among("t.graph_id", filters.graph, words))
     if filters.specimen:
         words = f"of specimen {_or(filters.specimen)}"
-        some = _alike("x.name", "x.id", filters.specimen, words)
-        sql = f"d.specimen_id IN (SELECT x.id FROM specimen x WHERE {some.sql})"
-        found.append(replace(some, sql=sql))
+        condition = _alike("x.name", "x.id", filters.specimen, words)
+        sql = f"d.specimen_id IN (SELECT x.id FROM specimen x WHERE {condition.sql})"
+        found.append(replace(condition, sql=sql))
     if filters.plane:
         planes = [PlaneOfSection.name_of(number) for number in filters.plane]
         found.append(_among("d.plane_of_section_id", filters.plane, _or(planes), "plane"))
@@ -319,13 +319,13 @@ def conditions(
             found.append(_alike(column, None, values, f"of {name} {_or(values)}", name))
     if filters.treatment:
         words = f"treated with {_or(filters.treatment)}"
-        some = _alike("x.name", "x.id", filters.treatment, words, "treatments")
-        found.append(_linked("treatment", some))
+        condition = _alike("x.name", "x.id", filters.treatment, words, "treatments")
+        found.append(_linked("treatment", condition))
     if filters.orientation:
         names = {number: name for name, number in ORIENTATIONS.items()}
         words = _or([names.get(number, str(number)) for number in filters.orientation])
-        some = _among("x.orientation_id", filters.orientation, words, "probes")
-        found.append(_linked("probe", some))
+        condition = _among("x.orientation_id", filters.orientation, words, "probes")
+        found.append(_linked("probe", condition))
     if filters.space:
         words = f"in reference space {_or(filters.space)}"
         found.append(_among("d.reference_space_id", filters.space, words, "reference_space"))
@@ -563,5 +563,5 @@ _READ: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 def plural(kind: str, number: int = 2) -> str:
     """Return what a number of a kind are called."""
-    one = "data set" if kind == "dataset" else kind
-    return one if number == 1 else f"{one}s"
+    singular = "data set" if kind == "dataset" else kind
+    return singular if number == 1 else f"{singular}s"

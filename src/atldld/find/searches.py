@@ -369,10 +369,10 @@ class Search:
         if unknown:
             near = {name: suggestions(db, "gene", name) for name in unknown}
             hints = [
-                f"Did you mean {_or(list(map(str, some)))}"
+                f"Did you mean {_or(list(map(str, suggested)))}"
                 + (f" instead of {name}?" if len(unknown) > 1 else "?")
-                for name, some in near.items()
-                if some
+                for name, suggested in near.items()
+                if suggested
             ]
             of = self.filters.organism
             organism = f"{organism_name(of)} " if of is not None else ""
@@ -448,8 +448,10 @@ class Search:
         for number, condition in enumerate(wanted):
             left = counts(db, self.kind, wanted[: number + 1])
             if left:
-                one = f"{left} of them" if parts else f"{left} {plural(self.kind, left)}{meeting}"
-                parts.append(f"{one} {condition.words}")
+                counted = (
+                    f"{left} of them" if parts else f"{left} {plural(self.kind, left)}{meeting}"
+                )
+                parts.append(f"{counted} {condition.words}")
                 continue
             if not parts:
                 near = [

@@ -118,7 +118,6 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
     rows, columns = plane.grid.shape
     row_axis, column_axis = plane.grid.axis_names
     resolution = section.image.resolution
-    deformation = section.describe_deformation()
     return {
         "atldld_version": version(),
         "image_id": section.id,
@@ -133,7 +132,7 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
         "axis_of_columns": column_axis,
         "third_coordinate": plane.describe_depth(),
         "image_from_output": plane.to_image.tolist(),
-        **({} if deformation is None else {"deformation": deformation}),
+        **section.describe_registration(),
         "image_pixel_um": resolution,
         "from": f"({column_axis}, {row_axis}) of the reference space; pixel centre (k + 1/2) * "
         "resolution",

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT",
     "ExpectedError",
+    "Refinement",
     "Registration",
     "SectionFit",
     "StepResult",
@@ -129,6 +130,46 @@ class ExpectedError(msgspec.Struct, frozen=True, kw_only=True):
     bound90_before: float
     bound90_after: float
     structures: dict[int, tuple[float, float]] = {}
+
+    @property
+    def of_section(self) -> dict[str, float]:
+        """The four figures of the section as a whole, by their names."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "bound90_before": self.bound90_before,
+            "bound90_after": self.bound90_after,
+        }
+
+
+class Refinement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a registration says of a section, besides where it lies.
+
+    Attributes
+    ----------
+    steps : tuple of StepResult
+        What has been tried, in that order.
+    expected_error : ExpectedError or None
+        How far off it is expected to be, where that has been estimated.
+    """
+
+    steps: tuple[StepResult, ...] = ()
+    expected_error: ExpectedError | None = None
+
+    @property
+    def kept(self) -> tuple[StepResult, ...]:
+        """The steps that have moved it."""
+        return tuple(step for step in self.steps if step.kept)
+
+    @property
+    def moved(self) -> float:
+        """How far, in µm, the step that has moved it most has moved any of its points."""
+        return max((step.moved for step in self.kept), default=0.0)
+
+    @property
+    def reason(self) -> str | None:
+        """Why it has not moved; `None` if it has, or if nothing was tried."""
+        return None if self.kept or not self.steps else self.steps[-1].reason
 
 
 class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,6 +249,11 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
             deformation=placement.deformation,
             pixel=pixel,
         )
+
+    @property
+    def refinement(self) -> Refinement:
+        """What has been done to it, and how far off it is expected to be."""
+        return Refinement(steps=self.steps, expected_error=self.expected_error)
 
     @property
     def placement(self) -> Placement:
@@ -290,7 +336,12 @@ class Registration:
     @property
     def moved(self) -> int:
         """How many sections lie elsewhere than at the start."""
-        return sum(any(step.kept for step in fit.steps) for fit in self.sections.values())
+        return sum(bool(fit.refinement.kept) for fit in self.sections.values())
+
+    @property
+    def refinements(self) -> dict[int, Refinement]:
+        """What it says of each section besides where it lies, by image id."""
+        return {image_id: fit.refinement for image_id, fit in self.sections.items()}
 
     def placements(self, record: SectionDataSet) -> dict[int, Placement]:
         """Return the placements of a data set's images, by image id.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
 from atldld.place.anchoring import oddities
 from atldld.place.placement import Placement, SectionGeometry
+from atldld.place.registration import Refinement, Registration
 from atldld.place.spaces import PLACED_SPACES, Plane
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
 from atldld.support.arguments import check_id, several
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from atldld.place.alignment import Planes
     from atldld.place.anchoring import AlignmentFile
+    from atldld.place.registration import ExpectedError
 
 __all__ = ["PlacedDataSet", "PlacedSection"]
 
@@ -43,6 +45,9 @@ class PlacedSection:
         How thick the section is, in µm.
     alignment : str or None
         Name of the file whose plane is used in place of the service's alignment, if one is.
+    refinement : Refinement or None
+        What a registration says of it: the steps that have moved it, and how far off it is
+        expected to be.
     """
 
     image: SectionImage
@@ -50,6 +55,7 @@ class PlacedSection:
     plane: Plane
     thickness: float
     alignment: str | None = None
+    refinement: Refinement | None = None
 
     @property
     def id(self) -> int:
@@ -99,6 +105,27 @@ class PlacedSection:
     def describe_deformation(self) -> dict[str, Any] | None:
         """Say how the section is curved, if it is; see `Placement.describe_deformation`."""
         return self.placement.describe_deformation(self.image.width, self.image.height)
+
+    @property
+    def expected_error(self) -> ExpectedError | None:
+        """How far off the section is expected to be, if a registration says so."""
+        return None if self.refinement is None else self.refinement.expected_error
+
+    def describe_registration(self) -> dict[str, Any]:
+        """Say how the section is curved and how far off it is expected to be, if that is known.
+
+        Returns
+        -------
+        dict
+            ``deformation`` as of `describe_deformation`, and ``expected_error_um`` with ``before``,
+            ``after``, ``bound90_before`` and ``bound90_after``; without what is not known.
+        """
+        out: dict[str, Any] = {}
+        if (deformation := self.describe_deformation()) is not None:
+            out["deformation"] = deformation
+        if (expected := self.expected_error) is not None:
+            out["expected_error_um"] = expected.of_section
+        return out
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.number}, image {self.id}>"
@@ -155,7 +182,8 @@ class PlacedDataSet:
         _check_laid_out(record)
         if alignment is None:
             return cls.with_placements(record)
-        return cls.with_placements(record, alignment.placements(record), alignment.file)
+        told = alignment.refinements if isinstance(alignment, Registration) else None
+        return cls.with_placements(record, alignment.placements(record), alignment.file, told)
 
     @classmethod
     def with_placements(
@@ -163,6 +191,7 @@ class PlacedDataSet:
         record: SectionDataSet,
         given: Mapping[int, Placement] | None = None,
         alignment: AlignmentFile | None = None,
+        refinements: Mapping[int, Refinement] | None = None,
     ) -> PlacedDataSet:
         """Place the sections of a data set, some of them by placements that are given.
 
@@ -174,6 +203,8 @@ class PlacedDataSet:
             By id of the section image; others keep the service's alignment.
         alignment : AlignmentFile, optional
             Where the given ones come from.
+        refinements : mapping of int to Refinement, optional
+            What a registration says of them, by id of the section image.
 
         Raises
         ------
@@ -181,7 +212,7 @@ class PlacedDataSet:
             As for `of`.
         """
         plane, thickness = _check_laid_out(record)
-        given = given or {}
+        given, told = given or {}, refinements or {}
         source = None if alignment is None else alignment.name
         notes = () if source is None else oddities(source, record, given)
         sections: list[PlacedSection] = []
@@ -195,7 +226,9 @@ class PlacedDataSet:
                 placement = given.get(image.id) or Placement.of(record, image)
                 if placement.crosses(plane):
                     name = source if image.id in given else None
-                    sections.append(PlacedSection(image, placement, plane, thickness, name))
+                    sections.append(
+                        PlacedSection(image, placement, plane, thickness, name, told.get(image.id))
+                    )
                     continue
                 reason = f"its alignment does not lie in the {plane.value} plane"
             skipped.append(SkippedImage(image.id, image.section_number, reason))

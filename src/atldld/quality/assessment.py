@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, HTTPStatusError, InvalidInputError, NotFoundError
 from atldld.quality.figures import LOOKED_AT, SectionView, look_at, measure, view_of
+from atldld.quality.in_atlas import in_atlas
 from atldld.quality.rule import THRESHOLD, judge, rule_text
 from atldld.quality.table import DatasetQuality
 
@@ -151,13 +152,15 @@ def assess_pictures(
         )
     order = np.argsort([view.plane.central_depth for view in views], kind="stable")
     template, notes = _template(atlas, without_atlas)
-    figures = measure([views[k] for k in order], atlas, template, jobs)
-    judged = judge([views[k] for k in order], figures)
+    in_order = [views[k] for k in order]
+    figures = measure(in_order, atlas, template, jobs)
+    placed = None if atlas is None else in_atlas(in_order, atlas.annotation, jobs)
+    judged = judge(in_order, figures, placed)
     back = np.argsort(order)
     return DatasetQuality(
         sections=tuple(judged[k] for k in back),
         threshold=THRESHOLD,
-        rule=rule_text(),
+        rule=rule_text(with_atlas=atlas is not None),
         with_atlas=atlas is not None,
         atlas=None if atlas is None else atlas.name,
         resolution=views[0].plane.grid.resolution if views else float(resolution),

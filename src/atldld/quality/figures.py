@@ -147,7 +147,7 @@ def look_at(
     views: list[SectionView] = []
     failed: list[tuple[Job, AtldldError]] = []
     plans = [how.plan(section) for section in dataset.sections]
-    for job, result in run(plans, lambda one: view_of(one, resolution), session, jobs=jobs):
+    for job, result in run(plans, lambda plan: view_of(plan, resolution), session, jobs=jobs):
         if isinstance(result, AtldldError):
             failed.append((job, result))
         else:
@@ -346,29 +346,30 @@ class _Comparison:
     turn: float  # radians
 
 
-def _compare(one: SectionView, other: SectionView) -> _Comparison:
-    seen = (one.tissue | other.tissue) & one.inside & other.inside
-    if not (one.tissue & seen).any() or not (other.tissue & seen).any():
-        # one shows no tissue where the other could: they agree in nothing
+def _compare(first: SectionView, second: SectionView) -> _Comparison:
+    seen = (first.tissue | second.tissue) & first.inside & second.inside
+    if not (first.tissue & seen).any() or not (second.tissue & seen).any():
+        # the first shows no tissue where the second could: they agree in nothing
         return _Comparison(0.0 if seen.any() else np.nan, (np.nan, np.nan), np.nan)
     a, b = (
-        cv2.GaussianBlur(view.darkness, (0, 0), 1)[seen].astype(np.float64) for view in (one, other)
+        cv2.GaussianBlur(view.darkness, (0, 0), 1)[seen].astype(np.float64)
+        for view in (first, second)
     )
     a -= a.mean()
     b -= b.mean()
     norm = np.sqrt((a @ a) * (b @ b))
     correlation = float(a @ b / norm) if norm > 0 else 0.0
-    return _Comparison(correlation, *_align(one, other))
+    return _Comparison(correlation, *_align(first, second))
 
 
-def _align(one: SectionView, other: SectionView) -> tuple[tuple[float, float], float]:
+def _align(first: SectionView, second: SectionView) -> tuple[tuple[float, float], float]:
     """Return how the first section is moved so that it fits the second one best.
 
     The move in the plane, a shift and a turn, maximises the correlation of the smoothed pictures
     at half the resolution (Evangelidis and Psarakis 2008, doi:10.1109/TPAMI.2008.113).
     """
     halves = []
-    for view in (one, other):
+    for view in (first, second):
         softened = cv2.GaussianBlur(view.darkness.astype(np.float32), (0, 0), 2)
         halves.append(cv2.resize(softened, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
@@ -381,7 +382,7 @@ def _align(one: SectionView, other: SectionView) -> tuple[tuple[float, float], f
     except cv2.error:  # it did not converge
         return (np.nan, np.nan), np.nan
     # from pixels of the halved pictures: x = 2 u + 1/2
-    row, column = (float(np.mean(where)) for where in np.nonzero(one.tissue))
+    row, column = (float(np.mean(where)) for where in np.nonzero(first.tissue))
     centre = np.array([column, row])
     shift = 2 * (matrix[:, :2] @ ((centre - 0.5) / 2) + matrix[:, 2]) + 0.5 - centre
     turn = float(np.arctan2(matrix[1, 0], matrix[0, 0]))

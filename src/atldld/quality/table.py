@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atldld.formats.common import as_json, ending_of
 from atldld.formats.tables import Table, write_table
 from atldld.support.files import check_targets, whole_file
+
+if TYPE_CHECKING:
+    from atldld.place.registration import ExpectedError
 
 __all__ = ["DatasetQuality", "SectionQuality", "check_output"]
 
@@ -48,6 +51,9 @@ class SectionQuality:
         Whether the score exceeds the threshold.
     reasons : tuple of str
         Plain sentences on what is odd, the oddest first; empty if nothing is.
+    expected_error : ExpectedError or None
+        How far off, in µm, the registration that was opened expects it to be; it is no part of the
+        score.
     """
 
     image_id: int
@@ -62,9 +68,11 @@ class SectionQuality:
     score: float
     suspicious: bool
     reasons: tuple[str, ...]
+    expected_error: ExpectedError | None = None
 
 
-_COLUMNS = tuple(field.name for field in fields(SectionQuality))
+_COLUMNS = tuple(field.name for field in fields(SectionQuality) if field.name != "expected_error")
+_EXPECTED = ("before", "after", "bound90_before", "bound90_after")
 _ENDINGS = (".csv", ".json")
 
 
@@ -110,8 +118,8 @@ class DatasetQuality:
         Parameters
         ----------
         path : str or pathlib.Path
-            ``.csv``, a line for each section; or ``.json``, which holds the rule, its threshold
-            and the atlas too.
+            ``.csv``, a line for each section; or ``.json``, which holds the rule, its threshold,
+            the atlas and the errors expected of each structure too.
         force : bool
             Replace a file that is there.
 
@@ -132,12 +140,16 @@ class DatasetQuality:
                 "atlas": self.atlas,
                 "resolution_um": self.resolution,
                 "notes": list(self.notes),
-                "sections": rows,
+                "sections": [
+                    row | _structures(section)
+                    for row, section in zip(rows, self.sections, strict=True)
+                ],
             }
             with whole_file(path, force=force) as temporary:
                 temporary.write_text(as_json(described, indent=1) + "\n", "utf-8")
             return path
-        columns = {name: [row[name] for row in rows] for name in _COLUMNS}
+        names = rows[0] if rows else _COLUMNS
+        columns = {name: [row[name] for row in rows] for name in names}
         write_table(path, Table(columns), force=force)
         return path
 
@@ -145,9 +157,16 @@ class DatasetQuality:
         """Return a plain dictionary for each section, such as for a table or JSON.
 
         The keys are the attributes of `SectionQuality`. What is not known is `None`; the reasons
-        are one text, joined by semicolons.
+        are one text, joined by semicolons. Where a registration states errors, there are also
+        ``expected_error_before``, ``expected_error_after``, ``expected_error_bound90_before`` and
+        ``expected_error_bound90_after``, in µm.
         """
-        return [_as_row(section) for section in self.sections]
+        return [_as_row(section, expected=self.with_expected) for section in self.sections]
+
+    @property
+    def with_expected(self) -> bool:
+        """Whether a registration says of any section how far off it is expected to be."""
+        return any(section.expected_error is not None for section in self.sections)
 
     def __repr__(self) -> str:
         return (
@@ -170,7 +189,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     check_targets([path], force=force)
 
 
-def _as_row(section: SectionQuality) -> dict[str, Any]:
+def _as_row(section: SectionQuality, *, expected: bool) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in _COLUMNS:
         value = getattr(section, name)
@@ -179,4 +198,19 @@ def _as_row(section: SectionQuality) -> dict[str, Any]:
         elif isinstance(value, float) and not math.isfinite(value):
             value = None
         row[name] = value
+    for name in _EXPECTED if expected else ():
+        row[f"expected_error_{name}"] = getattr(section.expected_error, name, None)
     return row
+
+
+def _structures(section: SectionQuality) -> dict[str, Any]:
+    """Return the errors that are expected of the structures on a section, if any are."""
+    expected = section.expected_error
+    if expected is None or not expected.structures:
+        return {}
+    return {
+        "expected_error_structures": {
+            str(structure): {"before": before, "after": after}
+            for structure, (before, after) in expected.structures.items()
+        }
+    }

@@ -14,7 +14,10 @@ __all__ = ["Template3d", "figures", "verdict"]
 
 _GAIN = 0.005  # part of the difference that a step must take away from the pixels held back
 _COVER = 0.01  # part of the overlap of tissue and brain that it may cost
-_DETAIL = 0.005  # of the squared local correlation with the template that it may cost
+# With a template, what the held-back pixels say and what the template says are weighed together.
+_DETAIL = 0.005  # of the squared local correlation with the template that a step may cost
+_TOGETHER = 0.002  # what the difference must fall by, and the correlation, counted twice, rise by
+_MORE = 0.03  # part of the difference that a step may add where the template speaks for it
 _WINDOW = 200.0  # µm: standard deviation of the window of that correlation
 
 
@@ -90,13 +93,19 @@ def figures(
 
 def verdict(before: dict[str, float], after: dict[str, float]) -> tuple[bool, str]:
     """Return whether a section is better after a step, and why, as a sentence."""
-    if not after["difference"] < before["difference"] - _GAIN:
-        return False, "The pixels that were held back do not fit better."
     if after["overlap"] < before["overlap"] - _COVER:
         return False, "The tissue would cover the atlas's brain worse."
-    if after.get("detail", 0.0) < before.get("detail", 0.0) - _DETAIL:
+    gain = before["difference"] - after["difference"]
+    if "detail" not in before:
+        if gain <= _GAIN:
+            return False, "The pixels that were held back do not fit better."
+        return True, "The pixels that were held back fit better."
+    more = after["detail"] - before["detail"]
+    if more < -_DETAIL:
         return False, "The section would look less like the atlas's template."
-    return True, "The pixels that were held back fit better."
+    if gain < -_MORE or gain + 2 * more <= _TOGETHER:
+        return False, "Neither the pixels that were held back nor the template fit better."
+    return True, "The pixels that were held back and the template fit better together."
 
 
 def _likeness(look: Look, picture: Image, inside: NDArray[np.bool_]) -> float:

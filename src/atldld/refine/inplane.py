@@ -232,7 +232,7 @@ class _Correlation:
     def __init__(self, seen: Image, weights: Image | None, window: float) -> None:
         self.weights, self.window = weights, window
         if weights is not None:
-            self.total = np.maximum(_blurred(weights, window), np.float32(1e-3))
+            self.total: Image = np.maximum(_blurred(weights, window), np.float32(1e-3))
         self.seen = seen
         self.mean = self._local(seen)
         self.variance = np.maximum(self._local(seen * seen) - self.mean**2, 0) + np.float32(_NOISE)

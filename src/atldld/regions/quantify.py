@@ -549,11 +549,6 @@ def _number(value: object) -> float:
     return float(value) if known else np.nan  # type: ignore[arg-type]
 
 
-def _curved(section: PlacedSection) -> dict[str, Any]:
-    deformation = section.describe_deformation()
-    return {} if deformation is None else {"deformation": deformation}
-
-
 def _describe(
     dataset: PlacedDataSet,
     service: str,
@@ -606,7 +601,7 @@ def _describe(
                 "image_id": task.section.id,
                 "section_number": task.section.number,
                 "downsample": task.downsample,
-                **_curved(task.section),
+                **task.section.describe_registration(),
             }
             for task in used
         ],

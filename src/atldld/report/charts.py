@@ -29,6 +29,7 @@ __all__ = [
     "Point",
     "Positions",
     "Row",
+    "moves_chart",
     "number",
     "positions",
     "quality_chart",
@@ -96,6 +97,11 @@ FIGURES = (
         "Brain outside the image",
         "part",
     ),
+)
+
+MOVED = Figure("moved", "Moved", "µm, median over the picture", "Moved", "µm")
+EXPECTED = Figure(
+    "expected_error", "Expected error", "µm, before and after", "Expected error", "µm"
 )
 
 _ENDS = (("anterior", "posterior"), ("dorsal", "ventral"), ("left", "right"))
@@ -237,6 +243,8 @@ class Row:
         Where the threshold is drawn, if it has one.
     points : tuple of Point
         Of the sections of which it is known.
+    before : tuple of Point
+        The same before an alignment moved them, if that is known.
     """
 
     figure: Figure
@@ -245,6 +253,7 @@ class Row:
     most: str
     limit: float | None
     points: tuple[Point, ...]
+    before: tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +269,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Every figure along the section numbers, one below the other.
+    """Figures along the section numbers, one below the other.
 
     Attributes
     ----------
+    label : str
+        What it shows.
     rows : tuple of Row
         The figures that are known.
     columns : tuple of Column
@@ -274,6 +285,7 @@ class Chart:
         Where section numbers are written.
     """
 
+    label: str
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     threshold: str
@@ -295,9 +307,25 @@ class Chart:
         """From one section to the next, if there are no gaps."""
         return (self.right - self.left) / max(len(self.columns) - 1, 1)
 
+    @property
+    def compares(self) -> bool:
+        """Whether figures of before are drawn too."""
+        return any(row.before for row in self.rows)
 
-def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> Chart:
-    """Return every figure along the section numbers.
+
+class _Series(NamedTuple):
+    """A figure of all sections, in the order of their numbers; `None` where it is not known."""
+
+    figure: Figure
+    values: Sequence[float | None]
+    before: Sequence[float | None]
+    limit: float | None = None
+
+
+def quality_chart(
+    entries: Sequence[Entry], quality: DatasetQuality, before: DatasetQuality | None = None
+) -> Chart:
+    """Return every figure of the sections' quality along the section numbers.
 
     Parameters
     ----------
@@ -305,74 +333,148 @@ def quality_chart(entries: Sequence[Entry], quality: DatasetQuality) -> Chart:
         The sections in the order in which the page counts them.
     quality : DatasetQuality
         Their figures.
+    before : DatasetQuality, optional
+        Their figures before an alignment moved them.
     """
-    place = {entry.section.id: k for k, entry in enumerate(entries)}
-    sections = sorted(
-        (section for section in quality.sections if section.image_id in place),
-        key=lambda section: (section.section_number, section.image_id),
+    judged = {section.image_id: section for section in quality.sections}
+    earlier = {section.image_id: section for section in before.sections} if before else {}
+    shown = [(place, entry) for place, entry in enumerate(entries) if entry.section.id in judged]
+
+    def values(of: dict[int, SectionQuality], name: str) -> list[float | None]:
+        return [_known(getattr(of.get(entry.section.id), name, None)) for _, entry in shown]
+
+    series = [
+        _Series(
+            figure,
+            values(judged, figure.name),
+            values(earlier, figure.name),
+            quality.threshold if figure.name == "score" else None,
+        )
+        for figure in FIGURES
+    ]
+    odd = {section.image_id for section in quality.suspicious}
+    return _chart("Quality figures", shown, series, odd, number(quality.threshold))
+
+
+def moves_chart(entries: Sequence[Entry]) -> Chart | None:
+    """Return how far sections have moved, and what is expected of them, if anything is known.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The sections in the order in which the page counts them.
+    """
+    shown = list(enumerate(entries))
+    expected = [entry.section.expected_error for entry in entries]
+    series = [
+        _Series(MOVED, [entry.move.median if entry.move else None for entry in entries], ()),
+        _Series(
+            EXPECTED,
+            [error and error.after for error in expected],
+            [error and error.before for error in expected],
+        ),
+    ]
+    if all(value is None for one in series for value in one.values):
+        return None
+    return _chart("How far sections have moved", shown, series, set(), "")
+
+
+def _chart(
+    label: str,
+    shown: Sequence[tuple[int, Entry]],
+    series: Sequence[_Series],
+    odd: set[int],
+    threshold: str,
+) -> Chart:
+    order = sorted(
+        range(len(shown)),
+        key=lambda k: (shown[k][1].section.number, shown[k][1].section.id),
     )
-    shown = [f for f in FIGURES if any(_known(getattr(s, f.name, None)) for s in sections)]
-    low, high = sections[0].section_number, sections[-1].section_number
+    known = [one for one in series if any(value is not None for value in one.values)]
+    numbers = [entry.section.number for _, entry in shown]
+    low, high = min(numbers), max(numbers)
 
     def x_of(section_number: float) -> float:
         share = (section_number - low) / max(high - low, 1)
         return Chart.left + share * (Chart.right - Chart.left)
 
-    columns = [
-        Column(
-            place[section.image_id],
-            section.section_number,
-            section.suspicious,
-            x_of(section.section_number),
-            "; ".join(f"{f.title} {number(getattr(section, f.name))}" for f in shown),
+    columns = []
+    for k in order:
+        place, entry = shown[k]
+        columns.append(
+            Column(
+                place,
+                entry.section.number,
+                entry.section.id in odd,
+                x_of(entry.section.number),
+                "; ".join(_told(one, k) for one in known),
+            )
         )
-        for section in sections
-    ]
-    across = [column.x for column in columns]
+    rows = []
+    for one in known:
+        top = Chart.top + len(rows) * (Chart.row_height + Chart.gap)
+        values, before = (
+            [
+                (column, found[k] if found else None)
+                for column, k in zip(columns, order, strict=True)
+            ]
+            for found in (one.values, one.before)
+        )
+        rows.append(_row(one, top, values, before))
     return Chart(
-        tuple(
-            _row(figure, Chart.top + k * (Chart.row_height + Chart.gap), sections, across, quality)
-            for k, figure in enumerate(shown)
-        ),
+        label,
+        tuple(rows),
         tuple(columns),
-        number(quality.threshold),
+        threshold,
         tuple((x_of(value), value) for value in _ticks(low, high)),
     )
 
 
+def _told(one: _Series, k: int) -> str:
+    now = number(one.values[k])
+    if not one.before or all(value is None for value in one.before):
+        return f"{one.figure.title} {now}"
+    return f"{one.figure.title} {number(one.before[k])} → {now}"
+
+
 def _row(
-    figure: Figure,
+    one: _Series,
     top: float,
-    sections: Sequence[SectionQuality],
-    across: Sequence[float],
-    quality: DatasetQuality,
+    values: Sequence[tuple[Column, float | None]],
+    before: Sequence[tuple[Column, float | None]],
 ) -> Row:
-    known = [
-        (x, float(getattr(section, figure.name)), section.suspicious)
-        for x, section in zip(across, sections, strict=True)
-        if _known(getattr(section, figure.name))
-    ]
-    least, most = (choose(value for _, value, _ in known) for choose in (min, max))
-    if figure.name == "score":
-        least, most = min(least, 0.0), max(most, quality.threshold * 1.1)
+    known = [value for _, value in (*values, *before) if value is not None]
+    least, most = min(known), max(known)
+    if one.limit is not None:
+        least, most = min(least, 0.0), max(most, one.limit * 1.1)
+    if one.figure in (MOVED, EXPECTED):
+        least = 0.0
     if flat := most - least < 1e-9:
         most = least + 1
 
     def y_of(value: float) -> float:
         return top + Chart.row_height - (value - least) / (most - least) * Chart.row_height
 
+    def points(found: Sequence[tuple[Column, float | None]]) -> tuple[Point, ...]:
+        return tuple(
+            Point(column.x, y_of(value), column.suspicious)
+            for column, value in found
+            if value is not None
+        )
+
     return Row(
-        figure,
+        one.figure,
         top,
         number(least, 2),
         "" if flat else number(most, 2),
-        y_of(quality.threshold) if figure.name == "score" else None,
-        tuple(Point(x, y_of(value), suspicious) for x, value, suspicious in known),
+        None if one.limit is None else y_of(one.limit),
+        points(values),
+        points(before),
     )
 
 
-def _known(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+def _known(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _ticks(low: int, high: int) -> list[int]:

@@ -16,6 +16,7 @@ from atldld.formats.common import need
 from atldld.place.sections import PlacedSection
 from atldld.report.pictures import Slices, Views, cut, views_of
 from atldld.report.source import ServiceSource
+from atldld.report.start import Move, move_between
 from atldld.sections.register import RegisteredSection
 from atldld.support.pipeline import workers_for
 from atldld.support.provenance import Progress, version
@@ -40,12 +41,27 @@ VOLUME_RESOLUTION = 25.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """One section in the report."""
+    """One section in the report.
+
+    Attributes
+    ----------
+    section : PlacedSection
+        Which one.
+    plane : OutputPlane
+        Which point of the brain each pixel of its picture shows.
+    downsample : int
+        The tier that the picture was made from.
+    views : Views
+        Its pictures and outlines.
+    move : Move or None
+        How far an alignment has moved it, if that is known.
+    """
 
     section: PlacedSection
     plane: OutputPlane
     downsample: int
     views: Views
+    move: Move | None = None
 
     @property
     def coordinate(self) -> float:
@@ -86,6 +102,8 @@ class Report:
         Of the programs that made it.
     command_line : str or None
         How it was called.
+    quality_before : DatasetQuality or None
+        The same figures as the sections lay before, if an alignment has moved them.
     """
 
     source: Source
@@ -101,6 +119,7 @@ class Report:
     created: str
     versions: Mapping[str, str]
     command_line: str | None
+    quality_before: DatasetQuality | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -192,6 +211,7 @@ def gather(
     entries, seen, failed = _sections(source, atlas, jobs, progress)
     quality = _quality(source, seen, atlas, jobs, missing)
     del seen
+    quality_before = _quality_before(source, quality, atlas, jobs, missing)
     regions = _regions(source, atlas, scale, jobs, missing)
     slices: tuple[Slices, ...] = ()
     if not volume:
@@ -200,7 +220,7 @@ def gather(
         slices = _volume(source, atlas, jobs, missing)
     return Report(
         source=source,
-        entries=tuple(sorted(entries, key=lambda one: (one.coordinate, one.section.id))),
+        entries=tuple(sorted(entries, key=lambda entry: (entry.coordinate, entry.section.id))),
         atlas=atlas,
         quality=quality,
         regions=regions,
@@ -214,6 +234,7 @@ def gather(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         command_line=command_line,
+        quality_before=quality_before,
     )
 
 
@@ -239,11 +260,16 @@ def _sections(
     resolution = max(source.resolution, LOOKED_AT)
 
     def finish(registered: RegisteredSection) -> tuple[Entry, SectionView]:
+        section, start = registered.section, source.start
+        before = None if start is None else start.section(section.id)
+        move = move_between(before, section)
+        moved = None if before is None or move is None or move.still else before.placement
         entry = Entry(
-            registered.section,
+            section,
             registered.plane,
             registered.downsample,
-            views_of(registered, atlas, source.dataset.session),
+            views_of(registered, atlas, source.dataset.session, moved),
+            move,
         )
         return entry, view_of(registered, resolution)
 
@@ -304,6 +330,33 @@ def _quality(
     if found.notes and "atlas" not in missing:
         missing["figures"] = " ".join(found.notes)
     return found
+
+
+def _quality_before(
+    source: Source,
+    now: DatasetQuality | None,
+    atlas: Atlas | None,
+    jobs: int | None,
+    missing: dict[str, str],
+) -> DatasetQuality | None:
+    """Return the figures of the sections as they lay before."""
+    from atldld.quality import assess_pictures, look_at
+
+    start = source.start
+    if start is None or now is None:
+        return None
+    if start.note is not None:
+        missing["start"] = start.note
+    try:
+        seen = look_at(start.dataset, now.resolution, session=source.dataset.session, jobs=jobs)
+        if atlas is not None and any("mutual information" in note for note in now.notes):
+            atlas = replace(atlas, load=lambda _: None)
+        return assess_pictures(
+            seen, atlas, resolution=now.resolution, without_atlas=missing.get("atlas"), jobs=jobs
+        )
+    except AtldldError as error:
+        missing["before"] = str(error)
+        return None
 
 
 def _regions(

@@ -9,12 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from atldld.formats.common import ending_of, need
 from atldld.place.spaces import AXES
-from atldld.report.charts import FIGURES, number, positions, quality_chart
+from atldld.report.charts import FIGURES, moves_chart, number, positions, quality_chart
 from atldld.report.contents import Entry, Report
-from atldld.report.pictures import STEPS, Slices, matrix_to_raw
-from atldld.report.words import DIRECTIONS, lead, methods, summary
+from atldld.report.moves import GUARDED, moves_of
+from atldld.report.pictures import STEPS, Slices, matrix_to_raw, tier_to_raw
+from atldld.report.words import DIRECTIONS, alignments, lead, methods, summary
 from atldld.support.files import check_targets, whole_file
 from atldld.support.provenance import citation_of
 from atldld.support.text import shown
@@ -117,6 +120,7 @@ def render(report: Report) -> str:
     judged = {section.image_id: section for section in quality.sections} if quality else {}
     grid = report.entries[0].plane.grid
     rows, columns = grid.shape
+    moves = moves_of(report.entries)
     page: str = environment.get_template("report.html").render(
         report=report,
         dataset=dataset,
@@ -134,7 +138,10 @@ def render(report: Report) -> str:
         rows=rows,
         columns=columns,
         positions=positions(report.entries, dataset.plane, report.atlas, odd),
-        chart=quality_chart(report.entries, quality) if quality else None,
+        chart=quality_chart(report.entries, quality, report.quality_before) if quality else None,
+        moves=moves,
+        moves_chart=moves_chart(report.entries) if moves else None,
+        alignments=alignments(report),
         quality=quality,
         number=number,
         slices=report.slices,
@@ -143,6 +150,7 @@ def render(report: Report) -> str:
         css=markup(text_of("report.css")),
         js=markup(text_of("report.js")),
         figure_names=markup(_json([(f.name, f.listed, f.unit) for f in FIGURES])),
+        guarded_names=markup(_json([(f.name, f.title.lower()) for f in GUARDED])),
         figures=markup(_json(figures(report))),
         section_data=[
             (entry.section.id, markup(_json(_pictures(entry)))) for entry in report.entries
@@ -159,6 +167,9 @@ def figures(report: Report) -> dict[str, Any]:
     quality, regions, atlas = report.quality, report.regions, report.atlas
     judged = {row["image_id"]: row for row in quality.to_rows()} if quality else {}
     reasons = {s.image_id: list(s.reasons) for s in quality.sections} if quality else {}
+    before = report.quality_before
+    judged_before = {row["image_id"]: row for row in before.to_rows()} if before else {}
+    named = alignments(report)
     names: dict[int, tuple[str, str, str]] = {}
     for entry in report.entries:
         names |= entry.views.names
@@ -183,6 +194,7 @@ def figures(report: Report) -> dict[str, Any]:
             "alignment": dataset.alignment.describe() if dataset.alignment else None,
             "absent_section_numbers": list(report.absent),
         },
+        "alignments": None if named is None else {"before": named[0], "after": named[1]},
         "picture": {
             "plane": report.source.plane,
             "resolution_um": report.source.resolution,
@@ -223,6 +235,13 @@ def figures(report: Report) -> dict[str, Any]:
                 "quality": judged.get(entry.section.id),
                 "reasons": reasons.get(entry.section.id, []),
                 "problems": entry.views.problems,
+                "quality_before": judged_before.get(entry.section.id),
+                "moved_um": None
+                if entry.move is None
+                else {"median": _short(entry.move.median), "most": _short(entry.move.most)},
+                "refinement": None
+                if entry.section.refinement is None
+                else msgspec.to_builtins(entry.section.refinement, str_keys=True),
             }
             for entry in report.entries
         ],
@@ -255,7 +274,7 @@ def figures(report: Report) -> dict[str, Any]:
 
 
 def _pictures(entry: Entry) -> dict[str, Any]:
-    views, image = entry.views, entry.section.image
+    views, image, was = entry.views, entry.section.image, entry.views.before
 
     def uri(name: str) -> str | None:
         picture = getattr(views, name)
@@ -271,6 +290,12 @@ def _pictures(entry: Entry) -> dict[str, Any]:
         "shapes": [[shape.id, shape.path] for shape in views.shapes],
         # of a curved section, whose outlines no matrix takes to the raw picture
         "raw_shapes": views.raw_shapes and [[shape.id, shape.path] for shape in views.raw_shapes],
+        "before": was
+        and {
+            "shapes": [[shape.id, shape.path] for shape in was.shapes],
+            "raw_shapes": [[shape.id, shape.path] for shape in was.raw_shapes],
+            "to_raw": tier_to_raw(entry.downsample),
+        },
     }
 
 

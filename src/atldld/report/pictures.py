@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,17 +16,19 @@ from atldld.atlas.outlines import Outline, Selection, bend_outline, outlines
 from atldld.atlas.sample import on_reference
 from atldld.errors import AtldldError
 from atldld.place import Affine
+from atldld.place.planes import OutputPlane
 from atldld.place.spaces import AXES
 from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
-    from atldld.place.planes import OutputPlane
+    from atldld.place.placement import Placement
     from atldld.sections.register import RegisteredSection
     from atldld.volume.model import Volume
 
 __all__ = [
+    "Before",
     "Picture",
     "Shape",
     "Slices",
@@ -36,6 +38,7 @@ __all__ = [
     "matrix_to_raw",
     "shapes_of",
     "silhouette",
+    "tier_to_raw",
     "views_of",
 ]
 
@@ -54,6 +57,7 @@ SLICE_EVERY = 100.0
 """From one slice of the volume to the next, in µm."""
 
 Pixels = NDArray[np.uint8]
+Points = NDArray[np.float64]
 
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
@@ -103,6 +107,22 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """The atlas's structures where they lay on a section before it was moved.
+
+    Attributes
+    ----------
+    shapes : tuple of Shape
+        On the picture on the reference grid, which is of where the section lies now.
+    raw_shapes : tuple of Shape
+        On the raw picture, in quarters of a pixel of its tier.
+    """
+
+    shapes: tuple[Shape, ...]
+    raw_shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Views:
     """All that is shown of one section.
 
@@ -122,6 +142,8 @@ class Views:
     raw_shapes : tuple of Shape, or None
         Of a curved section: the shapes as they lie on the raw picture, in quarters of a pixel of
         its tier from the corner of the first one.
+    before : Before or None
+        Of a section that an alignment has moved: where the structures lay before.
     """
 
     registered: Picture
@@ -133,6 +155,7 @@ class Views:
     shapes: tuple[Shape, ...]
     names: dict[int, tuple[str, str, str]]
     raw_shapes: tuple[Shape, ...] | None = None
+    before: Before | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +204,12 @@ def encode(pixels: Pixels, quality: int = QUALITY) -> Picture:
     return Picture("image/webp", data.tobytes(), pixels.shape[1], pixels.shape[0])
 
 
-def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Session) -> Views:
+def views_of(
+    registered: RegisteredSection,
+    atlas: Atlas | None,
+    session: Session,
+    start: Placement | None = None,
+) -> Views:
     """Return all that is shown of a section: its pictures, and the structures on it.
 
     Parameters
@@ -192,6 +220,8 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
         Without it there is no template and there are no outlines.
     session : Session
         Where the picture as scanned comes from.
+    start : Placement, optional
+        Where the section lay before, if it has moved.
     """
     problems: dict[str, str] = {}
     plane = registered.plane
@@ -213,13 +243,17 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
     shapes: tuple[Shape, ...] = ()
     names: dict[int, tuple[str, str, str]] = {}
     raw_shapes: tuple[Shape, ...] | None = None
+    before: tuple[Before | None, dict[int, tuple[str, str, str]]] = None, {}
     if atlas is not None:
         drawn = _outlines(plane, atlas)
         shapes = shapes_of(drawn, plane.grid.resolution)
-        names = {one.id: (one.acronym, one.name, one.color) for one in drawn}
+        names = {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
         template = _template(plane, atlas, problems)
         if plane.deformation is not None:
             raw_shapes = _on_raw(drawn, plane, registered.downsample)
+        if start is not None:
+            before = _before(start, plane, registered.downsample, atlas)
+            names |= before[1]
     return Views(
         registered=encode(registered.image),
         thumb=encode(_shrunk(registered.image, THUMB_SIDE), 68),
@@ -230,6 +264,7 @@ def views_of(registered: RegisteredSection, atlas: Atlas | None, session: Sessio
         shapes=shapes,
         names=names,
         raw_shapes=raw_shapes,
+        before=before[0],
     )
 
 
@@ -241,12 +276,17 @@ def matrix_to_raw(plane: OutputPlane, downsample: int = 0) -> tuple[float, ...]:
     pixel of the tier: what is drawn then lies on the raw picture already.
     """
     if plane.deformation is not None:
-        side = (1 << downsample) / STEPS
-        return side, 0.0, 0.0, side, 0.0, 0.0
+        return tier_to_raw(downsample)
     linear = plane.to_image[:, :2]
     shift = plane.to_image[:, 2] - linear @ (0.5, 0.5) + 0.5
     a, b, c, d = (linear / STEPS).T.ravel()
     return float(a), float(b), float(c), float(d), float(shift[0]), float(shift[1])
+
+
+def tier_to_raw(downsample: int) -> tuple[float, ...]:
+    """Return the way from quarters of a pixel of a tier to the raw picture, as SVG writes it."""
+    side = (1 << downsample) / STEPS
+    return side, 0.0, 0.0, side, 0.0, 0.0
 
 
 def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
@@ -261,13 +301,13 @@ def shapes_of(drawn: Sequence[Outline], resolution: float) -> tuple[Shape, ...]:
     """
     found = [
         Shape(
-            one.id,
-            one.area * (resolution / 1000) ** 2,
-            _paths(one),
+            outline.id,
+            outline.area * (resolution / 1000) ** 2,
+            _paths(outline),
         )
-        for one in drawn
+        for outline in drawn
     ]
-    return tuple(sorted(found, key=lambda one: -one.area))
+    return tuple(sorted(found, key=lambda shape: -shape.area))
 
 
 def cut(volume: Volume, atlas: Atlas | None, jobs: int) -> tuple[Slices, ...]:
@@ -386,22 +426,46 @@ def _outlines(plane: OutputPlane, atlas: Atlas) -> tuple[Outline, ...]:
 def _on_raw(drawn: Sequence[Outline], plane: OutputPlane, downsample: int) -> tuple[Shape, ...]:
     """Return outlines of a picture on the grid as they lie on the raw picture at a tier."""
 
-    def bend(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def bend(points: Points) -> Points:
         # both from corners of the first pixels
         return (plane.shown(points - 0.5) + 0.5) / (1 << downsample)
 
+    return _bent(drawn, bend, plane.grid.resolution)
+
+
+def _bent(
+    drawn: Sequence[Outline], bend: Callable[[Points], Points], resolution: float
+) -> tuple[Shape, ...]:
     return tuple(
         Shape(
-            one.id,
-            one.area * (plane.grid.resolution / 1000) ** 2,
-            _paths(bend_outline(one, bend, 1 / STEPS, "image")),
+            outline.id,
+            outline.area * (resolution / 1000) ** 2,
+            _paths(bend_outline(outline, bend, 1 / STEPS, "image")),
         )
-        for one in sorted(drawn, key=lambda one: -one.area)
+        for outline in sorted(drawn, key=lambda outline: -outline.area)
     )
 
 
-def _paths(one: Outline) -> str:
-    return "".join(_path(ring) for polygon in one.polygons for ring in polygon)
+def _before(
+    start: Placement, plane: OutputPlane, downsample: int, atlas: Atlas
+) -> tuple[Before, dict[int, tuple[str, str, str]]]:
+    """Return the structures as they lay on a section that now lies in a plane, and their names."""
+    then = OutputPlane.oblique(start, plane.grid)
+    drawn = _outlines(then, atlas)
+    to_grid = plane.pixel_to_image.inverse()
+
+    def bend(points: Points) -> Points:
+        # through the section's own picture, which both show
+        xy = then.shown(points - 0.5)
+        flat = xy if plane.deformation is None else plane.deformation.to_flat(xy)
+        return to_grid.apply(flat) + 0.5
+
+    before = Before(_bent(drawn, bend, plane.grid.resolution), _on_raw(drawn, then, downsample))
+    return before, {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
+
+
+def _paths(outline: Outline) -> str:
+    return "".join(_path(ring) for polygon in outline.polygons for ring in polygon)
 
 
 def _path(ring: NDArray[np.float64]) -> str:
@@ -477,7 +541,7 @@ def silhouette(atlas: Atlas, rows: int, columns: int) -> str:
     )
     return "".join(
         "M" + "L".join(f"{x:.0f},{y:.0f}" for x, y in ring[:-1]) + "Z"
-        for one in drawn
-        for polygon in one.polygons
+        for outline in drawn
+        for polygon in outline.polygons
         for ring in polygon[:1]
     )

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld import quality
-from atldld.api import DataSet, open_dataset
+from atldld.api import DataSet
 from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
 from atldld.place import Placement
+from atldld.place.alignment import read_alignment
 from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
 from atldld.place.sections import PlacedDataSet, PlacedSection
@@ -37,6 +38,7 @@ from atldld.records import (
     SectionImage,
     SkippedImage,
 )
+from atldld.report.start import Start, find_start
 from atldld.sections.metadata import (
     METADATA,
     FolderMetadata,
@@ -73,6 +75,8 @@ class Source(Protocol):
         In words, for the page.
     failed : dict
         What an earlier run could not have, by image id: the reason.
+    start : Start or None
+        Where the sections lay before, if an alignment has moved them and that is known.
     """
 
     @property
@@ -100,6 +104,10 @@ class Source(Protocol):
         """See the class."""
 
     @property
+    def start(self) -> Start | None:
+        """See the class."""
+
+    @property
     def pictures_are_judged(self) -> bool:
         """Whether its pictures are those that quality figures are made of."""
 
@@ -124,6 +132,7 @@ class ServiceSource:
     plane: str = "oblique"
     origin: str = "the service and the cache"
     failed: Mapping[str, str] = field(default_factory=dict)
+    start: Start | None = None
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
@@ -156,6 +165,7 @@ class FolderSource:
     folder: Path
     metadata: FolderMetadata
     session: Session
+    start: None = None
 
     @property
     def resolution(self) -> float:
@@ -289,8 +299,12 @@ def open_source(
     """
     name = str(what).strip()
     if name.isdigit():
-        dataset = open_dataset(name, session=session, alignment=alignment)
-        return ServiceSource(dataset, resolution, table_resolution)
+        planes = None if alignment is None else read_alignment(alignment)
+        dataset = DataSet(session.dataset(name), session, planes)
+        start = None
+        if planes is not None and alignment is not None:
+            start = find_start(planes, alignment, dataset.record)
+        return ServiceSource(dataset, resolution, table_resolution, start=start)
     folder = Path(name)
     if not folder.is_dir():
         raise InvalidInputError(
@@ -336,7 +350,7 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
     thickness = metadata.section_thickness
     across = alignment3d.to_volume[2] / thickness
     dataset_id = int(metadata.dataset_id)
-    images, planes = [], {}
+    images, planes, told = [], {}, {}
     for name, entry in metadata.per_image.items():
         stored = None
         if entry.tsv is not None and entry.tvs is not None:
@@ -344,6 +358,8 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
         else:
             backward = np.vstack((np.array(entry.reference_to_image), across))
             planes[int(name)] = Placement(np.array(entry.image_to_reference), backward)
+        if entry.refinement is not None:
+            told[int(name)] = entry.refinement
         masked = "expression" in entry.files or entry.expression_source is not None
         images.append(
             SectionImage(
@@ -370,7 +386,7 @@ def _placed(metadata: FolderMetadata) -> PlacedDataSet:
     )
     known = metadata.alignment
     file = None if known is None else AlignmentFile.from_description(known)
-    placed = PlacedDataSet.with_placements(record, planes if file else {}, file)
+    placed = PlacedDataSet.with_placements(record, planes if file else {}, file, told)
     skipped = tuple(
         SkippedImage(int(image_id), None, str(reason))
         for image_id, reason in metadata.skipped.items()

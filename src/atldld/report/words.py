@@ -5,12 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from atldld.place.spaces import AXES, ReferenceSpace
+from atldld.report.moves import Moves, moves_of
 
 if TYPE_CHECKING:
     from atldld.report.contents import Report
 
-__all__ = ["DIRECTIONS", "lead", "methods", "summary"]
+__all__ = ["DIRECTIONS", "alignments", "lead", "methods", "summary"]
 
 DIRECTIONS = ("posterior", "inferior", "right")
 
@@ -45,6 +48,9 @@ def lead(report: Report) -> list[str]:
             else f"{odd} of {count} sections look suspicious (▲): look at them before you trust "
             "what they show."
         )
+    moves = moves_of(report.entries)
+    if moves is not None:
+        second.append(_moved(moves, count))
     table = report.regions
     if table is not None:
         by = "energy" if "energy" in table.columns else "stained_fraction"
@@ -60,6 +66,12 @@ def lead(report: Report) -> list[str]:
         if names:
             second.append(f"{what} in {_list(names)}.")
     return [first, " ".join(second)] if second else [first]
+
+
+def alignments(report: Report) -> tuple[str, str] | None:
+    """Return what the alignments before and after are called; `None` if there is only one."""
+    start, known = report.source.start, report.source.dataset.alignment
+    return None if start is None or known is None else (start.name, known.name)
 
 
 def summary(report: Report) -> list[tuple[str, str]]:
@@ -118,10 +130,13 @@ def methods(report: Report) -> str:
         f"using atldld {versions['atldld']}."
     ]
     resolution = report.source.resolution
+    bent = sum(entry.plane.deformation is not None for entry in report.entries)
+    curved = f" and ({bent} of them) a smooth displacement in that plane" if bent else ""
     if report.source.plane == "oblique":
         text.append(
             f"Each section was resampled in its own oblique plane at {resolution:g} µm per pixel "
-            "by a single affine transformation, from the coarsest image tier at least as fine."
+            f"by a single affine transformation{curved}, from the coarsest image tier at least as "
+            "fine."
         )
     else:
         text.append(
@@ -156,6 +171,23 @@ def methods(report: Report) -> str:
             "interpolation between neighbouring sections."
         )
     return " ".join(text)
+
+
+def _moved(moves: Moves, count: int) -> str:
+    """Return how many sections an alignment has moved, and how far off they are expected to be."""
+    if not moves.moved:
+        return "The alignment that was given leaves all sections where they lay."
+    said = f"{moves.moved} of {count} sections lie elsewhere than before"
+    if moves.middle is not None:
+        said += f", by {moves.middle:.0f} µm in the median"
+    expected = [one.expected for one in moves.sections if one.expected is not None]
+    if expected:
+        before, after = (
+            float(np.median([getattr(one, name) for one in expected]))
+            for name in ("before", "after")
+        )
+        said += f"; the error expected of a section was {before:.0f} µm and is {after:.0f} µm"
+    return said + "."
 
 
 def _counted(about: dict[str, Any]) -> str:

@@ -367,6 +367,8 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
     deformation = section.describe_deformation()
     if deformation is not None:
         entry["deformation"] = DeformationEntry(**deformation)
+    if section.refinement is not None:
+        entry["refinement"] = section.refinement
     if files.mask is not None:
         entry["expression_source"] = _describe_source(files.mask)
     if files.mask_problem is not None:

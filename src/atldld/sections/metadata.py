@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from atldld.errors import OutputError
+from atldld.place.registration import Refinement
 from atldld.support.documents import DocumentError, check_numbers, parse_json
 from atldld.support.text import shown
 
@@ -104,6 +105,7 @@ class SectionEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
     files: dict[str, FileEntry]
     alignment: str | None = None
     deformation: DeformationEntry | None = None
+    refinement: Refinement | None = None
     tsv: Six | None = None
     tvs: Six | None = None
     expression_source: SourceEntry | None = None
@@ -201,7 +203,7 @@ def read_metadata(folder: Path) -> FolderMetadata:
             raise OutputError(
                 f"{folder} holds no section.", hint="Run `atldld download dataset` again."
             )
-        return msgspec.convert(document, FolderMetadata)
+        return msgspec.convert(document, FolderMetadata, str_keys=True)
     except OutputError:
         raise
     except OSError as error:
@@ -227,7 +229,7 @@ def as_section(entry: object) -> SectionEntry | None:
     """Return an entry of ``per_image``, or None if it is not valid."""
     try:
         check_numbers(entry)
-        return msgspec.convert(entry, SectionEntry)
+        return msgspec.convert(entry, SectionEntry, str_keys=True)
     except (DocumentError, msgspec.ValidationError):
         return None
 

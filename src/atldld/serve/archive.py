@@ -98,7 +98,15 @@ class Archive(ABC):
         return None
 
     def grid(self, dataset_id: int, kinds: Sequence[str]) -> bytes | None:
-        """Return a ZIP of expression grids of some kinds, or `None` where there are none."""
+        """Return a ZIP of a data set's expression grids, or `None` where there are none.
+
+        Parameters
+        ----------
+        dataset_id : int
+            The section data set.
+        kinds : sequence of {"energy", "density", "intensity"}
+            What the ZIP holds.
+        """
         return None
 
     def file(self, path: str) -> Member | None:

@@ -95,7 +95,7 @@ class StoredArchive(Archive):
         return StoredArchive, (self._root, self._wanted and sorted(self._wanted))
 
     def tables(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return the records by model."""
+        """Return the records of the data sets that are there now; see `Archive.tables`."""
         # A document is replaced as a whole, which changes the folder's own time.
         now = self._members.stamp("datasets")
         with self._lock:
@@ -149,7 +149,7 @@ class StoredArchive(Archive):
         quality: int,
         region: tuple[int, int, int, int] | None,
     ) -> bytes | None:
-        """Return the JPEG of a section image, or `None` where it is not held at that tier.
+        """Return a section image, or `None` where it is not held at that tier; see `Archive.image`.
 
         The bytes are those that the service sent, unless a region or another quality than 100 is
         asked for.
@@ -187,7 +187,7 @@ class StoredArchive(Archive):
         quality: int,
         region: tuple[int, int, int, int] | None,
     ) -> Member | None:
-        """Return a JPEG as it is held, or `None` where it is not or must be cut."""
+        """Return a JPEG as it is held; see `Archive.held_image`."""
         if region is not None or quality != 100:
             return None
         return self._image(image_id, downsample, view)
@@ -225,7 +225,7 @@ class StoredArchive(Archive):
             return None
 
     def file(self, path: str) -> Member | None:
-        """Return the file that an address's path stands for, or `None`.
+        """Return a file as it is held; see `Archive.file`.
 
         They lie below ``files/`` as they are asked for: ``files/grid_data/download/69289763.zip``,
         ``files/api/v2/structure_graph_download/1.json``, ``files/informatics-archive/…``.
@@ -240,14 +240,14 @@ class StoredArchive(Archive):
     def plate(
         self, plate_id: int, downsample: int, *, annotation: bool, quality: int
     ) -> bytes | None:
-        """Return the JPEG of an atlas plate as the service sent it, or `None` if it is not held."""
+        """Return an atlas plate as the service sent it; see `Archive.plate`."""
         if quality != 100:
             return None
         name = plate_name(plate_id, downsample, annotation=annotation)
         return self._content(f"files/{name}")
 
     def plate_svg(self, plate_id: int) -> bytes | None:
-        """Return the SVG of an atlas plate, or `None` if it is not held."""
+        """Return an atlas plate's drawing as the service sent it; see `Archive.plate_svg`."""
         return self._content(f"files/{svg_name(plate_id)}")
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "is_left_over",
     "make_folder",
     "nameless_file",
+    "read_errors",
     "scratch_folder",
     "sidecar_of",
     "sweep",
@@ -151,6 +152,33 @@ def _error_of(
     why = error.strerror or " ".join(str(error).split()) or type(error).__name__
     advice = _HINTS.get(error.errno or 0, "Look whether the disk is sound and has space.")
     return kind(f"{what} cannot be written: {why.rstrip('.')}.", hint=f"{advice} {hint}".strip())
+
+
+@contextmanager
+def read_errors(what: str | Path, kind: type[AtldldError] = InvalidInputError) -> Iterator[None]:
+    """Turn the system's errors of reading into one sentence.
+
+    What libraries say of a file's content, as `gzip.BadGzipFile`, passes.
+
+    Parameters
+    ----------
+    what : str or pathlib.Path
+        What is read, as the beginning of the sentence.
+    kind : type
+        Of the error.
+
+    Raises
+    ------
+    AtldldError
+        If it cannot be read; of the kind asked for, with the system's error as its cause.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, AtldldError) or error.errno is None:
+            raise
+        hint = _HINTS[errno.EIO] if error.errno == errno.EIO else None
+        raise kind(f"{what} cannot be read: {error.strerror}.", hint=hint) from error
 
 
 # ---- what can be said before

@@ -193,41 +193,16 @@ def build_volume(
 ) -> Volume:
     """Lay every section of one or more data sets into one grid of voxels.
 
-    Each section is a slab in its own oblique plane. A voxel gets the average of the sections that
-    reach into it, weighted by the fraction of it that lies within each; `atldld.volume.slabs` has
-    the whole model. Sections are fetched ahead and added one after the other, so that memory holds
-    the volume and a few sections. The result does not depend on `jobs`.
+    This is the work of `atldld.build_volume`, which says how sections are added, what `jobs` and
+    `progress` are, what is warned of, and what is raised; a recipe's options have been checked
+    already.
 
     Parameters
     ----------
     datasets : sequence of (PlacedDataSet, Session)
-        Of any planes of section, each with where its pixels come from; several are averaged and
-        their coverage is summed.
+        Each with where its pixels come from.
     recipe : VolumeRecipe
-        How.
-    jobs : int, optional
-        Threads; the number of cores by default.
-    progress : callable, optional
-        Called with how many sections are done, how many there are, and what the last one was.
-
-    Returns
-    -------
-    Volume
-
-    Raises
-    ------
-    InvalidInputError
-        If no data set is given or one twice, or if the volume does not fit into memory. Nothing is
-        requested then.
-    AlignmentMissingError
-        If no section of one of the data sets is placed.
-    AtldldError
-        If not a single section can be fetched; this is the error of the first one.
-
-    Warns
-    -----
-    SkippedImageWarning
-        If a section cannot be fetched and is left out.
+        The options.
     """
     _check_datasets([dataset for dataset, _ in datasets])
     recipe.check_memory()
@@ -415,11 +390,6 @@ def _without_masks(datasets: Sequence[PlacedDataSet]) -> AtldldError:
     )
 
 
-def _curved(section: PlacedSection) -> dict[str, Any]:
-    deformation = section.describe_deformation()
-    return {} if deformation is None else {"deformation": deformation}
-
-
 def _describe(
     datasets: Sequence[tuple[PlacedDataSet, Session]],
     recipe: VolumeRecipe,
@@ -456,7 +426,7 @@ def _describe(
                         "image_id": task.section.id,
                         "section_number": task.section.number,
                         "downsample": task.downsample,
-                        **_curved(task.section),
+                        **task.section.describe_registration(),
                     }
                     for task in used
                     if task.dataset is dataset

@@ -246,13 +246,7 @@ def read_mask(
     # tile by tile, as arrays that fit the processor's cache are several times faster
     for top in range(0, level.shape[0], _TILE):
         for left in range(0, level.shape[1], _TILE):
-            above, before = min(top, _REACHED), min(left, _REACHED)
-            tile = pixels[
-                top - above : top + _TILE + _REACHED, left - before : left + _TILE + _REACHED
-            ]
-            inner = np.s_[above : above + _TILE, before : before + _TILE]
-            own = np.s_[top : top + _TILE, left : left + _TILE]
-            _read_tile(tile, expressing, scale, inner, level[own], part[own])
+            _read_tile(pixels, expressing, scale, (top, left, _TILE), level, part)
     return Expression(level, part)
 
 
@@ -260,49 +254,93 @@ def _read_tile(
     pixels: NDArray[np.uint8],
     expressing: int,
     scale: Scale,
-    inner: tuple[slice, slice],
+    square: tuple[int, int, int],
     level: NDArray[np.uint8],
     part: NDArray[np.uint8],
 ) -> None:
-    """Write the levels and parts of the inner pixels of a tile into two arrays of their shape."""
-    pixels = np.ascontiguousarray(pixels)
-    red, green, blue = cv2.split(pixels)
-    brightest = np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
-    if brightest[inner].max() <= expressing:
+    """Write the levels and parts of a square (top, left, side) of a picture."""
+    top, left, side = square
+    y, x = max(top - _REACHED, 0), max(left - _REACHED, 0)
+    tile = pixels[y : top + side + _REACHED, x : left + side + _REACHED]
+    brightest = _brightest(tile)
+    counts = brightest > expressing
+    if not counts[top - y : top - y + side, left - x : left - x + side].any():
         return
-    at = np.flatnonzero(brightest > expressing)
-    value = brightest.ravel()[at].astype(np.float32)
-    colours = pixels.reshape(-1, 3).take(at, axis=0)
+    if side > _SMALL_TILE and np.count_nonzero(counts) > _MOST:
+        half = side // 2
+        for row in range(top, min(top + side, level.shape[0]), half):
+            for column in range(left, min(left + side, level.shape[1]), half):
+                _read_tile(pixels, expressing, scale, (row, column, half), level, part)
+        return
+    # of the black around it only what is within an edge's reach says anything
+    across, down, width, height = cv2.boundingRect(counts.view(np.uint8))
+    up, before = max(down - _EDGE, 0), max(across - _EDGE, 0)
+    box = np.s_[up : down + height + _EDGE, before : across + width + _EDGE]
+    brightest = np.ascontiguousarray(brightest[box])
+    at = np.flatnonzero(counts[box])
+    colours = np.ascontiguousarray(tile[box]).reshape(-1, 3).take(at, axis=0)
+    y, x = y + up, x + before
+    row, column = max(top - y, 0), max(left - x, 0)
+    inner = np.s_[row : top + side - y, column : left + side - x]
+    plane = np.zeros_like(brightest)
+    found = _read_colours(colours, brightest, at, expressing, scale)
+    for target, values in zip((level, part), found, strict=True):
+        # in which nothing but black is 0
+        plane.ravel()[at] = np.maximum(values, 1)
+        own = plane[inner]
+        target[y + row :, x + column :][: own.shape[0], : own.shape[1]] = own
+
+
+def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the brightest channel of each pixel.
+
+    Of each byte and the two after it: to take the channels apart first takes five times as long.
+    """
+    packed = np.ascontiguousarray(pixels).reshape(1, -1)
+    greatest = packed.copy()
+    cv2.max(packed[:, :-1], packed[:, 1:], greatest[:, :-1])
+    cv2.max(greatest[:, :-2], packed[:, 2:], greatest[:, :-2])
+    return cv2.extractChannel(greatest.reshape(pixels.shape), 0)  # type: ignore[return-value]
+
+
+def _read_colours(
+    colours: NDArray[np.uint8],
+    brightest: NDArray[np.uint8],
+    at: NDArray[np.intp],
+    expressing: int,
+    scale: Scale,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the levels and parts of colours, shape (N, 3), that lie at places of a plane."""
+    value = brightest.ravel()[at]
     chroma = np.ascontiguousarray((colours.astype(np.float32) @ _TO_CHROMA).T)
-    chroma /= value
+    chroma /= value.astype(np.float32)
     # without black nearby nothing is mixed with it
     edge = cv2.erode(brightest, _DISC).ravel()[at] <= expressing
-    bright = value.copy()
+    shade = (value // (256 // _SHADES)).astype(np.uint8)
     for end in _ends(scale):
         apart = chroma - end[:, None]
         apart *= apart
         own = np.flatnonzero(edge & (apart[0] + apart[1] < _SAME_HUE**2))
         if len(own):
-            part_of = value[own] / np.float32(255)
-            around = 255 * _around(part_of, part_of, at[own], brightest.shape)
-            bright[own] = np.where(value[own] < _FULL * around, around, value[own])
-    shade = np.minimum(bright * (_SHADES / 256), _SHADES - 1).astype(np.intp)
-    found = _levels_of_colours(scale)[shade, _cells(chroma)]
-    full = np.maximum(scale.colours.max(axis=1), 1).astype(np.float32)
-    fraction = np.minimum(value / full[found], 1)
-    dim = np.flatnonzero(fraction < _FULL)
-    around = _around(found.astype(np.float32), fraction, at, brightest.shape)[dim]
-    doubt = _DOUBT / fraction[dim] ** 2
-    around = np.clip(around, found[dim] - doubt, found[dim] + doubt)
-    found[dim] = np.rint(around).astype(np.uint8)
-    fraction = np.minimum(value / full[found], 1)
+            around = 255 * _around(_BRIGHTNESS, value[own], at[own], brightest.shape)
+            bright = value[own].astype(np.float32)
+            bright = np.where(bright < _FULL * around, around, bright)
+            shade[own] = np.minimum(bright * (_SHADES / 256), _SHADES - 1)
+    found = _levels_of_colours(scale).ravel()[_cells(shade, chroma)]
+    parts = _parts(scale)
+    first = value.astype(np.intp) << 8  # of the pairs of a brightness and a level
+    pair = first + found
+    dim = np.flatnonzero(parts.are_dim[pair])
+    if len(dim):
+        around = _around(parts.weights, pair, at, brightest.shape, dim)
+        was = found[dim]
+        doubt = parts.doubts[pair[dim]]
+        found[dim] = np.rint(np.clip(around, was - doubt, was + doubt)).astype(np.uint8)
+        pair[dim] = first[dim] + found[dim]
+    part = parts.rounded[pair]
     # colours mixed with each other are darker too
-    fraction[~edge & (value >= full[full > EXPRESSING].min())] = 1
-    for target, values in ((level, found), (part, np.rint(fraction * 255))):
-        plane = np.zeros_like(brightest)
-        # in which nothing but black is 0
-        plane.ravel()[at] = np.maximum(values, 1)
-        target[:] = plane[inner]
+    part[~edge & (value >= parts.darkest)] = 255
+    return found, part
 
 
 # Blue and red difference of YCbCr: what is left of a colour of which JPEG has halved the chroma
@@ -312,44 +350,104 @@ _TO_CHROMA = np.array(
 )
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # how far JPEG spreads an edge
-_TILE = 256  # pixels each way that are worked on at once
-_REACHED = 15  # pixels that one depends on each way: 3 of the disc, and 6 of either neighbourhood
+_EDGE = _DISC.shape[0] // 2
+_TILE = 512  # pixels each way that are worked on at once
+_SMALL_TILE = 256  # where they are many: as the arrays of more than so many do not fit the cache
+_MOST = 80_000
+_REACHED = _EDGE + 2 * 6  # pixels that one depends on each way: 6 of either neighbourhood
 _FULL = 0.92  # part of its full brightness below which a colour is mixed with black
 _DOUBT = 5.0  # levels by which JPEG may make a colour wrong, at full brightness
-_NEAR = 2.0  # standard deviation of a neighbourhood, in pixels
+_BELL = cv2.getGaussianKernel(13, 2.0, cv2.CV_32F)  # a neighbourhood
 _SAME_HUE = 0.15  # difference of chroma, relative to brightness, that JPEG makes at an end
-_CELLS, _REACH = 128, 0.75  # chroma is looked up in so many steps each way, from −reach to reach
+_STEPS, _REACH = 128, 0.75  # chroma is looked up in so many steps each way, from −reach to reach
+_FIRST_CELL, _CELLS = 21, 86  # of which those hold all from −0.5 to 0.5, and there is no other
 _SHADES = 64  # and brightness in so many
 _RADIAL = 0.3  # a difference in length of the chroma counts so much of one in direction
 _DIMMING = 0.002  # and the part that is black counts so much of the square of a wrong colour
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Weighted:
+    """Values times what they count, and what they count, both by the same key."""
+
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32], parts: NDArray[np.float32]) -> _Weighted:
+        """Weigh values by the sixth power of parts, which are from 0 to 1."""
+        weights = (parts * parts * parts) ** 2 + np.float32(1e-12)
+        return cls((values * weights).ravel(), weights.ravel())
+
+
+_BYTES = np.arange(256, dtype=np.float32)
+_BRIGHTNESS = _Weighted.of(_BYTES / np.float32(255), _BYTES / np.float32(255))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    """What a pixel's brightness and level say, all (65536,), by 256 × brightness + level.
+
+    Attributes
+    ----------
+    are_dim : numpy.ndarray, bool
+        Whether the pixel is so dark that its colour is mixed with black.
+    weights : _Weighted
+        The level, by the part of its full brightness.
+    doubts : numpy.ndarray, float32
+        Levels by which JPEG may have made it wrong.
+    rounded : numpy.ndarray, uint8
+        255 × the part, 1 or more.
+    darkest : int
+        The full brightness of the scale's darkest colour.
+    """
+
+    are_dim: NDArray[np.bool_]
+    weights: _Weighted
+    doubts: NDArray[np.float32]
+    rounded: NDArray[np.uint8]
+    darkest: int
+
+
+@lru_cache(maxsize=8)
+def _parts(scale: Scale) -> _Parts:
+    full = np.maximum(scale.colours.max(axis=1), 1).astype(np.float32)
+    parts = np.minimum(_BYTES[:, None] / full, np.float32(1))
+    weights = _Weighted.of(_BYTES, parts)
+    doubts = (_DOUBT / np.maximum(parts, 1e-6) ** 2).astype(np.float32)
+    rounded = np.maximum(np.rint(parts * 255), 1).astype(np.uint8)
+    darkest = int(full[full > EXPRESSING].min())
+    return _Parts((parts < _FULL).ravel(), weights, doubts.ravel(), rounded.ravel(), darkest)
+
+
 def _around(
-    values: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    table: _Weighted,
+    index: NDArray[np.integer[Any]],
     at: NDArray[np.intp],
     shape: tuple[int, ...],
+    wanted: NDArray[np.intp] | slice = np.s_[:],
 ) -> NDArray[np.float32]:
-    """Return the mean of pixels' values over the neighbourhood of each, by weight to the sixth.
-
-    Weights are from 0 to 1.
-    """
-    weights = (weights * weights * weights) ** 2 + np.float32(1e-12)
+    """Return the means of what a table says of pixels over the neighbourhoods of those wanted."""
     top, bottom = np.zeros((2, *shape), dtype=np.float32)
-    top.ravel()[at], bottom.ravel()[at] = values * weights, weights
+    top.ravel()[at], bottom.ravel()[at] = table.values[index], table.weights[index]
+    at = at[wanted]
     total, weight = (
-        cv2.GaussianBlur(plane, (13, 13), _NEAR, borderType=cv2.BORDER_CONSTANT).ravel()[at]
+        # what GaussianBlur does, without looking for faster ways first
+        cv2.sepFilter2D(plane, -1, _BELL, _BELL, borderType=cv2.BORDER_CONSTANT).ravel()[at]
         for plane in (top, bottom)
     )
-    mean: NDArray[np.float32] = total / weight
+    mean: NDArray[np.float32] = np.divide(total, weight)
     return mean
 
 
-def _cells(chroma: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return which cell of the look-up table a chroma, shape (2, N), lies in."""
-    steps = ((chroma + np.float32(_REACH)) * np.float32(_CELLS / 2 / _REACH)).astype(np.intp)
-    np.clip(steps, 0, _CELLS - 1, out=steps)
-    cells: NDArray[np.intp] = steps[0] * _CELLS + steps[1]
+def _cells(shade: NDArray[np.uint8], chroma: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return which cell of the look-up table a shade and a chroma, shape (2, N), lie in."""
+    steps = ((chroma + np.float32(_REACH)) * np.float32(_STEPS / 2 / _REACH)).astype(np.int32)
+    cells = shade.astype(np.int32)
+    for step in steps:
+        cells *= _CELLS
+        cells += step
+    cells -= _FIRST_CELL * (_CELLS + 1)
     return cells
 
 
@@ -387,7 +485,8 @@ def _levels_of_colours(scale: Scale) -> NDArray[np.uint8]:
     # levels that share a colour are read as their mean
     mean = np.bincount(same, np.arange(256)) / np.bincount(same)
     levels, chroma, full = np.rint(mean).astype(np.uint8), chroma[first], full[first]
-    centres = (np.arange(_CELLS, dtype=np.float32) + 0.5) * (2 * _REACH / _CELLS) - _REACH
+    centres = (np.arange(_STEPS, dtype=np.float32) + 0.5) * (2 * _REACH / _STEPS) - _REACH
+    centres = centres[_FIRST_CELL : _FIRST_CELL + _CELLS]
     apart = np.stack(np.meshgrid(centres, centres, indexing="ij"), -1).reshape(-1, 1, 2) - chroma
     length = np.linalg.norm(chroma, axis=1)
     radial = (apart * (chroma / np.maximum(length, 1e-6)[:, None])).sum(axis=-1)

@@ -22,7 +22,7 @@
   /* ---- section by section ---- */
   const stage = $("stage"), cut = $("cut"), versus = $("versus"), other = $("other");
   const showLines = $("show-lines"), showColours = $("show-colours"), showMask = $("show-mask");
-  const FIGURES = read("figure-names");
+  const FIGURES = read("figure-names"), GUARDED = read("guarded-names");
   let now = -1;
   let data = null;
 
@@ -52,7 +52,9 @@
     $("raw-missing").textContent = data.raw ? "" : one.problems.raw || "The picture as scanned is not there.";
     draw();
     compare();
+    tellMove(one);
     listFigures(one);
+    listSteps(one);
     listStructures(one);
     for (const link of document.querySelectorAll("a.now")) link.classList.remove("now");
     for (const link of document.querySelectorAll(`a[data-go="${now}"]`)) link.classList.add("now");
@@ -61,25 +63,53 @@
   const draw = () => {
     const [width, height] = data.raw_size;
     const { columns, rows, outline_units_per_pixel: units } = figures.picture;
-    fill($("lines"), `0 0 ${columns} ${rows}`, `scale(${1 / units})`, true);
-    fill($("lines-over"), `0 0 ${columns} ${rows}`, `scale(${1 / units})`, true);
-    fill($("raw-lines"), `0 0 ${width} ${height}`, `matrix(${data.to_raw.join(" ")})`, false, data.raw_shapes || data.shapes);
+    const which = alignment();
+    const was = which !== "after" && data.before, is = which !== "before" || !data.before;
+    for (const id of ["lines", "lines-over"]) {
+      const scale = `scale(${1 / units})`;
+      fill($(id), `0 0 ${columns} ${rows}`, [
+        is && group(data.shapes, scale, "is", true),
+        was && group(was.shapes, scale, "was", true),
+      ]);
+    }
+    fill($("raw-lines"), `0 0 ${width} ${height}`, [
+      is && group(data.raw_shapes || data.shapes, `matrix(${data.to_raw.join(" ")})`, "is", false),
+      was && group(was.raw_shapes, `matrix(${was.to_raw.join(" ")})`, "was", false),
+    ]);
+    // atlas colours fill the structures of one alignment, never of two
+    for (const svg of document.querySelectorAll("svg.lines")) svg.classList.toggle("only-was", !is);
     $("raw-lines").style.visibility = data.raw ? "" : "hidden";
   };
-  const fill = (svg, box, transform, titled, shapes = data.shapes) => {
+  const fill = (svg, box, groups) => {
     svg.setAttribute("viewBox", box);
     svg.setAttribute("preserveAspectRatio", "xMidYMid meet");
-    const group = document.createElementNS(SVG, "g");
-    group.setAttribute("transform", transform);
+    svg.replaceChildren(...groups.filter(Boolean));
+  };
+  const group = (shapes, transform, name, titled) => {
+    const made = document.createElementNS(SVG, "g");
+    made.setAttribute("transform", transform);
+    made.setAttribute("class", name);
     for (const [id, d] of shapes) {
       const path = document.createElementNS(SVG, "path");
       path.setAttribute("d", d);
       path.setAttribute("class", `s${id}`);
       path.style.setProperty("--c", `#${structures[id].color}`);
       if (titled) path.dataset.id = id;
-      group.append(path);
+      made.append(path);
     }
-    svg.replaceChildren(group);
+    return made;
+  };
+  const alignment = () => {
+    const chosen = document.querySelector("#switch input:checked");
+    return chosen ? chosen.value : "after";
+  };
+  const tellMove = (one) => {
+    const told = $("moved-here");
+    if (!told) return;
+    const { moved_um: moved } = one;
+    if (!moved) told.textContent = "This section was not placed before.";
+    else if (!data.before) told.textContent = "This section has not moved.";
+    else told.textContent = `This section has moved by ${moved.median.toFixed(0)} µm (median), ${moved.most.toFixed(0)} µm at most.`;
   };
   const light = (id) => {
     for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
@@ -125,18 +155,38 @@
   const listFigures = (one) => {
     const body = $("section-figures").tBodies[0];
     const quality = one.quality || {};
-    const rows = FIGURES.filter(([name]) => name in quality).map(([name, title, about]) =>
-      make("tr", {}, make("th", { scope: "row" }, title, " ", make("span", { class: "light" }, about)),
-        make("td", {}, say(quality[name]))));
+    const two = Boolean(figures.alignments), before = one.quality_before || {};
+    const line = (title, about, was, now) => make("tr", {},
+      make("th", { scope: "row" }, title, " ", make("span", { class: "light" }, about)),
+      ...(two ? [make("td", {}, was)] : []), make("td", {}, now));
+    const rows = FIGURES.filter(([name]) => name in quality)
+      .map(([name, title, about]) => line(title, about, say(before[name]), say(quality[name])));
+    const expected = one.refinement && one.refinement.expected_error;
+    if (expected) {
+      rows.push(line("Expected error", "µm", say(expected.before), say(expected.after)));
+      rows.push(line("Nine of ten are below", "µm", say(expected.bound90_before), say(expected.bound90_after)));
+    }
     for (const [title, value] of [
       ["Image", String(one.image_id)],
       ["Full size", `${one.width} × ${one.height} pixels`],
       ["Tier that was used", String(one.downsample)],
-    ]) rows.push(make("tr", {}, make("th", { scope: "row" }, title), make("td", {}, value)));
+    ]) rows.push(make("tr", {}, make("th", { scope: "row" }, title), make("td", { colspan: two ? 2 : 1 }, value)));
     for (const [what, problem] of Object.entries(one.problems)) {
-      rows.push(make("tr", {}, make("th", { scope: "row" }, `No ${what}`), make("td", { style: "white-space: normal" }, problem)));
+      rows.push(make("tr", {}, make("th", { scope: "row" }, `No ${what}`), make("td", { style: "white-space: normal", colspan: two ? 2 : 1 }, problem)));
     }
     body.replaceChildren(...rows);
+  };
+  const listSteps = (one) => {
+    const list = $("section-steps");
+    if (!list) return;
+    const steps = one.refinement ? one.refinement.steps || [] : [];
+    list.replaceChildren(...steps.map((step) => {
+      const told = GUARDED.filter(([name]) => name in step.before)
+        .map(([name, title]) => `${title} ${say(step.before[name])} → ${say(step.after[name])}`);
+      const what = step.kept ? `moved by up to ${step.moved.toFixed(0)} µm. ` : "stayed. ";
+      return make("li", {}, ...(step.step === "none" ? [] : [make("b", {}, step.step), ": "]),
+        what, step.reason, " ", make("span", { class: "light" }, told.join(", ")));
+    }), ...(steps.length ? [] : [make("li", {}, "No step has been tried on it.")]));
   };
   const listStructures = (one) => {
     const list = $("structures");
@@ -147,7 +197,10 @@
       const { acronym, name, color } = structures[id];
       const swatch = make("i", {});
       swatch.style.setProperty("--c", `#${color}`);
-      const button = make("button", { type: "button", title: name, class: `s${id}`, "data-id": id },
+      const expected = one.refinement && one.refinement.expected_error;
+      const off = expected && expected.structures && expected.structures[id];
+      const told = off ? `${name}; expected error ${say(off[0])} → ${say(off[1])} µm` : name;
+      const button = make("button", { type: "button", title: told, class: `s${id}`, "data-id": id },
         swatch, acronym, make("span", {}, say(area, 2)));
       button.setAttribute("aria-label", `${acronym}, ${name}, ${say(area, 2)} mm²`);
       return make("li", {}, button);
@@ -176,8 +229,14 @@
     go("go" in link.dataset ? Number(link.dataset.go)
       : sections.findIndex((one) => String(one.image_id) === link.dataset.image));
   });
+  for (const choice of document.querySelectorAll("#switch input")) choice.addEventListener("change", () => { draw(); compare(); });
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const choice = $({ b: "show-before", a: "show-after", o: "show-both" }[event.key]);
+    if (choice && !event.target.closest("input:not([type=radio], [type=checkbox], [type=range]), select, textarea")) {
+      choice.click();
+      return;
+    }
     if (event.target.closest("input, select, textarea, .scroll, .wide")) return;
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
