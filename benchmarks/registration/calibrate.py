@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -42,8 +42,9 @@ Matrix = NDArray[np.float64]
 
 DATASETS = (69289763, 74272479)
 FITTED, JUDGED = "0-4", "100-104"
-SIGNS = (1, 1, -1, -1, 1)  # an error does not fall with the first figure, and so on
+SIGNS = (1, 1, -1, 1, 1)  # an error does not fall with the first figure, and so on
 PUT_BACK = 3  # every so many sections
+LEAST_ERROR = 10.0  # µm: smaller errors are all alike
 RIDGE = 0.5  # sections' worth of doubt that a figure tells anything
 
 
@@ -61,23 +62,31 @@ class Sample:
     structures: dict[int, tuple[float, float]]
 
 
-def samples(dataset_id: int, seed: int, right: bool, atlas: Atlas, anatomy: Anatomy, jobs: int,
-            **options: Any) -> Iterator[Sample]:
+def samples(
+    dataset_id: int,
+    seed: int,
+    right: bool,
+    atlas: Atlas,
+    anatomy: Anatomy,
+    jobs: int,
+    **options: Any,
+) -> Iterator[Sample]:
     """Yield the sections of one run."""
     nothing = Errors(median=0) if right else None
     data = cut(genuine_record(dataset_id), anatomy, seed, errors=nothing, jobs=jobs)
     told: list[dict[str, Any]] = []
 
-    def recording(looks: Any, starts: Any, ends: Any, labels: Labels3d, lines: Any,
-                  jobs: int) -> list[Evidence | None]:
-        out = evidence(looks, starts, ends, labels, lines, jobs=jobs)
+    def recording(
+        looks: Any, starts: Any, ends: Any, *rest: Any, jobs: int
+    ) -> list[Evidence | None]:
+        out = evidence(looks, starts, ends, *rest, jobs=jobs)
         back = [
             start if k % PUT_BACK == seed % PUT_BACK else end
             for k, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
-        again = evidence(looks, starts, back, labels, lines, jobs=jobs)
+        again = evidence(looks, starts, back, *rest, jobs=jobs)
         told.append({"starts": starts, "found": (ends, out), "put back": (back, again)})
-        told[-1] |= {"labels": labels, "lines": lines}
+        told[-1] |= {"labels": rest[-2], "lines": rest[-1]}
         return out
 
     with patch.object(engine, "evidence", recording):
@@ -107,7 +116,10 @@ def samples(dataset_id: int, seed: int, right: bool, atlas: Atlas, anatomy: Anat
 
 
 def by_structure(
-    truth: CutSection, at: Placement, off: tuple[Matrix, Matrix], labels: Labels3d,
+    truth: CutSection,
+    at: Placement,
+    off: tuple[Matrix, Matrix],
+    labels: Labels3d,
     lines: Sequence[Sequence[int]],
 ) -> dict[int, tuple[float, float]]:
     """Return the mean errors of the tissue that a placement puts into each structure."""
@@ -127,37 +139,38 @@ def by_structure(
 
 def fitted(chosen: Sequence[Sample]) -> Model:
     """Return the numbers that tell the errors of some sections best."""
-    true = np.log([max(one.after, 10.0) for one in chosen])
+    found = [one for one in chosen if one.what == "found"]
+    unseen = float(np.mean([one.before for one in found]))
+    none = (0.0,) * len(FIGURES)
+    true = np.log([max(one.after, LEAST_ERROR) for one in chosen])
     figures = np.log(np.clip([one.known.figures for one in chosen], LEAST, MOST))
     offset, powers = monotone(figures, true)
-    model = Model(float(np.exp(offset)), tuple(powers), (0.0,) * 5, 1.0, 1.0, (1.0, 1.0))
-    found = [one for one in chosen if one.what == "found"]
+    model = Model(float(np.exp(offset)), tuple(powers), none, 1.0, 1.0, unseen, (1.0, 1.0))
     # powers fit the middle of errors, which is less than their mean
     off = np.mean([one.after for one in found]) / np.mean([told(one, model)[1] for one in found])
-    model = Model(model.scale * float(off), model.powers, model.local, 1.0, 1.0, (1.0, 1.0))
+    model = replace(model, scale=model.scale * float(off))
     ratios, errors = [], []
     for one in chosen:
         after = stated(one.known, model).after
-        for k, structure in enumerate(one.known.structures):
+        middle = np.log(np.clip(one.known.figures, LEAST, MOST))
+        for structure, local in zip(one.known.structures, one.known.local, strict=True):
             if structure in one.structures:
-                local = np.clip(one.known.local[k], LEAST, MOST)
-                ratios.append(np.log(local / np.clip(one.known.figures, LEAST, MOST)))
-                errors.append(np.log(max(one.structures[structure][1], 10.0) / after))
+                ratios.append(np.log(np.clip(local, LEAST, MOST)) - middle)
+                errors.append(np.log(max(one.structures[structure][1], LEAST_ERROR) / after))
     offset, local = monotone(np.array(ratios), np.array(errors))
-    spread = float(np.exp(np.var(np.array(errors) - offset - np.array(ratios) @ local) / 2))
-    way = np.array([one.known.figures[-1] for one in found])
-    after = np.array([told(one, model)[1] for one in found])
-    before = np.array([one.before for one in found])
-    moved = float(np.sqrt(max((before**2 - after**2) @ way**2 / (way**2 @ way**2), 0.0)))
-    model = Model(
-        model.scale, model.powers, tuple(local), float(np.exp(offset)) * spread, moved, (1.0, 1.0)
+    spread = np.exp(np.var(np.array(errors) - offset - np.array(ratios) @ local) / 2)
+    model = replace(model, local=tuple(local), local_scale=float(np.exp(offset) * spread))
+    way = np.array([one.known.moved for one in found]) ** 2
+    after, before = (
+        np.array([value(one) for one in found]) ** 2
+        for value in (lambda one: told(one, model)[1], lambda one: one.before)
     )
+    model = replace(model, moved=float(np.sqrt(max((before - after) @ way / (way @ way), 0.0))))
     bounds = [
         float(np.quantile([(one.before, one.after)[k] / told(one, model)[k] for one in found], 0.9))
         for k in (0, 1)
     ]
-    return Model(*(getattr(model, name) for name in list(Model.__annotations__)[:-1]),
-                 bounds=(bounds[0], bounds[1]))
+    return replace(model, bounds=(bounds[0], bounds[1]))
 
 
 def told(one: Sample, model: Model) -> tuple[float, float]:
@@ -237,7 +250,8 @@ def printed(model: Model) -> str:
     return (
         f"MODEL = Model(\n    scale={model.scale:.3g},\n    powers={rounded(model.powers)},\n"
         f"    local={rounded(model.local)},\n    local_scale={model.local_scale:.3g},\n"
-        f"    moved={model.moved:.3g},\n    bounds={rounded(model.bounds)},\n)"
+        f"    moved={model.moved:.3g},\n    unseen={model.unseen:.3g},\n"
+        f"    bounds={rounded(model.bounds)},\n)"
     )
 
 
@@ -250,7 +264,10 @@ def collected(
         kept = pickle.loads(file.read_bytes())
     atlas = anatomy = None
     wanted = [
-        (one, seed, right) for right in (False, True) for seed in seeds for one in dataset_ids
+        (one, seed, right)
+        for right in (False, True)
+        for seed in seeds
+        for one in dataset_ids
         if not right or seed == seeds[0]
     ]
     for one, seed, right in wanted:
