@@ -1,5 +1,4 @@
-"""The errors that a registration states: finite, of what a section shows, and larger where it is
-farther off."""
+"""Stated errors are finite, of what a section shows, and larger where it is farther off."""
 
 import json
 import warnings
@@ -14,7 +13,7 @@ from atldld.refine.model import Labels3d, Look
 from atldld.refine.steps import Fitted
 
 DATASET = 909
-STILL = {"steps": ["whole"], "most": 1e-3, "resolution": 75, "jobs": 2}
+STILL = {"steps": ["sections"], "most": 1e-3, "resolution": 100, "jobs": 2}
 
 
 @pytest.fixture(scope="module")
