@@ -197,7 +197,9 @@ def _template(atlas: Atlas) -> tuple[Template3d | None, str | None]:
         return None, f"none, so the guard has one figure less: {error}"
     if grey is None:
         return None, "none: the atlas has no template, so the guard has one figure less"
-    return Template3d(grey, atlas.resolution), None
+    # a template of one's own may be coarser than the annotation
+    side = atlas.resolution * atlas.annotation.shape[0] / grey.shape[0]
+    return Template3d(grey, side), None
 
 
 def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
