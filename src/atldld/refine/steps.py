@@ -107,7 +107,8 @@ def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
 
 def work_of(steps: Sequence[str], sections: int) -> int:
     """Return how often `run_steps` tells its progress."""
-    each = {"whole": 1, "sections": sections, "inplane": 2 * sections}
+    rounds = 2 if sections < FEWEST else 1
+    each = {"whole": 1, "sections": sections, "inplane": 2 * sections * rounds}
     return sum(each[name] for name in steps)
 
 
@@ -154,7 +155,9 @@ def run_steps(
             wanted = _sections(coarse, at, atlas.labels, jobs, progress)
             at = _judged(name, coarse, at, wanted, atlas, most)
         else:
-            at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
+            # few sections teach what structures look like only once they are bent themselves
+            for _ in range(2 if len(looks) < FEWEST else 1):
+                at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
     return at
 
 
