@@ -198,7 +198,7 @@ def row(name: str, kind: str, judged: Sequence[Judged], seconds: float, memory: 
     stated = [one for one in judged if one.expected is not None and one.bound is not None]
     rank, within = "–", "–"
     if stated:
-        true = np.array([float(np.median(one.after)) for one in stated])
+        true = np.array([float(one.after.mean()) for one in stated])
         rank = f"{rank_correlation(np.array([one.expected for one in stated]), true):.2f}"
         within = f"{np.mean(true <= np.array([one.bound for one in stated])):.0%}"
     return (

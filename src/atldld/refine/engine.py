@@ -12,8 +12,9 @@ import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.placement import Placement
-from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
+from atldld.refine.errors import evidence, stated
 from atldld.refine.guard import Template3d
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import (
@@ -162,6 +163,7 @@ def refine(
         else:
             told[section.id] = why
     fitted = dict(zip((section.id for section in order), starts, strict=True))
+    expected: dict[int, ExpectedError] = {}
     if len(usable) < (1 if few else FEWEST):
         why = (
             f"{len(usable)} sections can be used, and {FEWEST} are needed to learn what structures "
@@ -179,8 +181,24 @@ def refine(
             progress=advance,
         )
         fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
+        known = evidence(
+            [looks[order[k]] for k in usable],
+            [starts[k] for k in usable],
+            results,
+            [order[k].number for k in usable],
+            labels,
+            _lines(atlas, labels),
+            jobs=jobs,
+        )
+        expected = {
+            order[k].id: stated(one)
+            for k, one in zip(usable, known, strict=True)
+            if one is not None
+        }
     fits = {
-        section.id: _fit_of(section, fitted.get(section.id), told.get(section.id))
+        section.id: _fit_of(
+            section, fitted.get(section.id), told.get(section.id), expected.get(section.id)
+        )
         for section in dataset.sections
     }
     about = _about(dataset, atlas, session, chosen, resolution, most)
@@ -252,7 +270,22 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     return None
 
 
-def _fit_of(section: PlacedSection, fitted: Fitted | None, why: str | None) -> SectionFit:
+def _lines(atlas: Atlas, labels: Labels3d) -> list[tuple[int, ...]]:
+    """Return, for each of the labels, the ids of the structures that it is a part of."""
+    known = {structure.id for structure in atlas.graph}
+    own = labels.ids.tolist()
+    return [
+        (*atlas.graph.ancestors(one), one) if one in known else ((one,) if one else ())
+        for one in own
+    ]
+
+
+def _fit_of(
+    section: PlacedSection,
+    fitted: Fitted | None,
+    why: str | None,
+    expected: ExpectedError | None,
+) -> SectionFit:
     placement = section.placement
     results: tuple[StepResult, ...] = ()
     if fitted is not None and fitted.results:
@@ -267,11 +300,18 @@ def _fit_of(section: PlacedSection, fitted: Fitted | None, why: str | None) -> S
                     msgspec.structs.replace(result, kept=False, reason=why, moved=0.0)
                     for result in results
                 )
+                expected = None  # that was of the place where it does not lie
             else:
                 placement = found
     elif why is not None:
         results = (StepResult(step="none", kept=False, reason=why, moved=0.0, before={}, after={}),)
-    return SectionFit.of(placement, section.number, results, pixel=section.image.resolution)
+    return SectionFit.of(
+        placement,
+        section.number,
+        results,
+        pixel=section.image.resolution,
+        expected_error=expected,
+    )
 
 
 def _about(

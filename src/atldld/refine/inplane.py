@@ -20,7 +20,7 @@ from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
 from atldld.refine.model import Image, Look, Matrix
 
-__all__ = ["JACOBIAN", "Bending", "bend", "deformation_of"]
+__all__ = ["JACOBIAN", "Bending", "bend", "deformation_of", "shown_at"]
 
 JACOBIAN = (0.3, 3.0)
 """Least and greatest local change of area that a deformation may have."""
@@ -149,7 +149,7 @@ def _at_nodes(look: Look, shift: Image, smooth: float) -> tuple[Matrix, Matrix, 
         count = max(int(np.ceil((size - 1) * look.side / _NODES)), 1)
         places.append(np.arange(-_AROUND, count + _AROUND + 1) * (max(size - 1, 1) / count))
     blurred = _blurred(shift, _NODES / look.side / 2)
-    nodes = _shown(blurred, np.stack(np.meshgrid(*places), axis=-1).astype(np.float32))
+    nodes = shown_at(blurred, np.stack(np.meshgrid(*places), axis=-1).astype(np.float32))
     x, y = (
         old[0] + step * at
         for at, old, step in zip(places, (look.x, look.y), look.steps, strict=True)
@@ -168,7 +168,7 @@ def _blurred(picture: Image, sigma: float) -> Image:
     return np.asarray(out, dtype=np.float32)
 
 
-def _shown(picture: Image, places: Image) -> Image:
+def shown_at(picture: Image, places: Image) -> Image:
     """Return a picture at places (x, y), shape (rows, columns, 2); its edge goes on outside."""
     out = cv2.remap(
         picture,
@@ -215,14 +215,14 @@ def _level(
     )
     moves = _MOVES[min(factor, 2)]
     for move in range(moves):
-        warped = _shown(source, grid + shift)
+        warped = shown_at(source, grid + shift)
         step = _blurred(force.gradient(warped), bending.fluid)
         longest = float(np.sqrt((step * step).sum(axis=-1).max()))
         if longest <= 0:
             break
         step *= np.float32(_STEP * (1 - 0.7 * move / moves) / longest)
         # the displacement that does the move first, and then what was found before
-        shift = _blurred(_shown(shift, grid + step) + step, bending.elastic)
+        shift = _blurred(shown_at(shift, grid + step) + step, bending.elastic)
     return shift
 
 

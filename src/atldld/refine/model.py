@@ -46,17 +46,20 @@ class Labels3d:
         How many structures there are, the outside included.
     resolution : float
         Side of a voxel, in µm.
+    ids : numpy.ndarray, shape (count,), int64
+        The structures' ids; the first is 0.
     """
 
     places: NDArray[np.unsignedinteger]
     count: int
     resolution: float
+    ids: NDArray[np.int64]
 
     @classmethod
     def of(cls, atlas: Atlas) -> Labels3d:
         """Return the annotation of an atlas."""
         ids, places = compact_labels(atlas.annotation)
-        return cls(places, len(ids), atlas.resolution)
+        return cls(places, len(ids), atlas.resolution, ids)
 
     def at(self, points: Matrix) -> NDArray[np.intp]:
         """Return the structure of points, shape (3, N) in reference µm → (N,); 0 outside."""
