@@ -96,7 +96,12 @@ def test_neighbours_pull_a_section_that_says_nothing():
     for k in range(3):
         tie = 1 / (4 * (depths[k + 1] - depths[k]) / 200)
         here, there = slice(9 * k, 9 * k + 9), slice(9 * k + 9, 9 * k + 18)
-        for a, b, sign in ((here, here, 1), (there, there, 1), (here, there, -1), (there, here, -1)):
+        for a, b, sign in (
+            (here, here, 1),
+            (there, there, 1),
+            (here, there, -1),
+            (there, here, -1),
+        ):
             dense[a, b] += sign * tie * np.eye(9)
         right[here] += tie * (numbers[k + 1] - numbers[k])
         right[there] -= tie * (numbers[k + 1] - numbers[k])
