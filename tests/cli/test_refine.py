@@ -69,6 +69,13 @@ def images_asked(server):
     return sum("image_download" in entry.request.path for entry in server.log)
 
 
+def images_in(path):
+    """How many images a registration places."""
+    file = read_alignment(path).file
+    assert file is not None
+    return file.images
+
+
 def cached(folder):
     """The pictures that are in a cache; what is on its way there has a hidden name."""
     return [path for path in folder.rglob("*.jpg") if not path.name.startswith(".")]
@@ -94,7 +101,7 @@ def test_what_was_fetched_before_ctrl_c_is_not_fetched_again(server, begin, tmp_
     finished(begin(909, "-o", "reg.json"))
     assert images_asked(server) == IMAGES - there < IMAGES
     assert not list((tmp_path / "cache").rglob("*.part*"))
-    assert read_alignment(tmp_path / "reg.json").file.images == IMAGES
+    assert images_in(tmp_path / "reg.json") == IMAGES
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
@@ -126,7 +133,7 @@ def test_many_data_sets(begin, tmp_path):
     assert "1 done" in stdout
     assert stdout.rstrip().endswith("/out")
     path = tmp_path / "out" / "909" / "909.json"
-    assert read_alignment(path).file.images == IMAGES
+    assert images_in(path) == IMAGES
     assert json.loads((path.parent / "metadata.json").read_text())["complete"]
     _, stderr = finished(begin(*arguments))
     assert "1 of these were there already" in stderr
