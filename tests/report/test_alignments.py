@@ -274,7 +274,7 @@ def test_what_moved_is_told(visit, moved, moved_page):
     stayed, shift, curved = by_kind(moved)
     table = page.locator("#moves-table")
     heads = table.locator("thead th").all_inner_texts()
-    assert heads[:4] == ["Section", "whole, µm", "inplane, µm", "in all, µm"]
+    assert heads[:4] == ["Section", "whole, µm", "inplane, µm", "In all, µm"]
     row = table.locator("tbody tr", has=page.locator(f"a:text-is('{curved.section.number}')"))
     cells = row.locator("td").all_inner_texts()
     assert cells[1:3] == ["424", "80"]
