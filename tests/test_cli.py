@@ -218,6 +218,7 @@ def check_demo(stdout, stderr, tmp_path):
     # the sections were put off by known amounts, and the report shows them there and refined
     assert '"alignments":{"before":"disturbed.json","after":"refined.json"}' in text
     said = re.search(r"Known error, .*: (\d+) µm before, (\d+) µm after; ", stderr)
+    assert said is not None
     before, after = map(int, said.groups())
     assert 150 < before < 300
     assert after < before / 2

@@ -24,6 +24,7 @@ from atldld.errors import InvalidInputError, MissingFileError, NetworkError, Out
 from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
 from atldld.place.alignment import read_alignment
+from atldld.place.registration import Registration
 from atldld.sections.download import download_dataset
 from atldld.sections.metadata import read_metadata
 from atldld.sections.register import Recipe
@@ -302,6 +303,7 @@ def test_registrations(session, ids, tmp_path):
     for dataset_id in ids[:2]:
         path = tmp_path / "out" / str(dataset_id) / f"{dataset_id}.json"
         found = read_alignment(path)
+        assert isinstance(found, Registration)
         assert found.dataset_id == dataset_id
         assert found.about["steps"] == ["whole"]
         assert REFINED.is_whole(path.parent)
@@ -325,9 +327,9 @@ def test_curved_registrations_have_their_fields(session, ids, tmp_path):
     work = Registrations(ATLAS, steps=("inplane",), resolution=100)
     place = tmp_path / "out" / str(ids[0])
     assert run_batch(ids[:1], tmp_path / "out", work, session=session).complete
-    bent = [
-        fit for fit in read_alignment(place / f"{ids[0]}.json").sections.values() if fit.deformation
-    ]
+    curved = read_alignment(place / f"{ids[0]}.json")
+    assert isinstance(curved, Registration)
+    bent = [fit for fit in curved.sections.values() if fit.deformation]
     assert bool(bent) == (place / f"{ids[0]}.fields").is_dir()
     assert json.loads((place / "metadata.json").read_text())["complete"]
 
@@ -339,8 +341,9 @@ def test_batches_take_the_alignments_of_a_batch(session, ids, tmp_path):
     summary = run_batch(ids[:3], tmp_path / "out", work, session=session)
     # the third has no registration, and says so
     assert [entry.state for entry in summary.entries] == ["done", "done", "failed"]
-    assert f"no alignment of section data set {ids[2]}" in summary.failed[0].why
+    assert f"no alignment of section data set {ids[2]}" in str(summary.failed[0].why)
     told = read_metadata(tmp_path / "out" / str(ids[0]))
+    assert told.alignment is not None
     assert told.alignment["file"] == f"{ids[0]}.json"
     volumes = Volumes(resolution=400, alignments=moved)
     assert run_batch(ids[:1], tmp_path / "vol", volumes, session=session).complete
@@ -350,6 +353,7 @@ def test_batches_take_the_alignments_of_a_batch(session, ids, tmp_path):
     further = dataclasses.replace(REFINED, alignments=moved)
     assert run_batch(ids[:1], tmp_path / "again", further, session=session).complete
     found = read_alignment(tmp_path / "again" / str(ids[0]) / f"{ids[0]}.json")
+    assert isinstance(found, Registration)
     assert found.about["start"]["file"] == f"{ids[0]}.json"
 
 
@@ -367,7 +371,7 @@ def test_alignments_are_found_by_id(tmp_path):
     for which, number in ((folder, 9), (pattern, 7)):
         with pytest.raises(MissingFileError, match=f"no alignment of section data set {number}"):
             which.of(number)
-    with pytest.raises(InvalidInputError, match="neither a folder nor a name with {id}"):
+    with pytest.raises(InvalidInputError, match=r"neither a folder nor a name with \{id\}"):
         Alignments(str(tmp_path / "7.json")).check()
     # journals of batches without alignments are as they were
     assert "alignments" not in Volumes().describe()

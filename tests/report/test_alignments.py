@@ -182,7 +182,9 @@ def test_a_start_that_a_file_placed(demo_session, source, tmp_path, atlas):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = open_dataset(DATASET, session=demo_session, alignment=planes)
-    described = read_alignment(planes).file.describe()
+    file = read_alignment(planes).file
+    assert file is not None
+    described = file.describe()
     reg = registration_of(start, described).save(tmp_path / "reg.json")
     found = opened(reg, demo_session).start
     assert found.name == "planes.json"
