@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
 import threading
 import time
@@ -293,6 +294,12 @@ def test_requests_at_once_and_a_second_are_bounded_for_all(archive, ids, work, t
     assert min(spans) >= (30 - 3) / 60 - 0.02
 
 
+def registration_in(path):
+    found = read_alignment(path)
+    assert isinstance(found, Registration)
+    return found
+
+
 ATLAS = AtlasChoice(resolution=100)
 REFINED = Registrations(ATLAS, steps=("whole",), resolution=200)
 
@@ -302,8 +309,7 @@ def test_registrations(session, ids, tmp_path):
     assert summary.complete, summary.failed
     for dataset_id in ids[:2]:
         path = tmp_path / "out" / str(dataset_id) / f"{dataset_id}.json"
-        found = read_alignment(path)
-        assert isinstance(found, Registration)
+        found = registration_in(path)
         assert found.dataset_id == dataset_id
         assert found.about["steps"] == ["whole"]
         assert REFINED.is_whole(path.parent)
@@ -317,6 +323,7 @@ def test_registrations(session, ids, tmp_path):
     again = run_batch(ids[:2], tmp_path / "out", REFINED, session=session)
     assert (again.kept, again.complete) == (1, True)
     assert path.exists()
+    assert pickle.loads(pickle.dumps(REFINED)) == REFINED  # as workers elsewhere are sent it
     with pytest.raises(OutputError, match="most"):
         run_batch(
             ids[:2], tmp_path / "out", dataclasses.replace(REFINED, most=10.0), session=session
@@ -327,9 +334,11 @@ def test_curved_registrations_have_their_fields(session, ids, tmp_path):
     work = Registrations(ATLAS, steps=("inplane",), resolution=100)
     place = tmp_path / "out" / str(ids[0])
     assert run_batch(ids[:1], tmp_path / "out", work, session=session).complete
-    curved = read_alignment(place / f"{ids[0]}.json")
-    assert isinstance(curved, Registration)
-    bent = [fit for fit in curved.sections.values() if fit.deformation]
+    bent = [
+        fit
+        for fit in registration_in(place / f"{ids[0]}.json").sections.values()
+        if fit.deformation
+    ]
     assert bool(bent) == (place / f"{ids[0]}.fields").is_dir()
     assert json.loads((place / "metadata.json").read_text())["complete"]
 
@@ -352,8 +361,7 @@ def test_batches_take_the_alignments_of_a_batch(session, ids, tmp_path):
     # a refinement starts from them too
     further = dataclasses.replace(REFINED, alignments=moved)
     assert run_batch(ids[:1], tmp_path / "again", further, session=session).complete
-    found = read_alignment(tmp_path / "again" / str(ids[0]) / f"{ids[0]}.json")
-    assert isinstance(found, Registration)
+    found = registration_in(tmp_path / "again" / str(ids[0]) / f"{ids[0]}.json")
     assert found.about["start"]["file"] == f"{ids[0]}.json"
 
 

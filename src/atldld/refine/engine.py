@@ -170,7 +170,10 @@ def refine(
             "look like."
         )
         told |= {order[k].id: why for k in usable}
+        if progress:
+            progress(done, done, "nothing to fit")
     elif chosen:
+        total = done + work_of(chosen, len(usable))
         results = run_steps(
             [looks[order[k]] for k in usable],
             [starts[k] for k in usable],
