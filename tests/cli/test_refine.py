@@ -94,7 +94,9 @@ def test_what_was_fetched_before_ctrl_c_is_not_fetched_again(server, begin, tmp_
     finished(begin(909, "-o", "reg.json"))
     assert images_asked(server) == IMAGES - there < IMAGES
     assert not list((tmp_path / "cache").rglob("*.part*"))
-    assert read_alignment(tmp_path / "reg.json").file.images == IMAGES
+    file = read_alignment(tmp_path / "reg.json").file
+    assert file is not None
+    assert file.images == IMAGES
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
@@ -126,7 +128,9 @@ def test_many_data_sets(begin, tmp_path):
     assert "1 done" in stdout
     assert stdout.rstrip().endswith("/out")
     path = tmp_path / "out" / "909" / "909.json"
-    assert read_alignment(path).file.images == IMAGES
+    file = read_alignment(path).file
+    assert file is not None
+    assert file.images == IMAGES
     assert json.loads((path.parent / "metadata.json").read_text())["complete"]
     _, stderr = finished(begin(*arguments))
     assert "1 of these were there already" in stderr
