@@ -131,12 +131,15 @@ def test_figures_are_finite_whatever_the_picture_shows(labels, empty):
     if empty == "outside":
         assert found[1] is None
         return
-    assert all(one is not None for one in found)
+    told = []
     for one in found:
+        assert one is not None
         assert one.figures.shape == (len(FIGURES),)
         assert np.isfinite(one.figures).all()
         assert np.isfinite(one.local).all()
         assert one.structures == (1, 11, 12)
         error = stated(one)
         assert 0 < error.after == error.before < 1e4
-    assert stated(found[1]).after > stated(found[0]).after
+        told.append(error.after)
+    # what shows nothing of the brain may lie anywhere
+    assert told[1] > 1.2 * max(told[0], told[2])

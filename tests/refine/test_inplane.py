@@ -38,8 +38,8 @@ def shown(picture, shift):
 
 
 def look_of(picture):
-    x = 100 + STEP * np.arange(COLUMNS)
-    y = 40 + STEP * np.arange(ROWS)
+    x = 100 + STEP * np.arange(float(COLUMNS))
+    y = 40 + STEP * np.arange(float(ROWS))
     return Look(picture, x, y, SIDE)
 
 
