@@ -138,6 +138,14 @@ def test_how_far_sections_have_moved(moved):
     json.dumps(told)
 
 
+def test_it_is_said_which_space_coordinates_are_of(moved, gathered):
+    refined, plain = figures(moved)["methods"], figures(gathered)["methods"]
+    assert "placed in the coordinates of the atlas ccf_2017" in refined
+    assert "4 of them) a smooth displacement in that plane" in refined
+    assert "placed in the P56 reference space" in plain
+    assert "displacement" not in plain
+
+
 def test_figures_of_before_are_those_of_the_service(moved, demo_session, atlas):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
