@@ -1,6 +1,7 @@
 """The command, as it is typed; errors are one sentence and a status, never a traceback."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -212,7 +213,19 @@ def check_demo(stdout, stderr, tmp_path):
     page = tmp_path / "demo" / "report.html"
     assert stdout.split() == [str(folder), str(page)]
     assert "SYNTHETIC" in stderr
-    assert "SYNTHETIC" in page.read_text("utf-8")
+    text = page.read_text("utf-8")
+    assert "SYNTHETIC" in text
+    # the sections were put off by known amounts, and the report shows them there and refined
+    assert '"alignments":{"before":"disturbed.json","after":"refined.json"}' in text
+    said = re.search(r"Known error, .*: (\d+) µm before, (\d+) µm after; ", stderr)
+    assert said is not None
+    before, after = map(int, said.groups())
+    assert 150 < before < 300
+    assert after < before / 2
+    for name in ("disturbed", "refined"):
+        registration = json.loads((tmp_path / "demo" / f"{name}.json").read_text())
+        assert registration["about"]["synthetic"]
+        assert list((tmp_path / "demo" / f"{name}.fields").glob("*.mha"))
     assert len(list(folder.glob("*_expr.png"))) == 18
     assert json.loads((folder / "metadata.json").read_text())["complete"]
     assert not (tmp_path / "cache").exists()

@@ -163,9 +163,8 @@ def fitted(chosen: Sequence[Sample]) -> Model:
     spread = np.exp(np.var(np.array(errors) - offset - np.array(ratios) @ local) / 2)
     model = replace(model, local=tuple(local), local_scale=float(np.exp(offset) * spread))
     way = np.array([one.known.moved for one in found]) ** 2
-    after = np.array([told(one, model)[1] for one in found]) ** 2
-    before = np.array([one.before for one in found]) ** 2
-    model = replace(model, moved=float(np.sqrt(max((before - after) @ way / (way @ way), 0.0))))
+    grown = np.array([one.before**2 - told(one, model)[1] ** 2 for one in found])
+    model = replace(model, moved=float(np.sqrt(max(grown @ way / (way @ way), 0.0))))
     bounds = [
         float(np.quantile([(one.before, one.after)[k] / told(one, model)[k] for one in found], 0.9))
         for k in (0, 1)

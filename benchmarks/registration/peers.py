@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -123,8 +124,9 @@ def with_elastix(section: Picture, template: Picture) -> Matrix:
     _, found = itk.elastix_registration_method(
         fixed, moving, parameter_object=parameters, log_to_console=False
     )
-    field = itk.transformix_deformation_field(moving, found)
-    return np.asarray(itk.array_from_image(field), dtype=np.float64)[..., :2]
+    with TemporaryDirectory() as folder:  # it writes the field where it is told to, or here
+        field = itk.transformix_deformation_field(moving, found, output_directory=folder)
+        return np.array(itk.array_from_image(field), dtype=np.float64)[..., :2]
 
 
 PEERS = {

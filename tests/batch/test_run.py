@@ -1,6 +1,8 @@
 """Batches on this machine: going on, giving up, limits."""
 
+import dataclasses
 import json
+import pickle
 import shutil
 import threading
 import time
@@ -9,12 +11,23 @@ import warnings
 import numpy as np
 import pytest
 
-from atldld.batch import BatchProgress, Download, Volumes, run_batch
+from atldld.batch import (
+    Alignments,
+    AtlasChoice,
+    BatchProgress,
+    Download,
+    Registrations,
+    Volumes,
+    run_batch,
+)
 from atldld.demo.local import in_process_session
-from atldld.errors import InvalidInputError, NetworkError, OutputError
+from atldld.errors import InvalidInputError, MissingFileError, NetworkError, OutputError
 from atldld.fetch.client import Client
 from atldld.fetch.limits import Limits
+from atldld.place.alignment import read_alignment
+from atldld.place.registration import Registration
 from atldld.sections.download import download_dataset
+from atldld.sections.metadata import read_metadata
 from atldld.sections.register import Recipe
 from atldld.warp.stain import JET, Scale
 
@@ -279,3 +292,96 @@ def test_requests_at_once_and_a_second_are_bounded_for_all(archive, ids, work, t
     begun.sort()
     spans = [later - earlier for earlier, later in zip(begun, begun[30:], strict=False)]
     assert min(spans) >= (30 - 3) / 60 - 0.02
+
+
+def registration_in(path):
+    found = read_alignment(path)
+    assert isinstance(found, Registration)
+    return found
+
+
+ATLAS = AtlasChoice(resolution=100)
+REFINED = Registrations(ATLAS, steps=("whole",), resolution=200)
+
+
+def test_registrations(session, ids, tmp_path):
+    summary = run_batch(ids[:2], tmp_path / "out", REFINED, session=session)
+    assert summary.complete, summary.failed
+    for dataset_id in ids[:2]:
+        path = tmp_path / "out" / str(dataset_id) / f"{dataset_id}.json"
+        found = registration_in(path)
+        assert found.dataset_id == dataset_id
+        assert found.about["steps"] == ["whole"]
+        assert REFINED.is_whole(path.parent)
+    made = path.stat().st_mtime_ns
+    # what is done is not done again
+    again = run_batch(ids[:2], tmp_path / "out", REFINED, session=session)
+    assert (again.kept, again.complete) == (2, True)
+    assert path.stat().st_mtime_ns == made
+    # unless it is gone
+    path.unlink()
+    again = run_batch(ids[:2], tmp_path / "out", REFINED, session=session)
+    assert (again.kept, again.complete) == (1, True)
+    assert path.exists()
+    assert pickle.loads(pickle.dumps(REFINED)) == REFINED  # as workers elsewhere are sent it
+    with pytest.raises(OutputError, match="most"):
+        run_batch(
+            ids[:2], tmp_path / "out", dataclasses.replace(REFINED, most=10.0), session=session
+        )
+
+
+def test_curved_registrations_have_their_fields(session, ids, tmp_path):
+    work = Registrations(ATLAS, steps=("inplane",), resolution=100)
+    place = tmp_path / "out" / str(ids[0])
+    assert run_batch(ids[:1], tmp_path / "out", work, session=session).complete
+    bent = [
+        fit
+        for fit in registration_in(place / f"{ids[0]}.json").sections.values()
+        if fit.deformation
+    ]
+    assert bool(bent) == (place / f"{ids[0]}.fields").is_dir()
+    assert json.loads((place / "metadata.json").read_text())["complete"]
+
+
+def test_batches_take_the_alignments_of_a_batch(session, ids, tmp_path):
+    run_batch(ids[:2], tmp_path / "reg", REFINED, session=session)
+    moved = Alignments(str(tmp_path / "reg"))
+    work = Download(Recipe(resolution=200, downsample=4), alignments=moved)
+    summary = run_batch(ids[:3], tmp_path / "out", work, session=session)
+    # the third has no registration, and says so
+    assert [entry.state for entry in summary.entries] == ["done", "done", "failed"]
+    assert f"no alignment of section data set {ids[2]}" in str(summary.failed[0].why)
+    told = read_metadata(tmp_path / "out" / str(ids[0]))
+    assert told.alignment is not None
+    assert told.alignment["file"] == f"{ids[0]}.json"
+    volumes = Volumes(resolution=400, alignments=moved)
+    assert run_batch(ids[:1], tmp_path / "vol", volumes, session=session).complete
+    made = json.loads((tmp_path / "vol" / str(ids[0]) / "metadata.json").read_text())
+    assert made["datasets"][0]["alignment"]["file"] == f"{ids[0]}.json"
+    # a refinement starts from them too
+    further = dataclasses.replace(REFINED, alignments=moved)
+    assert run_batch(ids[:1], tmp_path / "again", further, session=session).complete
+    found = registration_in(tmp_path / "again" / str(ids[0]) / f"{ids[0]}.json")
+    assert found.about["start"]["file"] == f"{ids[0]}.json"
+
+
+def test_alignments_are_found_by_id(tmp_path):
+    for name in ("7.json", "8/8.json", "planes-9.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    folder, pattern = Alignments(str(tmp_path)), Alignments(str(tmp_path / "planes-{id}.json"))
+    folder.check()
+    pattern.check()
+    assert folder.of(7).name == "7.json"
+    assert folder.of(8).parent.name == "8"
+    assert pattern.of(9).name == "planes-9.json"
+    for which, number in ((folder, 9), (pattern, 7)):
+        with pytest.raises(MissingFileError, match=f"no alignment of section data set {number}"):
+            which.of(number)
+    with pytest.raises(InvalidInputError, match=r"neither a folder nor a name with \{id\}"):
+        Alignments(str(tmp_path / "7.json")).check()
+    # journals of batches without alignments are as they were
+    assert "alignments" not in Volumes().describe()
+    assert "alignments" not in Download().describe()
+    assert Volumes(alignments=folder).describe()["alignments"] == str(tmp_path)

@@ -138,6 +138,14 @@ def test_how_far_sections_have_moved(moved):
     json.dumps(told)
 
 
+def test_it_is_said_which_space_coordinates_are_of(moved, gathered):
+    refined, plain = figures(moved)["methods"], figures(gathered)["methods"]
+    assert "placed in the coordinates of the atlas ccf_2017" in refined
+    assert "4 of them) a smooth displacement in that plane" in refined
+    assert "placed in the P56 reference space" in plain
+    assert "displacement" not in plain
+
+
 def test_figures_of_before_are_those_of_the_service(moved, demo_session, atlas):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -182,7 +190,9 @@ def test_a_start_that_a_file_placed(demo_session, source, tmp_path, atlas):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         start = open_dataset(DATASET, session=demo_session, alignment=planes)
-    described = read_alignment(planes).file.describe()
+    file = read_alignment(planes).file
+    assert file is not None
+    described = file.describe()
     reg = registration_of(start, described).save(tmp_path / "reg.json")
     found = opened(reg, demo_session).start
     assert found.name == "planes.json"
@@ -272,7 +282,7 @@ def test_what_moved_is_told(visit, moved, moved_page):
     stayed, shift, curved = by_kind(moved)
     table = page.locator("#moves-table")
     heads = table.locator("thead th").all_inner_texts()
-    assert heads[:4] == ["Section", "whole, µm", "inplane, µm", "in all, µm"]
+    assert heads[:4] == ["Section", "whole, µm", "inplane, µm", "In all, µm"]
     row = table.locator("tbody tr", has=page.locator(f"a:text-is('{curved.section.number}')"))
     cells = row.locator("td").all_inner_texts()
     assert cells[1:3] == ["424", "80"]

@@ -126,7 +126,7 @@ def run_batch(
     out : str or path
         A folder, or an address that fsspec understands, such as ``s3://bucket/prefix``.
     work : Work
-        What is made: `Download` or `Volumes`.
+        What is made: `Download`, `Volumes` or `Registrations`.
     session : Session
         Where metadata and images come from. Its client's limits bound the requests of the whole
         batch, however many data sets are made at once and by however many workers.

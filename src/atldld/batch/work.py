@@ -1,4 +1,4 @@
-"""What a batch makes of each data set: registered sections, or a volume.
+"""What a batch makes of each data set: registered sections, a volume, or a registration.
 
 Small frozen values, which a worker on another machine can be sent.
 """
@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from atldld.batch.alignments import Alignments
 from atldld.fetch.session import Session
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Plane
+from atldld.place.tiers import tier_of
 from atldld.sections.download import PictureFormat, download_dataset
 from atldld.sections.folder import files_of
 from atldld.sections.metadata import METADATA, is_plain
@@ -25,9 +27,10 @@ from atldld.support.provenance import version
 from atldld.warp.stain import JET, Scale
 
 if TYPE_CHECKING:
+    from atldld.atlas import Atlas
     from atldld.volume import VolumeRecipe
 
-__all__ = ["Download", "Made", "Volumes", "Work"]
+__all__ = ["AtlasChoice", "Download", "Made", "Registrations", "Volumes", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,14 @@ class Download:
         Write the displacement fields too.
     picture_format : {"png", "tiff"}
         Of pictures and masks.
+    alignments : Alignments or None
+        What is used in place of the service's alignments, if anything.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
     fields: bool = False
     picture_format: PictureFormat = "png"
+    alignments: Alignments | None = None
 
     @property
     def resolution(self) -> float:
@@ -140,6 +146,8 @@ class Download:
     def check(self) -> None:
         """Check the options."""
         self.recipe.grid(Plane.CORONAL)
+        if self.alignments is not None:
+            self.alignments.check()
 
     def describe(self) -> dict[str, Any]:
         """Return the options that decide the result."""
@@ -147,6 +155,7 @@ class Download:
             "layout": self.recipe.used_layout,
             "fields": self.fields,
             "format": self.picture_format,
+            **_named(self.alignments),
         }
 
     def make(
@@ -169,6 +178,7 @@ class Download:
             picture_format=self.picture_format,
             jobs=threads,
             force=force,
+            alignment=None if self.alignments is None else self.alignments.of(dataset_id),
             command_line=command_line,
         )
         metadata = _metadata_in(folder)
@@ -223,6 +233,8 @@ class Volumes:
         Says the format; see `atldld.volume.Volume.save`.
     scale : Scale
         The colours of the expression masks.
+    alignments : Alignments or None
+        What is used in place of the service's alignments, if anything.
     """
 
     resolution: float = 25
@@ -231,6 +243,7 @@ class Volumes:
     thickness: float | None = None
     ending: str = ".nii.gz"
     scale: Scale = JET
+    alignments: Alignments | None = None
 
     @property
     def tier(self) -> int | None:
@@ -253,6 +266,8 @@ class Volumes:
 
         self._recipe()
         check_format(f"volume{self.ending}")
+        if self.alignments is not None:
+            self.alignments.check()
 
     def _recipe(self) -> VolumeRecipe:
         from atldld.volume import VolumeRecipe
@@ -262,7 +277,8 @@ class Volumes:
     def describe(self) -> dict[str, Any]:
         """Return the options that decide the result."""
         chosen: dict[str, Any] = {"makes": "volumes", **asdict(self), **_version()}
-        del chosen["scale"]
+        del chosen["scale"], chosen["alignments"]
+        chosen |= _named(self.alignments)
         if self.channel == "expression":
             chosen["scale"] = self.scale.describe()
         return chosen
@@ -285,7 +301,8 @@ class Volumes:
         # a folder with a metadata.json is a batch's own
         ours = force or bool(_metadata_in(folder))
         check_volume(path, coverage=True, force=ours)
-        dataset = place_dataset(dataset_id, session)
+        alignment = None if self.alignments is None else self.alignments.of(dataset_id)
+        dataset = place_dataset(dataset_id, session, alignment=alignment)
         built = build_volume([(dataset, session)], self._recipe(), jobs=threads)
         (described,) = built.metadata["datasets"]
         document = {
@@ -316,17 +333,190 @@ class Volumes:
 
     def is_whole(self, folder: Path) -> bool:
         """Whether the whole result is there."""
-        metadata = _metadata_in(folder)
-        names = metadata.get("files")
-        return (
-            metadata.get("complete") is True
-            and isinstance(names, list)
-            and all(is_plain(name) and (folder / name).exists() for name in names)
-        )
+        return _has_all(folder)
 
     def output_bytes(self, plane: Plane, images: int) -> int | None:
         """Return `None`: what is empty compresses to nothing, so nobody knows."""
         return None
+
+
+@dataclass(frozen=True)
+class AtlasChoice:
+    """Which atlas sections are compared with; the arguments of `atldld.open_atlas`.
+
+    Attributes
+    ----------
+    name, resolution :
+        Of an atlas that can be fetched.
+    annotation, graph, template : str, optional
+        Files of your own, in place of its own.
+    """
+
+    name: str = "ccf_2017"
+    resolution: float | None = None
+    annotation: str | None = None
+    graph: str | None = None
+    template: str | None = None
+
+    def check(self) -> None:
+        """Check that it can be opened, before anything is fetched."""
+        from atldld.atlas import check_atlas
+
+        check_atlas(self.name, self.resolution, own=self.annotation is not None)
+
+    def open(self, session: Session) -> Atlas:
+        """Open it."""
+        from atldld.atlas import open_atlas
+
+        return open_atlas(
+            self.resolution,
+            name=self.name,
+            template="average_template" if self.template is None else self.template,
+            annotation=self.annotation,
+            graph=self.graph,
+            session=session,
+        )
+
+
+@dataclass(frozen=True)
+class Registrations:
+    """A registration of each data set: ``<id>.json``, and ``<id>.fields`` beside it.
+
+    The arguments are those of `atldld.refine.refine`.
+
+    Attributes
+    ----------
+    atlas : AtlasChoice
+        What sections are compared with.
+    steps : tuple of str
+        What is done.
+    resolution : float
+        Side of a pixel, in µm, at which sections are looked at.
+    most : float
+        How far, in µm, a step may move any point of a section.
+    few : bool
+        Refine fewer than five sections as well.
+    alignments : Alignments or None
+        Where the sections lie at the start; by default where the service has them.
+    """
+
+    atlas: AtlasChoice = field(default_factory=AtlasChoice)
+    steps: tuple[str, ...] = ("whole", "sections", "inplane")
+    resolution: float = 25
+    most: float = 1500
+    few: bool = False
+    alignments: Alignments | None = None
+
+    @property
+    def tier(self) -> int | None:
+        """`None`: the tier that fits the resolution."""
+        return None
+
+    def tier_of(self, dataset: PlacedDataSet, section: PlacedSection) -> int:
+        """Return the tier that is read of a section."""
+        return tier_of(section, self.resolution)
+
+    @property
+    def views(self) -> int:
+        """1: the image."""
+        return 1
+
+    def check(self) -> None:
+        """Check the options."""
+        from atldld.refine import check_refinement
+
+        check_refinement(self.steps, self.resolution, self.most)
+        self.atlas.check()
+        if self.alignments is not None:
+            self.alignments.check()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the options that decide the result."""
+        chosen: dict[str, Any] = {"makes": "registrations", **asdict(self), **_version()}
+        del chosen["alignments"]
+        return chosen | _named(self.alignments)
+
+    def make(
+        self,
+        dataset_id: int,
+        folder: Path,
+        session: Session,
+        *,
+        threads: int | None,
+        force: bool,
+        command_line: str | None,
+    ) -> Made:
+        """Refine the data set and write where its sections lie, and what vouches for that."""
+        from atldld.place.registration import check_registration, fields_of
+        from atldld.refine import refine
+
+        path = folder / f"{dataset_id}.json"
+        # a folder with a metadata.json is a batch's own
+        ours = force or bool(_metadata_in(folder))
+        check_registration(path, force=ours)
+        alignment = None if self.alignments is None else self.alignments.of(dataset_id)
+        dataset = place_dataset(dataset_id, session, alignment=alignment)
+        dataset.check_placed()
+        found = refine(
+            dataset,
+            self.atlas.open(session),
+            session=session,
+            steps=self.steps,
+            resolution=self.resolution,
+            most=self.most,
+            few=self.few,
+            jobs=threads,
+        )
+        failed = found.about["failed"]
+        document = {
+            "dataset_id": str(dataset_id),
+            "complete": False,  # until the files are there
+            "command_line": command_line,
+            "request": self.describe(),
+            "files": [],
+            "warnings": [f"{type(defect).__name__}: {defect}" for defect in session.defects],
+        }
+        _vouch(folder, document)
+        found.save(path, force=ours)
+        paths = [one for one in (path, fields_of(path)) if one.exists()]
+        document["complete"] = not failed
+        document["files"] = [one.name for one in paths]
+        _vouch(folder, document)
+        used = [
+            session.cache.find_image(section.id, self.tier_of(dataset, section))
+            for section in dataset.sections
+            if str(section.id) not in failed
+        ]
+        return Made(
+            len(found.sections) - len(failed),
+            sum(image.bytes for image in used if image),
+            _size_of([folder / METADATA, *paths]),
+            failed,
+        )
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether the whole result is there."""
+        return _has_all(folder)
+
+    def output_bytes(self, plane: Plane, images: int) -> int | None:
+        """Return `None`: how much bends is not known before."""
+        return None
+
+
+def _named(alignments: Alignments | None) -> dict[str, str]:
+    """Return what a request says of alignments; nothing where the service's are used."""
+    return {} if alignments is None else {"alignments": alignments.where}
+
+
+def _has_all(folder: Path) -> bool:
+    """Whether all files that a folder's metadata lists are there."""
+    metadata = _metadata_in(folder)
+    names = metadata.get("files")
+    return (
+        metadata.get("complete") is True
+        and isinstance(names, list)
+        and all(is_plain(name) and (folder / name).exists() for name in names)
+    )
 
 
 def _version() -> dict[str, str]:

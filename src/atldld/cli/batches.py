@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
     from atldld.fetch.session import Session
 
-__all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
+__all__ = ["AlignmentsOf", "Dask", "DryRun", "InFlight", "Rate", "work_on"]
 
 PANEL = "Many at once"
 ROWS = 40  # of data sets that the table at the end shows one by one
 NAMED = 10  # lines of rubbish, and unknown data sets
 
+AlignmentsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--alignment",
+        metavar="FOLDER|PATTERN",
+        help="Use the alignments in a folder (ID.json or ID/ID.json, as `atldld refine --datasets` "
+        "writes them), or of names such as planes/{id}.json, not Allen's.",
+        rich_help_panel=PANEL,
+    ),
+]
 Dask = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from atldld.cli.batches import PANEL as BATCH
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import AlignmentsOf, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.options import (
     AlignmentFile,
     DatasetId,
@@ -129,6 +129,7 @@ def download_datasets(
     include_expression: Expression = False,
     fields: Fields = False,
     picture_format: PictureFormat = "png",
+    alignment: AlignmentsOf = None,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew, and replace what is there.")
     ] = False,
@@ -139,14 +140,16 @@ def download_datasets(
     dry_run: DryRun = False,
 ) -> None:
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped."""
-    from atldld.batch import Download, read_ids
+    from atldld.batch import Alignments, Download, read_ids
 
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     work_on(
         session,
         read_ids(ids),
         output_folder,
-        Download(recipe, fields, picture_format),
+        Download(
+            recipe, fields, picture_format, None if alignment is None else Alignments(alignment)
+        ),
         jobs=jobs,
         dask=dask,
         rate=rate,

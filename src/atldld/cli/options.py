@@ -42,6 +42,7 @@ __all__ = [
     "command_line",
     "progress_bar",
     "say",
+    "section_numbers",
     "stoppable",
     "table",
     "waiting_told",

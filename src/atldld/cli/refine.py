@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.batches import PANEL as BATCH
+from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.options import (
-    AlignmentFile,
     AtlasName,
     AtlasResolution,
-    DatasetId,
     Force,
     Jobs,
     answer,
@@ -30,12 +30,28 @@ if TYPE_CHECKING:
 @asks_service
 def refine(
     session: "Session",
-    dataset_id: DatasetId,
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", metavar="REG.json", help="The registration."),
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="REG.json|OUT",
+            help="The registration. With --datasets: the folder, or an address such as "
+            "s3://bucket/it.",
+        ),
     ],
-    alignment: AlignmentFile = None,
+    dataset_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of the section data set.")
+    ] = None,
+    alignment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.json|FOLDER",
+            help="Start from a registration, or a QuickNII, VisuAlign or DeepSlice file, not from "
+            "Allen's alignment. With --datasets: a folder of such, ID.json or ID/ID.json, or a "
+            "name with {id} in it.",
+        ),
+    ] = None,
     steps: Annotated[
         str, typer.Option(help="What is done, with commas between.")
     ] = "whole,sections,inplane",
@@ -70,36 +86,78 @@ def refine(
     ] = False,
     jobs: Jobs = None,
     force: Force = False,
+    listed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--datasets",
+            metavar="ID|FILE|-",
+            help="A registration of each data set: an id, a file with one id a line, or - for "
+            "standard input.",
+            rich_help_panel=BATCH,
+        ),
+    ] = None,
+    in_flight: InFlight = 6,
+    rate: Rate = None,
+    dask: Dask = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Find anew where the sections lie, never worse than where they lay.
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
     set: all together (whole), each section's plane (sections), and bent within its plane (inplane).
     A step is kept for a section only if pixels that were held back agree. Other commands take the
-    file with --alignment.
+    file with --alignment. With --datasets, each data set gets OUT/ID/ID.json, and the same command
+    goes on where it has stopped.
     """
     from atldld.api import open_dataset
-    from atldld.atlas import check_atlas, open_atlas
+    from atldld.batch import Alignments, AtlasChoice, Registrations, read_ids
     from atldld.place.registration import check_registration
     from atldld.refine import check_refinement
 
     # everything that can be said before the service is asked
-    names = [name.strip() for name in steps.split(",") if name.strip()]
+    names = tuple(name.strip() for name in steps.split(",") if name.strip())
     check_refinement(names, resolution, limit)
+    own = [None if path is None else str(path.absolute()) for path in (annotation, graph, template)]
+    choice = AtlasChoice(atlas, atlas_resolution, *own)
+    choice.check()
+    if listed:
+        if dataset_id is not None or sections is not None:
+            raise InvalidInputError(
+                "An id and --sections are for one data set, and --datasets names many; use one of "
+                "them."
+            )
+        work_on(
+            session,
+            read_ids(listed),
+            output,
+            Registrations(
+                choice,
+                names,
+                resolution,
+                limit,
+                few,
+                None if alignment is None else Alignments(alignment),
+            ),
+            threads=jobs,
+            dask=dask,
+            rate=rate,
+            in_flight=in_flight,
+            force=force,
+            dry_run=dry_run,
+        )
+        return
+    if dataset_id is None:
+        raise InvalidInputError("No data set is named; give an id, or --datasets.")
+    if rate or dask or dry_run:
+        raise InvalidInputError(
+            "--rate, --dask and --dry-run are for many data sets, with --datasets."
+        )
     check_registration(output, force=force)
     numbers = None if sections is None else section_numbers(sections)
-    check_atlas(atlas, atlas_resolution, own=annotation is not None)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
     dataset.check_placed()
     chosen = None if numbers is None else _numbered(dataset, numbers)
-    opened = open_atlas(
-        atlas_resolution,
-        name=atlas,
-        template="average_template" if template is None else template,
-        annotation=annotation,
-        graph=graph,
-        session=session,
-    )
+    opened = choice.open(session)
     with stoppable(session), progress_bar("Refining") as progress:
         found = dataset.refine(
             opened,

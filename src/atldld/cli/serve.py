@@ -5,12 +5,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atldld.cli.options import Force, answer, progress_bar, say
 from atldld.settings import Settings
+
+if TYPE_CHECKING:
+    from atldld.atlas import Atlas
+    from atldld.fetch.session import Session
+    from atldld.support.provenance import Progress
 
 
 def serve(
@@ -95,8 +100,12 @@ def demo(
     output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")] = Path("demo"),
     force: Force = False,
 ) -> None:
-    """Run the main job on the packaged demo archive, with no network."""
+    """Run the main job on the packaged demo archive, with no network.
+
+    Then all sections are put off by known amounts and refined; the report shows both alignments.
+    """
     from atldld.demo.local import in_process_session
+    from atldld.place.registration import check_registration
     from atldld.report import check_page, gather, open_source, try_atlas, write_report
     from atldld.sections.download import download_dataset, overview
     from atldld.sections.register import Recipe
@@ -105,8 +114,11 @@ def demo(
     dataset_id = 69289763
     folder = output_folder / str(dataset_id)
     page, sheet = output_folder / "report.html", output_folder / "overview.png"
+    off, refined = output_folder / "disturbed.json", output_folder / "refined.json"
     check_page(page, force=force)
     check_targets([sheet], force=force)
+    for path in (off, refined):
+        check_registration(path, force=force)
     with (
         _ended_by_signals(),
         scratch_folder() as cache,
@@ -124,9 +136,15 @@ def demo(
             )
         overview(folder, sheet, force=force)
         atlas, reason = try_atlas(session)
+        judged = None
+        if atlas is not None:
+            with progress_bar("Refining") as progress:
+                judged = _refined_again(dataset_id, atlas, session, off, refined, force, progress)
         with progress_bar("Report") as progress:
             made = gather(
-                open_source(dataset_id, session=session),
+                open_source(
+                    dataset_id, session=session, alignment=refined if judged is not None else None
+                ),
                 atlas,
                 without_atlas=reason,
                 command_line="atldld demo",
@@ -137,5 +155,37 @@ def demo(
     say(f"All of them on one sheet: {sheet.resolve()}")
     say("Pictures at 25 µm, expression masks and metadata.json:")
     answer(folder.resolve())
-    say("A report that shows and explains everything; open it in a browser:")
+    if judged is not None:
+        say(
+            "Then the brain was moved, turned and sheared, and each section shifted, tilted and "
+            f"bent by known amounts ({off.name}), and all refined from there ({refined.name})."
+        )
+        say(judged)
+    say("A report that shows and explains everything, with both alignments; open it in a browser:")
     answer(page.resolve())
+
+
+def _refined_again(
+    dataset_id: int,
+    atlas: "Atlas",
+    session: "Session",
+    off: Path,
+    refined: Path,
+    force: bool,
+    progress: "Progress",
+) -> str:
+    """Put the sections of a data set off, refine them, and say how well that went."""
+    import warnings
+
+    from atldld.api import open_dataset
+    from atldld.testing.disturbed import disturbed, judgement
+
+    truth = open_dataset(dataset_id, session=session)
+    disturbed(truth, atlas).save(off, force=force)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is odd about planes that are off on purpose
+        start = open_dataset(dataset_id, session=session, alignment=off)
+    # coarsely, as the demo is to be quick; `atldld refine` looks at 25 µm
+    found = start.refine(atlas, resolution=100, progress=progress)
+    found.save(refined, force=force)
+    return judgement(truth, start, found, atlas)

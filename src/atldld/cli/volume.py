@@ -59,11 +59,12 @@ def volume(
         typer.Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
     alignment: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE.json",
+            metavar="FILE.json|FOLDER",
             help="For one data set: use a registration of `atldld refine`, or a QuickNII, "
-            "VisuAlign or DeepSlice file.",
+            "VisuAlign or DeepSlice file. With --datasets or --gene: a folder of such, ID.json or "
+            "ID/ID.json, or a name with {id} in it.",
         ),
     ] = None,
     scale: MaskScale = "jet",
@@ -110,18 +111,25 @@ def volume(
 
     colours = open_scale(scale)
     if listed or gene:
-        from atldld.batch import Volumes, find_ids, read_ids
+        from atldld.batch import Alignments, Volumes, find_ids, read_ids
 
-        if dataset_ids or alignment or (listed and gene):
+        if dataset_ids or (listed and gene):
             raise InvalidInputError(
-                "Ids, --datasets and --gene each name data sets; use one of them, and --alignment "
-                "only with an id."
+                "Ids, --datasets and --gene each name data sets; use one of them."
             )
         work_on(
             session,
             read_ids(listed) if listed else find_ids(session, gene=gene, plane=plane),
             output,
-            Volumes(resolution, channel, fill, thickness, "." + ending.lstrip("."), colours),
+            Volumes(
+                resolution,
+                channel,
+                fill,
+                thickness,
+                "." + ending.lstrip("."),
+                colours,
+                None if alignment is None else Alignments(alignment),
+            ),
             threads=jobs,
             dask=dask,
             rate=rate,
@@ -141,7 +149,7 @@ def volume(
         dataset_ids,
         Path(output),
         VolumeRecipe(resolution, channel, fill, thickness, colours),
-        alignment=alignment,
+        alignment=None if alignment is None else Path(alignment),
         jobs=jobs,
         force=force,
     )

@@ -1,7 +1,8 @@
 """Where sections lie, found anew and never made worse: registrations.
 
-`model` says what sections look like where the atlas says what is there, `fit` moves them, `steps`
-guards each step, and `engine` does all of it for a data set.
+`model` says what sections look like where the atlas says what is there. `whole`, `planes` and
+`inplane` move them, `guard` judges whether that has made them better, `steps` is the order of all
+that, and `engine` does it for a data set.
 """
 
 from atldld.refine.engine import check_refinement, refine

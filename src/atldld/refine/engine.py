@@ -170,7 +170,10 @@ def refine(
             "look like."
         )
         told |= {order[k].id: why for k in usable}
+        if progress:
+            progress(done, done, "nothing to fit")
     elif chosen:
+        total = done + work_of(chosen, len(usable))
         results = run_steps(
             [looks[order[k]] for k in usable],
             [starts[k] for k in usable],
@@ -215,7 +218,9 @@ def _template(atlas: Atlas) -> tuple[Template3d | None, str | None]:
         return None, f"none, so the guard has one figure less: {error}"
     if grey is None:
         return None, "none: the atlas has no template, so the guard has one figure less"
-    return Template3d(grey, atlas.resolution), None
+    # a template of one's own may be coarser than the annotation
+    side = atlas.resolution * atlas.annotation.shape[0] / grey.shape[0]
+    return Template3d(grey, side), None
 
 
 def _step_of(section: PlacedSection, step: Matrix) -> Matrix:

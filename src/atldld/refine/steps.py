@@ -107,7 +107,8 @@ def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
 
 def work_of(steps: Sequence[str], sections: int) -> int:
     """Return how often `run_steps` tells its progress."""
-    each = {"whole": 1, "sections": sections, "inplane": 2 * sections}
+    rounds = 2 if sections < FEWEST else 1
+    each = {"whole": 1, "sections": sections, "inplane": 2 * sections * rounds}
     return sum(each[name] for name in steps)
 
 
@@ -154,7 +155,9 @@ def run_steps(
             wanted = _sections(coarse, at, atlas.labels, jobs, progress)
             at = _judged(name, coarse, at, wanted, atlas, most)
         else:
-            at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
+            # few sections teach what structures look like only once they are bent themselves
+            for _ in range(2 if len(looks) < FEWEST else 1):
+                at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
     return at
 
 
@@ -236,37 +239,37 @@ def _inplane(
     tried = _each(count, first, jobs, progress)
     greys = _learned(fine, at, [shift for shift, _, _ in tried], labels)
 
-    def second(k: int) -> Fitted:
+    def made(k: int) -> tuple[Fitted | None, str]:
+        """Return the section once it is bent by all of its pixels, and why it may be, or not."""
         look, fitted = fine[k], at[k]
         shift, before, after = tried[k]
         kept, reason = verdict(before, after)
-        if kept:
-            expected = _expected(look, fitted.places(look), greys, labels)
-            shift = bend(look, expected, begin=shift)
-            curve = deformation_of(look, shift, fitted.deformation)
-            if curve is None:
-                kept = False
-                reason = (
-                    f"It would stretch or shrink areas beyond {JACOBIAN[0]:g} to {JACOBIAN[1]:g}."
-                )
-            else:
-                bent = replace(fitted, deformation=curve)
-                moved = _moved(look, fitted, bent)
-                full = figures(
-                    coarse[k], bent.places(coarse[k]), half_greys, labels, atlas.template
-                )
-                kept, reason = verdict(before, full)
-                if moved > most:
-                    kept, reason = False, _too_far(moved, most)
+        if not kept:
+            return None, reason
+        expected = _expected(look, fitted.places(look), greys, labels)
+        curve = deformation_of(look, bend(look, expected, begin=shift), fitted.deformation)
+        if curve is None:
+            least, greatest = JACOBIAN
+            return None, f"Areas would change by a factor beyond {least:g} to {greatest:g}."
+        bent = replace(fitted, deformation=curve)
+        if (moved := _moved(look, fitted, bent)) > most:
+            return None, _too_far(moved, most)
+        full = figures(coarse[k], bent.places(coarse[k]), half_greys, labels, atlas.template)
+        kept, reason = verdict(before, full)
+        return (bent if kept else None), reason
+
+    def second(k: int) -> Fitted:
+        bent, reason = made(k)
+        _, before, after = tried[k]
         result = StepResult(
             step="inplane",
-            kept=kept,
+            kept=bent is not None,
             reason=reason,
-            moved=round(moved, 1) if kept else 0.0,
+            moved=0.0 if bent is None else round(_moved(fine[k], at[k], bent), 1),
             before=before,
             after=after,
         )
-        return replace(bent if kept else fitted, results=(*fitted.results, result))
+        return replace(bent or at[k], results=(*at[k].results, result))
 
     return _each(count, second, jobs, progress)
 

@@ -370,8 +370,8 @@ def moves_chart(entries: Sequence[Entry]) -> Chart | None:
         _Series(MOVED, [entry.move.median if entry.move else None for entry in entries], ()),
         _Series(
             EXPECTED,
-            [error and error.after for error in expected],
-            [error and error.before for error in expected],
+            [None if error is None else error.after for error in expected],
+            [None if error is None else error.before for error in expected],
         ),
     ]
     if all(value is None for one in series for value in one.values):
@@ -410,7 +410,7 @@ def _chart(
                 "; ".join(_told(one, k) for one in known),
             )
         )
-    rows = []
+    rows: list[Row] = []
     for one in known:
         top = Chart.top + len(rows) * (Chart.row_height + Chart.gap)
         values, before = (

@@ -127,7 +127,8 @@ def moves_of(entries: Sequence[Entry]) -> Moves | None:
     places = sorted(
         range(len(entries)), key=lambda k: (entries[k].section.number, entries[k].section.id)
     )
-    moved, stayed = [], {}
+    moved: list[float] = []
+    stayed: dict[str, list[int]] = {}
     for k in places:
         entry = entries[k]
         told = entry.section.refinement

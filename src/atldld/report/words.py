@@ -93,7 +93,11 @@ def summary(report: Report) -> list[tuple[str, str]]:
         ("Specimen", record.specimen_name or "not named"),
         ("Age", ReferenceSpace.of(space).age + " (of the reference space)" if space else "?"),
         ("Plane", f"{dataset.plane.value}, sections shown in {_plane(report)}"),
-        ("Reference space", f"{space}, {ReferenceSpace.name_of(space)}"),
+        (
+            "Reference space",
+            f"{space}, {ReferenceSpace.name_of(space)}"
+            + (f"; refined, so in {_space(report)}" if _refined(report) else ""),
+        ),
         ("Sections", f"{len(report.entries)}, numbers {numbers[0]} to {numbers[-1]}"),
         (
             "Extent",
@@ -126,7 +130,7 @@ def methods(report: Report) -> str:
         + f" (section data set {record.id}"
         + (f", specimen {record.specimen_name}" if record.specimen_name else "")
         + f"; {len(report.entries)} sections) were obtained from the Allen Mouse Brain Atlas "
-        f"(Lein et al., 2007) and placed in the P56 reference space with {_alignment(report)} "
+        f"(Lein et al., 2007) and placed in {_space(report)} with {_alignment(report)} "
         f"using atldld {versions['atldld']}."
     ]
     resolution = report.source.resolution
@@ -206,6 +210,18 @@ def _counted(about: dict[str, Any]) -> str:
         f"than {about['stain_threshold']:g} of the background’s light. It is not a density of "
         "expression."
     )
+
+
+def _refined(report: Report) -> bool:
+    return any(entry.section.refinement is not None for entry in report.entries)
+
+
+def _space(report: Report) -> str:
+    """Return what the coordinates are those of: a refined section lies as the atlas does."""
+    known = report.source.dataset.alignment
+    if known is None or not _refined(report):
+        return "the P56 reference space"
+    return f"the coordinates of the atlas {known.target}"
 
 
 def _alignment(report: Report) -> str:

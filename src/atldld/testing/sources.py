@@ -33,6 +33,7 @@ class Copies(Archive):
     """
 
     synthetic = True
+    makes_files = True
 
     def __init__(self, number: int) -> None:
         self._model = DemoArchive([MODEL])
@@ -53,6 +54,10 @@ class Copies(Archive):
     def image(self, image_id: int, downsample: int, view: View, **options: Any) -> bytes | None:
         """Return the model's picture."""
         return self._model.image(image_id % STEP, downsample, view, **options)
+
+    def make_file(self, path: str) -> bytes | None:
+        """Return a file of the model's, such as an atlas."""
+        return self._model.make_file(path)
 
 
 def _copy(dataset: Record, k: int) -> Record:
