@@ -22,7 +22,7 @@ from atldld.serve.archive import Archive
 from atldld.serve.listen import listen
 from atldld.serve.server import AHEAD, Patience
 
-BACKSTOP = 60.0  # seconds, for a machine that hangs
+BACKSTOP = 240.0  # seconds: only a hang takes longer, however busy the machine is
 LARGE = 24 << 20  # bytes, more than the system keeps for a connection
 
 
