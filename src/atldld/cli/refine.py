@@ -69,7 +69,7 @@ def refine(
     graph: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Its structures.")] = None,
     template: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.nrrd", help="A template of your own, on the annotation's grid."),
+        typer.Option(metavar="FILE.nrrd", help="A template of your own; it may be coarser."),
     ] = None,
     sections: Annotated[
         str | None,
