@@ -331,7 +331,7 @@ def test_registrations(session, ids, tmp_path):
 
 
 def test_curved_registrations_have_their_fields(session, ids, tmp_path):
-    work = Registrations(ATLAS, steps=("inplane",), resolution=100)
+    work = Registrations(ATLAS, steps=("inplane",), resolution=150)
     place = tmp_path / "out" / str(ids[0])
     assert run_batch(ids[:1], tmp_path / "out", work, session=session).complete
     bent = [
