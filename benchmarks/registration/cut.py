@@ -18,25 +18,19 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas import Atlas
-from atldld.fetch.session import Session
 from atldld.place.registration import Registration, SectionFit
 from atldld.place.sections import PlacedDataSet
 from atldld.place.tiers import tier_of
 from atldld.refine import refine
-from atldld.settings import Settings
 from atldld.testing.cut import CutDataSet, HasPlaces, cut
 from atldld.testing.places import Errors
 from atldld.testing.stains import Anatomy
@@ -48,6 +42,7 @@ from judged import (
     jacobians,
     numbers_of,
     rank_correlation,
+    session_of,
     there_and_back,
 )
 from peers import PEERS, registered_by
@@ -125,18 +120,6 @@ def expected_of(fit: Any) -> tuple[float | None, float | None]:
     return float(stated.after), float(stated.bound90_after)
 
 
-@contextmanager
-def pixels_of(data: CutDataSet) -> Iterator[Session]:
-    """Give a session that has the pictures of a data set, in a cache of its own."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        Session(Settings(cache_dir=Path(folder), offline=True), sources=[data.images]) as session,
-    ):
-        warnings.simplefilter("ignore")
-        yield session
-
-
 def run(
     data: CutDataSet,
     atlas: Atlas,
@@ -145,7 +128,7 @@ def run(
 ) -> tuple[PlacedDataSet, Registration, float, float]:
     """Refine a data set as if the service had it; return also seconds a section, and MB."""
     placed = PlacedDataSet.of(data.record)
-    with pixels_of(data) as session:
+    with session_of(data.images) as session:
         for section in placed:  # as from a cache that holds them
             session.image(section.image, tier_of(section, options.get("resolution", RESOLUTION)))
         peak = Peak()
@@ -174,7 +157,7 @@ def runs(
             sections = judged(data, placed, found.placements(data.record), found.sections)
             yield OURS, Run(name, kind, sections, seconds, memory)
             for peer in peers:
-                with pixels_of(data) as session:
+                with session_of(data.images) as session:
                     begun = time.perf_counter()
                     theirs = registered_by(peer, placed, atlas, session)
                     seconds = (time.perf_counter() - begun) / len(placed)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas import Atlas, open_atlas
+from atldld.fetch.session import Session
+from atldld.fetch.sources import ImageSource
 from atldld.place.placement import Placement
 from atldld.records import SectionDataSet
+from atldld.settings import Settings
 from atldld.testing.cut import HasPlaces
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -40,6 +46,18 @@ def genuine_record(dataset_id: int) -> SectionDataSet:
     """Return the genuine records of a data set."""
     records = json.loads((SHARED / "datasets" / f"{dataset_id}.json").read_text())
     return SectionDataSet.from_records(records["section_data_set"], records["section_images"])
+
+
+@contextlib.contextmanager
+def session_of(pictures: ImageSource) -> Iterator[Session]:
+    """Give a session that has these pictures and no network, with a cache of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        Session(Settings(cache_dir=Path(folder), offline=True), sources=[pictures]) as session,
+    ):
+        warnings.simplefilter("ignore")
+        yield session
 
 
 def numbers_of(text: str) -> list[int]:

@@ -16,12 +16,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
-import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -32,11 +29,9 @@ from svgelements import Path as SvgPath
 
 import nissl
 from atldld.atlas import Atlas
-from atldld.fetch.session import Session
 from atldld.place.sections import PlacedDataSet
 from atldld.refine import refine
-from atldld.settings import Settings
-from judged import genuine_atlas
+from judged import genuine_atlas, session_of
 from peers import PEERS, registered_by
 
 STRUCTURES = {
@@ -170,14 +165,7 @@ def registrations(
     record = nissl.record()
     start = PlacedDataSet.of(record)
     seconds: dict[str, float] = {}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        Session(
-            Settings(cache_dir=Path(folder), offline=True), sources=[nissl.pictures()]
-        ) as session,
-    ):
-        warnings.simplefilter("ignore")
+    with session_of(nissl.pictures()) as session:
         begun = time.perf_counter()
         found = refine(start, atlas, session=session, jobs=jobs, **options)
         seconds["atldld"] = (time.perf_counter() - begun) / len(start)

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,15 +30,13 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from atldld.atlas import Atlas
-from atldld.fetch.session import Session
 from atldld.place.sections import PlacedDataSet
 from atldld.place.tiers import tier_to_image
 from atldld.refine import refine
-from atldld.settings import Settings
 from atldld.testing.cut import HasPlaces, Pictures
 from atldld.warp.background import background_of
 from atldld.warp.stain import darkness
-from judged import SHARED, genuine_atlas, genuine_record, jacobians
+from judged import SHARED, genuine_atlas, genuine_record, jacobians, session_of
 from peers import PEERS, registered_by
 
 DATASET, IMAGE, TIER = 69289763, 69177654, 2
@@ -150,14 +146,7 @@ def main() -> None:
     (section,) = alone.sections
     atlas = genuine_atlas()
     places: dict[str, HasPlaces] = {"Allen": section.placement}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        Session(
-            Settings(cache_dir=Path(folder), offline=True), sources=[Pictures({IMAGE: jpeg}, TIER)]
-        ) as session,
-    ):
-        warnings.simplefilter("ignore")
+    with session_of(Pictures({IMAGE: jpeg}, TIER)) as session:
         more = {"few": True} | options.options
         found = refine(alone, atlas, session=session, jobs=options.jobs, **more)
         places["atldld"] = found.placements(alone.record)[IMAGE]

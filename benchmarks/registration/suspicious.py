@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,14 +33,12 @@ from numpy.typing import NDArray
 import nissl
 from atldld.api import DataSet
 from atldld.atlas import Atlas
-from atldld.fetch.session import Session
 from atldld.place.alignment import read_alignment
 from atldld.place.placement import Placement
 from atldld.place.sections import PlacedDataSet
 from atldld.quality import DatasetQuality, SectionView, assess_pictures
 from atldld.refine import refine
-from atldld.settings import Settings
-from judged import genuine_atlas, numbers_of
+from judged import genuine_atlas, numbers_of, session_of
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 import bench_quality as bench
@@ -111,14 +107,7 @@ def main() -> None:
         "| placed by | atlas | sound ones marked | area | " + " | ".join(bench.KINDS) + " | found |"
     )
     print("|---" * (5 + len(bench.KINDS)) + "|")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        warnings.catch_warnings(),
-        Session(
-            Settings(cache_dir=Path(folder), offline=True), sources=[nissl.pictures()]
-        ) as session,
-    ):
-        warnings.simplefilter("ignore")
+    with session_of(nissl.pictures()) as session:
         start = PlacedDataSet.of(record)
         if options.alignment is None:
             found = refine(start, atlas, session=session, jobs=options.jobs).placements(record)

@@ -1,5 +1,7 @@
 """Planes that are off by known amounts come back, all sections together."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -62,6 +64,23 @@ def test_all_sections_come_back(labels, series):
     assert np.median(before) > 150
     assert np.median(after) < 0.35 * np.median(before)
     assert all(a < b for a, b in zip(after, before, strict=True))
+
+
+def test_what_is_held_back_is_not_fitted_to(labels, series):
+    looks, truths, starts = series
+    rng = np.random.default_rng(3)
+    spoilt = []
+    for look in looks:
+        values = look.values.copy()
+        values[look.held_back] = rng.permutation(values[look.held_back])
+        spoilt.append(dataclasses.replace(look, values=values))
+    depths = [1800.0 + 250 * k for k in range(9)]
+    found = fit_planes(spoilt, starts, [None] * 9, depths, labels)
+    before, after = (
+        np.median([away(*one) for one in zip(looks, places, truths, strict=True)])
+        for places in (starts, found)
+    )
+    assert after < 0.5 * before
 
 
 def test_threads_do_not_matter(labels, series):

@@ -301,18 +301,10 @@ class Volumes:
         # a folder with a metadata.json is a batch's own
         ours = force or bool(_metadata_in(folder))
         check_volume(path, coverage=True, force=ours)
-        alignment = None if self.alignments is None else self.alignments.of(dataset_id)
-        dataset = place_dataset(dataset_id, session, alignment=alignment)
+        dataset = _placed(dataset_id, session, self.alignments)
         built = build_volume([(dataset, session)], self._recipe(), jobs=threads)
         (described,) = built.metadata["datasets"]
-        document = {
-            "dataset_id": str(dataset_id),
-            "complete": False,  # until the files are there
-            "command_line": command_line,
-            "request": self.describe(),
-            "files": [],
-            **built.metadata,
-        }
+        document = _begun(dataset_id, command_line, self.describe()) | built.metadata
         _vouch(folder, document)
         paths = built.save(path, coverage=True, force=ours)
         document["complete"] = not described["failed"]
@@ -454,8 +446,7 @@ class Registrations:
         # a folder with a metadata.json is a batch's own
         ours = force or bool(_metadata_in(folder))
         check_registration(path, force=ours)
-        alignment = None if self.alignments is None else self.alignments.of(dataset_id)
-        dataset = place_dataset(dataset_id, session, alignment=alignment)
+        dataset = _placed(dataset_id, session, self.alignments)
         dataset.check_placed()
         found = refine(
             dataset,
@@ -468,14 +459,8 @@ class Registrations:
             jobs=threads,
         )
         failed = found.about["failed"]
-        document = {
-            "dataset_id": str(dataset_id),
-            "complete": False,  # until the files are there
-            "command_line": command_line,
-            "request": self.describe(),
-            "files": [],
-            "warnings": [f"{type(defect).__name__}: {defect}" for defect in session.defects],
-        }
+        document = _begun(dataset_id, command_line, self.describe())
+        document["warnings"] = [f"{type(defect).__name__}: {defect}" for defect in session.defects]
         _vouch(folder, document)
         found.save(path, force=ours)
         paths = [one for one in (path, fields_of(path)) if one.exists()]
@@ -531,6 +516,23 @@ def _metadata_in(folder: Path) -> dict[str, Any]:
     except (OSError, DocumentError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _placed(dataset_id: int, session: Session, alignments: Alignments | None) -> PlacedDataSet:
+    """Return a data set as the alignments place it that the batch was given, if any."""
+    alignment = None if alignments is None else alignments.of(dataset_id)
+    return place_dataset(dataset_id, session, alignment=alignment)
+
+
+def _begun(dataset_id: int, command_line: str | None, request: dict[str, Any]) -> dict[str, Any]:
+    """Return what a folder's metadata say before its files are there."""
+    return {
+        "dataset_id": str(dataset_id),
+        "complete": False,
+        "command_line": command_line,
+        "request": request,
+        "files": [],
+    }
 
 
 def _vouch(folder: Path, document: Mapping[str, Any]) -> None:

@@ -105,9 +105,9 @@ def refine(
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
     set: all together (whole), each section's plane (sections), and bent within its plane (inplane).
-    A step is kept for a section only if pixels that were held back agree. Other commands take the
-    file with --alignment. With --datasets, each data set gets OUT/ID/ID.json, and the same command
-    goes on where it has stopped.
+    A step is kept for a section only if pixels that were held back and the atlas's template agree.
+    Other commands take the file with --alignment. With --datasets, each data set gets
+    OUT/ID/ID.json, and the same command goes on where it has stopped.
     """
     from atldld.api import open_dataset
     from atldld.batch import Alignments, AtlasChoice, Registrations, read_ids

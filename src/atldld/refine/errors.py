@@ -38,7 +38,16 @@ from numpy.typing import NDArray
 
 from atldld.place.registration import ExpectedError
 from atldld.refine.inplane import bend, shown_at
-from atldld.refine.model import Image, Labels3d, Look, Matrix, learn
+from atldld.refine.model import (
+    Image,
+    Labels3d,
+    Look,
+    Matrix,
+    capped,
+    expected_of,
+    learn,
+    local_correlation,
+)
 from atldld.refine.steps import Fitted
 from atldld.support.pipeline import outcomes
 
@@ -55,9 +64,7 @@ MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0])
 
 _SIDE = 100.0  # µm: pixels that the figures are measured on
 _SHOWN = 50.0  # µm: pixels that tell which structures a section shows
-_CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 _WINDOW = 2.0  # pixels: standard deviation of the window of the local correlation
-_NOISE = 0.02  # of the variance of a picture, below which a window shows nothing
 _BLIND = 0.1  # likeness below which a section tells less and less
 _NEIGHBOURS = 2  # sections before and after that a section is compared with
 _FEW = 50  # pixels of 50 µm that weigh as much as what the section as a whole shows
@@ -165,8 +172,7 @@ def evidence(
         None for a section that shows nothing of the atlas's brain.
     """
     shown = [look.coarser(_SHOWN) for look in looks]
-    cap = float(np.percentile(np.concatenate([look.values.ravel() for look in shown]), _CAPPED_AT))
-    small = [look.capped(cap).coarser(_SIDE) for look in shown]
+    small = [look.coarser(_SIDE) for look in capped(shown)]
     places = [fitted.places(look) for look, fitted in zip(small, ends, strict=True)]
     greys = learn([look.values.ravel() for look in small], places, labels)
 
@@ -229,7 +235,7 @@ def _bendings(
 ) -> tuple[Image, Image, Image]:
     """Return pull, missed and likeness of each pixel, shape (rows, columns) each."""
     rows, columns = look.values.shape
-    expected = greys[labels.at(places)].reshape(rows, columns).astype(np.float32)
+    expected = expected_of(look, places, greys, labels)
     y, x = np.indices((rows, columns), dtype=np.float32)
     known = _known(x, y, look.side)
     grid = np.stack((x, y), axis=-1)
@@ -237,7 +243,9 @@ def _bendings(
     displaced = Look(shown_at(look.values, grid + known), look.x, look.y, look.side)
     missed = bend(displaced, expected) - known - shown_at(pull, grid + known)
     away = [np.linalg.norm(shift, axis=-1) * look.side for shift in (pull, missed)]
-    return away[0], away[1], _likeness(look.values, expected)
+    # a contrast the other way round is no likeness
+    alike = np.maximum(local_correlation(look.values, expected, _WINDOW), 0) ** 2
+    return away[0], away[1], alike
 
 
 def _known(x: Image, y: Image, side: float) -> Image:
@@ -321,23 +329,3 @@ def _summed(
     local = (total[:, :-1] + _FEW * whole) / (total[:, -1:] + _FEW)
     moved = total[:, -2] / total[:, -1]
     return Evidence(whole[:-1], float(whole[-1]), structures, local[:, :-1], moved)
-
-
-def _blurred(picture: Image) -> Image:
-    out = cv2.GaussianBlur(picture, (0, 0), _WINDOW, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(out, dtype=np.float32)
-
-
-def _likeness(seen: Image, expected: Image) -> Image:
-    """Return the squared local correlation; 0 where the contrast is the other way round."""
-    means, spreads, pictures = [], [], []
-    for picture in (seen, expected):
-        centred = np.asarray(picture - picture.mean(), dtype=np.float32)
-        mean = _blurred(centred)
-        noise = np.float32(_NOISE * float(centred.var()) + 1e-6)
-        pictures.append(centred)
-        means.append(mean)
-        spreads.append(np.maximum(_blurred(centred * centred) - mean * mean, 0) + noise)
-    shared = np.maximum(_blurred(pictures[0] * pictures[1]) - means[0] * means[1], 0)
-    out: Image = shared * shared / (spreads[0] * spreads[1])
-    return out

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.refine.model import Image, Labels3d, Look, Matrix, residuals
+from atldld.refine.model import Labels3d, Look, Matrix, local_correlation, residuals
 
 __all__ = ["Template3d", "figures", "verdict"]
 
@@ -87,7 +87,9 @@ def figures(
     }
     if template is not None:
         picture = template.at(points).reshape(look.values.shape).astype(np.float32)
-        out["detail"] = round(_likeness(look, picture, brain.reshape(look.values.shape)), 5)
+        alike = local_correlation(look.values, picture, max(_WINDOW / look.side, 1.0)).ravel()
+        # squared, as a stain may be dark where the template is bright
+        out["detail"] = round(float((alike[brain] ** 2).mean()) if brain.any() else 0.0, 5)
     return out
 
 
@@ -106,29 +108,6 @@ def verdict(before: dict[str, float], after: dict[str, float]) -> tuple[bool, st
     if gain < -_MORE or gain + 2 * more <= _TOGETHER:
         return False, "Neither the pixels that were held back nor the template fit better."
     return True, "The pixels that were held back and the template fit better together."
-
-
-def _likeness(look: Look, picture: Image, inside: NDArray[np.bool_]) -> float:
-    """Return the mean squared local correlation of a section with a picture, within the brain.
-
-    Squared, as a stain may be dark where the template is bright.
-    """
-    window = max(_WINDOW / look.side, 1.0)
-
-    def local(values: Image) -> Image:
-        out = cv2.GaussianBlur(values, (0, 0), window, borderType=cv2.BORDER_REPLICATE)
-        return np.asarray(out, dtype=np.float32)
-
-    seen = look.values - look.values.mean()
-    other = picture - picture.mean()
-    means = local(seen), local(other)
-    spread = [
-        np.maximum(local(values * values) - mean * mean, 0) + 0.02 * float(values.var()) + 1e-9
-        for values, mean in zip((seen, other), means, strict=True)
-    ]
-    shared = local(seen * other) - means[0] * means[1]
-    squared = shared * shared / (spread[0] * spread[1])
-    return float(squared[inside].mean()) if inside.any() else 0.0
 
 
 def _threshold(values: Matrix) -> float:

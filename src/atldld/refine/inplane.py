@@ -11,8 +11,6 @@ al. 2009, doi:10.1016/j.neuroimage.2008.10.040). docs/decisions/0014 compares it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -20,7 +18,7 @@ from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
 from atldld.refine.model import Image, Look, Matrix
 
-__all__ = ["JACOBIAN", "Bending", "bend", "deformation_of", "shown_at"]
+__all__ = ["JACOBIAN", "bend", "deformation_of", "shown_at"]
 
 JACOBIAN = (0.3, 3.0)
 """Least and greatest local change of area that a deformation may have."""
@@ -37,31 +35,11 @@ _MOVES = {1: 40, 2: 60}  # on the finest pixels, and on all coarser ones
 _SMOOTHER = 1.6  # by how much more a displacement that folds is smoothed each time
 
 
-@dataclass(frozen=True)
-class Bending:
-    """How stiff sections are.
-
-    Attributes
-    ----------
-    elastic : float
-        Standard deviation, in pixels, of the smoothing of the displacement after each move.
-    fluid : float
-        The same of a move.
-    window : float
-        The same of the window of the local correlation.
-    """
-
-    elastic: float = _ELASTIC
-    fluid: float = _FLUID
-    window: float = _WINDOW
-
-
 def bend(
     look: Look,
     expected: Image,
     weights: Image | None = None,
     begin: Image | None = None,
-    bending: Bending | None = None,
 ) -> Image:
     """Return the displacement that makes a section look like what is expected of it.
 
@@ -75,8 +53,6 @@ def bend(
         What each pixel counts, 0 to 1; all alike by default.
     begin : numpy.ndarray, shape (rows, columns, 2), float32, optional
         A displacement to begin with, which only needs to be refined on the finer pixels.
-    bending : Bending, optional
-        How stiff the section is.
 
     Returns
     -------
@@ -84,7 +60,6 @@ def bend(
         (dx, dy) in the look's pixels: what is at (x, y) of the section is expected at (x + dx,
         y + dy).
     """
-    bending = bending or Bending()
     seen, moving = _normal(look.values), _normal(expected)
     rows, columns = seen.shape
     factors = [1]
@@ -96,7 +71,7 @@ def bend(
     if begin is not None:
         factors = factors[:2]
     for factor in reversed(factors):
-        shift = _level(seen, moving, weights, factor, shift, bending)
+        shift = _level(seen, moving, weights, factor, shift)
     assert shift is not None
     return _resized(shift, rows, columns)
 
@@ -195,7 +170,6 @@ def _level(
     weights: Image | None,
     factor: int,
     shift: Image | None,
-    bending: Bending,
 ) -> Image:
     rows, columns = max(seen.shape[0] // factor, 1), max(seen.shape[1] // factor, 1)
 
@@ -204,7 +178,7 @@ def _level(
         return np.asarray(out, dtype=np.float32)
 
     fixed, source = (seen, moving) if factor == 1 else (small(seen), small(moving))
-    force = _Correlation(fixed, None if weights is None else small(weights), bending.window)
+    force = _Correlation(fixed, None if weights is None else small(weights), _WINDOW)
     grid = np.stack(
         np.meshgrid(np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)), -1
     )
@@ -216,13 +190,13 @@ def _level(
     moves = _MOVES[min(factor, 2)]
     for move in range(moves):
         warped = shown_at(source, grid + shift)
-        step = _blurred(force.gradient(warped), bending.fluid)
+        step = _blurred(force.gradient(warped), _FLUID)
         longest = float(np.sqrt((step * step).sum(axis=-1).max()))
         if longest <= 0:
             break
         step *= np.float32(_STEP * (1 - 0.7 * move / moves) / longest)
         # the displacement that does the move first, and then what was found before
-        shift = _blurred(shown_at(shift, grid + step) + step, bending.elastic)
+        shift = _blurred(shown_at(shift, grid + step) + step, _ELASTIC)
     return shift
 
 

@@ -25,12 +25,25 @@ if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
     from atldld.place.deformation import Deformation
 
-__all__ = ["Image", "Labels3d", "Look", "Matrix", "learn", "look_at", "residuals"]
+__all__ = [
+    "Image",
+    "Labels3d",
+    "Look",
+    "Matrix",
+    "capped",
+    "expected_of",
+    "learn",
+    "local_correlation",
+    "look_at",
+    "residuals",
+]
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]
 
 _FEW = 20  # pixels that weigh as much as what all tissue looks like
+_CAPPED_AT = 99.5  # percentile of all values above which they are cut off
+_NOISE = 0.02  # of the variance of a picture, below which a window shows nothing
 _BLOCK = 1000.0  # µm: sides of the squares of which every other one is held back
 
 
@@ -214,6 +227,60 @@ def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: La
     greys: Matrix = (sums + _FEW * tissue) / (counts + _FEW)
     greys[0] = sums[0] / max(counts[0], 1)
     return greys
+
+
+def capped(looks: Sequence[Look]) -> list[Look]:
+    """Return sections with the darkest pixels of all of them cut off; see `Look.capped`."""
+    values = np.concatenate([look.values.ravel() for look in looks])
+    most = float(np.percentile(values, _CAPPED_AT))
+    return [look.capped(most) for look in looks]
+
+
+def expected_of(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> Image:
+    """Return what a section should look like, shape (rows, columns), float32.
+
+    Parameters
+    ----------
+    look : Look
+        The section.
+    places : numpy.ndarray, shape (3, rows · columns)
+        Where its pixels lie, in reference µm.
+    greys : numpy.ndarray, shape (count,)
+        What structures look like.
+    labels : Labels3d
+        The atlas.
+    """
+    found: Image = greys[labels.at(places)].reshape(look.values.shape).astype(np.float32)
+    return found
+
+
+def local_correlation(seen: Image, other: Image, window: float) -> Image:
+    """Return Pearson's correlation of two pictures around each pixel, −1 to 1.
+
+    Where one of them shows nothing, it is near 0.
+
+    Parameters
+    ----------
+    seen, other : numpy.ndarray, shape (rows, columns), float32
+        The pictures.
+    window : float
+        Standard deviation of the window around a pixel, in pixels.
+    """
+
+    def local(picture: Image) -> Image:
+        out = cv2.GaussianBlur(picture, (0, 0), window, borderType=cv2.BORDER_REPLICATE)
+        return np.asarray(out, dtype=np.float32)
+
+    pair = [np.asarray(picture - picture.mean(), dtype=np.float32) for picture in (seen, other)]
+    means = [local(picture) for picture in pair]
+    spreads = [
+        np.maximum(local(picture * picture) - mean * mean, 0)
+        + np.float32(_NOISE * float(picture.var()) + 1e-6)
+        for picture, mean in zip(pair, means, strict=True)
+    ]
+    shared = local(pair[0] * pair[1]) - means[0] * means[1]
+    out: Image = shared / np.sqrt(spreads[0] * spreads[1])
+    return out
 
 
 def residuals(values: Matrix, expected: Matrix) -> Matrix:

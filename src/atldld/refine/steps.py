@@ -25,7 +25,7 @@ from atldld.place.deformation import Deformation
 from atldld.place.registration import StepResult
 from atldld.refine.guard import Template3d, figures, verdict
 from atldld.refine.inplane import JACOBIAN, bend, deformation_of
-from atldld.refine.model import Image, Labels3d, Look, Matrix, learn
+from atldld.refine.model import Image, Labels3d, Look, Matrix, capped, expected_of, learn
 from atldld.refine.planes import Frame, fit_planes
 from atldld.refine.whole import direction_by, fit_whole, moved_by
 from atldld.support.arguments import check_names
@@ -40,7 +40,6 @@ FEWEST = 5
 """Sections without which the greys of structures cannot be learned: fewer stay where they are."""
 
 _COARSE = 50.0  # µm: pixels that planes are fitted with, and steps judged by
-_CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 
 Result = TypeVar("Result")
 
@@ -141,8 +140,7 @@ def run_steps(
     progress : callable, optional
         Called with the name of the step when a part of it is done; `work_of` says how often.
     """
-    cap = float(np.percentile(np.concatenate([look.values.ravel() for look in looks]), _CAPPED_AT))
-    fine = [look.capped(cap) for look in looks]
+    fine = capped(looks)
     coarse = [look.coarser(_COARSE) for look in fine]
     at = list(starts)
     for name in steps:
@@ -223,30 +221,30 @@ def _inplane(
     half_greys = learn(*_halves(coarse, at), labels)
     greys = _learned(fine, at, [None] * len(fine), labels)
 
-    def first(k: int) -> tuple[Image, dict[str, float], dict[str, float]]:
+    def first(k: int) -> _Tried:
         look, fitted = coarse[k], at[k]
         places = fitted.places(look)
         weights = (~look.held_back).astype(np.float32)
-        trial = bend(look, _expected(look, places, half_greys, labels), weights)
+        half = bend(look, expected_of(look, places, half_greys, labels), weights)
         before = figures(look, places, half_greys, labels, atlas.template)
-        after = figures(look, fitted.places(look, trial), half_greys, labels, atlas.template)
-        return (
-            bend(fine[k], _expected(fine[k], fitted.places(fine[k]), greys, labels)),
-            before,
-            after,
-        )
+        after = figures(look, fitted.places(look, half), half_greys, labels, atlas.template)
+        kept, reason = verdict(before, after)
+        shift = None
+        if kept:
+            expected = expected_of(fine[k], fitted.places(fine[k]), greys, labels)
+            shift = bend(fine[k], expected)
+        return _Tried(shift, before, after, reason)
 
     tried = _each(count, first, jobs, progress)
-    greys = _learned(fine, at, [shift for shift, _, _ in tried], labels)
+    # what a section looks like that may not be bent is learned from where it stays
+    greys = _learned(fine, at, [one.shift for one in tried], labels)
 
     def made(k: int) -> tuple[Fitted | None, str]:
         """Return the section once it is bent by all of its pixels, and why it may be, or not."""
-        look, fitted = fine[k], at[k]
-        shift, before, after = tried[k]
-        kept, reason = verdict(before, after)
-        if not kept:
-            return None, reason
-        expected = _expected(look, fitted.places(look), greys, labels)
+        look, fitted, shift = fine[k], at[k], tried[k].shift
+        if shift is None:
+            return None, tried[k].reason
+        expected = expected_of(look, fitted.places(look), greys, labels)
         curve = deformation_of(look, bend(look, expected, begin=shift), fitted.deformation)
         if curve is None:
             least, greatest = JACOBIAN
@@ -255,23 +253,32 @@ def _inplane(
         if (moved := _moved(look, fitted, bent)) > most:
             return None, _too_far(moved, most)
         full = figures(coarse[k], bent.places(coarse[k]), half_greys, labels, atlas.template)
-        kept, reason = verdict(before, full)
+        kept, reason = verdict(tried[k].before, full)
         return (bent if kept else None), reason
 
     def second(k: int) -> Fitted:
         bent, reason = made(k)
-        _, before, after = tried[k]
         result = StepResult(
             step="inplane",
             kept=bent is not None,
             reason=reason,
             moved=0.0 if bent is None else round(_moved(fine[k], at[k], bent), 1),
-            before=before,
-            after=after,
+            before=tried[k].before,
+            after=tried[k].after,
         )
         return replace(bent or at[k], results=(*at[k].results, result))
 
     return _each(count, second, jobs, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """What half of a section says of bending it: by how much it would be, if it may be at all."""
+
+    shift: Image | None
+    before: dict[str, float]
+    after: dict[str, float]
+    reason: str
 
 
 def _each(
@@ -304,11 +311,6 @@ def _learned(
         fitted.places(look, shift) for look, fitted, shift in zip(looks, at, shifts, strict=True)
     ]
     return learn(values, points, labels)
-
-
-def _expected(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> Image:
-    found: Image = greys[labels.at(places)].reshape(look.values.shape).astype(np.float32)
-    return found
 
 
 def _judged(
