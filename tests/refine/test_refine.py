@@ -111,6 +111,41 @@ def test_few_sections_stay_where_they_are(demo):
         assert "5 are needed" in step.reason
 
 
+def test_few_sections_are_refined_on_request(demo):
+    session, dataset, atlas = demo
+    few = DataSet(
+        msgspec.structs.replace(dataset.record, images=dataset.record.images[5:7]), session
+    )
+    found = few.refine(atlas, resolution=150, few=True)
+    for fit in found.sections.values():
+        assert [step.step for step in fit.steps] == ["whole", "sections", "inplane", "inplane"]
+
+
+def test_only_some_sections_are_looked_at(demo):
+    _, dataset, atlas = demo
+    chosen = dataset.sections[3:9]
+    found = dataset.refine(atlas, resolution=150, steps="whole", sections=chosen)
+    tried = {image_id for image_id, fit in found.sections.items() if fit.steps}
+    assert tried == {section.id for section in chosen}
+    assert set(found.sections) == {section.id for section in dataset}
+
+
+def _no_template(kind):
+    raise ImageNotFoundError("There is none here.")
+
+
+@pytest.mark.parametrize("load", [lambda kind: None, _no_template])
+def test_without_a_template_the_guard_does_without(demo, load):
+    _, dataset, atlas = demo
+    without = dataclasses.replace(atlas, load=load)
+    for used, named in ((atlas, True), (without, False)):
+        found = dataset.refine(used, resolution=150, steps="whole", sections=dataset.sections[3:9])
+        assert found.about["template"].startswith("none") != named
+        for fit in found.sections.values():
+            for step in fit.steps:
+                assert ("detail" in step.before) == named
+
+
 def test_an_empty_picture_stays_where_it_is(demo, monkeypatch):
     _, dataset, atlas = demo
     calls = []
