@@ -47,6 +47,7 @@ from atldld.refine.model import (
     expected_of,
     learn,
     local_correlation,
+    weights_of,
 )
 from atldld.refine.steps import Fitted
 from atldld.support.pipeline import outcomes
@@ -179,10 +180,14 @@ def evidence(
     shown = [look.coarser(_SHOWN) for look in looks]
     small = [look.coarser(_SIDE) for look in capped(shown)]
     places = [fitted.places(look) for look, fitted in zip(small, ends, strict=True)]
-    greys = learn([look.values.ravel() for look in small], places, labels)
+    greys = learn(
+        [look.values[look.counted] for look in small],
+        [at[:, look.counted.ravel()] for look, at in zip(small, places, strict=True)],
+        labels,
+    )
 
     def work(k: int, _: None) -> Evidence | None:
-        inside = labels.at(places[k]) > 0
+        inside = (labels.at(places[k]) > 0) & small[k].counted.ravel()
         if not inside.any():
             return None
         moved = np.linalg.norm(places[k] - starts[k].places(small[k]), axis=0)
@@ -244,9 +249,10 @@ def _bendings(
     y, x = np.indices((rows, columns), dtype=np.float32)
     known = _known(x, y, look.side)
     grid = np.stack((x, y), axis=-1)
-    pull = bend(look, expected)
+    weights = weights_of(look, expected, greys)
+    pull = bend(look, expected, weights)
     displaced = Look(shown_at(look.values, grid + known), look.x, look.y, look.side)
-    missed = bend(displaced, expected) - known - shown_at(pull, grid + known)
+    missed = bend(displaced, expected, weights) - known - shown_at(pull, grid + known)
     away = [np.linalg.norm(shift, axis=-1) * look.side for shift in (pull, missed)]
     # a contrast the other way round is no likeness
     alike = np.maximum(local_correlation(look.values, expected, _WINDOW), 0) ** 2
@@ -309,7 +315,7 @@ def _summed(
     lines: Sequence[Sequence[int]],
 ) -> Evidence | None:
     """Return the means of maps over a section and over each structure in it."""
-    found = labels.at(end.places(look))
+    found = labels.at(end.places(look)) * look.counted.ravel()
     inside = np.flatnonzero(found)
     if not len(inside):
         return None

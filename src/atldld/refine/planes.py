@@ -200,7 +200,7 @@ def fit_planes(
 
 def _view(look: Look, frame: Frame, deformation: Deformation | None) -> _View:
     at = look.flat(deformation)
-    return _View(look.values, ~look.held_back, at, frame.basis(at), look.side)
+    return _View(look.values, look.fitted, at, frame.basis(at), look.side)
 
 
 def _level(
