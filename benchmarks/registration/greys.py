@@ -51,7 +51,7 @@ def main() -> None:
         for structure, count, total in zip(
             labels.ids.tolist(), counts.tolist(), sums.tolist(), strict=True
         )
-        if count >= LEAST
+        if structure > 0 and count >= LEAST
     }
     about = {
         "what": "mean darkness of structures in Nissl-stained sections: square root of 0 to 255",
