@@ -24,7 +24,7 @@ FILE = Path(__file__).parent / "data" / "greys.json"
 
 @cache
 def _known() -> dict[int, float]:
-    return {int(one): float(grey) for one, grey in json.loads(FILE.read_text())["greys"].items()}
+    return {int(one): float(grey) for one, grey in json.loads(FILE.read_text("utf-8"))["greys"].items()}
 
 
 def usual_greys(ids: NDArray[np.int64]) -> NDArray[np.float64]:
