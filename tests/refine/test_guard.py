@@ -1,10 +1,15 @@
 """The guard: what a step must improve, and which sections do not belong where they lie."""
 
+import json
+import warnings
+
 import cv2
 import numpy as np
 import pytest
 
-from atldld.refine.guard import strangers, verdict, verdict_of_all
+from atldld.api import open_dataset
+from atldld.formats.quicknii import write_quicknii
+from atldld.refine.guard import misplaced, strangers, verdict, verdict_of_all
 
 
 def told(difference, detail, overlap=0.9):
@@ -50,6 +55,33 @@ def test_strangers_are_unlike_the_sections_around_them():
     likeness[7] = 0.25  # its details are as good as those of others: uneven light, say
     assert strangers(likeness, difference) == []
     assert strangers([0.3, 0.05, 0.3], [0.1, 0.9, 0.1]) == []  # too few to tell
+
+
+def test_a_data_set_is_judged_by_its_middle_section():
+    assert misplaced([0.13] * 6, [0.8] * 6)
+    assert not misplaced([0.13] * 6 + [0.3] * 7, [0.8] * 13)
+    assert not misplaced([0.25] * 6, [0.9] * 6)
+    assert not misplaced([0.05] * 4, [0.5] * 4)  # too few to tell
+
+
+def test_a_start_that_is_2_mm_off_is_said_and_not_followed(demo, tmp_path):
+    session, dataset, atlas = demo
+    path = write_quicknii(dataset, tmp_path / "far.json")
+    document = json.loads(path.read_text("utf-8"))
+    for image in document["slices"]:
+        image["anchoring"][0] += 80.0  # voxels of 25 µm, along r
+    path.write_text(json.dumps(document), "utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        far = open_dataset(dataset.id, session=session, alignment=path)
+    found = far.refine(atlas, resolution=75, jobs=2)
+    assert found.moved == 0
+    for section in far:
+        fit = found.sections[section.id]
+        np.testing.assert_array_equal(fit.placement.forward, section.placement.forward)
+        assert fit.expected_error is None
+    reasons = [fit.steps[-1].reason for fit in found.sections.values()]
+    assert sum("better alignment" in reason for reason in reasons) >= 8
 
 
 def test_a_picture_of_another_place_stays_and_costs_the_others_nothing(

@@ -73,10 +73,10 @@ def test_a_structure_of_few_pixels_looks_as_it_usually_does(labels):
     counts = np.full(COUNT, 300)
     counts[20] = 30
     values, points = pixels(labels, seen, counts)
-    alone = learn([values], [points], labels)
+    alone = learn([values], [points], labels, SIDE)
     assert abs(alone[20] - truth[20]) < 0.6
     # of many sections, what is seen counts more
-    many = learn([values] * 50, [points] * 50, labels)
+    many = learn([values] * 50, [points] * 50, labels, SIDE)
     assert abs(many[20] - seen[20]) < 0.3
     np.testing.assert_allclose(many[1:20], truth[1:20], atol=0.1)
 
@@ -84,10 +84,19 @@ def test_a_structure_of_few_pixels_looks_as_it_usually_does(labels):
 def test_a_stain_that_goes_the_other_way_owes_nothing_to_what_is_usual(labels):
     seen = 12 - 0.8 * labels.usual
     values, points = pixels(labels, seen, np.full(COUNT, 300))
-    alone = learn([values], [points], labels)
+    alone = learn([values], [points], labels, SIDE)
     # all are drawn to the same grey: that of all tissue
     drawn = alone[1:] - seen[1:] * 300 / 1300
     np.testing.assert_allclose(drawn, drawn[0], atol=1e-9)
+
+
+def test_what_is_usual_weighs_as_much_on_finer_pixels(labels):
+    seen = np.full(COUNT, 6.0)
+    found = []
+    for count, side in ((50, SIDE), (200, SIDE / 2)):
+        values, points = pixels(labels, seen, np.full(COUNT, count))
+        found.append(learn([values], [points], labels, side))
+    np.testing.assert_allclose(found[0], found[1])
 
 
 def test_an_atlas_with_other_ids_has_nothing_usual():

@@ -14,8 +14,8 @@ from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
-from atldld.refine.errors import Evidence, evidence, stated
-from atldld.refine.guard import Template3d, strangers
+from atldld.refine.errors import evidence, stated
+from atldld.refine.guard import Template3d, misplaced, strangers
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import (
     FEWEST,
@@ -43,6 +43,11 @@ _FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be lo
 _STRANGER = (
     "It looks much less like the atlas where it lies than the sections around it do, and moving it "
     "does not help: it may be torn, of another place or another brain, or placed wrongly."
+)
+_MISPLACED = (
+    "The sections of this data set hardly look like the atlas where they lie, and moving them does "
+    "not help: they may be placed wrongly by more than can be found, or be of another brain. Start "
+    "from a better alignment."
 )
 _FEW = 50  # pixels in the atlas's brain without which there is nothing to compare
 
@@ -170,15 +175,15 @@ def refine(
     expected: dict[int, ExpectedError] = {}
     if len(usable) < (1 if few else FEWEST):
         why = (
-            f"{len(usable)} sections can be used, and {FEWEST} are needed to learn what structures "
-            "look like."
+            f"{len(usable)} section{'s' * (len(usable) != 1)} can be used, and {FEWEST} are needed "
+            "to learn what structures look like."
         )
         told |= {order[k].id: why for k in usable}
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
-        lines = _lines(atlas, labels)
-        while True:
+        strange: set[int] = set()
+        for again in (False, True):
             total = done + work_of(chosen, len(usable))
             results = run_steps(
                 [looks[order[k]] for k in usable],
@@ -195,15 +200,24 @@ def refine(
                 results,
                 [order[k].number for k in usable],
                 labels,
-                lines,
+                _lines(atlas, labels),
                 jobs=jobs,
             )
-            strange = _strange(known, results)
-            told |= {order[usable[k]].id: _STRANGER for k in strange}
-            if not strange or len(usable) - len(strange) < FEWEST:
+            likeness = [0.0 if one is None else one.likeness for one in known]
+            tried = [result.results[-1] for result in results]
+            # what a section would be at best, though the guard or the limit keeps it from there
+            best = [min(one.before["difference"], one.after["difference"]) for one in tried]
+            found = strangers(likeness, best)
+            strange |= {usable[k] for k in found}
+            left = [k for k in usable if k not in strange]
+            if again or not found or len(left) < FEWEST:
                 break
-            # what others look like, and where they lie, is found without those
-            usable = [one for k, one in enumerate(usable) if k not in strange]
+            usable = left  # what others look like, and where they lie, is found without those
+        told |= {order[k].id: _STRANGER for k in strange}
+        if "inplane" in chosen and misplaced(
+            likeness, [(one.after if one.kept else one.before)["overlap"] for one in tried]
+        ):
+            told |= {order[k].id: _MISPLACED for k in usable}
         for k, result, one in zip(usable, results, known, strict=True):
             if order[k].id in told:
                 continue
@@ -298,17 +312,6 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     if inside.sum() < _FEW:
         return "It lies outside the atlas's brain, so there is nothing to compare it with."
     return None
-
-
-def _strange(known: Sequence[Evidence | None], results: Sequence[Fitted]) -> list[int]:
-    """Return which sections do not belong where they lie."""
-    return strangers(
-        [0.0 if one is None else one.likeness for one in known],
-        [
-            fitted.results[-1].after.get("difference", 1.0) if fitted.results else 1.0
-            for fitted in results
-        ],
-    )
 
 
 def _lines(atlas: Atlas, labels: Labels3d) -> list[tuple[int, ...]]:

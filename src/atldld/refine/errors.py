@@ -187,6 +187,7 @@ def evidence(
         [look.values[look.counted] for look in small],
         [at[:, look.counted.ravel()] for look, at in zip(small, places, strict=True)],
         labels,
+        _SIDE,
     )
 
     brightness = Brightness(greys, labels, [_SIDE])

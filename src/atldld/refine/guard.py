@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atldld.refine.model import Labels3d, Look, Matrix, local_correlation, residuals, tissue_above
 
-__all__ = ["Template3d", "figures", "strangers", "verdict", "verdict_of_all"]
+__all__ = ["Template3d", "figures", "misplaced", "strangers", "verdict", "verdict_of_all"]
 
 _GAIN = 0.005  # part of the difference that a step must take away from the pixels held back
 _COVER = 0.01  # part of the overlap of tissue and brain that it may cost
@@ -24,6 +24,10 @@ _MUCH, _MUCH_COVER = 0.08, 0.03
 # and more of what those explain is unexplained; the less the one says so, the more must the other.
 _UNLIKE, _UNEXPLAINED, _BOTH = 0.65, 0.15, 0.28
 _AROUND, _LEAST_AROUND = 4, 3  # sections before and after it; how many of them there must be
+_LIKE = (
+    0.14  # likeness times overlap: sound data sets have 0.18 or more, those 2 mm off 0.11 or less
+)
+_LEAST_OF_ALL = 5  # sections, below which a data set is not judged as a whole
 _WINDOW = 200.0  # µm: standard deviation of the window of that correlation
 
 
@@ -168,3 +172,20 @@ def strangers(likeness: ArrayLike, difference: ArrayLike) -> list[int]:
         if like < _UNLIKE and more > max(_UNEXPLAINED, like - _BOTH):
             out.append(k)
     return out
+
+
+def misplaced(likeness: ArrayLike, overlap: ArrayLike) -> bool:
+    """Return whether a data set as a whole lies where it does not belong.
+
+    Sections that start 2 mm off are fitted to whatever is there, and look a little like it in the
+    end; the middle one of all then looks less like it than it does in any sound data set.
+
+    Parameters
+    ----------
+    likeness : array_like, shape (sections,)
+        See `strangers`.
+    overlap : array_like, shape (sections,)
+        The area that tissue and brain share, of what they have together (`figures`).
+    """
+    both = np.asarray(likeness, float) * np.asarray(overlap, float)
+    return len(both) >= _LEAST_OF_ALL and float(np.median(both)) < _LIKE

@@ -44,9 +44,9 @@ __all__ = [
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-_FEW = 20  # pixels that weigh as much as what is usual, of many sections together
-_ALONE = 1000  # the same of a single section
-_MUCH = 400  # pixels from which a structure says no more of what is usual
+_FEW = 0.05  # mm² that weigh as much as what is usual, of many sections together
+_ALONE = 2.5  # mm²: the same of a single section
+_MUCH = 1.0  # mm² from which on a structure says no more of what is usual
 _LEAST_KNOWN = 20  # structures, below which nothing can be said of that
 _CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 _NOISE = 0.02  # of the variance of a picture, below which a window shows nothing
@@ -245,7 +245,9 @@ def look_at(
     return Look(np.sqrt(np.asarray(small, dtype=np.float32)), x, y, side)
 
 
-def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
+def learn(
+    values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: Labels3d, side: float
+) -> Matrix:
     """Return the grey of each structure over all sections, shape (count,).
 
     Structures of few pixels are drawn to what they usually look like, as far as the data set goes
@@ -260,32 +262,37 @@ def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: La
         Where they lie, in reference µm.
     labels : Labels3d
         The atlas.
+    side : float
+        Side of a pixel, in µm.
     """
+    pixel = (side / 1000) ** 2
     counts, sums = np.zeros(labels.count), np.zeros(labels.count)
     for seen, places in zip(values, points, strict=True):
         found = labels.at(places)
         counts += np.bincount(found, minlength=labels.count)
         sums += np.bincount(found, seen, minlength=labels.count)
-    weight = max(_FEW, _ALONE / max(len(values), 1))
-    greys: Matrix = (sums + weight * _usual(counts, sums, labels.usual)) / (counts + weight)
+    weight = max(_FEW, _ALONE / max(len(values), 1)) / pixel
+    usual = _usual(counts, sums, labels.usual, _FEW / pixel, _MUCH / pixel)
+    greys: Matrix = (sums + weight * usual) / (counts + weight)
     greys[0] = sums[0] / max(counts[0], 1)
     return greys
 
 
-def _usual(counts: Matrix, sums: Matrix, usual: Matrix) -> Matrix:
+def _usual(counts: Matrix, sums: Matrix, usual: Matrix, few: float, much: float) -> Matrix:
     """Return what structures should look like by what is usual, shape (count,).
 
-    That is the line through the structures' greys, by their usual ones, that fits best; where
+    Structures of a few pixels and less say nothing, and those of many no more than of much. It is
+    the line through the structures' greys, by their usual ones, that fits best; where
     nothing is usual, or the line falls, it is what all tissue looks like.
     """
     tissue = sums[1:].sum() / max(counts[1:].sum(), 1)
     out = np.full(len(counts), tissue)
     known = np.isfinite(usual)
     known[0] = False
-    fitted = known & (counts > _FEW)
+    fitted = known & (counts > few)
     if fitted.sum() < _LEAST_KNOWN:
         return out
-    weights = np.minimum(counts[fitted], _MUCH)  # so that the largest ones do not decide alone
+    weights = np.minimum(counts[fitted], much)  # so that the largest ones do not decide alone
     own, means = usual[fitted], sums[fitted] / counts[fitted]
     middle, mean = np.average(own, weights=weights), np.average(means, weights=weights)
     spread = float((weights * (own - middle) ** 2).sum())

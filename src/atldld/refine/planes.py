@@ -198,7 +198,7 @@ def fit_planes(
         points = [
             at @ view.flat[:, view.counted.ravel()] for at, view in zip(moved, views, strict=True)
         ]
-        brightness = Brightness(learn(values, points, labels), labels, [side])
+        brightness = Brightness(learn(values, points, labels, side), labels, [side])
         numbers = _level(
             views, forwards, numbers, depths, brightness, side, steps, prior, jobs, progress
         )

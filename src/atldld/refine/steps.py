@@ -227,7 +227,7 @@ def _inplane(
     """Bend each section, if half of it can tell how the other half lies."""
     labels = atlas.labels
     count = range(len(fine))
-    half_greys = learn(*_halves(coarse, at), labels)
+    half_greys = learn(*_halves(coarse, at), labels, _side(coarse))
     greys = _learned(fine, at, [None] * len(fine), labels)
 
     def first(k: int) -> _Tried:
@@ -312,6 +312,11 @@ def _each(
     return found
 
 
+def _side(looks: Sequence[Look]) -> float:
+    """Return the usual side of pixels, in µm."""
+    return float(np.median([look.side for look in looks]))
+
+
 def _learned(
     looks: Sequence[Look],
     at: Sequence[Fitted],
@@ -324,7 +329,7 @@ def _learned(
         counted = look.counted.ravel()
         values.append(look.values.ravel()[counted])
         points.append(fitted.places(look, shift)[:, counted])
-    return learn(values, points, labels)
+    return learn(values, points, labels, _side(looks))
 
 
 def _judged(
@@ -339,7 +344,9 @@ def _judged(
 
     One affine map moves all sections alike, so all together say whether it is better.
     """
-    was_grey, is_grey = (learn(*_halves(looks, places), atlas.labels) for places in (at, wanted))
+    was_grey, is_grey = (
+        learn(*_halves(looks, places), atlas.labels, _side(looks)) for places in (at, wanted)
+    )
     was, is_now = (
         [
             figures(look, fitted.places(look), grey, atlas.labels, atlas.template)
