@@ -62,6 +62,8 @@ def figures(
 ) -> dict[str, float]:
     """Return what tells how well a section lies, by what no step has looked at.
 
+    Only pixels at tissue and near it count (`Look.counted`).
+
     Parameters
     ----------
     look : Look
@@ -125,8 +127,13 @@ def verdict_of_all(
 ) -> list[tuple[bool, str]]:
     """Return what `verdict` does, of a step that moves all sections alike.
 
-    The middle one of all sections decides, so that neighbours go the same way: one knife has cut
+    The median over the sections decides, so that neighbours go the same way: one knife has cut
     them. A section stays if it becomes much worse.
+
+    Parameters
+    ----------
+    before, after : sequence of dict
+        The `figures` of each section.
     """
     gains, covers = [], []
     for was, now in zip(before, after, strict=True):
@@ -135,11 +142,11 @@ def verdict_of_all(
         covers.append(now["overlap"] - was["overlap"])
     least = _TOGETHER if before and "detail" in before[0] else _GAIN
     if np.median(gains) <= least or np.median(covers) < -_COVER:
-        return [(False, "Most sections would not fit better.")] * len(gains)
+        return [(False, "The data set as a whole would not fit better.")] * len(gains)
     return [
-        (False, "Most sections fit better, but this one would fit much worse.")
+        (False, "The data set as a whole fits better, but this section would fit much worse.")
         if gain < -_MUCH or cover < -_MUCH_COVER
-        else (True, "Most sections fit better.")
+        else (True, "The data set as a whole fits better.")
         for gain, cover in zip(gains, covers, strict=True)
     ]
 
