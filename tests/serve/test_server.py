@@ -298,6 +298,8 @@ def test_odd_budgets(budget):
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGKILL"])
 def test_a_zip_file_is_served_without_a_trace(session, tmp_path, number):
     """Serving a ZIP file used to unpack it into a temporary folder, which a kill left behind."""
+    if number == "SIGHUP" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("under nohup a hangup is ignored, here and in the server that is started")
     from atldld.fetch.archive import export_archive
 
     session.dataset(909)
