@@ -45,7 +45,7 @@ class Section(PlacedSection):
 
     Attributes
     ----------
-    image, placement, plane, thickness, alignment, refinement :
+    image, placement, plane, thickness, file, refinement :
         See `atldld.place.sections.PlacedSection`.
     session : Session
         Where its pixels come from.
@@ -91,9 +91,16 @@ class Section(PlacedSection):
     def annotation(
         self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
     ) -> Labels:
-        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
+        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`.
+
+        Warns
+        -----
+        OtherAtlasWarning
+            If the section was laid on another atlas.
+        """
         from atldld.atlas.sample import section_annotation
 
+        atlas.compare_alignment(self.file, self.session)
         return section_annotation(self, atlas, resolution, downsample=downsample)
 
     def outlines(
@@ -116,9 +123,15 @@ class Section(PlacedSection):
         **selection
             Which structures, and how finely: the attributes of `atldld.atlas.Selection`, such as
             ``structures=["HPF"]``, ``depth=3`` or ``hemisphere="each"``.
+
+        Warns
+        -----
+        OtherAtlasWarning
+            If the section was laid on another atlas.
         """
         from atldld.atlas.outlines import Selection, section_outlines
 
+        atlas.compare_alignment(self.file, self.session)
         return section_outlines(
             self,
             atlas,
@@ -202,7 +215,7 @@ class DataSet(PlacedDataSet):
                     section.placement,
                     section.plane,
                     section.thickness,
-                    section.alignment,
+                    section.file,
                     section.refinement,
                     session=session,
                 )
@@ -528,9 +541,9 @@ def open_dataset(
     strict : bool
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
-        A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.place.alignment.read_alignment`. Sections that it does not anchor
-        keep the service's.
+        A registration of `refine`, or a JSON of QuickNII, VisuAlign or DeepSlice, that is used in
+        place of the service's alignment; see `atldld.place.alignment.read_alignment`. Sections
+        that it lacks keep the service's, with a warning.
 
     Raises
     ------

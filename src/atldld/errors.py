@@ -33,7 +33,8 @@
     └── SkippedImageWarning                      an image cannot be used and is left out
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
-                                                 planes mirror sections
+    │                                            planes mirror sections
+    └── OtherAtlasWarning                        it was made with another atlas than is used
     CurveLeftOutWarning (a UserWarning)          a file has room for planes only, and sections are
                                                  curved
     LockWarning (a UserWarning)                  another process is waited for, or locks are missing
@@ -71,6 +72,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "OfflineError",
+    "OtherAtlasWarning",
     "OutputError",
     "RMAError",
     "RecordError",
@@ -440,11 +442,15 @@ class SkippedImageWarning(ServiceWarning):
 
 
 class AlignmentFileWarning(UserWarning):
-    """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used, or look wrong.
+    """Parts of an alignment file are not used, or look wrong.
 
     Planes that show a section as the mirror image of what the service's alignment has are used as
     they are, since sets that were mirrored on purpose are about.
     """
+
+
+class OtherAtlasWarning(AlignmentFileWarning):
+    """Sections are laid on another atlas, or another version of it, than the one that is used."""
 
 
 class CurveLeftOutWarning(UserWarning):

@@ -461,6 +461,7 @@ class Registrations:
         failed = found.about["failed"]
         document = _begun(dataset_id, command_line, self.describe())
         document["warnings"] = [f"{type(defect).__name__}: {defect}" for defect in session.defects]
+        document["coordinates"] = found.about["space"]
         _vouch(folder, document)
         found.save(path, force=ours)
         paths = [one for one in (path, fields_of(path)) if one.exists()]

@@ -192,6 +192,7 @@ def outlines(
     opened = open_atlas(
         atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
     )
+    opened.compare_alignment(dataset.alignment, session)
     drawing.check_structures(opened)
     unknown: set[int] = set()
     with progress_bar("Outlines") as progress:

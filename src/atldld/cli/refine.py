@@ -208,6 +208,9 @@ def _tell(found: "Registration") -> None:
             stayed.setdefault(fit.steps[-1].reason, []).append(fit.section_number)
     for reason, numbers in stayed.items():
         say(f"Stayed: {', '.join(map(str, sorted(numbers)))}. {reason}")
+    template = str(found.about["template"])
+    if template.startswith("none"):
+        say(f"Template: {template.rstrip('.')}.")
     if found.about.get("synthetic"):
         say("SYNTHETIC: of the demo brain.")
-    say("Coordinates are the atlas's own, not those of the service's alignment.")
+    say(f"Where sections have moved, coordinates are those of {found.about['space']}.")

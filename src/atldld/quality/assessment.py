@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,13 +109,17 @@ def assess(
     -----
     SkippedImageWarning
         If a section cannot be had; it is left out.
+    OtherAtlasWarning
+        If the sections were laid on another atlas.
     """
     if atlas is not None:
         atlas.check_dataset(dataset.record)
+        atlas.compare_alignment(dataset.alignment, session)
     views = look_at(dataset, resolution, session=session, jobs=jobs, progress=progress)
-    return assess_pictures(
+    found = assess_pictures(
         views, atlas, resolution=resolution, without_atlas=without_atlas, jobs=jobs
     )
+    return replace(found, coordinates=dataset.coordinates)
 
 
 def assess_pictures(

@@ -178,11 +178,14 @@ def quantify(
         If a section cannot be fetched and is left out.
     ServiceWarning
         If the service's own numbers cannot be fetched.
+    OtherAtlasWarning
+        If the sections were laid on another atlas.
     """
     check_thresholds(threshold, stain_threshold)
     threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
     scale = open_scale(scale)
     atlas.check_dataset(dataset.record)
+    atlas.compare_alignment(dataset.alignment, session)
     masks = stain_threshold is None
     chosen = dataset.chosen(sections)
     tasks, without_mask = _plan(chosen, resolution, masks=masks)
@@ -585,14 +588,9 @@ def _describe(
         "service": service,
         "citation": citation_of(dataset.id),
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
+        "coordinates": dataset.coordinates,
         "section_thickness_um": record.section_thickness,
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-            "synthetic": atlas.synthetic,
-        },
+        "atlas": atlas.describe(),
         "resolution_um": float(resolution),
         **counts,
         "midline_um": BOX[2] / 2,

@@ -202,6 +202,7 @@ def gather(
     if atlas is not None:
         try:
             atlas.check_dataset(dataset.record)
+            atlas.compare_alignment(dataset.alignment, dataset.session)
         except RecordError as error:
             atlas, without_atlas = None, str(error)
     if atlas is None:

@@ -192,6 +192,7 @@ def figures(report: Report) -> dict[str, Any]:
             "failed": record.failed,
             "tvr": list(record.alignment3d.tvr) if record.alignment3d else None,
             "alignment": dataset.alignment.describe() if dataset.alignment else None,
+            "coordinates": dataset.coordinates,
             "absent_section_numbers": list(report.absent),
         },
         "alignments": None if named is None else {"before": named[0], "after": named[1]},
@@ -203,15 +204,7 @@ def figures(report: Report) -> dict[str, Any]:
             "axes": list(report.entries[0].plane.grid.axis_names),
             "outline_units_per_pixel": STEPS,
         },
-        "atlas": None
-        if atlas is None
-        else {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-            "synthetic": atlas.synthetic,
-        },
+        "atlas": None if atlas is None else atlas.describe(),
         "structures": {
             str(structure): {"acronym": acronym, "name": name, "color": color}
             for structure, (acronym, name, color) in names.items()

@@ -218,10 +218,9 @@ def _refined(report: Report) -> bool:
 
 def _space(report: Report) -> str:
     """Return what the coordinates are those of: a refined section lies as the atlas does."""
-    known = report.source.dataset.alignment
-    if known is None or not _refined(report):
+    if report.source.dataset.alignment is None:
         return "the P56 reference space"
-    return f"the coordinates of the atlas {known.target}"
+    return f"the coordinates of {report.source.dataset.coordinates}"
 
 
 def _alignment(report: Report) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.place.coordinates import all_coordinates
 from atldld.place.spaces import BOX, LARGEST_SIDE
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, plain
@@ -419,6 +420,7 @@ def _describe(
                 "plane_of_section": dataset.plane.value,
                 "reference_space_id": record.reference_space_id,
                 "alignment": dataset.alignment.describe() if dataset.alignment else None,
+                "coordinates": dataset.coordinates,
                 "section_thickness_um": record.section_thickness,
                 "thickness_used_um": record.section_thickness if thickness is None else thickness,
                 "sections": [
@@ -446,6 +448,7 @@ def _describe(
         "channel": recipe.channel,
         "fill": recipe.fill,
         "frame": FRAME,
+        "coordinates": all_coordinates(dataset.coordinates for dataset, _ in datasets),
         "voxel_centre": "(k + 1/2) * resolution_um along each axis",
         "coverage": "fraction of each voxel that lies within sections, summed over sections",
         "datasets": described,
