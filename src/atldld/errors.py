@@ -315,9 +315,7 @@ class AmbiguousNameError(InvalidInputError):
         self.candidates = tuple(candidates)
 
     def __str__(self) -> str:
-        return " ".join(
-            filter(None, (self.message, f"{'; '.join(self.candidates)}.", self.hint))
-        )
+        return " ".join(filter(None, (self.message, f"{'; '.join(self.candidates)}.", self.hint)))
 
 
 class MissingFileError(InvalidInputError, FileNotFoundError):

@@ -135,7 +135,10 @@ def test_a_gene_and_its_plane(name, gene, plane):
         (f"http://{QUERY}.json?criteria=model::SectionImage,rma::criteria,[id$eq5]", "image"),
         (f"http://{QUERY}.json?criteria=model::SectionDataSet,rma::criteria,[id$in5,6]", "2 data"),
         (f"http://{QUERY}.json?criteria=model::Gene,rma::criteria,[id$eq5]", "no address of one"),
-        (f"http://{QUERY}.json?criteria=model::SectionDataSet,rma::criteria,[specimen_id$eq5]", "no"),
+        (
+            f"http://{QUERY}.json?criteria=model::SectionDataSet,rma::criteria,[specimen_id$eq5]",
+            "no",
+        ),
         ("http://[::1", "no address"),
     ],
 )
