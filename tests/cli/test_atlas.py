@@ -60,7 +60,7 @@ def test_list_and_fetch(atlas, tmp_path):
     assert atlas("list", **own).stdout.count("–") == 11
     offline = {"ATLDLD_OFFLINE": "1"}
     assert atlas("fetch", "--resolution", 100, **own, **offline).stdout.strip() == path
-    said = atlas("fetch", "ara_nissl", "--resolution", 10, status=1, **own, **offline).stderr
+    said = atlas("fetch", "ara_nissl", "--resolution", 10, status=4, **own, **offline).stderr
     assert "atldld atlas fetch ara_nissl --resolution 10" in said
     assert "4.82 GB" in said
     assert "structures" in atlas("fetch", "structures", **own).stderr
@@ -170,7 +170,7 @@ def test_every_section_by_default(atlas, tmp_path):
 
 def test_a_structure_that_there_is_not(atlas, tmp_path):
     said = atlas(
-        "outlines", DATASET, "-o", tmp_path, "--structure", "hippocampus", *AT_100, status=1
+        "outlines", DATASET, "-o", tmp_path, "--structure", "hippocampus", *AT_100, status=3
     ).stderr
     assert "no structure 'hippocampus'" in said
     assert not list(tmp_path.glob("*"))
@@ -183,4 +183,4 @@ def test_plates(atlas, tmp_path):
         "990000002.jpg",
         "990000002.svg",
     ]
-    assert "no annotated plates" in atlas("plates", "--atlas", 2, status=1).stderr
+    assert "no annotated plates" in atlas("plates", "--atlas", 2, status=3).stderr

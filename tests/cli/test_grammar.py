@@ -259,7 +259,9 @@ def test_one_file_goes_to_standard_output(run, tmp_path):
 def test_a_picture_may_have_a_name(run, tmp_path):
     assert run("dataset", "preview", 909, "-o", "a.png").stdout.strip() == "a.png"
     assert (tmp_path / "a.png").exists()
-    assert "is there already" in run("dataset", "preview", 71717084, "-o", "a.png", error=OutputError)
+    assert "is there already" in run(
+        "dataset", "preview", 71717084, "-o", "a.png", error=OutputError
+    )
     told = run("dataset", "preview", 909, "--output-dir", "p").stdout
     assert told.strip().endswith("dataset-id-909-preview.png")
 

@@ -128,7 +128,7 @@ def _is_named(source: str, *, genes: bool) -> bool:
     if source == STANDARD_INPUT or not genes or os.path.exists(source):
         return False
     try:
-        read_dataset_name(source)
+        read_dataset_name(source.partition(",")[0])
     except InvalidInputError:
         return False
     # what looks like a file and is not there is one that is missing

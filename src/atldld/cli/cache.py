@@ -44,7 +44,7 @@ def info(session: "Session") -> None:
         {
             "location": session.cache.root,
             "service": session.settings.api_url,
-            "files": count,
+            "file_count": count,
             "bytes": size,
         }
     )

@@ -32,6 +32,6 @@ def cache(
 
     folder = Settings.from_environment({}, cache_dir=cache_dir).cache_dir
     count, size = Cache(folder).size()
-    result({"location": folder, "files": count, "bytes": size})
+    result({"location": folder, "file_count": count, "bytes": size})
     answer(f"Location: {folder}")
     answer(f"Size:     {size / 1e6:.1f} MB in {count} files")

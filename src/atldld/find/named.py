@@ -14,7 +14,6 @@ fit, the error lists them; none is chosen in silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -198,13 +197,17 @@ def _service_of(session: Session | None) -> dict[str, str]:
     return {} if session is None else {"api_url": session.settings.api_url}
 
 
-def _parted(value: Any) -> Iterable[Any]:
+def _parted(value: Any) -> list[Any]:
     """Part a text at its commas, but not an address, nor a gene from its plane."""
-    if not isinstance(value, str) or "," not in value or "://" in value:
+    if not isinstance(value, str) or "," not in value or _SITE in value or "://" in value:
         return [value]
-    if _PLANE_LAST.fullmatch(value.strip()) and value.count(",") == 1:
-        return [value]
-    return [part for part in value.split(",") if part.strip()] or [value]
+    parts: list[Any] = []
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        if part.lower() in PLANES and parts:
+            parts[-1] = f"{parts[-1]}:{part}"
+        else:
+            parts.append(part)
+    return parts or [value]
 
 
 def _find(named: GeneInPlane, session: Session) -> int:
