@@ -195,6 +195,18 @@ def test_download_of_a_word_that_is_nearly_a_command(run):
     assert "dataset" in told.stderr
 
 
+@pytest.mark.usefixtures("at_demo_server")
+def test_several_data_sets_are_another_command():
+    import os
+    import subprocess
+    import sys
+
+    words = [sys.executable, "-m", "atldld", "download", "909", "71717084", "out"]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ, timeout=500)
+    assert done.returncode == 2
+    assert "Several data sets are for `atldld download datasets`." in done.stderr
+
+
 def test_a_place_is_said_once(run):
     for words in (
         ("download", "dataset", 909, "a", "-o", "b"),

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
 from atldld.cli.manner import manner, start
-from atldld.cli.spelling import fit_out
+from atldld.cli.spelling import MANY, fit_out
 from atldld.cli.terminal import answer_lines, complain, heed_memory_limit
 
 __all__ = ["app", "run"]
@@ -143,6 +143,8 @@ def _explain(error: Any) -> int:
         return 2
     context = getattr(error, "ctx", None)
     end = "" if message.endswith((".", "?", "!")) else "."
+    if "extra argument" in message and context and context.command_path in MANY:
+        end += f" {MANY[context.command_path]}"
     where = f" See `{context.command_path} --help`." if context else ""
     # the option itself may not have been reached
     manner.as_json = manner.as_json or "--json" in sys.argv[1:]

@@ -20,7 +20,7 @@ from atldld.cli.manner import at_work, manner
 from atldld.cli.terminal import answer, answer_json
 from atldld.errors import InvalidInputError
 
-__all__ = ["DEFAULTS", "FORCE", "NO_JSON", "OLD", "OUTPUT", "fit_out", "modern"]
+__all__ = ["DEFAULTS", "FORCE", "MANY", "NO_JSON", "OLD", "OUTPUT", "fit_out", "modern"]
 
 PANEL = "How it is told"
 OUTPUT = "Where the result goes: a file, a folder, or - for standard output."
@@ -45,6 +45,9 @@ OLD: Mapping[str, Mapping[str, str]] = {
 
 DEFAULTS: Mapping[str, str] = {"download": "dataset"}
 """Groups whose name alone means one of their commands: `atldld download ID OUT`."""
+
+MANY = {"atldld download dataset": "Several data sets are for `atldld download datasets`."}
+"""What to say where a command got more words than it takes, by its whole name."""
 
 NO_JSON = frozenset({"serve"})
 """Commands without a result that a program could read."""
