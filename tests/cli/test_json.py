@@ -130,6 +130,31 @@ def test_what_is_not_whole_says_so(tmp_path, monkeypatch):
     assert found["remarks"]
 
 
+def test_what_is_stopped_says_so(capsys):
+    """Whatever a command says as it ends goes to the program, too."""
+    import typer
+
+    from atldld.cli.manner import at_work, start
+    from atldld.cli.terminal import say, say_now
+
+    def work():
+        with at_work("volume", lambda _: pytest.fail("no result"), None, say_now):
+            say("Stopped. The same command goes on from here.")
+            print("not for programs")
+            raise typer.Exit(130)
+
+    start(as_json=True)
+    with pytest.raises(typer.Exit):
+        work()
+    start()
+    told = capsys.readouterr()
+    assert told.out == ""
+    found = json.loads(told.err)
+    jsonschema.validate(found, error_schema())
+    assert (found["error"]["kind"], found["error"]["code"]) == ("Stopped", 130)
+    assert "goes on from here" in found["error"]["message"]
+
+
 def test_what_json_cannot_hold():
     found = plain_json(
         {

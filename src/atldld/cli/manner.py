@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from atldld.cli.codes import STOPPED
 from atldld.errors import AtldldError
 
 __all__ = [
@@ -107,6 +108,7 @@ def at_work(
     command: str,
     show: Callable[[Any], None],
     keep: Callable[[Callable[[], None]], None] | None = None,
+    complain: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Let a command work, and print the envelope of what it has found, or keep what it prints.
 
@@ -118,6 +120,8 @@ def at_work(
         Prints a document to standard output.
     keep : callable, optional
         Takes what prints the result, and has it printed into a file.
+    complain : callable, optional
+        Prints a line to standard error: of a command that ended without a result and an error.
     """
     manner.command, manner.working = command, True
     printed = io.BytesIO()
@@ -137,7 +141,10 @@ def at_work(
         raise
     finally:
         manner.working = False
-        if elsewhere and code is not None and (code == 0 or manner.found is not None):
+        empty = manner.found is None
+        if manner.as_json and code and empty and complain is not None:
+            complain(as_line(_unfinished(code)))
+        elif elsewhere and code is not None and not (code and empty and manner.as_json):
 
             def give() -> None:
                 if manner.as_json:
@@ -201,6 +208,14 @@ def error_document(error: BaseException, message: str, code: int) -> dict[str, A
         },
         "remarks": manner.remarks,
     }
+
+
+def _unfinished(code: int) -> dict[str, Any]:
+    """Return what a program is told of a command that was stopped, or gave up."""
+    message = manner.remarks[-1] if manner.remarks else "The command has not finished."
+    document = error_document(AtldldError(message), message, code)
+    document["error"]["kind"] = "Stopped" if code == STOPPED else "Unfinished"
+    return document
 
 
 def plain_json(value: Any) -> Any:

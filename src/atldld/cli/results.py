@@ -243,7 +243,7 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
 
 ERROR: Mapping[str, str] = {
     "kind": "string: the class of the error, such as DatasetNotFoundError; UsageError for a wrong "
-    "word or option",
+    "word or option, Stopped after Ctrl-C, Unfinished where nothing could be done",
     "code": "integer: the [exit code](exit-codes.md)",
     "message": "string: what happened, as a sentence",
     "hint": "string?: what to do next",

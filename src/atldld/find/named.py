@@ -20,7 +20,6 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from atldld.errors import AmbiguousNameError, DatasetNotFoundError, InvalidInputError
 from atldld.fetch.session import default_session
-from atldld.place.spaces import PLACED_SPACES
 from atldld.settings import API_URL
 from atldld.support.addresses import shown_address
 from atldld.support.arguments import check_id, plain, several
@@ -213,6 +212,7 @@ def _parted(value: Any) -> list[Any]:
 def _find(named: GeneInPlane, session: Session) -> int:
     """Return the one data set that shows a gene in a plane."""
     from atldld.find.searches import search
+    from atldld.place.spaces import PLACED_SPACES
 
     found: list[FoundDataSet] = list(search("dataset", gene=named.gene, session=session))
     pool = [one for one in found if one.reference_space in PLACED_SPACES] or found
