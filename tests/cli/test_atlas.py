@@ -61,7 +61,7 @@ def test_list_and_fetch(atlas, tmp_path):
     offline = {"ATLDLD_OFFLINE": "1"}
     assert atlas("fetch", "--resolution", 100, **own, **offline).stdout.strip() == path
     said = atlas("fetch", "ara_nissl", "--resolution", 10, status=4, **own, **offline).stderr
-    assert "atldld atlas fetch ara_nissl --resolution 10" in said
+    assert "atldld atlas fetch ara_nissl --atlas-resolution 10" in said
     assert "4.82 GB" in said
     assert "structures" in atlas("fetch", "structures", **own).stderr
 
@@ -71,7 +71,7 @@ def test_list_and_fetch(atlas, tmp_path):
     [
         (("fetch", "--resolution", 33), "10, 25, 50, 100"),
         (("fetch", "mri"), "annotation, average_template, ara_nissl"),
-        (("outlines", "x", "-o", "out"), "not the id"),
+        (("outlines", "2.5", "-o", "out"), "not the id"),
         (("outlines", 909, "-o", "out", "--structure", "DG", "--depth", 1), "not both"),
         (("outlines", 909, "-o", "out", "--tolerance", -1), "tolerance"),
         (("outlines", 909, "-o", "out", "--picture", "--format", "geojson"), "Only an SVG"),

@@ -84,7 +84,7 @@ def test_a_table_is_written(quantify, tmp_path):
     assert about["synthetic"] is True
     assert about["resolution_um"] == 50
     assert about["atlas"]["resolution_um"] == 100
-    quantify("-o", "out/table.csv", status=4, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
+    quantify("-o", "out/table.csv", status=6, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
     assert "replace it with --force" in quantify("-o", "out/table.csv", status=6).stderr
 
 

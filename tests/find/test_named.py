@@ -14,6 +14,7 @@ from atldld.errors import (
     DatasetNotFoundError,
     InvalidInputError,
     NotFoundError,
+    OfflineError,
 )
 from atldld.find import searches
 from atldld.find.named import (
@@ -183,6 +184,18 @@ def test_genes_are_found(session):
         find_dataset("Prox1:coronal", session=session)
     with pytest.raises(NotFoundError, match="no gene called"):
         find_dataset("Prox17", session=session)
+
+
+def test_a_gene_that_nobody_may_ask_for(tmp_path):
+    from atldld.fetch.session import Session
+    from atldld.settings import Settings
+
+    with Session(
+        Settings.from_environment({}, cache_dir=tmp_path / "none", offline=True)
+    ) as session:
+        with pytest.raises(OfflineError, match="taken for a gene"):
+            find_dataset("Prox1", session=session)
+        assert find_dataset("909", session=session) == 909
 
 
 def changed(monkeypatch, *changes):

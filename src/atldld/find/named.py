@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from atldld.errors import AmbiguousNameError, DatasetNotFoundError, InvalidInputError
+from atldld.errors import (
+    AmbiguousNameError,
+    DatasetNotFoundError,
+    InvalidInputError,
+    OfflineError,
+    Remedy,
+)
 from atldld.fetch.session import default_session
 from atldld.settings import API_URL
 from atldld.support.addresses import shown_address
@@ -214,7 +220,14 @@ def _find(named: GeneInPlane, session: Session) -> int:
     from atldld.find.searches import search
     from atldld.place.spaces import PLACED_SPACES
 
-    found: list[FoundDataSet] = list(search("dataset", gene=named.gene, session=session))
+    try:
+        found: list[FoundDataSet] = list(search("dataset", gene=named.gene, session=session))
+    except OfflineError as error:
+        raise OfflineError(
+            f"{named} is taken for a gene, and which data sets show it is not known here.",
+            hint=f"Ask once without {Remedy.OFFLINE}, make a catalogue with `atldld catalogue "
+            "update`, or give the id of the data set.",
+        ) from error
     pool = [one for one in found if one.reference_space in PLACED_SPACES] or found
     fitting = [one for one in pool if named.plane in (None, one.plane)]
     if len(fitting) == 1:
