@@ -30,7 +30,7 @@ def test_commands_exist():
         words = line.split()
         command = root
         while words and hasattr(command, "commands"):
-            name = words[0] if words[0] in command.commands else DEFAULTS[command.name]
+            name = words[0] if words[0] in command.commands else DEFAULTS[str(command.name)]
             words = words[1:] if words[0] == name else words
             command = command.commands[name]
         known = {name for parameter in command.params for name in parameter.opts}

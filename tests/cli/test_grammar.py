@@ -216,14 +216,14 @@ def test_a_place_is_said_once(run):
         ("demo", "a", "-o", "b"),
     ):
         assert "say where the result goes" in run(*words, error=InvalidInputError)
-    for words in (
+    for call in (
         ("download", "dataset", 909),
         ("download", "datasets", 909),
         ("download", "image", SECTION),
         ("export", "fields", 909),
         ("cache", "export"),
     ):
-        assert "Give -o" in run(*words, error=InvalidInputError)
+        assert "Give -o" in run(*call, error=InvalidInputError)
 
 
 def test_both_spellings_of_a_place(run, tmp_path):

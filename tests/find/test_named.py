@@ -178,7 +178,9 @@ def test_what_names_no_image(name):
 def test_genes_are_found(session):
     assert find_dataset("Prox1", session=session) == ID
     assert find_dataset("Prox1:sagittal", session=session) == ID
-    assert find_datasets(["Prox1,71717084", "Pdyn:coronal", ID], session=session) == [ID, 71717084]
+    assert find_datasets(["Prox1,71717084", "Pdyn:coronal"], session=session) == [
+        *(ID, 71717084, 71717084)
+    ]
     assert find_datasets("909,Prox1,sagittal,Pdyn:coronal", session=session) == [909, ID, 71717084]
     with pytest.raises(DatasetNotFoundError, match=f"no coronal .* Prox1; there are: {ID}"):
         find_dataset("Prox1:coronal", session=session)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from atldld.errors import InvalidInputError, NotFoundError
+from atldld.errors import InvalidInputError, NotFoundError, OfflineError
 from atldld.fetch.session import Session
 from atldld.find.named import find_dataset, find_datasets, read_dataset_name
 
@@ -138,7 +138,7 @@ def _is_named(source: str, *, genes: bool) -> bool:
 def _found(source: str, session: Session | None) -> list[int]:
     try:
         return find_datasets(source, session=session)
-    except NotFoundError as error:
+    except (NotFoundError, OfflineError) as error:
         raise InvalidInputError(
             f"{source!r} is neither the id of a section data set nor a file of ids, and as a gene "
             f"it names none: {error.message}",

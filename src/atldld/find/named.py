@@ -180,7 +180,7 @@ def find_dataset(value: Any, *, session: Session | None = None) -> int:
 
 
 def find_datasets(values: Any, *, session: Session | None = None) -> list[int]:
-    """Return the ids of the section data sets that are named, each once; see `find_dataset`.
+    """Return the ids of the section data sets that are named, in order; see `find_dataset`.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def find_datasets(values: Any, *, session: Session | None = None) -> list[int]:
         See `find_dataset`.
     """
     names = (name for value in several(values) for name in _parted(value))
-    return list(dict.fromkeys(find_dataset(name, session=session) for name in names))
+    return [find_dataset(name, session=session) for name in names]
 
 
 def _service_of(session: Session | None) -> dict[str, str]:
