@@ -4,6 +4,7 @@
 
     AtldldError
     ├── InvalidInputError (also ValueError)      what the caller passed: shape, unit, range, frame
+    │   ├── AmbiguousNameError                   a gene of which several data sets fit
     │   └── MissingFileError (also FileNotFoundError)
     ├── NotFoundError (also LookupError)         the service has no such thing
     │   ├── DatasetNotFoundError
@@ -48,13 +49,14 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypedDict, Unpack
 
 __all__ = [
     "AlignmentFileWarning",
     "AlignmentMissingError",
+    "AmbiguousNameError",
     "AnswerError",
     "AtldldError",
     "BrokenImageError",
@@ -295,6 +297,27 @@ class AtldldError(Exception):
 
 class InvalidInputError(AtldldError, ValueError):
     """An argument has the wrong shape, unit, range or frame."""
+
+
+class AmbiguousNameError(InvalidInputError):
+    """A name fits several data sets.
+
+    Parameters
+    ----------
+    message, **known
+        See `AtldldError`.
+    candidates : iterable of str
+        What it fits: the id of each, and what tells it from the others.
+    """
+
+    def __init__(
+        self, message: str, *, candidates: Iterable[str] = (), **known: Unpack[_Known]
+    ) -> None:
+        super().__init__(message, **known)
+        self.candidates = tuple(candidates)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.message, f"{'; '.join(self.candidates)}.", self.hint)))
 
 
 class MissingFileError(InvalidInputError, FileNotFoundError):

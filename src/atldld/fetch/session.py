@@ -358,6 +358,7 @@ class Session:
         wanted = Wanted(image, downsample, expression)
         known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
+            log.debug("%s at downsample %d is in the cache.", wanted, wanted.downsample)
             return known
         try:
             return self._fetch(wanted)
@@ -478,6 +479,7 @@ class Session:
         kept = name or path.strip("/")
         known = None if refresh else cache.find_file(kept)
         if known is not None:
+            log.debug("%s is in the cache, %s.", what, known.path)
             return known
         url = self.file_address(path, host=host, params=params)
         if self.settings.offline:

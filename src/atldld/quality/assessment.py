@@ -26,7 +26,11 @@ __all__ = ["assess", "assess_pictures", "atlas_or_reason"]
 
 
 def atlas_or_reason(
-    resolution: float | None = None, *, name: str = "ccf_2017", session: Session
+    resolution: float | None = None,
+    *,
+    name: str = "ccf_2017",
+    session: Session,
+    **own: str | None,
 ) -> tuple[Atlas | None, str | None]:
     """Open an atlas, or say why there is none where the service has none.
 
@@ -34,6 +38,8 @@ def atlas_or_reason(
     ----------
     resolution, name, session :
         See `atldld.open_atlas`.
+    **own
+        Files of your own (``annotation``, ``graph``, ``template``), where they are given.
 
     Raises
     ------
@@ -44,7 +50,8 @@ def atlas_or_reason(
     from atldld.atlas import open_atlas
 
     try:
-        return open_atlas(resolution, name=name, session=session), None
+        given: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+        return open_atlas(resolution, name=name, session=session, **given), None
     except AtldldError as error:
         if not _has_none(error):
             raise

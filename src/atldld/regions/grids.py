@@ -38,6 +38,7 @@ from atldld.support.provenance import FRAME, citation_of, version
 
 if TYPE_CHECKING:
     from atldld.atlas.labels import Labels
+    from atldld.atlas.model import Atlas
     from atldld.atlas.structures import StructureGraph
     from atldld.regions.table import RegionTable
 
@@ -428,7 +429,11 @@ def labels_on_grid(
 
 
 def open_labels(
-    session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
+    session: Session,
+    source: Literal["atlas", "service"] = "atlas",
+    resolution: float | None = None,
+    *,
+    atlas: Atlas | None = None,
 ) -> tuple[Labels, StructureGraph]:
     """Return the structures of an adult grid's voxels, and what lies in what.
 
@@ -441,6 +446,8 @@ def open_labels(
         (`fetch_grid_annotation`).
     resolution : float, optional
         Side of the atlas's voxels, in µm; 25 by default.
+    atlas : Atlas, optional
+        An atlas that is open already, in place of the one of 2017.
 
     Returns
     -------
@@ -456,7 +463,7 @@ def open_labels(
 
     if source == "service":
         return fetch_grid_annotation(session), fetch_graph(session)
-    atlas = open_atlas(resolution, session=session)
+    atlas = atlas or open_atlas(resolution, session=session)
     return labels_on_grid(atlas.annotation, atlas.resolution), atlas.graph
 
 

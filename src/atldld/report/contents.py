@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -128,11 +128,15 @@ class Report:
 
 
 def try_atlas(
-    session: Session, resolution: float | None = None, name: str = "ccf_2017"
+    session: Session,
+    resolution: float | None = None,
+    name: str = "ccf_2017",
+    **own: str | None,
 ) -> tuple[Atlas | None, str | None]:
     """Open an atlas with its template, or say why there is none.
 
     A report is worth having without an atlas, so only an option that makes no sense is an error.
+    Files of your own (``annotation``, ``graph``, ``template``) are used where they are given.
 
     Raises
     ------
@@ -143,7 +147,8 @@ def try_atlas(
 
     try:
         need("shapely", "atlas", "Outlines of structures")
-        return open_atlas(resolution, name=name, session=session), None
+        given: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+        return open_atlas(resolution, name=name, session=session, **given), None
     except InvalidInputError:
         raise
     except AtldldError as error:
