@@ -5,7 +5,9 @@
 
 Pictures and masks are rendered into the cache first, which takes minutes and is not counted; with
 --cache they stay for the next time. The atlas is the demo brain's, or the one that is given (the
-structures of a genuine one are many more). The run that is timed makes no request.
+structures of a genuine one are many more). The run that is timed makes no request. CPU seconds are
+those of all threads: on a machine that others use they say more than the clock, though not all, as
+what others run slows them down too.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def warm(cache: Path, dataset_id: int) -> None:
     from atldld.place.tiers import choose_downsample
     from atldld.regions.grids import fetch_grid
     from atldld.regions.quantify import structure_unionizes
-    from atldld.report import try_atlas
+    from atldld.report import gather, open_source, try_atlas
+    from atldld.report.contents import HERO_RESOLUTION
     from atldld.sections.register import Recipe, fetch
 
     with in_process_session(cache, DemoArchive([dataset_id])) as session:
@@ -45,12 +48,14 @@ def warm(cache: Path, dataset_id: int) -> None:
             plane = OutputPlane.oblique(section.placement, Grid(section.plane, 8))
             tier = choose_downsample(plane.to_image, section.image.highest_downsample)
             session.image(section.image, tier, expression=True)
+            # any of them may be the one that the page begins with
+            fetch(Recipe(HERO_RESOLUTION, expression=True).plan(section), session)
             print(f"\rsections in the cache: {done} of {len(dataset)}", end="", flush=True)
         print()
         # the volume may read a finer tier of some sections
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset.volume(25)
+            gather(open_source(dataset_id, session=session), None, without_atlas="only warming")
 
 
 def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
@@ -64,7 +69,7 @@ def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
         api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache, offline=True
     )
     with Session(settings) as session:
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), time.process_time()
         source = open_source(options.dataset, session=session)
         if options.annotation is None:
             atlas, reason = try_atlas(session)
@@ -79,12 +84,14 @@ def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
         gathered = time.perf_counter() - begun
         write_report(report, page)
         seconds = time.perf_counter() - begun
+        worked = time.process_time() - worked
     shapes = sum(len(entry.views.shapes) for entry in report.entries)
     print(f"{len(report.entries)} sections, {shapes} outlines, {atlas!r}")
     print(
         f"report: {seconds:.1f} s (opened after {opened:.1f} s, gathered after {gathered:.1f} s), "
         f"{page.stat().st_size / 1e6:.1f} MB"
     )
+    print(f"CPU: {worked:.1f} s")
     print(f"peak memory: {peak_mb():.0f} MB")
     for what, why in report.missing.items():
         print(f"missing: {what}: {why}")

@@ -340,14 +340,19 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
 def _nearest(
     volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix]
 ) -> NDArray[Any]:
-    inside = np.ones(positions[0].shape, dtype=bool)
+    inside: NDArray[np.bool_] | None = None
     indices = []
     for position, count in zip(positions, volume.shape, strict=True):
+        if position.min() >= 0 and position.max() < count:  # as most blocks of pixels do
+            indices.append(position.astype(np.intp))
+            continue
         # below 0 the conversion would round up, so what lies there is told apart before
-        inside &= (position >= 0) & (position < count)
+        here = (position >= 0) & (position < count)
+        inside = here if inside is None else inside & here
         indices.append(np.clip(position, 0, count - 1).astype(np.intp))
     values = _gather(volume, flat, indices)
-    values[~inside] = 0
+    if inside is not None:
+        values[~inside] = 0
     return values
 
 
