@@ -13,6 +13,8 @@ what others run slows them down too.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -22,40 +24,23 @@ from memory import peak_mb
 
 
 def warm(cache: Path, dataset_id: int) -> None:
-    """Put everything that the run needs into the cache."""
-    from atldld.api import open_dataset
+    """Put everything that the run needs into the cache, by making the report once."""
     from atldld.demo.archive import DemoArchive
     from atldld.demo.local import in_process_session
-    from atldld.place.planes import OutputPlane
-    from atldld.place.spaces import Grid
-    from atldld.place.tiers import choose_downsample
-    from atldld.regions.grids import fetch_grid
-    from atldld.regions.quantify import structure_unionizes
     from atldld.report import gather, open_source, try_atlas
-    from atldld.report.contents import HERO_RESOLUTION
-    from atldld.sections.register import Recipe, fetch
 
-    with in_process_session(cache, DemoArchive([dataset_id])) as session:
-        dataset = open_dataset(dataset_id, session=session)
-        atlas, _ = try_atlas(session)
-        if atlas is not None:
-            print(f"{atlas!r}, template {atlas.template is not None}")
-        fetch_grid(dataset_id, session=session)
-        structure_unionizes(session, dataset_id)
-        pictures = Recipe(25, expression=True)
-        for done, section in enumerate(dataset, 1):
-            fetch(pictures.plan(section), session)
-            plane = OutputPlane.oblique(section.placement, Grid(section.plane, 8))
-            tier = choose_downsample(plane.to_image, section.image.highest_downsample)
-            session.image(section.image, tier, expression=True)
-            # any of them may be the one that the page begins with
-            fetch(Recipe(HERO_RESOLUTION, expression=True).plan(section), session)
-            print(f"\rsections in the cache: {done} of {len(dataset)}", end="", flush=True)
-        print()
-        # the volume may read a finer tier of some sections
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gather(open_source(dataset_id, session=session), None, without_atlas="only warming")
+    def tell(done: int, total: int, _: str) -> None:
+        print(f"\rsections in the cache: {done} of {total}", end="", flush=True)
+
+    with (
+        in_process_session(cache, DemoArchive([dataset_id])) as session,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        atlas, reason = try_atlas(session)
+        source = open_source(dataset_id, session=session)
+        gather(source, atlas, without_atlas=reason, progress=tell)
+    print()
 
 
 def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
@@ -112,6 +97,9 @@ def main() -> None:
         cache = options.cache or Path(folder)
         if not options.no_warm:
             warm(cache, options.dataset)
+            # in a process of its own, whose memory has held nothing else
+            again = [sys.executable, __file__, *sys.argv[1:], "--no-warm", "--cache", str(cache)]
+            raise SystemExit(subprocess.call(again))
         run(options, cache, options.output or Path(folder) / "report.html")
 
 

@@ -187,7 +187,7 @@ class Slices:
     start : int
         The slice to begin with: in the middle of what is known.
     pictures, lines : tuple of Picture
-        The slices, and the borders of the structures in them, transparent between.
+        The slices, and the borders of the structures in them, black on white.
     """
 
     axis: str
@@ -590,15 +590,13 @@ def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.int
 
 
 def _borders(labels: NDArray[Any]) -> Picture:
-    """Return where structures meet, at twice the size, dark on nothing."""
+    """Return where structures meet, at twice the size: black on white, one bit for each pixel."""
     large = labels.repeat(2, axis=0).repeat(2, axis=1)
     border = np.zeros(large.shape, dtype=bool)
     border[1:] |= large[1:] != large[:-1]
     border[:, 1:] |= large[:, 1:] != large[:, :-1]
-    # one bit of opacity: two colours, the first of which is transparent
-    pixels = np.zeros((*large.shape, 4), dtype=np.uint8)
-    pixels[border] = (70, 40, 20, 255)  # blue, green, red, opacity
-    return _encoded("webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, 101])  # above 100 is lossless
+    pixels = np.where(border, np.uint8(0), np.uint8(255))
+    return _encoded("png", pixels, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 6])
 
 
 def silhouette(atlas: Atlas, rows: int, columns: int) -> str:

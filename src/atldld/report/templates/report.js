@@ -531,6 +531,28 @@
     show();
   };
 
+  /* ---- how it was made ---- */
+  const save = (name, kind, text) => {
+    const link = make("a", { href: URL.createObjectURL(new Blob([text], { type: kind })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  $("save-json").addEventListener("click", () => save(`${figures.dataset.id}-report.json`, "application/json", JSON.stringify(figures, null, 1)));
+  $("copy").addEventListener("click", async () => {
+    const text = $("methods").textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      $("copied").textContent = "Copied.";
+    } catch {
+      // a page from disk may not be let near the clipboard: the paragraph is marked instead
+      const range = document.createRange();
+      range.selectNodeContents($("methods"));
+      getSelection().removeAllRanges();
+      getSelection().addRange(range);
+      $("copied").textContent = document.execCommand("copy") ? "Copied." : "Marked; copy it with Ctrl-C.";
+    }
+  });
+
   choice.right.value = figures.atlas ? "template" : sections.some((one) => !one.problems.raw) ? "raw" : "";
   if (figures.alignments) { choice.left.value = "before"; choice.right.value = "registered"; }
   setCut();
