@@ -81,9 +81,9 @@ def test_no_section_is_read_at_two_tiers(demo_session, monkeypatch):
     monkeypatch.setattr(type(session), "image", image)
     gather(source, None, without_atlas="none")
     tiers: dict[int, set[int]] = {}
-    for image, tier, mask in asked:
+    for image_id, tier, mask in asked:
         if not mask:
-            tiers.setdefault(image, set()).add(tier)
+            tiers.setdefault(image_id, set()).add(tier)
     assert len(tiers) == len(source.dataset)
     # but for the first picture of the page, which is finer
     assert sum(len(found) > 1 for found in tiers.values()) <= 1
