@@ -2,8 +2,8 @@
 
     python docs/images/take_report.py [--page FILE.html] [--browser PATH]
 
-Needs no network: the demo archive answers. Without --page the report is made first, which takes a
-minute or two. Needs the extra `report`, playwright, and Chromium (the system's own).
+Needs no network: the demo archive answers. Without --page the report is made first, which takes
+some minutes. Needs the extra `report`, playwright, and Chromium (the system's own).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
-DATASET = 69289763
+DATASET = 71717084
 
 # width, height, colours, and what the picture is called
 SIZES = (
@@ -45,6 +45,7 @@ def take(browser: Browser, page: Path, size: tuple[int, int, str, str]) -> None:
         color_scheme="dark" if colours == "dark" else "light",
         reduced_motion="reduce",
     )
+    context.set_default_timeout(0)  # a machine that is busy takes its time
     tab = context.new_page()
     tab.goto(page.absolute().as_uri())
     tab.wait_for_load_state("load")

@@ -90,6 +90,7 @@ def visit(browser):
     def open_page(path, width=1400, height=1000, fragment="", **options):
         options.setdefault("reduced_motion", "reduce")  # nothing moves while it is measured
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(600_000)  # other work may keep the machine busy
         contexts.append(context)
 
         def answer(route):

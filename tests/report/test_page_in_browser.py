@@ -26,6 +26,7 @@ def shown(page):
 def expect(locator):
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=600_000)  # other work may keep the machine busy
     return expect(locator)
 
 
