@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -215,10 +216,8 @@ def doubts(report: Report) -> tuple[Doubt, ...]:
             Doubt(
                 f"{len(report.absent)} section{'s are' if len(report.absent) > 1 else ' is'} "
                 "missing",
-                "Going by the usual spacing, there should be "
-                + _list([str(number) for number in report.absent[:6]])
-                + (" and more" if len(report.absent) > 6 else "")
-                + ". What lies only there is not shown.",
+                f"Going by the usual spacing, there should be {_first(report.absent)}. What lies "
+                "only there is not shown.",
             )
         )
     table = report.regions
@@ -435,6 +434,12 @@ def _range(low: float, high: float, unit: str, digits: int) -> str:
     if f"{low:.{digits}f}" == f"{high:.{digits}f}":
         return f"{low:.{digits}f}{unit}"
     return f"{low:.{digits}f} to {high:.{digits}f}{unit}"
+
+
+def _first(numbers: Sequence[int], count: int = 6) -> str:
+    """Return the first of some numbers in words."""
+    names = [str(number) for number in numbers]
+    return _list(names) if len(names) <= count else f"{', '.join(names[:count])} and others"
 
 
 def _list(names: list[str]) -> str:
