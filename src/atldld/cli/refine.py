@@ -115,8 +115,8 @@ def refine(
     from atldld.refine import check_refinement
 
     # everything that can be said before the service is asked
-    names = tuple(name.strip() for name in steps.split(",") if name.strip())
-    check_refinement(names, resolution, limit)
+    named = tuple(name.strip() for name in steps.split(",") if name.strip())
+    names = check_refinement(named, resolution, limit)
     own = [None if path is None else str(path.absolute()) for path in (annotation, graph, template)]
     choice = AtlasChoice(atlas, atlas_resolution, *own)
     choice.check()

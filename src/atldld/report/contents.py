@@ -390,10 +390,12 @@ def _regions(
 def _volume(
     source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
 ) -> tuple[Slices, ...]:
+    from atldld.volume import VolumeRecipe, build_volume
+
+    recipe = VolumeRecipe(max(source.resolution, VOLUME_RESOLUTION), fill="linear")
+    dataset = source.dataset
     try:
-        built = source.dataset.volume(
-            max(source.resolution, VOLUME_RESOLUTION), fill="linear", jobs=jobs
-        )
+        built = build_volume([(dataset, dataset.session)], recipe, jobs=jobs)
     except AtldldError as error:
         missing["volume"] = str(error)
         return ()

@@ -18,8 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld import quality
-from atldld.api import DataSet
 from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.session import Session
@@ -29,7 +27,7 @@ from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Grid, Layout
-from atldld.quality import SectionView
+from atldld.quality import SectionView, look_at, recipe
 from atldld.records import (
     Alignment2d,
     Alignment3d,
@@ -47,10 +45,11 @@ from atldld.sections.metadata import (
     read_metadata,
 )
 from atldld.sections.open import report_oddities
+from atldld.sections.opened import OpenedDataSet
 from atldld.sections.register import Files, Recipe, RegisteredSection, run
 from atldld.support.pipeline import outcomes, workers_for
 
-__all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
+__all__ = ["FolderSource", "ServiceSource", "Source", "open_source", "source_of"]
 
 Result = TypeVar("Result")
 
@@ -63,7 +62,7 @@ class Source(Protocol):
 
     Attributes
     ----------
-    dataset : DataSet
+    dataset : OpenedDataSet
         Its sections, placed; the session of which gives raw pictures.
     resolution : float
         Side of a pixel of the registered pictures, in µm.
@@ -80,7 +79,7 @@ class Source(Protocol):
     """
 
     @property
-    def dataset(self) -> DataSet:
+    def dataset(self) -> OpenedDataSet:
         """See the class."""
 
     @property
@@ -126,7 +125,7 @@ class Source(Protocol):
 class ServiceSource:
     """A data set of the service; pictures are fetched where they are not in the cache."""
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     resolution: float = 25
     table_resolution: float = TABLE_RESOLUTION
     plane: str = "oblique"
@@ -146,11 +145,11 @@ class ServiceSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        return self.resolution == quality.recipe().resolution
+        return self.resolution == recipe().resolution
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, session=self.dataset.session, jobs=jobs)
+        return look_at(self.dataset, session=self.dataset.session, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class FolderSource:
     folder are of another, the images are taken from the cache or, if that is allowed, fetched.
     """
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     folder: Path
     metadata: FolderMetadata
     session: Session
@@ -210,7 +209,7 @@ class FolderSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        wanted = quality.recipe()
+        wanted = recipe()
         return (self.plane, self.resolution, self.metadata.downsample_img) == (
             wanted.cut,
             wanted.resolution,
@@ -219,7 +218,7 @@ class FolderSource:
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, session=self.session, jobs=jobs)
+        return look_at(self.dataset, session=self.session, jobs=jobs)
 
     def _read(self, section: PlacedSection, grid: Grid) -> RegisteredSection:
         entry = self.metadata.per_image[str(section.id)]
@@ -300,10 +299,12 @@ def open_source(
     name = str(what).strip()
     if name.isdigit():
         planes = None if alignment is None else read_alignment(alignment)
-        dataset = DataSet(session.dataset(name), session, planes)
+        placed = PlacedDataSet.of(session.dataset(name), planes)
+        report_oddities(placed, session)
         start = None
         if planes is not None and alignment is not None:
-            start = find_start(planes, alignment, dataset.record)
+            start = find_start(planes, alignment, placed.record)
+        dataset = OpenedDataSet(placed, session)
         return ServiceSource(dataset, resolution, table_resolution, start=start)
     folder = Path(name)
     if not folder.is_dir():
@@ -317,6 +318,29 @@ def open_source(
             hint=f"Give the id of the data set, or make the folder anew with {Remedy.ALIGNMENT}.",
         )
     return _open_folder(folder, session)
+
+
+def source_of(
+    dataset: OpenedDataSet, *, resolution: float = 25, table_resolution: float = TABLE_RESOLUTION
+) -> ServiceSource:
+    """Return what a report of a data set that is open already is made of.
+
+    Parameters
+    ----------
+    dataset : OpenedDataSet
+        Its sections, placed.
+    resolution, table_resolution : float
+        In µm.
+
+    Raises
+    ------
+    AtldldError
+        If the file that its alignment was read from is gone.
+    """
+    start, path = None, dataset.alignment_path
+    if path is not None:
+        start = find_start(read_alignment(path), path, dataset.record)
+    return ServiceSource(dataset, resolution, table_resolution, start=start)
 
 
 def _open_folder(folder: Path, session: Session) -> FolderSource:
@@ -341,7 +365,7 @@ def _open_folder(folder: Path, session: Session) -> FolderSource:
     quiet = copy.copy(session)
     quiet.settings = replace(session.settings, offline=True)
     report_oddities(placed, quiet)
-    return FolderSource(DataSet.with_pixels(placed, quiet), folder, metadata, session)
+    return FolderSource(OpenedDataSet(placed, quiet), folder, metadata, session)
 
 
 def _placed(metadata: FolderMetadata) -> PlacedDataSet:

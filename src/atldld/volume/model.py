@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,13 @@ from atldld.formats.voxels import Voxels, beside, check_volume, write_voxels
 from atldld.place.spaces import AXES
 from atldld.support.provenance import FRAME, version
 
-__all__ = ["Volume"]
+__all__ = ["Channel", "Fill", "Volume"]
+
+Channel = Literal["image", "expression", "intensity"]
+"""What a volume can show; see `atldld.build_volume`."""
+
+Fill = Literal["none", "nearest", "linear"]
+"""How gaps between sections can be filled; see `atldld.volume.slabs`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +51,9 @@ class Volume:
     data: NDArray[Any]
     coverage: NDArray[np.float32]
     resolution: float
-    channel: str
+    channel: Channel
     dataset_ids: tuple[int, ...]
-    fill: str
+    fill: Fill
     metadata: dict[str, Any]
 
     def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
