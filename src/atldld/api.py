@@ -174,8 +174,8 @@ class DataSet(OpenedDataSet):
         --------
         >>> ds = open_dataset(69289763)
         >>> from atldld.atlas import open_atlas
-        >>> ds.sections_near("HPF", open_atlas(100), within=0)[:3].numbers
-        []
+        >>> ds.sections_near("DG", open_atlas(100), within=0)[:3].numbers
+        [14, 22, 30]
         """
         from atldld.atlas.near import sections_near
 
@@ -382,7 +382,7 @@ class DataSet(OpenedDataSet):
         """
         from atldld.refine import check_refinement, refine
 
-        check_refinement(steps, resolution, most)
+        chosen = check_refinement(steps, resolution, most)
         self.check_placed()
         opened = _atlas_for(self, atlas)
         with progressing(progress, f"Refining {self.id}") as show:
@@ -390,7 +390,7 @@ class DataSet(OpenedDataSet):
                 self,
                 opened,
                 session=self.session,
-                steps=steps,
+                steps=chosen,
                 resolution=resolution,
                 most=most,
                 sections=sections,

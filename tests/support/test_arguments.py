@@ -483,10 +483,16 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 lambda v: open_source(str(v), session=session).dataset,
                 ids(ID)[:3],
             ),
-            Case(lambda v: atldld.report(v, new(".html")), [], NO_IDS),
+            Case(
+                lambda v: v if v is dataset else atldld.report(v, new(".html")), [dataset], NO_IDS
+            ),
         ],
         "DataSet.report": [
-            Case(lambda v: dataset.report(v), [], ["x.txt", tmp_path / "x.csv"]),
+            Case(
+                lambda v: v if v == "x.html" else dataset.report(v),
+                ["x.html"],
+                ["x.txt", tmp_path / "x.csv"],
+            ),
         ],
         "DataSet.at": [
             Case(

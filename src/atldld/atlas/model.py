@@ -18,6 +18,7 @@ from atldld.atlas.labels import Labels
 from atldld.atlas.structures import Structure, StructureGraph
 from atldld.errors import AtldldError, InvalidInputError, UnsupportedPlaneError
 from atldld.place.spaces import PLACED_SPACES, ReferenceSpace, check_points
+from atldld.support.html import card, synthetic_note
 from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
@@ -187,6 +188,20 @@ class Atlas:
     def check_dataset(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the atlas's; see `check_space`."""
         check_space(record, self.name, self.spaces)
+
+    def _repr_html_(self) -> str:
+        sizes = " × ".join(map(str, self.annotation.shape))
+        return card(
+            f"Atlas {self.name}",
+            {
+                "voxels": f"{sizes} (p × i × r) of {self.resolution:g} µm",
+                "structures": len(self.graph),
+                "from": self.source,
+                "to cite": self.citation,
+            },
+            note=synthetic_note(self.synthetic),
+            hint=".structure_at((p, i, r))   .graph.find('DG')   .graph.lineage('DG')",
+        )
 
     def __repr__(self) -> str:
         made_up = ", SYNTHETIC" if self.synthetic else ""

@@ -36,7 +36,6 @@ __all__ = [
     "Table",
     "check_target",
     "data_frame",
-    "data_frame_of",
     "read_table",
     "write_table",
 ]
@@ -188,28 +187,6 @@ def data_frame(columns: Mapping[str, Any], categories: Iterable[str] = ()) -> pd
     frame: pd.DataFrame = pandas.DataFrame(
         {name: pandas.Categorical(c) if name in chosen else c for name, c in columns.items()}
     )
-    return frame
-
-
-def data_frame_of(rows: Iterable[Mapping[str, Any]], index: str) -> pd.DataFrame:
-    """Return rows as a `pandas.DataFrame`; what a row lacks is missing there.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Each a mapping of column to value.
-    index : str
-        The column that becomes the index.
-
-    Raises
-    ------
-    AtldldError
-        If pandas is not installed.
-    """
-    pandas = need("pandas", "tables", "Data frames")
-    listed = list(rows)
-    names = list(dict.fromkeys(name for row in listed for name in row)) or [index]
-    frame: pd.DataFrame = pandas.DataFrame(listed, columns=names).set_index(index)
     return frame
 
 

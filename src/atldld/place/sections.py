@@ -49,6 +49,8 @@ class PlacedSection:
     refinement : Refinement or None
         What a registration says of it: the steps that have moved it, and how far off it is
         expected to be.
+    synthetic : bool
+        Whether its pixels are made up: those of the demo are.
     """
 
     image: SectionImage
@@ -57,6 +59,7 @@ class PlacedSection:
     thickness: float
     alignment: str | None = None
     refinement: Refinement | None = None
+    synthetic: bool = False
 
     @property
     def id(self) -> int:
@@ -277,7 +280,15 @@ class PlacedDataSet:
                 if placement.crosses(plane):
                     name = source if image.id in given else None
                     sections.append(
-                        PlacedSection(image, placement, plane, thickness, name, told.get(image.id))
+                        PlacedSection(
+                            image,
+                            placement,
+                            plane,
+                            thickness,
+                            name,
+                            told.get(image.id),
+                            record.synthetic,
+                        )
                     )
                     continue
                 reason = f"its alignment does not lie in the {plane.value} plane"

@@ -17,7 +17,7 @@ from atldld.fetch.session import Session
 from atldld.place.sections import PlacedDataSet, PlacedSection, Spot
 from atldld.sections.diagram import planes_drawing
 from atldld.support.arguments import check_jobs
-from atldld.support.html import Markup, card, link, picture, table
+from atldld.support.html import Markup, card, link, picture, synthetic_note, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from atldld.place.spaces import Layout
     from atldld.sections.register import RegisteredSection
 
-__all__ = ["OpenedDataSet", "Section", "Sections", "Spot", "synthetic_note"]
+__all__ = ["OpenedDataSet", "Section", "Sections", "Spot"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,7 +40,7 @@ class Section(PlacedSection):
 
     Attributes
     ----------
-    image, placement, plane, thickness, alignment, refinement :
+    image, placement, plane, thickness, alignment, refinement, synthetic :
         See `atldld.place.sections.PlacedSection`.
     session : Session
         Where its pixels come from.
@@ -151,6 +151,7 @@ class Section(PlacedSection):
                 *(one for one in shown if one is not None),
                 planes_drawing([self], self.plane, [self.id]),
             ],
+            note=synthetic_note(self.synthetic),
             hint=None if any(shown) else "section.pixels(4)   # fetches a picture",
         )
 
@@ -210,7 +211,7 @@ class Sections(tuple[Section, ...]):
         AtldldError
             If pandas is not installed.
         """
-        from atldld.formats.tables import data_frame_of
+        from atldld.support.libraries import data_frame_of
 
         return data_frame_of(map(_as_row, self), index="section_number")
 
@@ -295,6 +296,7 @@ class OpenedDataSet(PlacedDataSet):
                     section.thickness,
                     section.alignment,
                     section.refinement,
+                    section.synthetic,
                     session=session,
                 )
                 for section in placed.sections
@@ -441,11 +443,6 @@ class OpenedDataSet(PlacedDataSet):
 _SHOWN = 12  # rows of a table
 _SMALL = 260  # pixels along the longer side of a thumbnail
 _DECODED = 40_000_000  # pixels of an image that is made small in a moment
-
-
-def synthetic_note(synthetic: bool) -> str | None:
-    """Return what must be said of made-up pixels."""
-    return "SYNTHETIC: pixels of the made-up demo brain" if synthetic else None
 
 
 def _as_row(section: Section) -> dict[str, Any]:

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 
 from atldld.support.text import shown
 
-__all__ = ["ACCENT", "Bar", "Markup", "card", "escaped", "link", "picture", "svg", "table"]
+__all__ = [
+    "ACCENT",
+    "Bar",
+    "Markup",
+    "card",
+    "escaped",
+    "link",
+    "picture",
+    "svg",
+    "synthetic_note",
+    "table",
+]
 
 ACCENT = "#d9730d"
 """The colour of what stands out; it can be read on white and on black."""
@@ -43,6 +54,11 @@ class Bar:
 
     text: str
     part: float
+
+
+def synthetic_note(synthetic: bool) -> str | None:
+    """Return what must be said of made-up pixels, for the note of a `card`."""
+    return "SYNTHETIC: of the made-up demo brain" if synthetic else None
 
 
 def escaped(text: object) -> Markup:
