@@ -49,6 +49,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed

@@ -24,7 +24,7 @@ from atldld.support.libraries import need
 ROOT = Path(__file__).resolve().parent.parent
 
 CELLS = (
-    "import atldld\natldld.search(gene='Prox1')",
+    "import atldld\n\nfound = atldld.search(gene='Prox1')\nprint(len(found), 'found')\nfound",
     "ds = atldld.open_dataset(69289763)\nsection = ds.section(number=70)\n"
     "pixels = section.pixels(5), section.pixels(5, expression=True)\nds",
     "section",

@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 Kind = Literal["dataset", "image", "gene", "specimen", "structure"]
+Organism = Literal["mouse", "human"]
+PlaneName = Literal["coronal", "sagittal", "transverse", "variable", "tangential"]
+Orientation = Literal["antisense", "sense"]
 Row = dict[str, Any]
 Text = str | Iterable[str]
 Id = int | str | Iterable[int | str]
@@ -65,14 +68,14 @@ def search(
     dataset: Id | None = None,
     name: Text | None = None,
     gene: Text | None = None,
-    organism: str | int | None = None,
-    plane: Id | None = None,
+    organism: Organism | int | None = None,
+    plane: PlaneName | int | Iterable[PlaneName | int] | None = None,
     product: Text | None = None,
     age: Text | None = None,
     sex: Text | None = None,
     strain: Text | None = None,
     specimen: Text | int | None = None,
-    orientation: Id | None = None,
+    orientation: Orientation | int | Iterable[Orientation | int] | None = None,
     treatment: Text | None = None,
     space: Id | None = None,
     graph: Id | None = None,
@@ -331,7 +334,7 @@ class Search:
         except NotFoundError as error:
             return card(title, known, note=str(error))
         if answer is None:
-            hint = "iterate over it, or take its len(): that asks the service"
+            hint = "len(found)   found.first()   found.to_pandas()   # each asks the service"
             return card(title, {**known, "found": "not asked yet"}, hint=hint)
         rows = [msgspec.to_builtins(row) for row in answer.rows[:_SHOWN]]
         names = [

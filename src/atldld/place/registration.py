@@ -603,8 +603,8 @@ def _errors_drawing(fits: Sequence[SectionFit]) -> Markup:
             f'<line x1="{k * width}" x2="{(k + 1) * width}" y1="{tall - before:.1f}" '
             f'y2="{tall - before:.1f}" stroke="{ACCENT}" stroke-width="2"/>'
         )
-    label = f"expected error of each section: a bar after, a line before; up to {most:.0f} µm"
-    return svg("".join(shapes), (len(fits) * width, tall), label, height=tall)
+    label = f"Expected error of each section: line before, bar after; the highest is {most:.0f} µm"
+    return svg("".join(shapes), (len(fits) * width, tall), label, height=tall, captioned=True)
 
 
 def is_registration(document: object) -> bool:

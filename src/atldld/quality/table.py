@@ -242,8 +242,8 @@ class DatasetQuality:
             f'stroke="{ACCENT}" stroke-dasharray="4 3" stroke-width="1"/>'
         )
         size = (max(len(self.sections), 1) * width, tall)
-        label = "score of each section in their order; above the dashed line it is suspicious"
-        return svg("".join(bars) + line, size, label, height=tall)
+        label = "Score of each section, in their order; above the dashed line it is suspicious"
+        return svg("".join(bars) + line, size, label, height=tall, captioned=True)
 
     def __repr__(self) -> str:
         return (

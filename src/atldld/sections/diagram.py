@@ -17,7 +17,7 @@ __all__ = ["planes_drawing"]
 
 # The axes to the right and down of the view in which sections are seen edge-on.
 _VIEWS = {Plane.CORONAL: (0, 1), Plane.SAGITTAL: (2, 0), Plane.TRANSVERSE: (0, 1)}
-_MARGIN = 1100  # µm, for the names of the sides
+_MARGIN = 1250  # µm, for the names of the sides
 _MOST = 60  # sections that are drawn as lines; of more, some
 
 
@@ -48,7 +48,7 @@ def planes_drawing(
     lines = [_line(section, across, down, section.id in marked) for section in chosen]
     width, tall = BOX[across], BOX[down]
     middle = _MARGIN + tall / 2
-    text = 'fill="currentColor" fill-opacity=".65" font-size="620" font-family="sans-serif"'
+    text = 'fill="currentColor" fill-opacity=".65" font-size="760" font-family="sans-serif"'
     names = [
         (_MARGIN * 0.45, middle, AXIS_ENDS[across][0][0]),
         (_MARGIN * 1.55 + width, middle, AXIS_ENDS[across][1][0]),
@@ -56,7 +56,7 @@ def planes_drawing(
         (_MARGIN + width / 2, _MARGIN * 1.7 + tall, AXIS_ENDS[down][1][0]),
     ]
     letters = "".join(
-        f'<text x="{x:.0f}" y="{y + 210:.0f}" text-anchor="middle" {text}>'
+        f'<text x="{x:.0f}" y="{y + 260:.0f}" text-anchor="middle" {text}>'
         f"{escaped(name.upper())}</text>"
         for x, y, name in names
     )
@@ -75,15 +75,18 @@ def planes_drawing(
 
 
 def _line(section: PlacedSection, across: int, down: int, marked: bool) -> str:
-    """Return a section's image as it is seen from the side: nearly a line."""
+    """Return a section's image as it is seen from the side: a line through its middle."""
     corners = section.geometry.corners
-    points = np.column_stack((corners[:, across], corners[:, down]))
+    # from the middle of one edge to that of the opposite one; the longer of the two ways
+    edges = (corners + np.roll(corners, -1, axis=0)) / 2
+    seen = np.column_stack((edges[:, across], edges[:, down]))
+    longer = int(np.argmax(np.linalg.norm(seen[:2] - seen[2:], axis=1)))
     # what lies beyond the box is not shown
-    points = np.clip(points, 0, (BOX[across], BOX[down])) + _MARGIN
-    listed = " ".join(f"{x:.0f},{y:.0f}" for x, y in points.tolist())
-    colour, opacity, width = (ACCENT, 1, 170) if marked else ("currentColor", 0.5, 60)
+    ends = np.clip(seen[[longer, longer + 2]], 0, (BOX[across], BOX[down])) + _MARGIN
+    (x1, y1), (x2, y2) = ends.tolist()
+    colour, opacity, width = (ACCENT, 1, 190) if marked else ("currentColor", 0.6, 55)
     return (
-        f'<polygon points="{listed}" fill="{colour}" fill-opacity="{0.25 * opacity:g}" '
-        f'stroke="{colour}" stroke-opacity="{opacity:g}" stroke-width="{width}">'
-        f"<title>section {section.number}, image {section.id}</title></polygon>"
+        f'<line x1="{x1:.0f}" y1="{y1:.0f}" x2="{x2:.0f}" y2="{y2:.0f}" stroke="{colour}" '
+        f'stroke-opacity="{opacity:g}" stroke-width="{width}">'
+        f"<title>section {section.number}, image {section.id}</title></line>"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from atldld.formats.quicknii import MARKER_TOLERANCE, check_quicknii, image_name, write_quicknii
 from atldld.place.planes import Cut
@@ -18,6 +18,7 @@ from atldld.support.notebook import Progressing, progressing
 
 if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
+    from atldld.atlas.outlines import Choice
     from atldld.sections.opened import OpenedDataSet
 
 __all__ = ["Exports", "FieldFormat"]
@@ -221,7 +222,7 @@ class Exports:
         sections: PlacedSection | Iterable[PlacedSection] | None = None,
         force: bool = False,
         progress: Progressing = None,
-        **selection: Any,
+        **selection: Unpack[Choice],
     ) -> list[Path]:
         """Write the outlines of the atlas's structures on every section.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, Unpack, overload
 
 from atldld.errors import AtldldError
 from atldld.fetch.session import Session
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
-    from atldld.atlas.outlines import Frame, Outline
+    from atldld.atlas.outlines import Choice, Frame, Outline
     from atldld.place.planes import Cut
     from atldld.place.spaces import Layout
     from atldld.sections.register import RegisteredSection
@@ -98,7 +98,7 @@ class Section(PlacedSection):
         *,
         downsample: int | None = None,
         frame: Frame = "image",
-        **selection: Any,
+        **selection: Unpack[Choice],
     ) -> tuple[Outline, ...]:
         """Return outlines of structures in this section's own plane.
 

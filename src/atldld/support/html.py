@@ -98,7 +98,14 @@ def picture(data: bytes, alt: str, *, kind: str = "jpeg", height: int = 150) -> 
     )
 
 
-def svg(shapes: str, size: tuple[float, float], label: str, *, height: int = 150) -> Markup:
+def svg(
+    shapes: str,
+    size: tuple[float, float],
+    label: str,
+    *,
+    height: int = 150,
+    captioned: bool = False,
+) -> Markup:
     """Return a drawing in the colour of the text around it.
 
     Parameters
@@ -111,12 +118,15 @@ def svg(shapes: str, size: tuple[float, float], label: str, *, height: int = 150
         What it shows, for who cannot see it.
     height : int
         How high it is shown, in pixels of the screen.
+    captioned : bool
+        Write below the drawing what it shows.
     """
     width = height * size[0] / size[1]
+    below = f'<div style="opacity:.65;font-size:12px">{escaped(label)}</div>' if captioned else ""
     return Markup(
         f'<svg role="img" aria-label="{escaped(label)}" viewBox="0 0 {size[0]:g} {size[1]:g}" '
         f'width="{width:.0f}" height="{height}" style="max-width:100%;overflow:hidden;'
-        f'display:block"><title>{escaped(label)}</title>{shapes}</svg>'
+        f'display:block"><title>{escaped(label)}</title>{shapes}</svg>{below}'
     )
 
 
