@@ -14,8 +14,8 @@ from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
-from atldld.refine.errors import evidence, stated
-from atldld.refine.guard import Template3d
+from atldld.refine.errors import Evidence, evidence, stated
+from atldld.refine.guard import Template3d, strangers
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import (
     FEWEST,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["check_refinement", "refine"]
 
 _FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be looked at with
+_STRANGER = (
+    "It looks much less like the atlas where it lies than the sections around it do, and moving it "
+    "does not help: it may be torn, of another place or another brain, or placed wrongly."
+)
 _FEW = 50  # pixels in the atlas's brain without which there is nothing to compare
 
 
@@ -174,31 +178,39 @@ def refine(
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
-        total = done + work_of(chosen, len(usable))
-        results = run_steps(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            Atlas3d(labels, template),
-            chosen,
-            most=most,
-            jobs=jobs,
-            progress=advance,
-        )
-        fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
-        known = evidence(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            results,
-            [order[k].number for k in usable],
-            labels,
-            _lines(atlas, labels),
-            jobs=jobs,
-        )
-        expected = {
-            order[k].id: stated(one)
-            for k, one in zip(usable, known, strict=True)
-            if one is not None
-        }
+        lines = _lines(atlas, labels)
+        while True:
+            total = done + work_of(chosen, len(usable))
+            results = run_steps(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                Atlas3d(labels, template),
+                chosen,
+                most=most,
+                jobs=jobs,
+                progress=advance,
+            )
+            known = evidence(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                results,
+                [order[k].number for k in usable],
+                labels,
+                lines,
+                jobs=jobs,
+            )
+            strange = _strange(known, results)
+            told |= {order[usable[k]].id: _STRANGER for k in strange}
+            if not strange or len(usable) - len(strange) < FEWEST:
+                break
+            # what others look like, and where they lie, is found without those
+            usable = [one for k, one in enumerate(usable) if k not in strange]
+        for k, result, one in zip(usable, results, known, strict=True):
+            if order[k].id in told:
+                continue
+            fitted[order[k].id] = result
+            if one is not None:
+                expected[order[k].id] = stated(one)
     fits = {
         section.id: _fit_of(
             section, fitted.get(section.id), told.get(section.id), expected.get(section.id)
@@ -272,6 +284,17 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     if inside.sum() < _FEW:
         return "It lies outside the atlas's brain, so there is nothing to compare it with."
     return None
+
+
+def _strange(known: Sequence[Evidence | None], results: Sequence[Fitted]) -> list[int]:
+    """Return which sections do not belong where they lie."""
+    return strangers(
+        [0.0 if one is None else one.likeness for one in known],
+        [
+            fitted.results[-1].after.get("difference", 1.0) if fitted.results else 1.0
+            for fitted in results
+        ],
+    )
 
 
 def _lines(atlas: Atlas, labels: Labels3d) -> list[tuple[int, ...]]:

@@ -138,6 +138,11 @@ class Evidence:
     local: Matrix
     local_moved: Matrix
 
+    @property
+    def likeness(self) -> float:
+        """How much the section looks like what is expected of it: 0 to 1."""
+        return float(self.figures[FIGURES.index("likeness")])
+
 
 def evidence(
     looks: Sequence[Look],
@@ -213,7 +218,7 @@ def stated(known: Evidence, model: Model = MODEL) -> ExpectedError:
     after = model.scale * float(np.prod(figures ** np.array(model.powers)))
     ratios = np.clip(known.local, LEAST, MOST) / figures
     local = after * model.local_scale * np.prod(ratios ** np.array(model.local), axis=1)
-    blind = max(1 - float(known.figures[FIGURES.index("likeness")]) / _BLIND, 0.0)
+    blind = max(1 - known.likeness / _BLIND, 0.0)
     after += blind * max(model.unseen - after, 0.0)
     local += blind * np.maximum(model.unseen - local, 0.0)
     before = float(np.hypot(after, model.moved * known.moved))

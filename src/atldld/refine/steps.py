@@ -23,7 +23,7 @@ import numpy as np
 from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation
 from atldld.place.registration import StepResult
-from atldld.refine.guard import Template3d, figures, verdict
+from atldld.refine.guard import Template3d, figures, verdict, verdict_of_all
 from atldld.refine.inplane import JACOBIAN, bend, deformation_of
 from atldld.refine.model import Image, Labels3d, Look, Matrix, capped, expected_of, learn
 from atldld.refine.planes import Frame, fit_planes
@@ -324,14 +324,26 @@ def _judged(
     atlas: Atlas3d,
     most: float,
 ) -> list[Fitted]:
-    """Return where sections lie after a step: each moves only if what was held back agrees."""
+    """Return where sections lie after a step: each moves only if what was held back agrees.
+
+    One affine map moves all sections alike, so all together say whether it is better.
+    """
     was_grey, is_grey = (learn(*_halves(looks, places), atlas.labels) for places in (at, wanted))
+    was, is_now = (
+        [
+            figures(look, fitted.places(look), grey, atlas.labels, atlas.template)
+            for look, fitted in zip(looks, places, strict=True)
+        ]
+        for places, grey in ((at, was_grey), (wanted, is_grey))
+    )
+    if name == "whole":
+        verdicts = verdict_of_all(was, is_now)
+    else:
+        verdicts = [verdict(*pair) for pair in zip(was, is_now, strict=True)]
     out = []
-    for look, before, after in zip(looks, at, wanted, strict=True):
-        was = figures(look, before.places(look), was_grey, atlas.labels, atlas.template)
-        is_now = figures(look, after.places(look), is_grey, atlas.labels, atlas.template)
+    for k, (look, before, after) in enumerate(zip(looks, at, wanted, strict=True)):
+        kept, reason = verdicts[k]
         moved = _moved(look, before, after)
-        kept, reason = verdict(was, is_now)
         if moved > most:
             kept, reason = False, _too_far(moved, most)
         result = StepResult(
@@ -339,8 +351,8 @@ def _judged(
             kept=kept,
             reason=reason,
             moved=round(moved, 1) if kept else 0.0,
-            before=was,
-            after=is_now,
+            before=was[k],
+            after=is_now[k],
         )
         chosen = after if kept else before
         out.append(replace(chosen, results=(*before.results, result)))
