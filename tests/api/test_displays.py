@@ -283,6 +283,7 @@ def test_rate_and_time_left():
 
 
 def test_a_progress_that_is_none():
-    for wrong in (5, "yes", []):
+    values: list[Any] = [5, "yes", []]
+    for wrong in values:
         with pytest.raises(InvalidInputError, match="progress"), notebook.progressing(wrong, "x"):
             pass

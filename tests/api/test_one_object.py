@@ -215,7 +215,7 @@ def test_the_progress_may_be_told(ds):
     assert [done for done, _, _ in told] == list(range(1, len(ds) + 1))
     assert ds.volume(800, progress=False).data.any()
     with pytest.raises(InvalidInputError, match="progress"):
-        ds.volume(800, progress=5)  # type: ignore[arg-type]
+        ds.volume(800, progress=5)
 
 
 # ---- files
@@ -312,7 +312,7 @@ def test_exports_are_those_of_the_command(ds, atlas, tmp_path):
 def test_exports_refuse_before_work(ds, tmp_path):
     asked = ds.session.client.requests_sent
     with pytest.raises(InvalidInputError, match="format"):
-        ds.export.fields(tmp_path / "o", format="xyz")  # type: ignore[arg-type]
+        ds.export.fields(tmp_path / "o", format="xyz")
     with pytest.raises(InvalidInputError):
         ds.export.quicknii(tmp_path / "o.txt")
     (tmp_path / f"{ds.sections[0].id}.ome.tif").touch()
