@@ -17,8 +17,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from atldld.api import open_dataset
+from atldld.atlas import open_atlas
 from atldld.demo.archive import DemoArchive
+from atldld.fetch import Limits, Session
 from atldld.serve.listen import listen
+from atldld.settings import Settings
 from atldld.support.libraries import need
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +42,19 @@ CELLS = (
     "ds.at((8050, 2850, 3350)), atlas.structure_at((8050, 2850, 3350)).name",
 )
 """What is typed, cell by cell."""
+
+
+def warm(url: str, cache: str) -> None:
+    """Have in the cache what the notebook shows: the pictures tell nothing of a busy machine."""
+    patient = Limits(read=900, low_speed_seconds=900)
+    settings = Settings(api_url=url, download_url=url, cache_dir=Path(cache))
+    with Session(settings, limits=patient) as session:
+        ds = open_dataset(69289763, session=session)
+        atlas = open_atlas(100, session=session)
+        ds.volume(100, channel="expression")
+        ds.quantify(atlas, 50, grid=False, unionize=False)
+        ds.quality(atlas)
+        ds.refine(atlas, resolution=100, steps=[])
 
 
 def run(cells: tuple[str, ...], environment: dict[str, str]) -> Any:
@@ -89,10 +106,12 @@ def main() -> None:
     server = listen("127.0.0.1", 0, DemoArchive())
     threading.Thread(target=server.run, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
+        url = f"http://127.0.0.1:{server.effective_port}"
+        warm(url, f"{folder}/cache")
         notebook = run(
             CELLS,
             {
-                "ATLDLD_API_URL": f"http://127.0.0.1:{server.effective_port}",
+                "ATLDLD_API_URL": url,
                 "ATLDLD_CACHE_DIR": f"{folder}/cache",
                 "PYTHONPATH": os.pathsep.join(
                     filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])

@@ -186,7 +186,10 @@ def test_a_search_is_not_asked_by_looking_at_it(tmp_path):
         assert session.client.requests_sent == asked
         assert len(found) == 1
         asked = session.client.requests_sent
-        assert "69289763" in looked_at(found._repr_html_())
+        words = looked_at(found._repr_html_())
+        assert "69289763" in words
+        assert "Prox1" in words
+        assert "('" not in html.unescape(words)  # no tuples as Python writes them
         # what is in the cache may be shown at once
         again = atldld.search(gene="Prox1", session=session)
         assert "69289763" in looked_at(again._repr_html_())

@@ -336,11 +336,11 @@ class Search:
         if answer is None:
             hint = "len(found)   found.first()   found.to_pandas()   # each asks the service"
             return card(title, {**known, "found": "not asked yet"}, hint=hint)
-        rows = [msgspec.to_builtins(row) for row in answer.rows[:_SHOWN]]
+        rows = [msgspec.structs.asdict(row) for row in answer.rows[:_SHOWN]]
         names = [
             name
             for name in _COLUMNS[self.kind]
-            if any(row.get(name) not in (None, [], "", False) for row in rows)
+            if any(row.get(name) not in (None, (), "", False) for row in rows)
         ]
         more = len(answer.rows) - len(rows)
         return card(
@@ -562,7 +562,7 @@ class Search:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
 

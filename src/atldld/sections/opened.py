@@ -421,7 +421,9 @@ class OpenedDataSet(PlacedDataSet):
             + (f", {len(self.skipped)} left out" if self.skipped else ""),
             "numbers": _ranges(sections.numbers) if sections else None,
             "spacing": f"{spacing:g} µm, sections of {thickness:g} µm" if spacing else None,
-            "tilt": f"{min(tilts):.1f}° to {max(tilts):.1f}°" if tilts else None,
+            "tilt": " to ".join(dict.fromkeys(f"{end(tilts):.1f}°" for end in (min, max)))
+            if tilts
+            else None,
             "expression masks": f"{masks} of {len(sections)}" if sections else None,
             "specimen": record.specimen_name,
             "alignment": self.alignment.name if self.alignment else "the service’s",
