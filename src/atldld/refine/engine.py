@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 
-__all__ = ["check_refinement", "refine"]
+__all__ = ["check_refinement", "looks_of", "refine"]
 
 _FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be looked at with
 _STRANGER = (
@@ -148,7 +148,7 @@ def refine(
         if progress:
             progress(done, total, what)
 
-    looks, reasons = _looks(asked, session, resolution, jobs, advance)
+    looks, reasons = looks_of(asked, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
     report_left_out(reasons.items(), session, dataset.id)
@@ -245,13 +245,28 @@ def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
     return np.asarray(inverse[:, 2], dtype=np.float64)
 
 
-def _looks(
+def looks_of(
     sections: Sequence[PlacedSection],
     session: Session,
     resolution: float,
     jobs: int,
-    advance: Any,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
+    """Return sections as they are registered, and why some cannot be had.
+
+    Parameters
+    ----------
+    sections : sequence of PlacedSection
+        The sections.
+    session : Session
+        Where pixels come from.
+    resolution : float
+        Side of a pixel, in µm.
+    jobs : int
+        Threads.
+    advance : callable, optional
+        Called with a text once a section is done.
+    """
     tiers = {section: tier_of(section, resolution) for section in sections}
 
     def fetch(section: PlacedSection) -> CachedImage:

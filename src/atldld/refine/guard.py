@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.refine.model import Labels3d, Look, Matrix, local_correlation, residuals
+from atldld.refine.model import Labels3d, Look, Matrix, local_correlation, residuals, tissue_above
 
 __all__ = ["Template3d", "figures", "strangers", "verdict", "verdict_of_all"]
 
@@ -80,13 +79,13 @@ def figures(
         have together. ``detail``: the mean squared local correlation with the template, where
         there is one.
     """
-    held = look.held_back.ravel()
+    held, counted = look.judging.ravel(), look.counted.ravel()
     found = labels.at(points)
     values = look.values.ravel().astype(np.float64)
     left = residuals(values[held], greys[found[held]])
     spread = values[held] - values[held].mean() if held.any() else values[held]
-    tissue = values > _threshold(values)
-    brain = found > 0
+    tissue = counted & (values > tissue_above(values))
+    brain = counted & (found > 0)
     either = int((tissue | brain).sum())
     out = {
         "difference": round(float(left @ left) / (float(spread @ spread) or 1.0), 5),
@@ -166,14 +165,3 @@ def strangers(likeness: ArrayLike, difference: ArrayLike) -> list[int]:
         if alike[k] < _UNLIKE * usual and apart[k] - left > _UNEXPLAINED * (1 - left):
             out.append(k)
     return out
-
-
-def _threshold(values: Matrix) -> float:
-    """Return the value that parts tissue from the slide best (Otsu's)."""
-    span = float(np.ptp(values))
-    if span == 0:
-        return float(values[0]) if len(values) else 0.0
-    scaled = np.clip((values - values.min()) / span * 255, 0, 255).astype(np.uint8)
-    level, _ = cv2.threshold(scaled.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    # tissue is often much paler than its darkest layers: what is clearly above the slide counts
-    return float(values.min() + span * level / 255 / 2)

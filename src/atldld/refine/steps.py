@@ -25,7 +25,16 @@ from atldld.place.deformation import Deformation
 from atldld.place.registration import StepResult
 from atldld.refine.guard import Template3d, figures, verdict, verdict_of_all
 from atldld.refine.inplane import JACOBIAN, bend, deformation_of
-from atldld.refine.model import Image, Labels3d, Look, Matrix, capped, expected_of, learn
+from atldld.refine.model import (
+    Image,
+    Labels3d,
+    Look,
+    Matrix,
+    capped,
+    expected_of,
+    learn,
+    weights_of,
+)
 from atldld.refine.planes import Frame, fit_planes
 from atldld.refine.whole import direction_by, fit_whole, moved_by
 from atldld.support.arguments import check_names
@@ -166,7 +175,7 @@ def _halves(looks: Sequence[Look], at: Sequence[Fitted]) -> tuple[list[Matrix], 
     """Return the pixels that steps are fitted to, and where they lie."""
     values, points = [], []
     for look, fitted in zip(looks, at, strict=True):
-        used = ~look.held_back.ravel()
+        used = look.fitted.ravel()
         values.append(look.values.ravel()[used].astype(np.float64))
         points.append(fitted.places(look)[:, used])
     return values, points
@@ -227,7 +236,7 @@ def _inplane(
     def first(k: int) -> _Tried:
         look, fitted = coarse[k], at[k]
         places = fitted.places(look)
-        weights = (~look.held_back).astype(np.float32)
+        weights = look.fitted.astype(np.float32)
         half = bend(look, expected_of(look, places, half_greys, labels), weights)
         before = figures(look, places, half_greys, labels, atlas.template)
         after = figures(look, fitted.places(look, half), half_greys, labels, atlas.template)
@@ -235,7 +244,7 @@ def _inplane(
         shift = None
         if kept:
             expected = expected_of(fine[k], fitted.places(fine[k]), greys, labels)
-            shift = bend(fine[k], expected)
+            shift = bend(fine[k], expected, weights_of(fine[k], expected, greys))
         return _Tried(shift, before, after, reason)
 
     tried = _each(count, first, jobs, progress)
@@ -248,7 +257,11 @@ def _inplane(
         if shift is None:
             return None, tried[k].reason
         expected = expected_of(look, fitted.places(look), greys, labels)
-        curve = deformation_of(look, bend(look, expected, begin=shift), fitted.deformation)
+        curve = deformation_of(
+            look,
+            bend(look, expected, weights_of(look, expected, greys), begin=shift),
+            fitted.deformation,
+        )
         if curve is None:
             least, greatest = JACOBIAN
             return None, f"Areas would change by a factor beyond {least:g} to {greatest:g}."
@@ -309,10 +322,11 @@ def _learned(
     labels: Labels3d,
 ) -> Matrix:
     """Return the greys, of all pixels, where the sections lie once they are shifted."""
-    values = [look.values.ravel() for look in looks]
-    points = [
-        fitted.places(look, shift) for look, fitted, shift in zip(looks, at, shifts, strict=True)
-    ]
+    values, points = [], []
+    for look, fitted, shift in zip(looks, at, shifts, strict=True):
+        counted = look.counted.ravel()
+        values.append(look.values.ravel()[counted])
+        points.append(fitted.places(look, shift)[:, counted])
     return learn(values, points, labels)
 
 
