@@ -235,7 +235,7 @@ def test_demo(tmp_path, monkeypatch):
     """All that the command does, at a quarter of its resolution."""
     from typer.testing import CliRunner
 
-    from atldld import report
+    import atldld.report as report
     from atldld.cli import app
     from atldld.sections import register
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from atldld.atlas.ccf import volume_file
 from atldld.atlas.labels import Labels
-from atldld.atlas.structures import StructureGraph
-from atldld.errors import AtldldError, OtherAtlasWarning, UnsupportedPlaneError
+from atldld.atlas.structures import Structure, StructureGraph
+from atldld.errors import AtldldError, InvalidInputError, OtherAtlasWarning, UnsupportedPlaneError
 from atldld.place.anchoring import AtlasMade
 from atldld.place.coordinates import is_ccf
-from atldld.place.spaces import PLACED_SPACES, ReferenceSpace
+from atldld.place.spaces import PLACED_SPACES, ReferenceSpace, check_points
+from atldld.support.html import card, synthetic_note
 from atldld.support.processes import cached_property
 from atldld.support.text import shown
 
@@ -230,9 +231,57 @@ class Atlas:
         if why := self.differs_from(file):
             session.report(OtherAtlasWarning(why))
 
+    def structure_at(self, point: ArrayLike) -> Structure | None:
+        """Return the structure in which a point of the brain lies; `None` outside all of them.
+
+        Parameters
+        ----------
+        point : array-like, shape (3,)
+            (p, i, r) in µm of the reference space.
+
+        Raises
+        ------
+        InvalidInputError
+            If this is no single point, or its coordinates are not finite.
+        NotFoundError
+            If the annotation has an id there that the structure graph lacks.
+
+        Examples
+        --------
+        >>> import atldld
+        >>> atlas = atldld.open_atlas(100)
+        >>> atlas.structure_at((8050, 2850, 3350)).acronym
+        'HPFn'
+        """
+        pir = check_points(point, 3, "(p, i, r) in µm of the reference space")
+        if pir.shape != (3,):
+            raise InvalidInputError(
+                f"{pir.size // 3} points are given, but one structure is at one point (p, i, r).",
+                hint="`atldld.image_to_atlas` looks up many pixels at once.",
+            )
+        voxel = np.floor(pir / self.resolution).astype(np.int64)
+        if (voxel < 0).any() or (voxel >= self.annotation.shape).any():
+            return None
+        label = int(self.annotation[tuple(voxel)])
+        return self.graph[label] if label else None
+
     def check_dataset(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the atlas's; see `check_space`."""
         check_space(record, self.name, self.spaces)
+
+    def _repr_html_(self) -> str:
+        sizes = " × ".join(map(str, self.annotation.shape))
+        return card(
+            f"Atlas {self.name}",
+            {
+                "voxels": f"{sizes} (p × i × r) of {self.resolution:g} µm",
+                "structures": len(self.graph),
+                "from": self.source,
+                "to cite": self.citation,
+            },
+            note=synthetic_note(self.synthetic),
+            hint=".structure_at((p, i, r))   .graph.find('DG')   .graph.lineage('DG')",
+        )
 
     def __repr__(self) -> str:
         made_up = ", SYNTHETIC" if self.synthetic else ""

@@ -29,7 +29,8 @@ from atldld.warp.stain import JET, Scale
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.volume import VolumeRecipe
+    from atldld.refine import Step
+    from atldld.volume import Channel, Fill, VolumeRecipe
 
 __all__ = ["AtlasChoice", "Download", "Made", "Registrations", "Volumes", "Work"]
 
@@ -239,8 +240,8 @@ class Volumes:
     """
 
     resolution: float = 25
-    channel: str = "image"
-    fill: str = "none"
+    channel: Channel = "image"
+    fill: Fill = "none"
     thickness: float | None = None
     ending: str = ".nii.gz"
     scale: Scale = JET
@@ -447,7 +448,7 @@ class Registrations:
     """
 
     atlas: AtlasChoice = field(default_factory=AtlasChoice)
-    steps: tuple[str, ...] = ("whole", "sections", "inplane")
+    steps: tuple[Step, ...] = ("whole", "sections", "inplane")
     resolution: float = 25
     most: float = 1500
     few: bool = False

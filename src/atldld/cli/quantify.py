@@ -31,7 +31,7 @@ from atldld.warp.stain import EXPRESSING
 if TYPE_CHECKING:
     from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
-    from atldld.regions.table import RegionTable
+    from atldld.regions.table import Half, RegionTable
 
 SHOWN = 25
 
@@ -108,7 +108,9 @@ def quantify(
             jobs=jobs,
             progress=progress,
         )
-    sides = ["left", "right"] if hemisphere == "each" else hemisphere and [hemisphere]
+    sides: list[Half] | None = None
+    if hemisphere is not None:
+        sides = ["left", "right"] if hemisphere == "each" else [hemisphere]
     chosen = regions.select(ids, depth=depth, hemispheres=sides)
     result(
         {

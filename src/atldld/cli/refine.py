@@ -82,8 +82,8 @@ def refine(
     from atldld.support.numbers import pick, read_numbers
 
     # everything that can be said before the service is asked
-    names = tuple(name.strip() for name in steps.split(",") if name.strip())
-    check_refinement(names, resolution, limit)
+    named = tuple(name.strip() for name in steps.split(",") if name.strip())
+    names = check_refinement(named, resolution, limit)
     folder_of(output)
     choice.check()
     if listed:

@@ -44,7 +44,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Host", "Session", "cache_root", "check_downsample", "check_id", "default_session"]
+__all__ = [
+    "Host",
+    "Session",
+    "cache_root",
+    "check_downsample",
+    "check_id",
+    "default_session",
+    "session_for",
+]
 
 Host = Literal["api", "download"]
 
@@ -652,6 +660,11 @@ def check_downsample(image: SectionImage, downsample: int) -> int:
 @lru_cache(maxsize=8)
 def _session(settings: Settings) -> Session:
     return Session(settings)
+
+
+def session_for(settings: Settings) -> Session:
+    """Return the session for some settings; the same one for the same ones."""
+    return _session(settings)
 
 
 def default_session() -> Session:

@@ -33,7 +33,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -55,10 +55,14 @@ from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.support.documents import DocumentError, check_numbers
 from atldld.support.files import check_targets, whole_files
+from atldld.support.html import ACCENT, Markup, card, svg, synthetic_note, table
+from atldld.support.libraries import data_frame_of
 from atldld.support.metaimage import VectorImage
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atldld.records import SectionDataSet
 
 __all__ = [
@@ -319,7 +323,7 @@ class _Document(msgspec.Struct, kw_only=True):
     sections: dict[int, _Section]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Registration:
     """The placements of a data set's sections, and what made them.
 
@@ -411,6 +415,77 @@ class Registration:
                 stacklevel=2,
             )
         return {image_id: fit.placement for image_id, fit in self.sections.items()}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Registration of data set {self.dataset_id}: {len(self.sections)} sections, "
+            f"{self.moved} moved>"
+        )
+
+    def _repr_html_(self) -> str:
+        told = sorted(self.sections.values(), key=lambda fit: fit.section_number)
+        distances = sorted(fit.refinement.moved for fit in told if fit.refinement.kept)
+        expected = [fit.expected_error for fit in told if fit.expected_error is not None]
+        atlas = self.about.get("atlas")
+        stayed: dict[str, list[int]] = {}
+        for fit in told:
+            if (why := fit.refinement.reason) is not None:
+                stayed.setdefault(why, []).append(fit.section_number)
+        rows = [(len(numbers), why) for why, numbers in stayed.items()]
+        rows.sort(key=lambda row: -row[0])
+        facts: dict[str, object] = {
+            "data set": self.dataset_id,
+            "sections": f"{len(told)}, of which {self.moved} have moved",
+            "moved by": f"{_middle(distances):.0f} µm (median), {distances[-1]:.0f} µm at most"
+            if distances
+            else None,
+            "curved": sum(fit.deformation is not None for fit in told) or None,
+            "expected error": f"{_middle([one.before for one in expected]):.0f} µm before, "
+            f"{_middle([one.after for one in expected]):.0f} µm after (median section)"
+            if expected
+            else None,
+            "atlas": atlas.get("name") if isinstance(atlas, Mapping) else None,
+            "read from": self.file.name if self.file is not None else None,
+        }
+        return card(
+            "Registration",
+            facts,
+            body=[
+                _errors_drawing(told),
+                table({"stayed": "right", "why": "left"}, rows[:5]) if rows else Markup(""),
+            ],
+            note=synthetic_note(bool(self.about.get("synthetic"))),
+            hint=".save('reg.json')   atldld.open_dataset(…, alignment='reg.json')   .to_pandas()",
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a `pandas.DataFrame` with a row for each section, indexed by its image's id.
+
+        The columns are ``section_number``, ``moved_um`` (by the step that moved it most), ``kept``
+        (the steps that have moved it), ``curved``, ``reason`` (why it has not moved), and where it
+        has been estimated ``expected_error_before_um``, ``expected_error_after_um`` and the bounds
+        that nine of ten such sections stay below.
+
+        Raises
+        ------
+        AtldldError
+            If pandas is not installed.
+        """
+        rows = []
+        for image_id, fit in self.sections.items():
+            told, expected = fit.refinement, fit.expected_error
+            row: dict[str, Any] = {
+                "image_id": image_id,
+                "section_number": fit.section_number,
+                "moved_um": told.moved,
+                "kept": ", ".join(step.step for step in told.kept),
+                "curved": fit.deformation is not None,
+                "reason": told.reason,
+            }
+            if expected is not None:
+                row |= {f"expected_error_{k}_um": v for k, v in expected.of_section.items()}
+            rows.append(row)
+        return data_frame_of(rows, index="image_id")
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write it as JSON, with a folder of fields beside if sections are curved.
@@ -559,6 +634,32 @@ def _coordinates_at_start(about: Mapping[str, Any]) -> str | None:
     if isinstance(start, Mapping):
         return AlignmentFile.from_description(start).coordinates
     return SERVICE if isinstance(start, str) else None
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _errors_drawing(fits: Sequence[SectionFit]) -> Markup:
+    """Return the error that is expected of each section, before (a line) and after (a bar)."""
+    most = max((fit.expected_error.before for fit in fits if fit.expected_error), default=0.0)
+    if not most:
+        return Markup("")
+    width, tall = 12, 60
+    shapes = []
+    for k, fit in enumerate(fits):
+        if (error := fit.expected_error) is None:
+            continue
+        after, before = (min(value / most, 1) * tall for value in (error.after, error.before))
+        shapes.append(
+            f'<rect x="{k * width + 1}" y="{tall - after:.1f}" width="{width - 2}" '
+            f'height="{after:.1f}" fill="#3b82c4"><title>section {fit.section_number}: '
+            f"{error.before:.0f} µm before, {error.after:.0f} µm after</title></rect>"
+            f'<line x1="{k * width}" x2="{(k + 1) * width}" y1="{tall - before:.1f}" '
+            f'y2="{tall - before:.1f}" stroke="{ACCENT}" stroke-width="2"/>'
+        )
+    label = f"Expected error of each section: line before, bar after; the highest is {most:.0f} µm"
+    return svg("".join(shapes), (len(fits) * width, tall), label, height=tall, captioned=True)
 
 
 def is_registration(document: object) -> bool:

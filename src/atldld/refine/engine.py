@@ -23,6 +23,7 @@ from atldld.refine.steps import (
     STEPS,
     Atlas3d,
     Fitted,
+    Step,
     check_steps,
     run_steps,
     work_of,
@@ -50,7 +51,7 @@ _FEW = 50  # pixels in the atlas's brain without which there is nothing to compa
 
 def check_refinement(
     steps: str | Sequence[str] = STEPS, resolution: float = 25, most: float = 1500
-) -> tuple[str, ...]:
+) -> tuple[Step, ...]:
     """Check the options of `refine` before anything is fetched; return the steps.
 
     Raises
@@ -71,7 +72,7 @@ def refine(
     atlas: Atlas,
     *,
     session: Session,
-    steps: str | Sequence[str] = STEPS,
+    steps: Step | Sequence[Step] = STEPS,
     resolution: float = 25,
     most: float = 1500,
     sections: PlacedSection | Iterable[PlacedSection] | None = None,

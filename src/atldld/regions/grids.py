@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ from atldld.support.arguments import several
 from atldld.support.provenance import FRAME, citation_of, version
 
 if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    import xarray
+
     from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
     from atldld.atlas.structures import StructureGraph
@@ -47,6 +51,7 @@ __all__ = [
     "GRID_SHAPE",
     "GRID_STEP",
     "ExpressionGrid",
+    "GridKind",
     "fetch_grid",
     "fetch_grid_annotation",
     "grid_region_means",
@@ -56,7 +61,10 @@ __all__ = [
     "read_grid",
 ]
 
-GRID_KINDS = ("energy", "density", "intensity")
+GridKind = Literal["energy", "density", "intensity"]
+"""What a grid can hold."""
+
+GRID_KINDS: tuple[GridKind, ...] = get_args(GridKind)
 """What a grid can hold; energy = density × intensity."""
 
 GRID_SHAPE = (67, 41, 58)
@@ -160,7 +168,7 @@ class ExpressionGrid:
         p, i, r = (np.arange(side, dtype=np.float64) * self.resolution for side in self.shape)
         return p, i, r
 
-    def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
+    def save(self, path: str | Path, kind: GridKind = "energy", *, force: bool = False) -> Path:
         """Write one kind to a file; endings and frame are those of `atldld.volume.Volume.save`.
 
         Voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
@@ -191,7 +199,38 @@ class ExpressionGrid:
         """
         path = Path(path)
         check_volume(path, force=force)
+        return write_voxels({path: self._voxels(kind)}, force=force)[0]
 
+    def to_xarray(self, kind: GridKind = "energy") -> xarray.DataArray:
+        """Return one kind as a `xarray.DataArray` over ``p``, ``i``, ``r`` in µm; NaN for no data.
+
+        Raises
+        ------
+        InvalidInputError
+            If the grid does not hold that kind.
+        AtldldError
+            If xarray is not installed.
+        """
+        from atldld.formats.memory import voxels_to_xarray
+
+        return voxels_to_xarray(self._voxels(kind))
+
+    def to_sitk(self, kind: GridKind = "energy") -> SimpleITK.Image:
+        """Return one kind as a `SimpleITK.Image`; see `atldld.volume.Volume.to_sitk`."""
+        from atldld.formats.memory import voxels_to_sitk
+
+        return voxels_to_sitk(self._voxels(kind))
+
+    def to_nibabel(self, kind: GridKind = "energy") -> nibabel.Nifti1Image:
+        """Return one kind as a `nibabel.Nifti1Image`; see `atldld.volume.Volume.to_nibabel`."""
+        from atldld.formats.memory import voxels_to_nibabel
+
+        return voxels_to_nibabel(self._voxels(kind))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.kinds)
+
+    def _voxels(self, kind: str) -> Voxels:
         provenance = {
             "atldld_version": version(),
             "shows": kind,
@@ -205,8 +244,7 @@ class ExpressionGrid:
             "frame": FRAME,
             "citation": citation_of(self.dataset_id),
         }
-        voxels = Voxels(self[kind], self.resolution, f"grid of {kind}", provenance, first=0.0)
-        return write_voxels({path: voxels}, force=force)[0]
+        return Voxels(self[kind], self.resolution, f"grid of {kind}", provenance, first=0.0)
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.shape))
@@ -220,7 +258,7 @@ def fetch_grid(
     dataset_id: int | str,
     *,
     session: Session | None = None,
-    kinds: str | Iterable[str] | None = None,
+    kinds: GridKind | Iterable[GridKind] | None = None,
     refresh: bool = False,
 ) -> ExpressionGrid:
     """Return the expression grids of a data set, from the cache or the service.

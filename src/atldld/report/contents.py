@@ -38,17 +38,16 @@ from atldld.sections.register import Recipe, RegisteredSection, warp
 from atldld.support.memory import let_go
 from atldld.support.pipeline import workers_for
 from atldld.support.provenance import Progress, version
-from atldld.volume.build import VolumeRecipe, build_volume
 from atldld.warp.stain import JET, Scale, open_scale
 
 if TYPE_CHECKING:
-    from atldld.api import DataSet
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
     from atldld.place.planes import OutputPlane
     from atldld.quality import DatasetQuality, SectionView
     from atldld.regions.table import RegionTable
     from atldld.report.source import Source
+    from atldld.sections.opened import OpenedDataSet
 
 __all__ = ["Entry", "Hero", "Report", "gather", "try_atlas"]
 
@@ -328,7 +327,7 @@ def _give_back(atlas: Atlas | None) -> None:
             let_go(atlas.template)
 
 
-def _remarks(dataset: DataSet) -> tuple[str, ...]:
+def _remarks(dataset: OpenedDataSet) -> tuple[str, ...]:
     """Return those warnings that change anything for who reads the page.
 
     That rows came twice or in another order does not, as each is kept once: where rows are missing,
@@ -536,6 +535,8 @@ def _regions(
 def _volume(
     source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
 ) -> tuple[Slices, ...]:
+    from atldld.volume import VolumeRecipe, build_volume
+
     dataset = source.dataset
     recipe = VolumeRecipe(
         max(source.resolution, VOLUME_RESOLUTION),

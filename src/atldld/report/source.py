@@ -18,8 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld import quality
-from atldld.api import DataSet
 from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session
@@ -30,7 +28,7 @@ from atldld.place.planes import OutputPlane
 from atldld.place.registration import Registration
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Grid, Layout
-from atldld.quality import SectionView
+from atldld.quality import SectionView, look_at, recipe
 from atldld.records import (
     Alignment2d,
     Alignment3d,
@@ -48,11 +46,12 @@ from atldld.sections.metadata import (
     read_metadata,
 )
 from atldld.sections.open import report_oddities
+from atldld.sections.opened import OpenedDataSet
 from atldld.sections.register import Files, Recipe, RegisteredSection, fetch, run, warp
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.text import shown
 
-__all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
+__all__ = ["FolderSource", "ServiceSource", "Source", "open_source", "source_of"]
 
 Result = TypeVar("Result")
 
@@ -65,7 +64,7 @@ class Source(Protocol):
 
     Attributes
     ----------
-    dataset : DataSet
+    dataset : OpenedDataSet
         Its sections, placed; the session of which gives raw pictures.
     resolution : float
         Side of a pixel of the registered pictures, in µm.
@@ -82,7 +81,7 @@ class Source(Protocol):
     """
 
     @property
-    def dataset(self) -> DataSet:
+    def dataset(self) -> OpenedDataSet:
         """See the class."""
 
     @property
@@ -140,7 +139,7 @@ class Source(Protocol):
 class ServiceSource:
     """A data set of the service; pictures are fetched where they are not in the cache."""
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     resolution: float = 25
     table_resolution: float = TABLE_RESOLUTION
     plane: str = "oblique"
@@ -169,11 +168,11 @@ class ServiceSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        return self.resolution == quality.recipe().resolution
+        return self.resolution == recipe().resolution
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, session=self.dataset.session, jobs=jobs)
+        return look_at(self.dataset, session=self.dataset.session, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class FolderSource:
     folder are of another, the images are taken from the cache or, if that is allowed, fetched.
     """
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     folder: Path
     metadata: FolderMetadata
     session: Session
@@ -245,7 +244,7 @@ class FolderSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        wanted = quality.recipe()
+        wanted = recipe()
         return (self.plane, self.resolution, self.metadata.downsample_img) == (
             wanted.cut,
             wanted.resolution,
@@ -256,7 +255,7 @@ class FolderSource:
         """See `Source`."""
         if self.curves_missing is not None:
             raise OutputError("How its sections are curved is not known.")
-        return quality.look_at(self.dataset, session=self.session, jobs=jobs)
+        return look_at(self.dataset, session=self.session, jobs=jobs)
 
     def _read(self, section: PlacedSection, grid: Grid) -> RegisteredSection:
         entry = self.metadata.per_image[str(section.id)]
@@ -340,10 +339,12 @@ def open_source(
     name = str(what).strip()
     if name.isdigit():
         planes = None if alignment is None else read_alignment(alignment)
-        dataset = DataSet(session.dataset(name), session, planes)
+        placed = PlacedDataSet.of(session.dataset(name), planes)
+        report_oddities(placed, session)
         start = None
         if planes is not None and alignment is not None:
-            start = find_start(planes, alignment, dataset.record)
+            start = find_start(planes, alignment, placed.record)
+        dataset = OpenedDataSet(placed, session)
         return ServiceSource(dataset, resolution, table_resolution, start=start)
     folder = Path(name)
     if not folder.is_dir():
@@ -363,6 +364,29 @@ def _finer(source: Source, section: PlacedSection, resolution: float) -> Registe
         return warp(job, fetch(job, session), session)
     except AtldldError:
         return None
+
+
+def source_of(
+    dataset: OpenedDataSet, *, resolution: float = 25, table_resolution: float = TABLE_RESOLUTION
+) -> ServiceSource:
+    """Return what a report of a data set that is open already is made of.
+
+    Parameters
+    ----------
+    dataset : OpenedDataSet
+        Its sections, placed.
+    resolution, table_resolution : float
+        In µm.
+
+    Raises
+    ------
+    AtldldError
+        If the file that its alignment was read from is gone.
+    """
+    start, path = None, dataset.alignment_path
+    if path is not None:
+        start = find_start(read_alignment(path), path, dataset.record)
+    return ServiceSource(dataset, resolution, table_resolution, start=start)
 
 
 def _open_folder(folder: Path, session: Session, alignment: str | Path | None) -> FolderSource:
@@ -387,7 +411,7 @@ def _open_folder(folder: Path, session: Session, alignment: str | Path | None) -
     quiet = copy.copy(session)
     quiet.settings = replace(session.settings, offline=True)
     report_oddities(placed, quiet)
-    dataset = DataSet.with_pixels(placed, quiet)
+    dataset = OpenedDataSet(placed, quiet)
     return FolderSource(dataset, folder, metadata, session, curves_missing=curves_missing)
 
 

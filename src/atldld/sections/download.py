@@ -100,7 +100,7 @@ class Summary:
 
 
 def download_dataset(
-    dataset_id: int | str,
+    dataset: int | str | PlacedDataSet,
     folder: str | Path,
     recipe: Recipe,
     *,
@@ -122,8 +122,8 @@ def download_dataset(
 
     Parameters
     ----------
-    dataset_id : int
-        The id of the section data set.
+    dataset : int or PlacedDataSet
+        The id of the section data set; or the data set itself, as it is placed.
     folder : str or pathlib.Path
         Made if need be.
     recipe : Recipe
@@ -142,6 +142,7 @@ def download_dataset(
         Ask the service for the metadata even if they are in the cache.
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment.
+        This and `refresh` are for ids.
     command_line : str, optional
         For ``metadata.json``.
     progress : callable, optional
@@ -154,11 +155,16 @@ def download_dataset(
     AtldldError
         If the data set cannot be fetched or placed; nothing is written then.
     """
-    dataset_id = check_id(dataset_id, "section data set")
+    if isinstance(dataset, PlacedDataSet):
+        dataset_id = dataset.id
+        met_before = 0  # what was met as it was opened is said of it, too
+    else:
+        dataset_id = check_id(dataset, "section data set")
+        met_before = len(session.defects)
     folder = Path(folder)
     before = earlier_result(folder, dataset_id, force=force)
-    met_before = len(session.defects)
-    dataset = place_dataset(dataset_id, session, refresh=refresh, alignment=alignment)
+    if not isinstance(dataset, PlacedDataSet):
+        dataset = place_dataset(dataset_id, session, refresh=refresh, alignment=alignment)
     dataset.check_placed()
     plans = [recipe.plan(section) for section in dataset.sections]
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from atldld.support.arguments import check_number, plain
 from atldld.support.memory import available_memory
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, citation_of, version
-from atldld.volume.model import Volume
+from atldld.volume.model import Channel, Fill, Volume
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
@@ -45,10 +45,10 @@ __all__ = [
     "build_volume",
 ]
 
-CHANNELS = ("image", "expression", "intensity")
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 """What a volume can show."""
 
-FILLS = ("none", "nearest", "linear")
+FILLS: tuple[Fill, ...] = get_args(Fill)
 """How gaps between sections can be filled."""
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
@@ -106,8 +106,8 @@ class VolumeRecipe:
     """
 
     resolution: float = 25
-    channel: str = "image"
-    fill: str = "none"
+    channel: Channel = "image"
+    fill: Fill = "none"
     thickness: float | None = None
     scale: Scale | str | Path = "jet"
     read_at: float | None = None
