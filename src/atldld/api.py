@@ -999,9 +999,9 @@ def open_dataset(
     strict : bool
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
-        A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.place.alignment.read_alignment`. Sections that it does not anchor
-        keep the service's.
+        A registration of `refine`, or a JSON of QuickNII, VisuAlign or DeepSlice, that is used in
+        place of the service's alignment; see `atldld.place.alignment.read_alignment`. Sections
+        that it lacks keep the service's, with a warning.
 
     Raises
     ------

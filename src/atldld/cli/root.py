@@ -13,7 +13,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
-from atldld.cli.terminal import answer_lines, heed_memory_limit, say
+from atldld.cli.manner import manner, start
+from atldld.cli.spelling import MANY, fit_out
+from atldld.cli.terminal import answer_lines, complain, heed_memory_limit
 
 __all__ = ["app", "run"]
 
@@ -52,6 +54,7 @@ class _Commands(MutableMapping[str, Any]):
                 inner.command(name)(getattr(module, name))
             command = get_command(inner)
             command.name = name
+            fit_out(command, (name,))
             self._known[name] = command
         return self._known[name]
 
@@ -99,8 +102,20 @@ def root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing but the result and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Say what is asked, tried again and found in the cache, and how long it takes.",
+        ),
+    ] = False,
 ) -> None:
     """Allen Brain Atlas section data sets in the brain's reference coordinates."""
+    start(quiet=quiet, verbose=verbose)
 
 
 def run() -> int:
@@ -128,6 +143,10 @@ def _explain(error: Any) -> int:
         return 2
     context = getattr(error, "ctx", None)
     end = "" if message.endswith((".", "?", "!")) else "."
+    if "extra argument" in message and context and context.command_path in MANY:
+        end += f" {MANY[context.command_path]}"
     where = f" See `{context.command_path} --help`." if context else ""
-    say(f"Error: {message}{end}{where}")
+    # the option itself may not have been reached
+    manner.as_json = manner.as_json or "--json" in sys.argv[1:]
+    complain(error, f"{message}{end}{where}", 2)
     return 2

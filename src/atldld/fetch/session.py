@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from atldld.errors import (
+    AlignmentFileWarning,
     AtldldError,
     BrokenImageError,
     CacheError,
@@ -87,8 +88,8 @@ class Session:
         Asks them.
     sources : tuple of ImageSource
         Where section images are looked for before the service is asked.
-    defects : list of ServiceWarning
-        What was wrong with the answers so far.
+    defects : list of ServiceWarning or AlignmentFileWarning
+        What was wrong so far: with the answers, or with what is used beside them.
 
     Raises
     ------
@@ -112,7 +113,7 @@ class Session:
             allens=self.settings.download_url == DOWNLOAD_URL,
         )
         self.cache.check_folder()
-        self.defects: list[ServiceWarning] = []
+        self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
         self.client = client or Client(
             self.settings.api_url,
@@ -133,16 +134,23 @@ class Session:
         for source in self.sources:
             source.close()
 
-    def report(self, defect: ServiceWarning) -> None:
-        """Warn of a defect of the service and remember it in `defects`.
+    def report(self, defect: ServiceWarning | AlignmentFileWarning) -> None:
+        """Warn of a defect of the service, or of what is used beside it, and remember it.
 
         Raises
         ------
         ServiceDefectError
-            If strictness was asked for.
+            If strictness was asked for, and the service has the defect.
+        InvalidInputError
+            If strictness was asked for, and a file has it.
         """
         if self.settings.strict:
-            raise ServiceDefectError(
+            kind = (
+                InvalidInputError
+                if isinstance(defect, AlignmentFileWarning)
+                else ServiceDefectError
+            )
+            raise kind(
                 str(defect), hint=f"Without {Remedy.STRICT} this is a warning, and work goes on."
             )
         self.defects.append(defect)
@@ -358,6 +366,7 @@ class Session:
         wanted = Wanted(image, downsample, expression)
         known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
+            log.debug("%s at downsample %d is in the cache.", wanted, wanted.downsample)
             return known
         try:
             return self._fetch(wanted)
@@ -478,6 +487,7 @@ class Session:
         kept = name or path.strip("/")
         known = None if refresh else cache.find_file(kept)
         if known is not None:
+            log.debug("%s is in the cache, %s.", what, known.path)
             return known
         url = self.file_address(path, host=host, params=params)
         if self.settings.offline:

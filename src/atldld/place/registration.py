@@ -32,8 +32,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -41,8 +42,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 import numpy as np
 
-from atldld.errors import AnswerError, InvalidInputError, MissingFileError
-from atldld.place.anchoring import AlignmentFile
+from atldld.errors import (
+    AlignmentFileWarning,
+    AnswerError,
+    InvalidInputError,
+    MissingFileError,
+)
+from atldld.place.anchoring import AlignmentFile, AtlasMade
+from atldld.place.coordinates import SERVICE
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
 from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
@@ -338,6 +345,11 @@ class Registration:
     file: AlignmentFile | None = None
 
     @property
+    def source(self) -> AlignmentFile:
+        """The file that it was read from, or what stands for one that has not been written yet."""
+        return self.file or _file_of("a registration that has no file", "", self)
+
+    @property
     def moved(self) -> int:
         """How many sections lie elsewhere than at the start."""
         return sum(bool(fit.refinement.kept) for fit in self.sections.values())
@@ -350,6 +362,8 @@ class Registration:
     def placements(self, record: SectionDataSet) -> dict[int, Placement]:
         """Return the placements of a data set's images, by image id.
 
+        Images that it lacks keep the service's alignment.
+
         Parameters
         ----------
         record : SectionDataSet
@@ -358,7 +372,13 @@ class Registration:
         Raises
         ------
         InvalidInputError
-            If the registration is of another data set, or of images that this one does not have.
+            If the registration is of another data set, or of images that this one does not have,
+            or if it was made of the demo brain and the data set is genuine.
+
+        Warns
+        -----
+        AlignmentFileWarning
+            If it lacks images that the service places.
         """
         name = "The registration" if self.file is None else self.file.name
         if self.dataset_id != record.id:
@@ -373,6 +393,26 @@ class Registration:
                 f"{name} has {len(strange)} images that section data set {record.id} does not "
                 f"have, such as {strange[0]}.",
                 dataset_id=record.id,
+            )
+        if self.about.get("synthetic") is True and not record.synthetic:
+            raise InvalidInputError(
+                f"{name} was made with the SYNTHETIC demo brain, but section data set {record.id} "
+                "is genuine.",
+                dataset_id=record.id,
+                hint=_AGAIN,
+            )
+        left = [
+            image.id
+            for image in record.images
+            if image.id not in self.sections and image.alignment2d is not None and not image.failed
+        ]
+        if left:
+            warnings.warn(
+                f"{name} has {len(self.sections)} of the {len(self.sections) + len(left)} placed "
+                f"images of section data set {record.id}; the service's alignment is kept for the "
+                f"others, such as {left[0]}.",
+                AlignmentFileWarning,
+                stacklevel=2,
             )
         return {image_id: fit.placement for image_id, fit in self.sections.items()}
 
@@ -569,16 +609,31 @@ class Registration:
         sections = {
             image_id: _fit_of(path, image_id, entry) for image_id, entry in told.sections.items()
         }
-        atlas = told.about.get("atlas")
-        target = atlas.get("name") if isinstance(atlas, dict) else None
-        file = AlignmentFile(
-            shown(path.name),
-            sha256(content).hexdigest(),
-            str(target or "unknown"),
-            f"atldld {told.about.get('atldld_version', 'of an unknown version')}, refined",
-            len(sections),
-        )
-        return cls(told.dataset_id, sections, told.about, file)
+        read = cls(told.dataset_id, sections, told.about)
+        return replace(read, file=_file_of(shown(path.name), sha256(content).hexdigest(), read))
+
+
+def _file_of(name: str, digest: str, registration: Registration) -> AlignmentFile:
+    about = registration.about
+    atlas = about.get("atlas")
+    target = atlas.get("name") if isinstance(atlas, dict) else None
+    return AlignmentFile(
+        name,
+        digest,
+        str(target or "unknown"),
+        f"atldld {about.get('atldld_version', 'of an unknown version')}, refined",
+        len(registration.sections),
+        atlas=AtlasMade.of(atlas),
+        unmoved=_coordinates_at_start(about),
+    )
+
+
+def _coordinates_at_start(about: Mapping[str, Any]) -> str | None:
+    """Return whose coordinates the sections had before, if what made the file is told."""
+    start = about.get("start")
+    if isinstance(start, Mapping):
+        return AlignmentFile.from_description(start).coordinates
+    return SERVICE if isinstance(start, str) else None
 
 
 def _middle(values: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
 from atldld.place.anchoring import oddities
+from atldld.place.coordinates import SERVICE, all_coordinates
 from atldld.place.nearest import nearest_pixel
 from atldld.place.placement import Placement, SectionGeometry
 from atldld.place.registration import Refinement, Registration
@@ -44,8 +45,8 @@ class PlacedSection:
         The plane of section of its data set.
     thickness : float
         How thick the section is, in µm.
-    alignment : str or None
-        Name of the file whose plane is used in place of the service's alignment, if one is.
+    file : AlignmentFile or None
+        The file whose plane is used in place of the service's alignment, if one is.
     refinement : Refinement or None
         What a registration says of it: the steps that have moved it, and how far off it is
         expected to be.
@@ -57,7 +58,7 @@ class PlacedSection:
     placement: Placement
     plane: Plane
     thickness: float
-    alignment: str | None = None
+    file: AlignmentFile | None = None
     refinement: Refinement | None = None
     synthetic: bool = False
 
@@ -70,6 +71,21 @@ class PlacedSection:
     def number(self) -> int:
         """The section number."""
         return self.image.section_number
+
+    @property
+    def alignment(self) -> str | None:
+        """Name of the file whose plane is used in place of the service's alignment, if one is."""
+        return None if self.file is None else self.file.name
+
+    @property
+    def coordinates(self) -> str:
+        """Whose coordinates it lies in, in the words of `atldld.place.coordinates`.
+
+        A section that a registration has not moved lies where it lay.
+        """
+        if self.file is None:
+            return SERVICE
+        return self.file.coordinates_of(moved=self.refinement is None or bool(self.refinement.kept))
 
     def to_reference(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map image pixels to the reference space; see `Placement.to_reference`.
@@ -235,8 +251,11 @@ class PlacedDataSet:
         _check_laid_out(record)
         if alignment is None:
             return cls.with_placements(record)
-        told = alignment.refinements if isinstance(alignment, Registration) else None
-        return cls.with_placements(record, alignment.placements(record), alignment.file, told)
+        if isinstance(alignment, Registration):
+            file, told = alignment.source, alignment.refinements
+        else:
+            file, told = alignment.file, {}
+        return cls.with_placements(record, alignment.placements(record), file, told)
 
     @classmethod
     def with_placements(
@@ -266,8 +285,7 @@ class PlacedDataSet:
         """
         plane, thickness = _check_laid_out(record)
         given, told = given or {}, refinements or {}
-        source = None if alignment is None else alignment.name
-        notes = () if source is None else oddities(source, record, given)
+        notes = () if alignment is None else oddities(alignment.name, record, given)
         sections: list[PlacedSection] = []
         skipped = list(record.skipped)
         for image in record.images:
@@ -278,14 +296,14 @@ class PlacedDataSet:
             else:
                 placement = given.get(image.id) or Placement.of(record, image)
                 if placement.crosses(plane):
-                    name = source if image.id in given else None
+                    file = alignment if image.id in given else None
                     sections.append(
                         PlacedSection(
                             image,
                             placement,
                             plane,
                             thickness,
-                            name,
+                            file,
                             told.get(image.id),
                             record.synthetic,
                         )
@@ -299,6 +317,11 @@ class PlacedDataSet:
     def id(self) -> int:
         """The id of the section data set."""
         return self.record.id
+
+    @property
+    def coordinates(self) -> str:
+        """Whose coordinates its sections lie in; see `atldld.place.coordinates`."""
+        return all_coordinates(section.coordinates for section in self.sections)
 
     @property
     def unplaced(self) -> tuple[SkippedImage, ...]:

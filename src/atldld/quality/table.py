@@ -101,6 +101,8 @@ class DatasetQuality:
         Side of a pixel, in µm, at which sections were looked at.
     notes : tuple of str
         Sentences on what the figures lack, and why: no atlas, no template.
+    coordinates : str or None
+        Whose coordinates the sections lie in; see `atldld.place.coordinates`.
     """
 
     sections: tuple[SectionQuality, ...]
@@ -110,6 +112,7 @@ class DatasetQuality:
     atlas: str | None
     resolution: float
     notes: tuple[str, ...] = ()
+    coordinates: str | None = None
 
     @property
     def suspicious(self) -> tuple[SectionQuality, ...]:
@@ -144,6 +147,7 @@ class DatasetQuality:
                 "threshold": self.threshold,
                 "atlas": self.atlas,
                 "resolution_um": self.resolution,
+                "coordinates": self.coordinates,
                 "notes": list(self.notes),
                 "sections": [
                     row | _structures(section)

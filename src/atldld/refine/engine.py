@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.place.coordinates import coordinates_of
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
@@ -370,13 +371,8 @@ def _about(
         "synthetic": dataset.record.synthetic or atlas.synthetic,
         "service": session.settings.api_url,
         "frame": FRAME,
-        "space": f"that of the atlas {atlas.name}: refined coordinates are the atlas's own",
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-        },
+        "space": coordinates_of(atlas.name),
+        "atlas": atlas.describe(),
         "start": dataset.alignment.describe() if dataset.alignment else "the service's alignment",
         "steps": list(steps),
         "resolution_um": resolution,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import xarray
 
     from atldld.atlas.labels import Labels
+    from atldld.atlas.model import Atlas
     from atldld.atlas.structures import StructureGraph
     from atldld.regions.table import RegionTable
 
@@ -56,6 +57,7 @@ __all__ = [
     "grid_region_means",
     "labels_on_grid",
     "open_labels",
+    "places_on_grid",
     "read_grid",
 ]
 
@@ -432,6 +434,64 @@ def labels_on_grid(
     InvalidInputError
         If a voxel of the grid is not a whole number of voxels of the annotation.
     """
+    from atldld.atlas.labels import as_labels, compact_labels
+
+    _whole_voxels(resolution, step)
+    ids, places = compact_labels(annotation)
+    names = as_labels(ids, "The annotation")
+    labels: Labels = names[places_on_grid(places, len(ids), resolution, shape, step)]
+    return labels
+
+
+def places_on_grid(
+    places: NDArray[np.unsignedinteger[Any]],
+    count: int,
+    resolution: float,
+    shape: tuple[int, int, int] = GRID_SHAPE,
+    step: float = GRID_STEP,
+) -> NDArray[np.intp]:
+    """Return the number that fills most of each voxel of the grid; see `labels_on_grid`.
+
+    Parameters
+    ----------
+    places : numpy.ndarray, shape (P, I, R)
+        Numbers below `count`, such as `atldld.atlas.labels.compact_labels` makes of an annotation;
+        0 is the outside.
+    count : int
+        How many numbers there are.
+    resolution, shape, step
+        See `labels_on_grid`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a voxel of the grid is not a whole number of voxels of the annotation.
+    """
+    side = _whole_voxels(resolution, step)
+    p, i, r = shape
+    half = side // 2
+    columns = [
+        min(size, voxels * side - half)
+        for size, voxels in zip(places.shape[1:], shape[1:], strict=True)
+    ]
+    # for each column of the annotation, which voxel of the layer it is in
+    inner, outer = ((np.arange(size) + half) // side for size in columns)
+    voxel = (inner[:, None] * r + outer) * count
+    out = np.zeros(shape, dtype=np.intp)
+    for k in range(p):  # one layer of the grid at a time
+        layer = places[
+            max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
+        ]
+        votes = np.bincount((layer + voxel).ravel(), minlength=i * r * count)
+        # what is beyond the annotation is outside
+        by_voxel = votes.reshape(i * r, count)
+        by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
+        out[k] = by_voxel.argmax(axis=1).reshape(i, r)
+    return out
+
+
+def _whole_voxels(resolution: float, step: float) -> int:
+    """Return how many voxels of an annotation lie along one of the grid."""
     side = round(step / resolution)
     if side % 2 or abs(side * resolution - step) > 1e-6:
         raise InvalidInputError(
@@ -439,34 +499,15 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.atlas.labels import as_labels, compact_labels
-
-    ids, places = compact_labels(annotation)
-    p, i, r = shape
-    half = side // 2
-    columns = [
-        min(size, count * side - half)
-        for size, count in zip(places.shape[1:], shape[1:], strict=True)
-    ]
-    # for each column of the annotation, which voxel of the layer it is in
-    inner, outer = ((np.arange(size) + half) // side for size in columns)
-    voxel = (inner[:, None] * r + outer) * len(ids)
-    names = as_labels(ids, "The annotation")
-    out: Labels = np.zeros(shape, dtype=names.dtype)
-    for k in range(p):  # one layer of the grid at a time
-        layer = places[
-            max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
-        ]
-        votes = np.bincount((layer + voxel).ravel(), minlength=i * r * len(ids))
-        # what is beyond the annotation is outside
-        by_voxel = votes.reshape(i * r, len(ids))
-        by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
-        out[k] = names[by_voxel.argmax(axis=1)].reshape(i, r)
-    return out
+    return side
 
 
 def open_labels(
-    session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
+    session: Session,
+    source: Literal["atlas", "service"] = "atlas",
+    resolution: float | None = None,
+    *,
+    atlas: Atlas | None = None,
 ) -> tuple[Labels, StructureGraph]:
     """Return the structures of an adult grid's voxels, and what lies in what.
 
@@ -479,6 +520,8 @@ def open_labels(
         (`fetch_grid_annotation`).
     resolution : float, optional
         Side of the atlas's voxels, in µm; 25 by default.
+    atlas : Atlas, optional
+        An atlas that is open already, in place of the one of 2017.
 
     Returns
     -------
@@ -494,7 +537,7 @@ def open_labels(
 
     if source == "service":
         return fetch_grid_annotation(session), fetch_graph(session)
-    atlas = open_atlas(resolution, session=session)
+    atlas = atlas or open_atlas(resolution, session=session)
     return labels_on_grid(atlas.annotation, atlas.resolution), atlas.graph
 
 

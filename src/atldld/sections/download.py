@@ -367,6 +367,7 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
     }
     if section.alignment is not None:
         entry["alignment"] = section.alignment
+        entry["coordinates"] = section.coordinates
     elif image.alignment2d is not None:
         entry["tsv"] = list(image.alignment2d.tsv)
         entry["tvs"] = list(image.alignment2d.tvs)
@@ -469,6 +470,7 @@ def _describe(
             axis_of_rows=row_axis,
             axis_of_columns=column_axis,
             frame=FRAME,
+            coordinates=dataset.coordinates,
         ),
         per_image={},
         skipped={str(skipped.image_id): skipped.reason for skipped in dataset.skipped},

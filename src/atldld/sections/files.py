@@ -135,7 +135,11 @@ def write_fields(
         if progress:
             progress(done, len(dataset.sections), path.name)
     with whole_file(folder / INDEX, force=force) as temporary:
-        document = {"dataset_id": dataset.id, "fields": entries}
+        document = {
+            "dataset_id": dataset.id,
+            "coordinates": dataset.coordinates,
+            "fields": entries,
+        }
         temporary.write_text(as_json(document, indent=1) + "\n", "utf-8")
     return folder / INDEX
 
@@ -174,6 +178,8 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
         "image_id": section.id,
         "dataset_id": section.image.data_set_id,
         "section_number": section.number,
+        "alignment": section.alignment,
+        "coordinates": section.coordinates,
         "plane_kind": plane.kind,
         "axis_of_rows": plane.grid.axis_names[0],
         "axis_of_columns": plane.grid.axis_names[1],

@@ -86,9 +86,16 @@ class Section(PlacedSection):
     def annotation(
         self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
     ) -> Labels:
-        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
+        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`.
+
+        Warns
+        -----
+        OtherAtlasWarning
+            If the section was laid on another atlas.
+        """
         from atldld.atlas.sample import section_annotation
 
+        atlas.compare_alignment(self.file, self.session)
         return section_annotation(self, atlas, resolution, downsample=downsample)
 
     def outlines(
@@ -111,9 +118,15 @@ class Section(PlacedSection):
         **selection
             Which structures, and how finely: the attributes of `atldld.atlas.Selection`, such as
             ``structures=["HPF"]``, ``depth=3`` or ``hemisphere="each"``.
+
+        Warns
+        -----
+        OtherAtlasWarning
+            If the section was laid on another atlas.
         """
         from atldld.atlas.outlines import Selection, section_outlines
 
+        atlas.compare_alignment(self.file, self.session)
         return section_outlines(
             self,
             atlas,
@@ -294,7 +307,7 @@ class OpenedDataSet(PlacedDataSet):
                     section.placement,
                     section.plane,
                     section.thickness,
-                    section.alignment,
+                    section.file,
                     section.refinement,
                     section.synthetic,
                     session=session,

@@ -160,6 +160,7 @@ class Volume:
             "axes": list(AXES),
             "voxel_centre": "(k + 1/2) * resolution_um along each axis",
             "frame": FRAME,
+            "coordinates": self.metadata.get("coordinates"),
             "metadata": self.metadata,
         }
         return Voxels(data, float(self.resolution), name, provenance)
