@@ -121,7 +121,9 @@ class DataSet(OpenedDataSet):
         report_oddities(self, session)
 
     @classmethod
-    def with_pixels(cls, placed: PlacedDataSet, session: Session) -> DataSet:
+    def with_pixels(
+        cls, placed: PlacedDataSet, session: Session, alignment_path: Path | None = None
+    ) -> DataSet:
         """Return a placed data set with a session that its pixels come from.
 
         Parameters
@@ -130,9 +132,11 @@ class DataSet(OpenedDataSet):
             The data set.
         session : Session
             Where pixels come from.
+        alignment_path : pathlib.Path, optional
+            The file that `placed` has its alignment from.
         """
         made = cls.__new__(cls)
-        OpenedDataSet.__init__(made, placed, session)
+        OpenedDataSet.__init__(made, placed, session, alignment_path)
         return made
 
     @property
@@ -629,10 +633,10 @@ def build_volume(
         )
 
 
-def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
-    chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
+def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[OpenedDataSet]:
+    chosen = [datasets] if isinstance(datasets, OpenedDataSet) else several(datasets)
     for dataset in chosen:
-        if not isinstance(dataset, DataSet):
+        if not isinstance(dataset, OpenedDataSet):
             raise InvalidInputError(
                 f"{dataset!r} is no data set; open it with atldld.open_dataset first."
             )
@@ -914,14 +918,17 @@ def _write_report(
 
 def _data_set(dataset: object, session: Session | None = None) -> DataSet:
     """Return a data set that is open, or open the one of an id."""
-    if isinstance(dataset, DataSet):
+    if isinstance(dataset, OpenedDataSet):
         if session is not None and session is not dataset.session:
             raise InvalidInputError(
                 "A session is given with a data set that is open already, and has its own.",
                 dataset_id=dataset.id,
                 hint="Give the id of the data set, or leave out the session.",
             )
-        return dataset
+        if isinstance(dataset, DataSet):
+            return dataset
+        # such as what a report was made of
+        return DataSet.with_pixels(dataset, dataset.session, dataset.alignment_path)
     if isinstance(dataset, Section):
         raise InvalidInputError(
             f"{dataset!r} is one section, but a data set is wanted.",
