@@ -140,7 +140,10 @@ def test_how_far_sections_have_moved(moved):
 
 def test_it_is_said_which_space_coordinates_are_of(moved, gathered):
     refined, plain = figures(moved)["methods"], figures(gathered)["methods"]
-    assert "placed in the coordinates of the atlas ccf_2017" in refined
+    assert "placed in the coordinates of CCFv3" in refined
+    # those that stayed lie where the service has them
+    assert "2017) (9 sections) and P56" in refined
+    assert "nearly) (5 sections)" in refined
     assert "4 of them) a smooth displacement in that plane" in refined
     assert "placed in the P56 reference space" in plain
     assert "displacement" not in plain

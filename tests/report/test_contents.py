@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from atldld.api import DataSet, quantify
+from atldld.api import DataSet
 from atldld.errors import InvalidInputError, OutputError
+from atldld.regions.quantify import quantify
 from atldld.report import (
     check_page,
     figures,
@@ -48,7 +49,7 @@ def test_the_json_in_the_page_holds_every_figure(text, report, source, atlas):
     assert [one["image_id"] for one in told["sections"]] == [
         entry.section.id for entry in report.entries
     ]
-    table = quantify(source.dataset, atlas, 50)
+    table = quantify(source.dataset, atlas, 50, session=source.dataset.session)
     regions = told["regions"]
     assert len(regions["rows"]) == len(table)
     place = regions["columns"].index("energy")

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -402,16 +403,25 @@ def _count(
     step = max(_AT_ONCE // where.shape[1], 1)
     for start in range(0, where.shape[0], step):
         rows = slice(start, start + step)
-        counted = where[rows].ravel() if shown is None else where[rows][shown[rows]]
-        total[:, 0] += np.bincount(counted, minlength=2 * labels)
+        keys, parts = where[rows].ravel(), part[rows].ravel()
+        total[:, 0] += _times(keys if shown is None else keys[shown[rows].ravel()], 2 * labels)
         # most of a mask is black
-        at = np.nonzero(part[rows])
-        key = where[rows][at]
-        weight = part[rows][at].astype(np.float64)  # exact: sums stay below 2 ** 53
-        for column, weights in ((1, weight), (2, weight * value[rows][at])):
-            found = np.bincount(key, weights, minlength=2 * labels)
-            total[:, column] += found.astype(np.int64)
+        at = np.flatnonzero(parts)
+        key = keys.take(at).astype(np.intp)
+        weight = parts.take(at).astype(np.float64)  # exact: sums stay below 2 ** 53
+        total[:, 1] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
+        weight *= value[rows].ravel().take(at)
+        total[:, 2] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
     return total.reshape(labels, 2, 3)
+
+
+def _times(keys: NDArray[np.unsignedinteger[Any]], count: int) -> NDArray[np.int64]:
+    """Return how often each number below `count` occurs; of no more than 2²⁴ numbers."""
+    if keys.dtype != np.uint16 or not keys.size:
+        return np.bincount(keys, minlength=count)
+    # counts in float32, which are whole up to there, in half the time that `bincount` takes
+    found = cv2.calcHist([keys], [0], None, [count], [0, count])
+    return found.ravel().astype(np.int64)
 
 
 def _in_halves(

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Outline, Selection, bend_outline, outlines
-from atldld.atlas.sample import on_reference
+from atldld.atlas.sample import on_reference, voxel_side
 from atldld.errors import AtldldError
 from atldld.place import Affine
 from atldld.place.planes import OutputPlane
@@ -246,6 +246,12 @@ class Artist:
     scale: Scale = JET
 
     @cached_property
+    def resolution(self) -> float:
+        """Side of a voxel of the template, in µm."""
+        template = None if self.atlas is None else self.atlas.template
+        return 0.0 if template is None else voxel_side(template)
+
+    @cached_property
     def white(self) -> float:
         """The grey value of the template that is shown as white: the same for all sections."""
         template = None if self.atlas is None else self.atlas.template
@@ -464,7 +470,9 @@ def _template(plane: OutputPlane, artist: Artist, problems: dict[str, str]) -> P
     if volume is None:
         problems["template"] = f"The atlas {atlas.name} has no template."
         return None
-    grey = on_reference(volume, plane, order=1)
+    # pixels lie at the centres of voxels of their size, and across the plane half a voxel is little
+    order: Literal[0, 1] = 0 if artist.resolution == plane.grid.resolution else 1
+    grey = on_reference(volume, plane, order=order)
     return encode(np.clip(grey * (255 / artist.white), 0, 255).astype(np.uint8), 68)
 
 
@@ -558,6 +566,8 @@ def _path(ring: NDArray[np.float64]) -> str:
 
 def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
     """Return the mean of blocks of voxels, of those that hold something, and which do."""
+    if block == 1:
+        return np.array(data, order="C"), np.ascontiguousarray(data.any(axis=-1))
     p, i, r = (side // block for side in data.shape[:3])
     # sums of strided views, in whatever order the volume lies in memory
     total: NDArray[Any] = np.zeros_like(data[:p, :i, :r], dtype=np.uint32)
@@ -591,11 +601,11 @@ def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.int
 
 def _borders(labels: NDArray[Any]) -> Picture:
     """Return where structures meet, at twice the size: black on white, one bit for each pixel."""
-    large = labels.repeat(2, axis=0).repeat(2, axis=1)
-    border = np.zeros(large.shape, dtype=bool)
-    border[1:] |= large[1:] != large[:-1]
-    border[:, 1:] |= large[:, 1:] != large[:, :-1]
-    pixels = np.where(border, np.uint8(0), np.uint8(255))
+    height, width = labels.shape
+    pixels = np.full((2 * height, 2 * width), 255, dtype=np.uint8)
+    # the first row or column, at twice the size, of a pixel that differs from the one before
+    pixels[2::2][(labels[1:] != labels[:-1]).repeat(2, axis=1)] = 0
+    pixels[:, 2::2][(labels[:, 1:] != labels[:, :-1]).repeat(2, axis=0)] = 0
     return _encoded("png", pixels, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 6])
 
 

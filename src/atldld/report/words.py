@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -385,7 +386,12 @@ def _space(report: Report) -> str:
     """Return what the coordinates are those of: a refined section lies as the atlas does."""
     if report.source.dataset.alignment is None:
         return "the P56 reference space"
-    return f"the coordinates of {report.source.dataset.coordinates}"
+    counts = Counter(section.coordinates for section in report.source.dataset.sections)
+    if len(counts) == 1:
+        return f"the coordinates of {next(iter(counts))}"
+    return "the coordinates of " + _list(
+        [f"{name} ({count} sections)" for name, count in counts.most_common()]
+    )
 
 
 def _alignment(report: Report) -> str:
