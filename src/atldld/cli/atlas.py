@@ -23,6 +23,7 @@ from atldld.cli.options import (
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
+    from atldld.atlas.ccf import VolumeFile
     from atldld.fetch.session import Session
 
 app = typer.Typer(
@@ -33,7 +34,7 @@ app = typer.Typer(
 @app.command("list")
 @asks_service
 def list_(session: "Session") -> None:
-    """List the volumes of the atlas, and whether they are in the cache."""
+    """List the volumes of the atlas: what is here, and what would have to be fetched."""
     from atldld.atlas.ccf import KINDS, RESOLUTIONS, VolumeFile
 
     rows = []
@@ -42,24 +43,33 @@ def list_(session: "Session") -> None:
         rows.append(
             [
                 file.kind,
-                str(file.resolution),
-                " × ".join(map(str, file.shape)),
-                file.described_size,
-                "–" if held is None else f"{held.bytes / 1e6:.1f} MB",
+                file.resolution,
+                "×".join(map(str, file.shape)),
+                "–" if held is None else _megabytes(held.bytes),
+                "–" if held else _to_fetch(file),
+                _megabytes(file.unpacked_bytes),
             ]
         )
     table(
         {
             "volume": "left",
-            "µm": "right",
-            "shape (p, i, r)": "left",
-            "to fetch": "left",
-            "in the cache": "right",
+            "voxel (µm)": "right",
+            "voxels (p, i, r)": "right",
+            "here (MB)": "right",
+            "to fetch (MB)": "right",
+            "unpacked (MB)": "right",
         },
         rows,
     )
-    say("CCFv3, 2017; (p, i, r) from the anterior-superior-left corner, spaces 9 and 10 alike.")
-    say("Atlases of BrainGlobe: --atlas brainglobe:NAME, such as brainglobe:allen_mouse_50um.")
+    say(
+        "CCFv3, 2017, from the anterior-superior-left corner, spaces 9 and 10 alike. Files "
+        "that are here are not fetched again; what is opened is kept unpacked beside its file. "
+        "Where < stands, the size is known only once the file is here."
+    )
+    say(
+        "`atldld atlas fetch KIND --resolution UM` fetches one. Atlases of BrainGlobe: `--atlas "
+        "brainglobe:NAME`, such as brainglobe:allen_mouse_50um."
+    )
 
 
 @app.command()
@@ -275,6 +285,17 @@ def plates(
             ):
                 answer(path)
             progress(done, len(chosen), str(atlas_plate.id))
+
+
+def _to_fetch(file: "VolumeFile") -> str:
+    known = file.known_bytes
+    return f"< {_megabytes(file.unpacked_bytes)}" if known is None else _megabytes(known)
+
+
+def _megabytes(count: float) -> str:
+    """Return a size in MB, to three digits, or to whole ones where there are more."""
+    size = count / 1e6
+    return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"
 
 
 @contextmanager

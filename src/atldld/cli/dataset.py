@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atldld.cli.options import DatasetId, Force, answer, asks_service, say, table
+from atldld.cli.options import facts as show_facts
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -43,23 +44,23 @@ def dataset_info(session: "Session", dataset_id: DatasetId) -> None:
     try:
         dataset = DataSet(record, session)
     except RecordError as error:
-        _print_facts(facts)
+        show_facts(facts)
         say(f"Not placed: {error}")
         return
     geometries = [section.geometry for section in dataset.sections]
     if geometries:
         facts["Tilt"] = f"{max(g.tilt for g in geometries):.2f}°"
         facts["Depth swept"] = f"up to {max(g.depth_swept for g in geometries):.0f} µm a section"
-    _print_facts(facts)
+    show_facts(facts)
     axis = "pir"[dataset.plane.depth_axis]
     table(
-        {"section": "right", "image": "right", "size": "right", f"{axis} (µm)": "right"},
+        {"section": "right", "image": "right", "size (pixels)": "right", f"{axis} (µm)": "right"},
         [
             [
                 str(section.number),
                 str(section.id),
                 f"{section.image.width} × {section.image.height}",
-                f"{geometry.depth_range[0]:.0f} … {geometry.depth_range[1]:.0f}",
+                f"{geometry.depth_range[0]:.0f} to {geometry.depth_range[1]:.0f}",
             ]
             for section, geometry in zip(dataset.sections, geometries, strict=True)
         ],
@@ -102,8 +103,3 @@ def dataset_preview(
         with whole_file(path, force=force) as temporary:
             temporary.write_bytes(drawn.getvalue())
     answer(path)
-
-
-def _print_facts(facts: dict[str, str]) -> None:
-    for heading, value in facts.items():
-        answer(f"{heading + ':':<19}{value}")

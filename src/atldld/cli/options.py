@@ -5,14 +5,14 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atldld.cli.terminal import answer, answer_lines, command_line, say
+from atldld.cli.terminal import answer, command_line, facts, say, table
 from atldld.errors import (
     AlignmentFileWarning,
     CurveLeftOutWarning,
@@ -24,8 +24,6 @@ from atldld.settings import Settings
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from atldld.fetch.session import Session
     from atldld.support.provenance import Progress
 
@@ -40,6 +38,7 @@ __all__ = [
     "answer",
     "asks_service",
     "command_line",
+    "facts",
     "progress_bar",
     "say",
     "section_numbers",
@@ -230,33 +229,6 @@ def waiting_told() -> Iterator[None]:
     finally:
         log.setLevel(level)
         log.removeHandler(saying)
-
-
-def _console() -> "Console":
-    """Return a console on standard output; wide enough for a table when nobody looks."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-
-
-def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; ``columns`` maps each heading to its justification.
-
-    Cells hold texts of others: they are shown, and never read as markup.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in columns.items():
-        out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        out.add_row(*(Text(shown(cell)) for cell in row))
-    there = _console()
-    with there.capture() as printed:
-        there.print(out)
-    answer_lines(printed.get().rstrip("\n"))
 
 
 @contextmanager

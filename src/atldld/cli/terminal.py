@@ -15,10 +15,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from atldld.cli.layout import laid_out, listed, screen_width, wrapped
 from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy, speaking
 from atldld.support.text import TableWriter, shown
 
@@ -28,12 +29,15 @@ __all__ = [
     "answer_json",
     "answer_lines",
     "as_typed",
+    "bold",
     "command_line",
+    "facts",
     "heed_memory_limit",
     "prepare",
     "run_to_the_end",
     "say",
     "sentence_of",
+    "table",
 ]
 
 LEAST_MEMORY = 512 << 20
@@ -113,8 +117,12 @@ _PLAIN = {
 
 
 def say(text: str) -> None:
-    """Print a line for the user, beside the result: to standard error."""
-    print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
+    """Print a sentence for the user, beside the result: to standard error.
+
+    A terminal gets lines that end between words; a file or a pipe gets one line.
+    """
+    width = screen_width(sys.stderr) if sys.stderr.isatty() else None
+    print("\n".join(wrapped(shown(text), width)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def answer(text: object) -> None:
@@ -125,6 +133,24 @@ def answer(text: object) -> None:
 def answer_lines(text: str) -> None:
     """Print lines in which all texts of others have been made harmless: to standard output."""
     print(text, flush=True)  # noqa: T201
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table that fits the terminal; see `atldld.cli.layout.laid_out`."""
+    answer_lines("\n".join(laid_out(columns, rows, screen_width(sys.stdout), bold=bold())))
+
+
+def facts(known: Mapping[str, str]) -> None:
+    """Print headings, and beside each what is to be said of it: to standard output."""
+    pairs = ((f"{heading}:", shown(value)) for heading, value in known.items())
+    for line in listed(pairs, screen_width(sys.stdout)):
+        answer_lines(line)
+
+
+def bold() -> bool:
+    """Whether headings may be bold: on a terminal, unless its user wants none of that."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
 
 
 def answer_json(value: Any) -> None:
