@@ -44,9 +44,9 @@ def list_(session: "Session") -> None:
             [
                 file.kind,
                 file.resolution,
-                "×".join(map(str, file.shape)),
+                " × ".join(map(str, file.shape)),
                 "–" if held is None else _megabytes(held.bytes),
-                "–" if held else _to_fetch(file),
+                "0" if held else _to_fetch(file),
                 _megabytes(file.unpacked_bytes),
             ]
         )
@@ -92,7 +92,8 @@ def fetch(
     if what != "structures":
         check_atlas(what if what.startswith(BRAINGLOBE) else "ccf_2017")
     if what.startswith(BRAINGLOBE):
-        answer(repr(open_atlas(name=what, session=session)))
+        opened = open_atlas(name=what, session=session)
+        answer(f"{opened.name}: {opened.resolution:g} µm, {len(opened.graph)} structures")
         return
     file = None if what == "structures" else volume_file(what, resolution)
     # whoever asks for nothing else wants what the service has now

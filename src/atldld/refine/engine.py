@@ -134,7 +134,8 @@ def refine(
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(asked) + work_of(chosen, len(asked))
+    # the sections are read, refined, and their errors stated
+    total = len(asked) + work_of(chosen, len(asked)) + len(asked)
     done = 0
 
     def advance(what: str) -> None:
@@ -173,7 +174,7 @@ def refine(
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
-        total = done + work_of(chosen, len(usable))
+        total = done + work_of(chosen, len(usable)) + len(usable)
         results = run_steps(
             [looks[order[k]] for k in usable],
             [starts[k] for k in usable],
@@ -192,6 +193,7 @@ def refine(
             labels,
             _lines(atlas, labels),
             jobs=jobs,
+            progress=advance,
         )
         expected = {
             order[k].id: stated(one)
