@@ -28,7 +28,7 @@ def test_holdings(filled):
 def test_parts_are_all_that_there_is(filled):
     """The kind: two counts of the same cache that differ."""
     cache = filled.cache
-    for name in ("files/api/x.json", "unpacked/a.npy", "queries/ab.json", "catalogue.sqlite", "odd"):
+    for name in ("files/api/x", "unpacked/a.npy", "queries/ab.json", "catalogue.sqlite", "odd"):
         (cache.root / name).parent.mkdir(parents=True, exist_ok=True)
         (cache.root / name).write_bytes(b"12345")
     paths(cache)[0].unlink()  # what was checked of it stays, and still counts

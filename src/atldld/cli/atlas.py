@@ -1,8 +1,5 @@
 """`atldld atlas`: the atlas, fetched; its outlines on a section; its annotated plates."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,7 +17,7 @@ from atldld.cli.options import (
     say,
     table,
 )
-from atldld.support.text import shown
+from atldld.cli.progress import arriving
 
 if TYPE_CHECKING:
     from atldld.atlas.ccf import VolumeFile
@@ -103,7 +100,7 @@ def fetch(
     say(f"{len(graph)} structures.")
     if file is None:
         return
-    with _bytes_bar(f"{file.name}.nrrd") as progress:
+    with arriving(f"{file.name}.nrrd") as progress:
         if file.kind == "annotation":
             atlas = open_atlas(resolution, session=session, progress=progress)
             if atlas.unknown_ids:
@@ -297,35 +294,3 @@ def _megabytes(count: float) -> str:
     """Return a size in MB, to three digits, or to whole ones where there are more."""
     size = count / 1e6
     return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"
-
-
-@contextmanager
-def _bytes_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how much of a file has arrived; nothing where nobody looks, or nothing is fetched."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=None)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show

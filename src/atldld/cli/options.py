@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atldld.cli.progress import counted as progress_bar
 from atldld.cli.terminal import answer, command_line, facts, say, table
 from atldld.errors import (
     AlignmentFileWarning,
@@ -21,11 +21,9 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.settings import Settings
-from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
-    from atldld.support.provenance import Progress
 
 __all__ = [
     "AlignmentFile",
@@ -240,49 +238,3 @@ def stoppable(session: "Session") -> Iterator[None]:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator["Progress"]:
-    """Show a bar with rate and time left on standard error; a line now and then if no terminal."""
-    if not sys.stderr.isatty():
-        yield _progress_lines(what)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(text_format="{task.percentage:>3.0f}%", show_speed=True),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=None, rate="")
-
-        def show(done: int, total: int, last: str) -> None:
-            elapsed = bar.tasks[task].elapsed or 0
-            rate = f"{done / elapsed:.1f}/s" if elapsed > 0 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
-
-        yield show
-
-
-def _progress_lines(what: str) -> "Progress":
-    def show(done: int, total: int, last: str) -> None:
-        if done == total or done % max(total // 5, 1) == 0:
-            say(f"{what}: {done}/{total}")
-
-    return show

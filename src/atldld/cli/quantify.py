@@ -162,7 +162,8 @@ def quantify(
             f"{len(about['unknown_ids'])} ids of the annotation are not in the structure graph "
             f"and are listed as unknown: {', '.join(map(str, about['unknown_ids'][:5]))} …"
         )
-    say(f"{len(about['sections'])} sections of data set {dataset_id} in a table of {len(chosen)} rows.")
+    count = len(about["sections"])
+    say(f"{count} sections of data set {dataset_id} in a table of {len(chosen)} rows.")
     if about["failed"]:
         again = " with --force" if output is not None else ""
         say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
@@ -196,7 +197,8 @@ def show(regions: "RegionTable", by: str) -> None:
     of_side = where.get("".join(sides), "")
     say(
         f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
-        f"{value} {_in_words(name)} or more. {MEANINGS}"
+        f"{value} {_in_words(name)} or more."
+        + (f" {MEANINGS}" if "energy" in columns else "")
     )
 
 
