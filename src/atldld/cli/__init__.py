@@ -51,14 +51,25 @@ COMMANDS = {
 OPTIONS = {"--version": "Show the version.", "-h, --help": "Show this message and exit."}
 
 
+EXAMPLE = (
+    "atldld search dataset -g Prox1 -p sagittal",
+    "atldld download dataset 69289763 prox1",
+)
+"""What most people want first."""
+
+
 def help_text() -> str:
     """Return what `atldld --help` shows."""
-    parts = {**COMMANDS, "Options": OPTIONS}
-    width = max(len(name) for part in parts.values() for name in part)
-    lines = ["Usage: atldld [OPTIONS] COMMAND [ARGS]...", "", f"  {SUMMARY}"]
+    from atldld.cli.layout import listed, screen_width, wrapped
+
+    room = min(screen_width(sys.stdout) or 80, 100)
+    parts = {**COMMANDS, "Help": OPTIONS}
+    column = max(len(name) for part in parts.values() for name in part) + 2
+    lines = [*wrapped(SUMMARY, room), "", "Usage: atldld COMMAND [options]", "", "Example:"]
+    lines += [f"  {line}" for line in EXAMPLE]
     for title, part in parts.items():
         lines += ["", f"{title}:"]
-        lines += [f"  {name:{width}}  {summary}" for name, summary in part.items()]
+        lines += [f"  {line}" for line in listed(part.items(), room - 2, column)]
     return "\n".join([*lines, "", "More about one: atldld COMMAND --help"])
 
 

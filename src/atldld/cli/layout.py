@@ -7,17 +7,21 @@ that is wider than the terminal takes several lines.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
 from atldld.support.text import shown
 
-__all__ = ["cells", "laid_out", "listed", "screen_width", "wrapped"]
+__all__ = ["cells", "kept", "laid_out", "listed", "screen_width", "wrapped"]
 
 _GAPS = (2, 1)  # between columns, in cells
 _INDENT = 4  # of what goes on below its row
 _LONGEST_WORD = 24  # that makes a column of words as wide as it is
+_NARROW = re.compile(
+    "[\x20-\u02ff\u2010-\u2044\u2190-\u22ff\u2500-\u257f]*"
+)  # as we write ourselves
 _KEPT = "\u00a0"  # stands for a space at which no line ends
 
 
@@ -37,11 +41,16 @@ def screen_width(stream: TextIO) -> int | None:
 
 def cells(text: str) -> int:
     """Return how wide a text is on the screen."""
-    if text.isascii():
+    if _NARROW.fullmatch(text):
         return len(text)
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def kept(text: str) -> str:
+    """Return a text in which no line ends; see `wrapped`."""
+    return text.replace(" ", _KEPT)
 
 
 def wrapped(text: str, width: int | None) -> list[str]:
@@ -246,5 +255,5 @@ def _words(text: str, width: int) -> list[str]:
     parts = text.split("`")
     for at in range(1, len(parts) - 1, 2):
         if cells(parts[at]) + 3 <= width:
-            parts[at] = parts[at].replace(" ", _KEPT)
+            parts[at] = kept(parts[at])
     return [word.replace(_KEPT, " ") for word in "`".join(parts).split(" ")]

@@ -197,8 +197,7 @@ def show(regions: "RegionTable", by: str) -> None:
     of_side = where.get("".join(sides), "")
     say(
         f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
-        f"{value} {_in_words(name)} or more."
-        + (f" {MEANINGS}" if "energy" in columns else "")
+        f"{value} {_in_words(name)} or more." + (f" {MEANINGS}" if "energy" in columns else "")
     )
 
 
