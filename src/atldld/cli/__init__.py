@@ -44,6 +44,7 @@ COMMANDS = {
     "This program": {
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
+        "completion": "Print what makes a shell complete commands, genes and ids.",
     },
 }
 """Every command with the first sentence of its help, by the steps of the work."""
@@ -88,6 +89,10 @@ def main() -> None:
 
 
 def _run() -> int:
+    if os.environ.get("_ATLDLD_COMPLETE"):  # a shell asks, with each press of the tab key
+        from atldld.cli.complete import complete
+
+        return complete(sys.argv[1:])
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
         from atldld.cli.terminal import answer_lines
 

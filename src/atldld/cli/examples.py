@@ -62,5 +62,6 @@ printf 'structure_id\\n22\\n' |
     "demo": "atldld demo",
     "info version": "atldld info version",
     "info cache": "atldld info cache",
+    "completion": 'eval "$(atldld completion bash)"',
 }
 """Lines for a shell, by command; of more than 78 characters none."""

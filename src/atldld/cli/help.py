@@ -16,7 +16,16 @@ from atldld.cli.examples import EXAMPLES
 from atldld.cli.layout import kept, listed, screen_width, wrapped
 from atldld.cli.terminal import bold
 
-__all__ = ["HEADINGS", "choices_of", "dress", "heading_of", "help_lines", "kind_of", "value_of"]
+__all__ = [
+    "HEADINGS",
+    "choices_of",
+    "dress",
+    "first_sentence",
+    "heading_of",
+    "help_lines",
+    "kind_of",
+    "value_of",
+]
 
 WHICH, HOW, ATLAS = "Which ones", "How it is done", "The atlas"
 RESULT, MANY, WHERE = "The result", "Many at once", "Where to ask and where to keep"
@@ -99,7 +108,7 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         yield from (f"  {line}" for line in example.split("\n"))
     if inner:
         known = dict(inner)
-        pairs = [(name, _first_sentence(known[name].help)) for name in known]
+        pairs = [(name, first_sentence(known[name].help)) for name in known]
         yield from _part("Commands", pairs, width)
     yield from _part("Arguments", [(_name_of(one), _meaning(one)) for one in arguments], width)
     for heading in HEADINGS:
@@ -137,7 +146,8 @@ def _part(title: str, pairs: list[tuple[str, str]], width: int) -> Iterator[str]
         yield f"  {line}".rstrip()
 
 
-def _first_sentence(text: str | None) -> str:
+def first_sentence(text: str | None) -> str:
+    """Return the first sentence of a help text."""
     paragraph = " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
     head, dot, _ = paragraph.partition(". ")
     return head + "." if dot else paragraph

@@ -86,6 +86,11 @@ def listed(pairs: Iterable[tuple[str, str]], width: int | None, column: int = 0)
     column = column or max((cells(name) for name, _ in known), default=0) + 2
     pad = " " * column
     for name, meaning in known:
+        if width and max(map(cells, meaning.split(" "))) > max(width - column, 20):
+            # a path or an address, which is to be copied
+            yield name
+            yield from (f"  {line}" for line in wrapped(meaning, width - 2))
+            continue
         lines = wrapped(meaning, width and max(width - column, 20))
         if cells(name) + 2 > column:
             yield name
