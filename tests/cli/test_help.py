@@ -86,7 +86,7 @@ def test_every_option_has_a_heading_and_is_shown_once(shown, path, command):
 
 
 def test_the_same_option_stands_under_the_same_heading():
-    where = {}
+    where: dict[str, set[str | None]] = {}
     for path, command in COMMANDS:
         for option in options_of(command):
             if path[0] != "search":
@@ -110,9 +110,26 @@ def test_no_example_is_of_a_command_that_is_gone():
 SLOW = ("demo", "quantify", "quality", "refine", "report")
 
 
+class Typed:
+    """Runs one example after another in one folder, as if they were typed."""
+
+    def __init__(self, folder, environ):
+        self.folder = folder
+        self.environ = environ
+
+    def __call__(self, name):
+        function = f'atldld() {{ "{sys.executable}" -m atldld "$@"; }}'
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {function}; {EXAMPLES[name]}"],
+            cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0, (name, done.stdout, done.stderr)
+        return done
+
+
 @pytest.fixture(scope="module")
 def examples(demo_server, tmp_path_factory):
-    """Runs one example after another in one folder, as if they were typed."""
     folder = tmp_path_factory.mktemp("examples")
     environ = {
         **os.environ,
@@ -120,33 +137,23 @@ def examples(demo_server, tmp_path_factory):
         "ATLDLD_CACHE_DIR": str(folder / "cache"),
         "PYTHONPATH": str(SOURCE),
     }
-    function = f'atldld() {{ "{sys.executable}" -m atldld "$@"; }}'
-
-    def run(name):
-        done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {function}; {EXAMPLES[name]}"],
-            cwd=folder, env=environ, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        assert "Traceback" not in done.stderr
-        assert done.returncode == 0, (name, done.stdout, done.stderr)
-        return done
-
-    run.environ, run.folder = environ, folder
-    return run
+    return Typed(folder, environ)
 
 
-@pytest.mark.parametrize("name", [one for one in EXAMPLES if one not in (*SLOW, "serve")])
-def test_examples_run(examples, name):
-    examples(name)
+@pytest.mark.timeout(900)
+def test_examples_run(examples):
+    """One after another, as some take what others have written."""
+    for name in EXAMPLES:
+        if name not in (*SLOW, "serve"):
+            examples(name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [one for one in EXAMPLES if one in SLOW])
-def test_slow_examples_run(examples, name):
-    if name == "report" and not (examples.folder / "prox1.json").exists():
-        examples("refine")
-    if name != "refine" or not (examples.folder / "prox1.json").exists():
-        examples(name)
+@pytest.mark.timeout(1800)
+def test_slow_examples_run(examples):
+    for name in EXAMPLES:
+        if name in SLOW:
+            examples(name)
 
 
 def test_the_example_of_serve_runs(examples):
@@ -157,6 +164,7 @@ def test_the_example_of_serve_runs(examples):
         cwd=examples.folder, env=examples.environ, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
     ) as server:  # fmt: skip
+        assert server.stdout is not None
         assert server.stdout.readline().startswith("http://127.0.0.1:")
         server.send_signal(signal.SIGTERM)
 

@@ -149,7 +149,9 @@ def test_what_programs_read_is_on_the_screen(drive, tmp_path):
     as_json = drive([[*words, "--json"] for words in searches])
     shown = drive(searches, 60)
     for words, document, text in zip(searches, as_json, shown, strict=True):
-        found = json.loads(document[: re.search(r"^[\]}]$", document, re.MULTILINE).end()])
+        end = re.search(r"^[\]}]$", document, re.MULTILINE)
+        assert end is not None
+        found = json.loads(document[: end.end()])
         records = found if isinstance(found, list) else found["result"]
         assert records
         for record in records:
@@ -259,6 +261,7 @@ def test_a_first_line_while_the_network_hangs(tmp_path):
         ) as process:  # fmt: skip
             backstop = threading.Timer(LONG, process.kill)
             backstop.start()
+            assert process.stderr is not None
             first = process.stderr.readline()
             process.kill()
             backstop.cancel()
