@@ -94,7 +94,7 @@ def test_no_error_is_in_the_words_of_a_library(tmp_path):
     assert not foreign, (len(foreign), foreign[:40])
     silent = [
         words for words, status, text in zip(listed, statuses, told, strict=True)
-        if status and "Error: " not in text
+        if status and not text.strip()
     ]  # fmt: skip
     assert not silent, silent[:20]
     assert all(isinstance(status, int) for status in statuses)
