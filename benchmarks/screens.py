@@ -131,5 +131,5 @@ def main(folder: Path = FOLDER, names: Sequence[str] = tuple(SCREENS)) -> list[P
 
 
 if __name__ == "__main__":
-    for path in main(*map(Path, sys.argv[1:2])):
+    for path in main(Path(sys.argv[1]) if sys.argv[1:] else FOLDER):
         print(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
-from atldld.refine.errors import evidence, stated
-from atldld.refine.guard import Template3d
+from atldld.refine.errors import Evidence, evidence, stated
+from atldld.refine.guard import Template3d, strangers
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import (
     FEWEST,
@@ -37,9 +37,13 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 
-__all__ = ["check_refinement", "refine"]
+__all__ = ["check_refinement", "looks_of", "refine"]
 
 _FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be looked at with
+_STRANGER = (
+    "It looks much less like the atlas where it lies than the sections around it do, and moving it "
+    "does not help: it may be torn, of another place or another brain, or placed wrongly."
+)
 _FEW = 50  # pixels in the atlas's brain without which there is nothing to compare
 
 
@@ -144,7 +148,7 @@ def refine(
         if progress:
             progress(done, total, what)
 
-    looks, reasons = _looks(asked, session, resolution, jobs, advance)
+    looks, reasons = looks_of(asked, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
     report_left_out(reasons.items(), session, dataset.id)
@@ -174,32 +178,40 @@ def refine(
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
-        total = done + work_of(chosen, len(usable)) + len(usable)
-        results = run_steps(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            Atlas3d(labels, template),
-            chosen,
-            most=most,
-            jobs=jobs,
-            progress=advance,
-        )
-        fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
-        known = evidence(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            results,
-            [order[k].number for k in usable],
-            labels,
-            _lines(atlas, labels),
-            jobs=jobs,
-            progress=advance,
-        )
-        expected = {
-            order[k].id: stated(one)
-            for k, one in zip(usable, known, strict=True)
-            if one is not None
-        }
+        lines = _lines(atlas, labels)
+        while True:
+            total = done + work_of(chosen, len(usable)) + len(usable)
+            results = run_steps(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                Atlas3d(labels, template),
+                chosen,
+                most=most,
+                jobs=jobs,
+                progress=advance,
+            )
+            known = evidence(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                results,
+                [order[k].number for k in usable],
+                labels,
+                lines,
+                jobs=jobs,
+                progress=advance,
+            )
+            strange = _strange(known, results)
+            told |= {order[usable[k]].id: _STRANGER for k in strange}
+            if not strange or len(usable) - len(strange) < FEWEST:
+                break
+            # what others look like, and where they lie, is found without those
+            usable = [one for k, one in enumerate(usable) if k not in strange]
+        for k, result, one in zip(usable, results, known, strict=True):
+            if order[k].id in told:
+                continue
+            fitted[order[k].id] = result
+            if one is not None:
+                expected[order[k].id] = stated(one)
     fits = {
         section.id: _fit_of(
             section, fitted.get(section.id), told.get(section.id), expected.get(section.id)
@@ -234,13 +246,28 @@ def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
     return np.asarray(inverse[:, 2], dtype=np.float64)
 
 
-def _looks(
+def looks_of(
     sections: Sequence[PlacedSection],
     session: Session,
     resolution: float,
     jobs: int,
-    advance: Any,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
+    """Return sections as they are registered, and why some cannot be had.
+
+    Parameters
+    ----------
+    sections : sequence of PlacedSection
+        The sections.
+    session : Session
+        Where pixels come from.
+    resolution : float
+        Side of a pixel, in µm.
+    jobs : int
+        Threads.
+    advance : callable, optional
+        Called with a text once a section is done.
+    """
     tiers = {section: tier_of(section, resolution) for section in sections}
 
     def fetch(section: PlacedSection) -> CachedImage:
@@ -273,6 +300,17 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     if inside.sum() < _FEW:
         return "It lies outside the atlas's brain, so there is nothing to compare it with."
     return None
+
+
+def _strange(known: Sequence[Evidence | None], results: Sequence[Fitted]) -> list[int]:
+    """Return which sections do not belong where they lie."""
+    return strangers(
+        [0.0 if one is None else one.likeness for one in known],
+        [
+            fitted.results[-1].after.get("difference", 1.0) if fitted.results else 1.0
+            for fitted in results
+        ],
+    )
 
 
 def _lines(atlas: Atlas, labels: Labels3d) -> list[tuple[int, ...]]:

@@ -11,7 +11,11 @@ have there, these figures are measured on pixels of 100 µm:
 - ``skew``: how far, in µm, bending has shifted, turned or scaled the section as a whole, which is
   what its plane should have done;
 - ``apart``: how far, in µm, its plane is from where those of its neighbours and the thickness of
-  sections put it.
+  sections put it;
+- ``unsure``: how little its pixels say of its plane, as a standard deviation in µm
+  (`atldld.refine.planes.unsure_of`);
+- ``uncovered``: the part of the area that its tissue and the atlas's brain do not share;
+- ``unexplained``: the part of its variance that the greys of its structures do not explain.
 
 None depends on the stain's brightness or contrast. The error is a product of powers of them, and
 its bound a multiple of it. Powers and bounds were found on sections that were cut from the genuine
@@ -47,19 +51,25 @@ from atldld.refine.model import (
     expected_of,
     learn,
     local_correlation,
+    residuals,
+    tissue_above,
+    weights_of,
 )
+from atldld.refine.planes import Brightness, unsure_of
 from atldld.refine.steps import Fitted
 from atldld.support.pipeline import outcomes
 
 __all__ = ["FIGURES", "LEAST", "MODEL", "MOST", "Evidence", "Model", "evidence", "stated"]
 
-FIGURES = ("pull", "missed", "likeness", "skew", "apart")
+FIGURES = (
+    "pull", "missed", "likeness", "skew", "apart", "unsure", "uncovered", "unexplained",
+)  # fmt: skip
 """What the error is told by."""
 
-LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0])
+LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0, 5.0, 0.02, 0.02])
 """Less of a figure says no more than this."""
 
-MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0])
+MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0, 400.0, 1.0, 1.0])
 """More of a figure says no more than this."""
 
 _SIDE = 100.0  # µm: pixels that the figures are measured on
@@ -104,8 +114,8 @@ class Model:
 
 MODEL = Model(
     scale=0.692,
-    powers=(0.629, 0.43, -0.0566, 0.0972, 0.181),
-    local=(0.322, 0.281, -0.0105, 0.205, 0.241),
+    powers=(0.629, 0.43, -0.0566, 0.0972, 0.181, 0, 0, 0),
+    local=(0.322, 0.281, -0.0105, 0.205, 0.241, 0, 0, 0),
     local_scale=1.04,
     moved=0.959,
     unseen=230,
@@ -120,13 +130,13 @@ class Evidence:
 
     Attributes
     ----------
-    figures : numpy.ndarray, shape (5,)
+    figures : numpy.ndarray, shape (8,)
         Those of `FIGURES`.
     moved : float
         How far it lies from where it started, in µm.
     structures : tuple of int
         Ids of the structures that it shows.
-    local : numpy.ndarray, shape (structures, 5)
+    local : numpy.ndarray, shape (structures, 8)
         Their figures.
     local_moved : numpy.ndarray, shape (structures,)
         How far they lie from where they started, in µm.
@@ -137,6 +147,11 @@ class Evidence:
     structures: tuple[int, ...]
     local: Matrix
     local_moved: Matrix
+
+    @property
+    def likeness(self) -> float:
+        """How much the section looks like what is expected of it: 0 to 1."""
+        return float(self.figures[FIGURES.index("likeness")])
 
 
 def evidence(
@@ -177,10 +192,16 @@ def evidence(
     shown = [look.coarser(_SHOWN) for look in looks]
     small = [look.coarser(_SIDE) for look in capped(shown)]
     places = [fitted.places(look) for look, fitted in zip(small, ends, strict=True)]
-    greys = learn([look.values.ravel() for look in small], places, labels)
+    greys = learn(
+        [look.values[look.counted] for look in small],
+        [at[:, look.counted.ravel()] for look, at in zip(small, places, strict=True)],
+        labels,
+    )
+
+    brightness = Brightness(greys, labels, [_SIDE])
 
     def work(k: int, _: None) -> Evidence | None:
-        inside = labels.at(places[k]) > 0
+        inside = (labels.at(places[k]) > 0) & small[k].counted.ravel()
         if not inside.any():
             return None
         moved = np.linalg.norm(places[k] - starts[k].places(small[k]), axis=0)
@@ -188,6 +209,8 @@ def evidence(
             *_bendings(small[k], places[k], greys, labels),
             _skew(small[k], starts[k], ends[k], inside),
             _apart(k, places[k], ends, numbers),
+            unsure_of(small[k], ends[k].forward, ends[k].deformation, brightness),
+            *_fit(small[k], places[k], greys, labels),
             moved,
         )
         shape = small[k].values.shape
@@ -218,7 +241,7 @@ def stated(known: Evidence, model: Model = MODEL) -> ExpectedError:
     after = model.scale * float(np.prod(figures ** np.array(model.powers)))
     ratios = np.clip(known.local, LEAST, MOST) / figures
     local = after * model.local_scale * np.prod(ratios ** np.array(model.local), axis=1)
-    blind = max(1 - float(known.figures[FIGURES.index("likeness")]) / _BLIND, 0.0)
+    blind = max(1 - known.likeness / _BLIND, 0.0)
     after += blind * max(model.unseen - after, 0.0)
     local += blind * np.maximum(model.unseen - local, 0.0)
     before = float(np.hypot(after, model.moved * known.moved))
@@ -244,13 +267,29 @@ def _bendings(
     y, x = np.indices((rows, columns), dtype=np.float32)
     known = _known(x, y, look.side)
     grid = np.stack((x, y), axis=-1)
-    pull = bend(look, expected)
+    weights = weights_of(look, expected, greys)
+    pull = bend(look, expected, weights)
     displaced = Look(shown_at(look.values, grid + known), look.x, look.y, look.side)
-    missed = bend(displaced, expected) - known - shown_at(pull, grid + known)
+    missed = bend(displaced, expected, weights) - known - shown_at(pull, grid + known)
     away = [np.linalg.norm(shift, axis=-1) * look.side for shift in (pull, missed)]
     # a contrast the other way round is no likeness
     alike = np.maximum(local_correlation(look.values, expected, _WINDOW), 0) ** 2
     return away[0], away[1], alike
+
+
+def _fit(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> tuple[Matrix, Matrix]:
+    """Return the parts not covered and not explained, shape (N,) each, alike everywhere."""
+    values, counted = look.values.ravel().astype(np.float64), look.counted.ravel()
+    found = labels.at(places)
+    tissue, brain = counted & (values > tissue_above(values)), counted & (found > 0)
+    either = max(int((tissue | brain).sum()), 1)
+    left = residuals(values[counted], greys[found[counted]])
+    spread = float(values[counted].var()) * len(left)
+    parts = (
+        1 - int((tissue & brain).sum()) / either,
+        float(left @ left) / spread if spread > 0 else 1.0,
+    )
+    return np.full(len(values), parts[0]), np.full(len(values), parts[1])
 
 
 def _known(x: Image, y: Image, side: float) -> Image:
@@ -309,7 +348,7 @@ def _summed(
     lines: Sequence[Sequence[int]],
 ) -> Evidence | None:
     """Return the means of maps over a section and over each structure in it."""
-    found = labels.at(end.places(look))
+    found = labels.at(end.places(look)) * look.counted.ravel()
     inside = np.flatnonzero(found)
     if not len(inside):
         return None
