@@ -213,7 +213,7 @@ class VolumeFile:
             host="download",
             check=check,
             what=f"The volume {self.name} of the atlas",
-            remedy=f"Fetch it once with `atldld atlas fetch {self.kind} --resolution "
+            remedy=f"Fetch it once with `atldld atlas fetch {self.kind} --atlas-resolution "
             f"{self.resolution}` ({self.described_size}).",
             # gzip shrinks everything that is met here; the header takes a little
             largest=self.unpacked_bytes + (1 << 20),

@@ -77,8 +77,7 @@ def help_text() -> str:
 def main() -> None:
     """Run the command; errors become one sentence and an exit status.
 
-    The status is 0 when all went well, 2 for a command that makes no sense, 130 when stopped by
-    Ctrl-C, 141 when nobody reads the result any more (as `head` does), and 1 for everything else.
+    Which status says what stands in `atldld.cli.codes`.
     """
     try:
         from atldld.cli.terminal import run_to_the_end

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import answer, command_line, say, table
 from atldld.cli.progress import duration, stage
 
@@ -15,22 +16,12 @@ if TYPE_CHECKING:
     from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
     from atldld.fetch.session import Session
 
-__all__ = ["AlignmentsOf", "Dask", "DryRun", "InFlight", "Rate", "work_on"]
+__all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
 
 PANEL = "Many at once"
 ROWS = 40  # of data sets that the table at the end shows one by one
 NAMED = 10  # lines of rubbish, and unknown data sets
 
-AlignmentsOf = Annotated[
-    str | None,
-    typer.Option(
-        "--alignment",
-        metavar="FOLDER|PATTERN",
-        help="Use the alignments in a folder (ID.json or ID/ID.json, as `atldld refine --datasets` "
-        "writes them), or of names such as planes/{id}.json, not Allen's.",
-        rich_help_panel=PANEL,
-    ),
-]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -92,7 +83,9 @@ def work_on(
     if listed.repeated:
         say(f"{_count(listed.repeated, 'id')} named again; each data set is made once.")
     if dry_run:
-        _show_estimate(estimate(listed.ids, work, session), rate)
+        found = estimate(listed.ids, work, session)
+        result({"estimate": found, "not_ids": listed.rubbish})
+        _show_estimate(found, rate)
         raise typer.Exit(1 if listed.rubbish else 0)
     limits = Limits(in_flight=in_flight, per_second=rate)
     with Session(session.settings, limits=limits) as limited, _progress() as show:
@@ -114,6 +107,17 @@ def work_on(
             again = "without --force " if force else ""
             say(f"Stopped. The same command {again}goes on from here.")
             raise typer.Exit(130) from None
+    result(
+        {
+            "out": summary.out,
+            "entries": summary.entries,
+            "kept": summary.kept,
+            "left": summary.left,
+            "given_up": summary.given_up,
+            "seconds": summary.seconds,
+            "not_ids": listed.rubbish,
+        }
+    )
     _show_summary(summary)
     if listed.rubbish:
         say(f"{_count(len(listed.rubbish), 'line')} of the list without an id.")

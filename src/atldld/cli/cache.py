@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import Force, answer, asks_service, facts, progress_bar, say, table
+from atldld.cli.manner import result
+from atldld.cli.options import (
+    Datasets,
+    Force,
+    Target,
+    answer,
+    asks_service,
+    facts,
+    folder_of,
+    place_of,
+    progress_bar,
+    say,
+    table,
+    to,
+)
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -31,6 +45,15 @@ def info(session: "Session") -> None:
 
     found = parts(session.cache)
     count, size = sum(part.files for part in found), sum(part.bytes for part in found)
+    result(
+        {
+            "location": session.cache.root,
+            "service": session.settings.api_url,
+            "file_count": count,
+            "bytes": size,
+            "parts": [part for part in found if part.files],
+        }
+    )
     facts(
         {
             "Location": str(session.cache.root),
@@ -55,6 +78,24 @@ def list_(session: "Session") -> None:
     from atldld.fetch.upkeep import holdings, parts
 
     held = holdings(session.cache)
+    result(
+        {
+            "data_sets": [
+                {
+                    "dataset_id": data_set.dataset_id,
+                    "genes": [gene.acronym for gene in data_set.record.genes]
+                    if data_set.record
+                    else None,
+                    "images": data_set.images,
+                    "masks": data_set.masks,
+                    "tiers": data_set.tiers,
+                    "file_count": data_set.files,
+                    "bytes": data_set.bytes,
+                }
+                for data_set in held
+            ]
+        }
+    )
     if not held:
         say(f"The cache at {session.cache.root} has nothing of any data set.")
     else:
@@ -105,6 +146,7 @@ def verify(
 
     with progress_bar("Verifying") as progress:
         found = verify_cache(session, repair=repair, progress=progress)
+    result({"sound": found.sound, "damaged": found.damaged, "repaired": found.repaired})
     for damage in found.damaged:
         answer(
             f"{damage.path}: {damage.problem}" + (f" ({damage.remedy})" if damage.remedy else "")
@@ -126,19 +168,19 @@ def prune(
         str | None,
         typer.Option(metavar="SIZE", help="Oldest first, until no more than this, such as 2GB."),
     ] = None,
-    dataset: Annotated[
-        int | None, typer.Option(min=1, help="Images (and metadata) of one data set.")
-    ] = None,
+    dataset: Target = None,
 ) -> None:
-    """Remove images from the cache."""
+    """Remove images from the cache; with --dataset those of one, and its metadata."""
     from atldld.fetch.upkeep import prune as remove
+    from atldld.find.named import find_dataset
 
     count, size = remove(
         session.cache,
         older_than=None if older_than is None else _age(older_than),
         max_size=None if max_size is None else _bytes(max_size),
-        dataset_id=dataset,
+        dataset_id=None if dataset is None else find_dataset(dataset, session=session),
     )
+    result({"images": count, "bytes": size})
     say(f"{count} images removed, {_size(size)}.")
 
 
@@ -146,26 +188,29 @@ def prune(
 @asks_service
 def export(
     session: "Session",
-    target: Annotated[Path, typer.Argument(help="A .zip file, or a folder.")],
-    datasets: Annotated[
-        str | None, typer.Option(help="Only these data sets: ids with commas between.")
+    target: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="A .zip file, or a folder; or -o.")
     ] = None,
+    output: Annotated[str | None, to("FILE.zip|FOLDER")] = None,
+    datasets: Datasets = None,
     force: Force = False,
 ) -> None:
     """Write the cache, or some data sets of it, as an archive that can be imported or served."""
+    from atldld.batch import read_ids
     from atldld.fetch.archive import export_archive
-    from atldld.fetch.session import check_id
 
-    ids = None
-    if datasets is not None:
-        ids = [check_id(text, "section data set") for text in datasets.split(",")]
+    place = folder_of(place_of(output, target))
+    ids = list(read_ids(datasets, session=session).ids) if datasets else None
+    left: dict[str, str] = {}
 
     def left_out(name: str, why: str) -> None:
+        left[name] = why
         say(f"Left out {name}: {why}.")
 
-    count = export_archive(session.cache, target, ids, force=force, tell=left_out)
+    count = export_archive(session.cache, place, ids, force=force, tell=left_out)
     say(f"{count} images written.")
-    answer(target)
+    result({"files": [place], "images": count, "left_out": left})
+    answer(place)
 
 
 @app.command("import")
@@ -192,6 +237,14 @@ def import_(
     taken = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in also if number)
     held = sum(number for (_, new), number in found.items() if not new)
     say(f"Besides: {taken or 'nothing'} taken; {held} were there already; {len(refused)} refused.")
+    result(
+        {
+            "images": count,
+            "taken": {kind: found[kind, True] for kind in ("data set", "answer", "file")},
+            "already_there": held,
+            "refused": refused,
+        }
+    )
     if refused:
         raise typer.Exit(1)
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import asks_service, facts, progress_bar, say
 
 if TYPE_CHECKING:
@@ -17,15 +18,16 @@ app = typer.Typer(help="The local catalogue that searches are answered from.", n
 @asks_service
 def update(
     session: "Session",
-    images: Annotated[
-        bool, typer.Option("--images", help="Fetch the numbers of all section images too.")
-    ] = False,
+    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
     full: Annotated[
         bool,
         typer.Option("--full", help="Fetch everything anew, to see what changed in old records."),
     ] = False,
 ) -> None:
-    """Make the catalogue, or add what is new. One that was stopped goes on where it was."""
+    """Make the catalogue, or add what is new. One that was stopped goes on where it was.
+
+    --images fetches the numbers of all section images too.
+    """
     from atldld.find import update as update_catalogue
 
     with progress_bar("Rows") as progress:
@@ -47,6 +49,7 @@ def info(session: "Session") -> None:
 def _print(info_: "CatalogueInfo") -> None:
     from atldld.find import age_in_words
 
+    result(info_)
     known = {
         "Catalogue": str(info_.path),
         "Service": info_.source.url,

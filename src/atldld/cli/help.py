@@ -24,6 +24,7 @@ __all__ = [
     "heading_of",
     "help_lines",
     "kind_of",
+    "name_of",
     "value_of",
 ]
 
@@ -36,28 +37,26 @@ HEADINGS = (WHICH, HOW, ATLAS, RESULT, MANY, WHERE, HELP)
 
 _OPTIONS = {
     WHICH: (
-        "age dataset dataset-id datasets depth failed gene hemisphere id image image-id "
-        "max-sections min-sections older-than organism orientation plane product rma section "
-        "sections sex specimen strain structure structures treatment max-size"
+        "age atlas-id dataset datasets depth failed gene hemisphere id image max-sections max-size "
+        "min-sections older-than ontology organism orientation pixel-size plane product rma "
+        "section sex specimen strain structure treatment"
     ),
     HOW: (
-        "alignment budget channel cut downsample-img few fill frame full images jobs kind labels "
-        "limit max-distance no-volume picture public repair resolution scale section-distance "
-        "space stain-threshold steps table-resolution target-alignment thickness threads "
-        "threshold tolerance unit"
+        "alignment budget channel cut downsample-img few fill frame full grid images kind "
+        "marker-tolerance max-distance max-move no-volume picture public quality-resolution repair "
+        "resolution scale space stain-threshold steps table-resolution target-alignment thickness "
+        "threads threshold tolerance unionize unit"
     ),
-    ATLAS: "annotation atlas atlas-dataset atlas-resolution graph no-atlas template",
+    ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
-        "annotated csv fields force format grid ids image-format include-expression json output "
-        "output-dir regions table unionize"
+        "annotated csv fields force format ids image-format include-expression json limit output "
+        "regions table"
     ),
-    MANY: "dask dry-run in-flight rate",
+    MANY: "at-once dask dry-run in-flight rate",
     WHERE: "api-url cache-dir download-url host live offline port refresh strict",
     HELP: "help quiet verbose version",
 }
 _HEADING_OF = {name: heading for heading, names in _OPTIONS.items() for name in names.split()}
-_SEARCHES = {"graph": WHICH, "limit": RESULT, "resolution": WHICH, "space": WHICH}
-"""Where an option of a search filters that says something else in other commands."""
 
 _NAMES = 27  # cells for names at most, before what they mean
 _WIDEST = 100  # longer lines are hard to read
@@ -110,7 +109,7 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         known = dict(inner)
         pairs = [(name, first_sentence(known[name].help)) for name in known]
         yield from _part("Commands", pairs, width)
-    yield from _part("Arguments", [(_name_of(one), _meaning(one)) for one in arguments], width)
+    yield from _part("Arguments", [(name_of(one), _meaning(one)) for one in arguments], width)
     for heading in HEADINGS:
         pairs = [
             (_names(one), _meaning(one)) for one in options if heading_of(one, path) == heading
@@ -124,8 +123,8 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
 def heading_of(option: Any, path: tuple[str, ...]) -> str | None:
     """Return the heading that an option stands under; None if nobody has thought of it."""
     names = [name.lstrip("-") for name in option.opts if name.startswith("--")]
-    if path[:1] == ("search",) and names and names[0] in _SEARCHES:
-        return _SEARCHES[names[0]]
+    if path[:1] == ("search",) and "space" in names:  # a filter there
+        return WHICH
     given = getattr(option, "rich_help_panel", None)
     if given in HEADINGS and "alignment" not in names:  # of many data sets, or of one
         return str(given)
@@ -204,13 +203,15 @@ def _in_usage(parameter: Any) -> str:
     if parameter.param_type_name == "option":
         short = next((name for name in parameter.opts if not name.startswith("--")), None)
         return f"{short or parameter.opts[0]} {value_of(parameter)}"
-    name = _name_of(parameter) + ("..." if parameter.nargs != 1 else "")
+    if " " in (parameter.metavar or ""):  # several things, as in `ID... [OUT]`
+        return str(parameter.metavar)
+    name = name_of(parameter) + ("..." if parameter.nargs != 1 else "")
     return name if parameter.required else f"[{name}]"
 
 
-def _name_of(argument: Any) -> str:
+def name_of(argument: Any) -> str:
     """Return the name of an argument, without the brackets that say how often it may come."""
-    name = str(argument.metavar or argument.name.upper())
+    name = str(argument.metavar or argument.name.upper()).partition(" ")[0]
     return name.removesuffix("...").removeprefix("[").removesuffix("]")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from atldld.cli.manner import manner
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def stage(what: str) -> Iterator[_Show]:
     callable
         Takes how much is done, how much there is (None where that is not known), and what is said.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not manner.shows_progress:
         yield lambda done, total, said: None
         return
     from rich.console import Console

@@ -13,8 +13,10 @@ from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
 from atldld.cli.help import dress
-from atldld.cli.terminal import answer_lines, heed_memory_limit, say
-from atldld.cli.usage import named, sentence_of_usage
+from atldld.cli.manner import manner, start
+from atldld.cli.spelling import MANY, fit_out
+from atldld.cli.terminal import answer_lines, complain, heed_memory_limit
+from atldld.cli.usage import MORE, named, sentence_of_usage
 
 __all__ = ["app", "run"]
 
@@ -46,6 +48,7 @@ class _Commands(MutableMapping[str, Any]):
             command = get_command(inner)
             command.name = name
             command.params = [one for one in command.params if one.name not in _TYPERS_OWN]
+            fit_out(command, (name,))
             dress(command, (name,))
             self._known[name] = command
         return self._known[name]
@@ -94,8 +97,20 @@ def root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing but the result and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Say what is asked, tried again and found in the cache, and how long it takes.",
+        ),
+    ] = False,
 ) -> None:
     """Allen Brain Atlas section data sets in the brain's reference coordinates."""
+    start(quiet=quiet, verbose=verbose)
 
 
 def run() -> int:
@@ -119,5 +134,10 @@ def _explain(error: Any, command: Any) -> int:
             answer_lines(error.message)
         return 2
     at, path = named(command, sys.argv[1:])
-    say(f"Error: {sentence_of_usage(error, at, path)} See `{path} --help`.")
+    said = sentence_of_usage(error, at, path)
+    if said.startswith(MORE) and path in MANY:
+        said += f" {MANY[path]}"
+    # the option itself may not have been reached
+    manner.as_json = manner.as_json or "--json" in sys.argv[1:]
+    complain(error, f"{said} See `{path} --help`.", 2)
     return 2

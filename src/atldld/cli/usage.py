@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from atldld.cli.help import choices_of, kind_of, value_of
+from atldld.cli.help import choices_of, kind_of, name_of, value_of
 from atldld.support.text import shown
 
-__all__ = ["named", "nearest", "sentence_of_usage"]
+__all__ = ["MORE", "named", "nearest", "sentence_of_usage"]
+
+
+MORE = "This is more than the command takes:"
 
 
 def named(root: Any, words: Sequence[str]) -> tuple[Any, str]:
@@ -61,7 +64,7 @@ def sentence_of_usage(error: Any, command: Any, path: str) -> str:
         return _no_such_command(message, command, path)
     extra = re.fullmatch(r"Got unexpected extra arguments? ?(?:\(s\) )?\((.*)\)\.?", message)
     if extra:
-        return f"This is more than the command takes: {extra[1]}."
+        return f"{MORE} {extra[1]}."
     if message.startswith("Missing command"):
         return f"A command is missing: {_or(_names_below(command))}."
     return message if message.endswith((".", "?", "!")) else f"{message}."
@@ -125,7 +128,7 @@ def _wrong_use(name: str, message: str, command: Any) -> str:
 
 def _missing(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        name = str(parameter.metavar or parameter.name.upper()).strip("[].")
+        name = name_of(parameter)
         said = f"{name} is missing"
     else:
         said = f"{_option(parameter)} {value_of(parameter)} is missing"
@@ -135,10 +138,7 @@ def _missing(parameter: Any) -> str:
 
 def _wrong_value(error: Any, parameter: Any) -> str:
     value = _given(error)
-    if parameter.param_type_name == "argument":
-        name = str(parameter.metavar or parameter.name.upper()).strip("[].")
-    else:
-        name = _option(parameter)
+    name = name_of(parameter) if parameter.param_type_name == "argument" else _option(parameter)
     said = f"{name} is {shown(value) or 'empty'}, but" if value is not None else name
     choices = choices_of(parameter)
     meant = nearest(value, choices, count=1) if value is not None and choices else ""

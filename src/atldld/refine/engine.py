@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.place.coordinates import coordinates_of
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
@@ -22,6 +23,7 @@ from atldld.refine.steps import (
     STEPS,
     Atlas3d,
     Fitted,
+    Step,
     check_steps,
     run_steps,
     work_of,
@@ -49,7 +51,7 @@ _FEW = 50  # pixels in the atlas's brain without which there is nothing to compa
 
 def check_refinement(
     steps: str | Sequence[str] = STEPS, resolution: float = 25, most: float = 1500
-) -> tuple[str, ...]:
+) -> tuple[Step, ...]:
     """Check the options of `refine` before anything is fetched; return the steps.
 
     Raises
@@ -70,7 +72,7 @@ def refine(
     atlas: Atlas,
     *,
     session: Session,
-    steps: str | Sequence[str] = STEPS,
+    steps: Step | Sequence[Step] = STEPS,
     resolution: float = 25,
     most: float = 1500,
     sections: PlacedSection | Iterable[PlacedSection] | None = None,
@@ -371,13 +373,8 @@ def _about(
         "synthetic": dataset.record.synthetic or atlas.synthetic,
         "service": session.settings.api_url,
         "frame": FRAME,
-        "space": f"that of the atlas {atlas.name}: refined coordinates are the atlas's own",
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-        },
+        "space": coordinates_of(atlas.name),
+        "atlas": atlas.describe(),
         "start": dataset.alignment.describe() if dataset.alignment else "the service's alignment",
         "steps": list(steps),
         "resolution_um": resolution,

@@ -21,8 +21,8 @@ _MORE = 0.03  # part of the difference that a step may add where the template sp
 # What a step that moves all alike may cost one section, of the difference and of the overlap.
 _MUCH, _MUCH_COVER = 0.08, 0.03
 # A section does not belong if its likeness is less than a part of that of the sections around it,
-# and more of what those explain is unexplained.
-_UNLIKE, _UNEXPLAINED = 0.65, 0.15
+# and more of what those explain is unexplained; the less the one says so, the more must the other.
+_UNLIKE, _UNEXPLAINED, _BOTH = 0.65, 0.15, 0.28
 _AROUND, _LEAST_AROUND = 4, 3  # sections before and after it; how many of them there must be
 _WINDOW = 200.0  # µm: standard deviation of the window of that correlation
 
@@ -161,7 +161,10 @@ def strangers(likeness: ArrayLike, difference: ArrayLike) -> list[int]:
         if len(near) < _LEAST_AROUND:
             continue
         usual, left = float(np.median(alike[near])), float(np.median(apart[near]))
+        if usual <= 0 or left >= 1:
+            continue
+        like, more = alike[k] / usual, (apart[k] - left) / (1 - left)
         # both must say so: few details, or uneven light, are no reason
-        if alike[k] < _UNLIKE * usual and apart[k] - left > _UNEXPLAINED * (1 - left):
+        if like < _UNLIKE and more > max(_UNEXPLAINED, like - _BOTH):
             out.append(k)
     return out

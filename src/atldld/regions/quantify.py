@@ -47,10 +47,11 @@ from atldld.errors import (
 )
 from atldld.place.spaces import BOX
 from atldld.place.tiers import tier_of
-from atldld.regions.grids import fetch_grid, grid_region_means, labels_on_grid
+from atldld.regions.grids import fetch_grid, grid_region_means, places_on_grid
 from atldld.regions.table import HEMISPHERES, Regions, RegionTable
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, check_whole, plain
+from atldld.support.memory import let_go
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import Progress, citation_of, version
 from atldld.warp.background import background_of
@@ -178,11 +179,14 @@ def quantify(
         If a section cannot be fetched and is left out.
     ServiceWarning
         If the service's own numbers cannot be fetched.
+    OtherAtlasWarning
+        If the sections were laid on another atlas.
     """
     check_thresholds(threshold, stain_threshold)
     threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
     scale = open_scale(scale)
     atlas.check_dataset(dataset.record)
+    atlas.compare_alignment(dataset.alignment, session)
     masks = stain_threshold is None
     chosen = dataset.chosen(sections)
     tasks, without_mask = _plan(chosen, resolution, masks=masks)
@@ -190,7 +194,9 @@ def quantify(
         raise _nothing_to_count(dataset, masks and bool(without_mask))
 
     ids, places = compact_labels(atlas.annotation)
+    let_go(atlas.annotation)
     keys = _in_halves(places)
+    del places  # `keys` may be the very same array by now
     regions = Regions(ids.tolist(), atlas.graph)
     voxels = _voxels_of(keys, len(ids))
     counts, used, failed = _count_all(
@@ -225,7 +231,8 @@ def quantify(
     if masks and unionize:
         values |= _beside_unionizes(dataset, session, regions, compared)
     if masks and grid:
-        values |= _beside_grid(dataset, session, atlas, ids, places, regions, compared)
+        keys >>= 1
+        values |= _beside_grid(dataset, session, atlas, ids, keys, regions, compared)
     if not hemispheres:
         values = {name: array[:, 2:] for name, array in values.items()}
     metadata = _describe(
@@ -410,7 +417,7 @@ def _count(
 def _in_halves(
     places: NDArray[np.unsignedinteger[Any]],
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Return 2 · place + (0 in the left half, 1 in the right one), of the same shape.
+    """Return 2 · place + (0 in the left half, 1 in the right one), in place where that fits.
 
     A voxel belongs to the half in which its centre lies; one in the midline counts as right.
     """
@@ -418,9 +425,9 @@ def _in_halves(
     right = np.arange(count) + 0.5 >= count / 2
     if 2 * (int(places.max()) + 1) > np.iinfo(places.dtype).max:
         places = places.astype(np.uint32)
-    keys: NDArray[np.unsignedinteger[Any]] = places * places.dtype.type(2)
-    keys += right.astype(places.dtype)
-    return keys
+    places <<= 1
+    places += right.astype(places.dtype)
+    return places
 
 
 def _voxels_of(keys: NDArray[np.unsignedinteger[Any]], labels: int) -> NDArray[np.int64]:
@@ -525,7 +532,7 @@ def _beside_grid(
     compared["grid"] = None
     try:
         found = fetch_grid(dataset.id, session=session)
-        on_grid = labels_on_grid(places, atlas.resolution, found.shape, found.resolution)
+        on_grid = places_on_grid(places, len(ids), atlas.resolution, found.shape, found.resolution)
         means = grid_region_means(found, ids[on_grid], atlas.graph)
     except AtldldError as error:
         _lacking(session, "expression grid", str(error))
@@ -585,14 +592,9 @@ def _describe(
         "service": service,
         "citation": citation_of(dataset.id),
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
+        "coordinates": dataset.coordinates,
         "section_thickness_um": record.section_thickness,
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-            "synthetic": atlas.synthetic,
-        },
+        "atlas": atlas.describe(),
         "resolution_um": float(resolution),
         **counts,
         "midline_um": BOX[2] / 2,
