@@ -3,6 +3,7 @@
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
+# make screens   the pictures of the terminal in docs/images, made anew
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # make pictures  take the pictures of the report in docs/images anew, of the demo brain; needs Chromium
@@ -20,7 +21,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint notebook bench pictures mutants clean
+.PHONY: demo test quick test-oldest lint screens notebook bench pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -53,6 +54,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+
+screens: $(VENV)/.installed
+	$(BIN)/python benchmarks/screens.py
 
 notebook: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/notebook.py

@@ -45,7 +45,7 @@ def test_ids_of_a_search_go_right_in(atldld, tmp_path):
     done = atldld("download", "datasets", "-", "out", *QUICK, stdin=found)
     assert "1 done" in done.stdout
     assert done.stdout.rstrip().endswith(str(tmp_path / "out"))
-    assert "1 done, 0 failed, 0 left" in done.stderr
+    assert "left" not in done.stderr  # how far it is, nobody sees
     assert len(list((tmp_path / "out" / "909").glob("*.png"))) == 14
     again = atldld("download", "datasets", "909", "out", *QUICK)
     assert "1 of these were there already" in again.stderr

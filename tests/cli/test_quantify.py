@@ -64,9 +64,10 @@ def quantify(atldld):
 def test_the_top_on_the_screen(quantify):
     done = quantify()
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    assert lines[0].split()[:3] == ["acronym", "name", "side"]
-    assert "unionize_energy" in lines[0]
-    assert "grid_energy" in lines[0]
+    assert lines[0].split()[:3] == ["acronym", "area", "(mm²)"]
+    assert "Allen's energy" in lines[0]
+    assert "grid energy" in lines[0]
+    assert "dentate gyrus" in lines[2]
     assert lines[2].split()[0] == "DG"
     assert "SYNTHETIC" in done.stderr
     assert "14 sections of data set 909" in done.stderr

@@ -114,6 +114,7 @@ CALLS = [
     ("cache prune", "--older-than", "1000w"),
     ("info version",),
     ("info cache",),
+    ("completion", "bash"),
     ("sync image-to-reference", "POINTS"),
     ("sync reference-to-image", "BRAIN", "-d", "909"),
     ("sync image-to-image", "POINTS", "-d", "909"),

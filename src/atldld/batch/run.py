@@ -209,7 +209,8 @@ def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Itera
     def make_here(ids: Sequence[int]) -> Iterator[Entry]:
         # No more than are made at once, so that giving up comes before the next ones.
         left = iter(ids)
-        running = {pool.submit(task.make, dataset_id, session) for dataset_id in islice(left, jobs)}
+        first = islice(left, min(jobs, len(ids)))
+        running = {pool.submit(task.make, dataset_id, session) for dataset_id in first}
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:

@@ -1,14 +1,11 @@
 """`atldld atlas`: the atlas, fetched; its outlines on a section; its annotated plates."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.manner import manner, result
+from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
     AtlasResolution,
@@ -32,9 +29,10 @@ from atldld.cli.options import (
     tier_of,
     to,
 )
-from atldld.support.text import shown
+from atldld.cli.progress import arriving
 
 if TYPE_CHECKING:
+    from atldld.atlas.ccf import VolumeFile
     from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
 
@@ -46,7 +44,7 @@ app = typer.Typer(
 @app.command("list")
 @asks_service
 def list_(session: "Session") -> None:
-    """List the volumes of the atlas, and whether they are in the cache."""
+    """List the volumes of the atlas: what is here, and what would have to be fetched."""
     from atldld.atlas.ccf import KINDS, RESOLUTIONS, VolumeFile
 
     rows = []
@@ -66,25 +64,34 @@ def list_(session: "Session") -> None:
         rows.append(
             [
                 file.kind,
-                str(file.resolution),
+                file.resolution,
                 " × ".join(map(str, file.shape)),
-                file.described_size,
-                "–" if held is None else f"{held.bytes / 1e6:.1f} MB",
+                "–" if held is None else _megabytes(held.bytes),
+                "0" if held else _to_fetch(file),
+                _megabytes(file.unpacked_bytes),
             ]
         )
     result({"volumes": known})
     table(
         {
             "volume": "left",
-            "µm": "right",
-            "shape (p, i, r)": "left",
-            "to fetch": "left",
-            "in the cache": "right",
+            "voxel (µm)": "right",
+            "voxels (p, i, r)": "right",
+            "here (MB)": "right",
+            "to fetch (MB)": "right",
+            "unpacked (MB)": "right",
         },
         rows,
     )
-    say("CCFv3, 2017; (p, i, r) from the anterior-superior-left corner, spaces 9 and 10 alike.")
-    say("Atlases of BrainGlobe: --atlas brainglobe:NAME, such as brainglobe:allen_mouse_50um.")
+    say(
+        "CCFv3, 2017, from the anterior-superior-left corner, spaces 9 and 10 alike. Files "
+        "that are here are not fetched again; what is opened is kept unpacked beside its file. "
+        "Where < stands, the size is known only once the file is here."
+    )
+    say(
+        "`atldld atlas fetch KIND --resolution UM` fetches one. Atlases of BrainGlobe: `--atlas "
+        "brainglobe:NAME`, such as brainglobe:allen_mouse_50um."
+    )
 
 
 @app.command()
@@ -109,7 +116,7 @@ def fetch(
     if what.startswith(BRAINGLOBE):
         opened = open_atlas(resolution, name=what, session=session)
         result({"atlas": what, "resolution_um": opened.resolution, "structures": len(opened.graph)})
-        answer(repr(opened))
+        answer(f"{opened.name}: {opened.resolution:g} µm, {len(opened.graph)} structures")
         return
     side = 25 if resolution is None else resolution
     file = None if what == "structures" else volume_file(what, side)
@@ -122,7 +129,7 @@ def fetch(
     result(about)
     if file is None:
         return
-    with _bytes_bar(f"{file.name}.nrrd") as progress:
+    with arriving(f"{file.name}.nrrd") as progress:
         if file.kind == "annotation":
             atlas = open_atlas(side, session=session, progress=progress)
             if atlas.unknown_ids:
@@ -330,33 +337,12 @@ def plates(
     result({"plates": known, "files": made})
 
 
-@contextmanager
-def _bytes_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how much of a file has arrived; nothing where nobody looks, or nothing is fetched."""
-    if not sys.stderr.isatty() or not manner.shows_progress:
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+def _to_fetch(file: "VolumeFile") -> str:
+    known = file.known_bytes
+    return f"< {_megabytes(file.unpacked_bytes)}" if known is None else _megabytes(known)
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=None)
 
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show
+def _megabytes(count: float) -> str:
+    """Return a size in MB, to three digits, or to whole ones where there are more."""
+    size = count / 1e6
+    return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"

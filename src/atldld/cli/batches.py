@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.manner import manner, result
+from atldld.cli.manner import result
 from atldld.cli.options import answer, command_line, say, table
+from atldld.cli.progress import duration, stage
 
 if TYPE_CHECKING:
     from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
@@ -140,10 +140,10 @@ def _show_summary(summary: BatchSummary) -> None:
             "data set": "right",
             "state": "left",
             "sections": "right",
-            "images, MB": "right",
-            "written, MB": "right",
-            "seconds": "right",
-            "why": "left",
+            "images (MB)": "right",
+            "written (MB)": "right",
+            "time (s)": "right",
+            "why": "below",
         },
         rows,
     )
@@ -209,53 +209,21 @@ def _size(size: int | None) -> str:
 @contextmanager
 def _progress() -> Iterator[Callable[[BatchProgress], None]]:
     """Show done, failed, left, bytes and time left on standard error."""
-    if not manner.shows_progress:
-        yield lambda now: None
-        return
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    with stage("Data sets") as show:
 
-    text = "{task.fields[text]}"
-    columns = (BarColumn(), TextColumn(text, markup=False), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, text="")
-
-        def show(now: BatchProgress) -> None:
+        def tell(now: BatchProgress) -> None:
             ended = now.done + now.failed
-            bar.update(task, completed=ended, total=ended + now.left, text=_in_words(now))
+            show(ended, ended + now.left, _in_words(now))
 
-        yield show
-
-
-def _lines() -> Callable[[BatchProgress], None]:
-    last = -1
-
-    def show(now: BatchProgress) -> None:
-        nonlocal last
-        ended = now.done + now.failed
-        tenth = 10 * ended // max(ended + now.left, 1)
-        if tenth != last:
-            last = tenth
-            say(_in_words(now))
-
-    return show
+        yield tell
 
 
 def _in_words(now: BatchProgress) -> str:
     left = f"{now.left} left"
     if now.seconds_left and now.left:
-        left += f", {_duration(now.seconds_left)}"
-    return f"{now.done} done, {now.failed} failed, {left}; {now.bytes / 1e6:,.1f} MB written"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
+        left += f", {duration(now.seconds_left)}"
+    failed = f", {now.failed} failed" if now.failed else ""
+    return f"{now.done} done{failed}, {left}; {now.bytes / 1e6:,.1f} MB"
 
 
 def _count(number: int, what: str) -> str:

@@ -15,6 +15,7 @@ from atldld.cli.options import (
     Target,
     answer,
     asks_service,
+    facts,
     folder_of,
     place_of,
     progress_bar,
@@ -26,6 +27,7 @@ from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.fetch.upkeep import Holding
 
 app = typer.Typer(
     help="What is kept, whether it is sound, and moving it about.", no_args_is_help=True
@@ -38,26 +40,42 @@ _MOST_SHOWN = 100
 @app.command()
 @asks_service
 def info(session: "Session") -> None:
-    """Show where the cache is and how large it is."""
-    count, size = session.cache.size()
+    """Show where the cache is, what is in it, and how large that is."""
+    from atldld.fetch.upkeep import parts
+
+    found = parts(session.cache)
+    count, size = sum(part.files for part in found), sum(part.bytes for part in found)
     result(
         {
             "location": session.cache.root,
             "service": session.settings.api_url,
             "file_count": count,
             "bytes": size,
+            "parts": [part for part in found if part.files],
         }
     )
-    answer(f"Location: {session.cache.root}")
-    answer(f"Service:  {session.settings.api_url}")
-    answer(f"Size:     {_size(size)} in {count} files")
+    facts(
+        {
+            "Location": str(session.cache.root),
+            "Service": session.settings.api_url,
+            "Size": f"{_size(size)} in {count} files",
+        }
+    )
+    answer("")
+    table(
+        {"of which": "left", "files": "right", "size": "right"},
+        [[part.kind, part.files, _size(part.bytes)] for part in found if part.files],
+    )
 
 
 @app.command("list")
 @asks_service
 def list_(session: "Session") -> None:
-    """List the data sets of which something is kept."""
-    from atldld.fetch.upkeep import holdings
+    """List the data sets of which something is kept.
+
+    Sizes are of their images, masks and metadata; `atldld cache info` shows what else there is.
+    """
+    from atldld.fetch.upkeep import holdings, parts
 
     held = holdings(session.cache)
     result(
@@ -71,6 +89,7 @@ def list_(session: "Session") -> None:
                     "images": data_set.images,
                     "masks": data_set.masks,
                     "tiers": data_set.tiers,
+                    "file_count": data_set.files,
                     "bytes": data_set.bytes,
                 }
                 for data_set in held
@@ -78,31 +97,39 @@ def list_(session: "Session") -> None:
         }
     )
     if not held:
-        say(f"The cache at {session.cache.root} is empty.")
-        return
-    table(
-        {
-            "data set": "right",
-            "gene": "left",
-            "images": "right",
-            "masks": "right",
-            "tiers": "left",
-            "size": "right",
-        },
-        [
+        say(f"The cache at {session.cache.root} has nothing of any data set.")
+    else:
+        table(
+            {
+                "data set": "right",
+                "gene": "left",
+                "images": "right",
+                "masks": "right",
+                "tiers": "left",
+                "files": "right",
+                "size": "right",
+            },
             [
-                str(data_set.dataset_id or "–"),
-                ", ".join(g.acronym or "?" for g in data_set.record.genes)
-                if data_set.record
-                else "–",
-                str(data_set.images)
-                + (f" of {len(data_set.record.images)}" if data_set.record else ""),
-                str(data_set.masks),
-                ", ".join(map(str, data_set.tiers)),
-                _size(data_set.bytes),
-            ]
-            for data_set in held
-        ],
+                [
+                    "unknown" if data_set.dataset_id is None else data_set.dataset_id,
+                    ", ".join(g.acronym or "?" for g in data_set.record.genes)
+                    if data_set.record
+                    else "–",
+                    _images_of(data_set),
+                    data_set.masks,
+                    ", ".join(map(str, data_set.tiers)),
+                    data_set.files,
+                    _size(data_set.bytes),
+                ]
+                for data_set in held
+            ],
+        )
+    found = parts(session.cache)
+    count, size = sum(one.files for one in held), sum(one.bytes for one in held)
+    every, whole = sum(part.files for part in found), sum(part.bytes for part in found)
+    say(
+        f"Images, masks and metadata: {_size(size)} in {count} files. The whole cache: "
+        f"{_size(whole)} in {every} files (`atldld cache info`)."
     )
 
 
@@ -222,8 +249,18 @@ def import_(
         raise typer.Exit(1)
 
 
+def _images_of(held: "Holding") -> str:
+    """Return of how many section images at least one tier is there; files are counted apart."""
+    if held.record is None:
+        return str(held.images)
+    return f"{held.images} of {len(held.record.images)}"
+
+
 def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    for unit, one in (("GB", 1e9), ("MB", 1e6)):
+        if size >= one:
+            return f"{size / one:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
 
 
 def _age(text: str) -> timedelta:

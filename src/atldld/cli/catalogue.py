@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atldld.cli.manner import result
-from atldld.cli.options import answer, asks_service, progress_bar, say
+from atldld.cli.options import asks_service, facts, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -50,7 +50,7 @@ def _print(info_: "CatalogueInfo") -> None:
     from atldld.find import age_in_words
 
     result(info_)
-    facts = {
+    known = {
         "Catalogue": str(info_.path),
         "Service": info_.source.url,
         "Updated": f"{info_.source.when:%Y-%m-%d %H:%M} UTC, {age_in_words(info_.source.when)}",
@@ -62,8 +62,7 @@ def _print(info_: "CatalogueInfo") -> None:
             for table, number in info_.rows.items()
         },
     }
-    for heading, value in facts.items():
-        answer(f"{heading + ':':<12}{value}")
+    facts(known)
     for remark in info_.remarks:
         say(f"Warning: {remark}")
 

@@ -18,6 +18,7 @@ from atldld.cli.options import (
     to,
     written_to,
 )
+from atldld.cli.options import facts as show_facts
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -73,14 +74,14 @@ def dataset_info(session: "Session", dataset_id: DatasetId) -> None:
         dataset = DataSet(record, session)
     except RecordError as error:
         result(known | {"not_placed_because": str(error)})
-        _print_facts(facts)
+        show_facts(facts)
         say(f"Not placed: {error}")
         return
     geometries = [section.geometry for section in dataset.sections]
     if geometries:
         facts["Tilt"] = f"{max(g.tilt for g in geometries):.2f}°"
         facts["Depth swept"] = f"up to {max(g.depth_swept for g in geometries):.0f} µm a section"
-    _print_facts(facts)
+    show_facts(facts)
     axis = "pir"[dataset.plane.depth_axis]
     result(
         known
@@ -103,13 +104,13 @@ def dataset_info(session: "Session", dataset_id: DatasetId) -> None:
         }
     )
     table(
-        {"section": "right", "image": "right", "size": "right", f"{axis} (µm)": "right"},
+        {"section": "right", "image": "right", "size (pixels)": "right", f"{axis} (µm)": "right"},
         [
             [
                 str(section.number),
                 str(section.id),
                 f"{section.image.width} × {section.image.height}",
-                f"{geometry.depth_range[0]:.0f} … {geometry.depth_range[1]:.0f}",
+                f"{geometry.depth_range[0]:.0f} to {geometry.depth_range[1]:.0f}",
             ]
             for section, geometry in zip(dataset.sections, geometries, strict=True)
         ],
@@ -162,8 +163,3 @@ def dataset_preview(
             temporary.write_bytes(drawn.getvalue())
     result({"dataset_id": number, "files": [path]})
     answer(path)
-
-
-def _print_facts(facts: dict[str, str]) -> None:
-    for heading, value in facts.items():
-        answer(f"{heading + ':':<19}{value}")

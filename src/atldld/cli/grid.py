@@ -107,4 +107,8 @@ def grid(
     )
     if found.synthetic:
         say("SYNTHETIC: of the demo brain.")
-    say(f"{found!r}.")
+    sizes = " × ".join(map(str, found.shape))
+    say(
+        f"Data set {found.dataset_id}: {', '.join(found.data)} in {sizes} voxels of "
+        f"{found.resolution:g} µm."
+    )

@@ -3,10 +3,9 @@
 import functools
 import inspect
 import logging
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from atldld.cli.manner import manner
+from atldld.cli.progress import counted as progress_bar
 from atldld.cli.spelling import FORCE, OUTPUT
-from atldld.cli.terminal import answer, answer_file, answer_lines, command_line, say, say_now
+from atldld.cli.terminal import (
+    answer,
+    answer_file,
+    command_line,
+    facts,
+    say,
+    say_now,
+    table,
+)
 from atldld.errors import (
     AlignmentFileWarning,
     CurveLeftOutWarning,
@@ -24,13 +32,9 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.settings import Settings
-from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from atldld.fetch.session import Session
-    from atldld.support.provenance import Progress
 
 __all__ = [
     "DATASET",
@@ -59,6 +63,7 @@ __all__ = [
     "answer",
     "asks_service",
     "command_line",
+    "facts",
     "folder_of",
     "last_is_place",
     "place_of",
@@ -532,33 +537,6 @@ def waiting_told() -> Iterator[None]:
         log.removeHandler(saying)
 
 
-def _console() -> "Console":
-    """Return a console on standard output; wide enough for a table when nobody looks."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-
-
-def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; ``columns`` maps each heading to its justification.
-
-    Cells hold texts of others: they are shown, and never read as markup.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in columns.items():
-        out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        out.add_row(*(Text(shown(cell)) for cell in row))
-    there = _console()
-    with there.capture() as printed:
-        there.print(out)
-    answer_lines(printed.get().rstrip("\n"))
-
-
 @contextmanager
 def stoppable(session: "Session") -> Iterator[None]:
     """End work that Ctrl-C stops with one sentence and status 130; what was fetched is kept."""
@@ -568,52 +546,3 @@ def stoppable(session: "Session") -> Iterator[None]:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator["Progress"]:
-    """Show a bar with rate and time left on standard error; a line now and then if no terminal."""
-    if not manner.shows_progress:
-        yield lambda done, total, last: None
-        return
-    if not sys.stderr.isatty():
-        yield _progress_lines(what)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(text_format="{task.percentage:>3.0f}%", show_speed=True),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=None, rate="")
-
-        def show(done: int, total: int, last: str) -> None:
-            elapsed = bar.tasks[task].elapsed or 0
-            rate = f"{done / elapsed:.1f}/s" if elapsed > 0 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
-
-        yield show
-
-
-def _progress_lines(what: str) -> "Progress":
-    def show(done: int, total: int, last: str) -> None:
-        if done == total or done % max(total // 5, 1) == 0:
-            say(f"{what}: {done}/{total}")
-
-    return show

@@ -133,15 +133,15 @@ def show(found: "DatasetQuality") -> None:
             "section": "right",
             "image": "right",
             "overlap": "right",
-            "information": "right",
+            "shared info": "right",
             "continuity": "right",
             "off (µm)": "right",
             "sharpness": "right",
-            "torn": "right",
-            "outside": "right",
+            "torn (%)": "right",
+            "outside (%)": "right",
             **expected,
             "score": "right",
-            "suspicious": "left",
+            "suspicious": "below",
         },
         [
             [
@@ -152,8 +152,8 @@ def show(found: "DatasetQuality") -> None:
                 _number(section.continuity, ".2f"),
                 _number(section.misplacement, ".0f"),
                 _number(section.sharpness, ".2f"),
-                _number(section.tear, ".1%"),
-                _number(section.outside, ".1%"),
+                _percent(section.tear),
+                _percent(section.outside),
                 *([_expected(section.expected_error)] if expected else []),
                 _number(section.score, ".1f"),
                 "* " + "; ".join(section.reasons) if section.suspicious else "",
@@ -168,6 +168,10 @@ def _expected(error: "ExpectedError | None") -> str:
     if error is None:
         return "–"
     return f"{error.before:.0f} → {error.after:.0f} (≤ {error.bound90_after:.0f})"
+
+
+def _percent(part: float | None) -> str:
+    return _number(None if part is None else 100 * part, ".1f")
 
 
 def _number(value: float | None, form: str) -> str:

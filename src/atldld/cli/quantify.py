@@ -35,6 +35,21 @@ if TYPE_CHECKING:
 
 SHOWN = 25
 
+HEADINGS = {
+    "area_mm2": "area (mm²)",
+    "stained_fraction": "stained fraction",
+    "stained_darkness": "stained darkness",
+    "voxels_with_data": "voxels",
+    "unionize_energy": "Allen's energy",
+    "grid_energy": "grid energy",
+}
+"""How columns of tables are headed on a screen, where that differs from their names in files."""
+
+MEANINGS = (
+    "Density is the part of the area that expresses, intensity how bright masks are there (1 to "
+    "255), and energy the product of both."
+)
+
 
 @asks_service
 @takes_atlas
@@ -137,7 +152,8 @@ def quantify(
             f"{len(about['unknown_ids'])} ids of the annotation are not in the structure graph "
             f"and are listed as unknown: {', '.join(map(str, about['unknown_ids'][:5]))} …"
         )
-    say(f"{len(about['sections'])} sections of data set {number} in {chosen!r}.")
+    count = len(about["sections"])
+    say(f"{count} sections of data set {number} in a table of {len(chosen)} rows.")
     if about["failed"]:
         again = " with --force" if output is not None else ""
         say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
@@ -149,16 +165,34 @@ def show(regions: "RegionTable", by: str) -> None:
     least = {"sections": 2} if "sections" in regions.columns else {"voxels_with_data": 8}
     top = regions.top(by, SHOWN, **least)
     columns = regions.headline
+    rows = list(top.rows())
+    sides = {row["hemisphere"] for row in rows}
+    # where all are of one side, the sentence below says so
+    side = {"side": "left"} if len(sides) > 1 else {}
+    headings = {HEADINGS.get(name, name): "right" for name in columns}
     table(
-        {"acronym": "left", "name": "left", "side": "left"} | dict.fromkeys(columns, "right"),
+        {"acronym": "left", **side, **headings, "name": "below"},
         [
-            [row["acronym"], row["name"], row["hemisphere"]]
-            + [_number(row[name]) for name in columns]
-            for row in top.rows()
+            [
+                row["acronym"],
+                *([row["hemisphere"]] if side else []),
+                *(_number(row[name]) for name in columns),
+                row["name"],
+            ]
+            for row in rows
         ],
     )
     [(name, value)] = least.items()
-    say(f"The {len(top)} structures with the highest {by}, of those with {name} ≥ {value}.")
+    where = {"left": " in the left hemisphere", "right": " in the right hemisphere"}
+    of_side = where.get("".join(sides), "")
+    say(
+        f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
+        f"{value} {_in_words(name)} or more." + (f" {MEANINGS}" if "energy" in columns else "")
+    )
+
+
+def _in_words(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def _number(value: float) -> str:

@@ -15,12 +15,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from atldld.cli.codes import CLOSED_PIPE, STOPPED, code_of
+from atldld.cli.layout import laid_out, listed, screen_width, wrapped
 from atldld.cli.manner import as_line, error_document, manner
 from atldld.errors import (
     AmbiguousNameError,
@@ -39,14 +40,17 @@ __all__ = [
     "answer_json",
     "answer_lines",
     "as_typed",
+    "bold",
     "command_line",
     "complain",
+    "facts",
     "heed_memory_limit",
     "prepare",
     "run_to_the_end",
     "say",
     "say_now",
     "sentence_of",
+    "table",
 ]
 
 LEAST_MEMORY = 512 << 20
@@ -124,7 +128,7 @@ _PLAIN = {
 
 
 def say(text: str) -> None:
-    """Print a line for the user, beside the result: to standard error.
+    """Print a sentence for the user, beside the result: to standard error.
 
     With ``--quiet`` nobody hears it, and with ``--json`` it goes into the envelope.
     """
@@ -133,8 +137,12 @@ def say(text: str) -> None:
 
 
 def say_now(text: str) -> None:
-    """Print a line for the user who waits, whether or not a program reads the result."""
-    print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
+    """Print a sentence for the user who waits, whether or not a program reads the result.
+
+    A terminal gets lines that end between words; a file or a pipe gets one line.
+    """
+    width = screen_width(sys.stderr) if sys.stderr.isatty() else None
+    print("\n".join(wrapped(shown(text), width)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def answer(text: object) -> None:
@@ -145,6 +153,24 @@ def answer(text: object) -> None:
 def answer_lines(text: str) -> None:
     """Print lines in which all texts of others have been made harmless: to standard output."""
     print(text, flush=True)  # noqa: T201
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table that fits the terminal; see `atldld.cli.layout.laid_out`."""
+    answer_lines("\n".join(laid_out(columns, rows, screen_width(sys.stdout), bold=bold())))
+
+
+def facts(known: Mapping[str, str]) -> None:
+    """Print headings, and beside each what is to be said of it: to standard output."""
+    pairs = ((f"{heading}:", shown(value)) for heading, value in known.items())
+    for line in listed(pairs, screen_width(sys.stdout)):
+        answer_lines(line)
+
+
+def bold() -> bool:
+    """Whether headings may be bold: on a terminal, unless its user wants none of that."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
 
 
 def answer_json(value: Any) -> None:

@@ -170,7 +170,9 @@ def _one_volume(
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")
-    say(f"{sum(len(dataset['sections']) for dataset in described)} sections in {built!r}.")
+    count = sum(len(dataset["sections"]) for dataset in described)
+    sizes = " × ".join(map(str, built.coverage.shape))
+    say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
         raise typer.Exit(1)

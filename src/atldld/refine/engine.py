@@ -140,7 +140,8 @@ def refine(
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(asked) + work_of(chosen, len(asked))
+    # the sections are read, refined, and their errors stated
+    total = len(asked) + work_of(chosen, len(asked)) + len(asked)
     done = 0
 
     def advance(what: str) -> None:
@@ -181,7 +182,7 @@ def refine(
     elif chosen:
         lines = _lines(atlas, labels)
         while True:
-            total = done + work_of(chosen, len(usable))
+            total = done + work_of(chosen, len(usable)) + len(usable)
             results = run_steps(
                 [looks[order[k]] for k in usable],
                 [starts[k] for k in usable],
@@ -199,6 +200,7 @@ def refine(
                 labels,
                 lines,
                 jobs=jobs,
+                progress=advance,
             )
             strange = _strange(known, results)
             told |= {order[usable[k]].id: _STRANGER for k in strange}

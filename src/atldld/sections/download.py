@@ -48,6 +48,7 @@ from atldld.support.files import (
     make_folder,
 )
 from atldld.support.provenance import FRAME, Progress, citation_of, version
+from atldld.support.text import in_words
 
 __all__ = [
     "Summary",
@@ -420,7 +421,7 @@ def _plain(number: float) -> float:
 def _difference(before: object, now: Mapping[str, Any]) -> str:
     old = before if isinstance(before, Mapping) else {}
     return ", ".join(
-        f"{name} {old.get(name)} there, {value} now"
+        f"{name} {in_words(old.get(name))} there, {in_words(value)} now"
         for name, value in now.items()
         if old.get(name) != value
     )
