@@ -91,7 +91,7 @@ def bar(what: str) -> Iterator[Progress]:
             "text/plain": _plain(what, done, total, seconds, state),
         }
         if handle is None:
-            return display(data, raw=True, display_id=True)
+            return display(data, raw=True, display_id=True)  # type: ignore[no-untyped-call, unused-ignore]
         handle.update(data, raw=True)
         return handle
 
