@@ -50,7 +50,7 @@ def test_ids_of_a_search_go_right_in(atldld, tmp_path):
     again = atldld("download", "datasets", "909", "out", *QUICK)
     assert "1 of these were there already" in again.stderr
     other = atldld("download", "datasets", "909", "out", "--resolution", 100, status=6)
-    assert "resolution 200.0 there, 100.0 now" in other.stderr
+    assert "resolution 200 there, 100 now" in other.stderr
 
 
 def test_rubbish_is_named_and_the_rest_done(atldld, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from atldld.cli.examples import EXAMPLES
 from atldld.cli.layout import kept, listed, screen_width, wrapped
-from atldld.cli.terminal import bold
+from atldld.cli.terminal import answer_lines, bold
 
 __all__ = [
     "HEADINGS",
@@ -71,7 +71,8 @@ def dress(command: Any, path: tuple[str, ...]) -> None:
 
 def _write(command: Any, path: tuple[str, ...], context: Any, formatter: Any) -> None:
     width = min(screen_width(sys.stdout) or 80, _WIDEST)
-    formatter.write("\n".join(help_lines(command, path, context, width)) + "\n")
+    # not through Click, which would write UTF-8 to a terminal that has another encoding
+    answer_lines("\n".join(help_lines(command, path, context, width)))
 
 
 def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) -> Iterator[str]:

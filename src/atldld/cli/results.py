@@ -102,10 +102,11 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
         "service": "string: whose answers",
         "file_count": "integer: how many files",
         "bytes": "integer: size of all of them",
+        "parts": "array: an object for each kind of files: `kind`, `files`, `bytes`",
     },
     "cache list": {
         "data_sets": "array: an object each: `dataset_id`, `genes`, `images`, `masks`, `tiers`, "
-        "`bytes`",
+        "`file_count`, `bytes`",
     },
     "cache verify": {
         "sound": "integer: files that are as they should be",

@@ -133,7 +133,11 @@ def _explain(error: Any, command: Any) -> int:
         if error.message.strip():
             answer_lines(error.message)
         return 2
-    at, path = named(command, sys.argv[1:])
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        at, path = context.command, context.command_path
+    else:
+        at, path = named(command, sys.argv[1:])
     said = sentence_of_usage(error, at, path)
     if said.startswith(MORE) and path in MANY:
         said += f" {MANY[path]}"
