@@ -148,7 +148,7 @@ def test_many_data_sets(begin, tmp_path):
     assert json.loads((path.parent / "metadata.json").read_text())["complete"]
     _, stderr = finished(begin(*arguments))
     assert "1 of these were there already" in stderr
-    _, stderr = finished(begin(*arguments, "--limit", 300), 1)
+    _, stderr = finished(begin(*arguments, "--limit", 300), 6)
     assert "most 1500 there, 300 now" in stderr
 
 
