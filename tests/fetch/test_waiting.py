@@ -187,7 +187,7 @@ def test_a_command_without_a_network(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", refuse_names)
     monkeypatch.setattr(module.Persistence, "_sleep", lambda self, seconds: None)
     monkeypatch.setattr(sys, "argv", ["atldld", "dataset", "info", "909"])
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="4"):
         main()
     lines = capsys.readouterr().err.splitlines()
     assert "Trying again" in lines[0]

@@ -59,8 +59,8 @@ class Documents:
         if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
             if self._offline:
                 raise OfflineError(
-                    f"The cache at {self._cache.root} has no answer to this, which the service "
-                    f"was not asked before: {query.text}.",
+                    "What the service answers to this is not in the cache at "
+                    f"{self._cache.root}: {query.text}.",
                     hint=f"Ask once without {Remedy.OFFLINE}.",
                 )
             defects: list[ServiceWarning] = []
