@@ -272,7 +272,7 @@ def test_a_reason_that_many_share_is_told_once(capsys):
 def test_offline_names_what_is_missing(atldld, tmp_path):
     cache = ("--cache-dir", tmp_path / "c")
     atldld("dataset", "info", 909, *cache)
-    told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=4)
+    told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=1)
     assert told.stderr.count("Fetch it once with `atldld download image") == 14
 
 
