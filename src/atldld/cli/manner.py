@@ -109,6 +109,7 @@ def at_work(
     show: Callable[[Any], None],
     keep: Callable[[Callable[[], None]], None] | None = None,
     complain: Callable[[str], None] | None = None,
+    repeat: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
     """Let a command work, and print the envelope of what it has found, or keep what it prints.
 
@@ -122,6 +123,8 @@ def at_work(
         Takes what prints the result, and has it printed into a file.
     complain : callable, optional
         Prints a line to standard error: of a command that ended without a result and an error.
+    repeat : callable
+        Prints lines that were printed before, and kept aside.
     """
     manner.command, manner.working = command, True
     printed = io.BytesIO()
@@ -150,7 +153,7 @@ def at_work(
                 if manner.as_json:
                     show(_envelope(command, complete=code == 0))
                 else:
-                    sys.stdout.write(printed.getvalue().decode("utf-8"))
+                    repeat(printed.getvalue().decode("utf-8").removesuffix("\n"))
 
             if keep is None:
                 give()

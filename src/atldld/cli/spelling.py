@@ -17,7 +17,7 @@ import typer
 from typer.main import get_command
 
 from atldld.cli.manner import at_work, manner
-from atldld.cli.terminal import answer, answer_json, say_now
+from atldld.cli.terminal import answer, answer_json, answer_lines, say_now
 from atldld.errors import InvalidInputError
 
 __all__ = ["DEFAULTS", "FORCE", "MANY", "NO_JSON", "OLD", "OUTPUT", "fit_out", "modern"]
@@ -76,7 +76,7 @@ def fit_out(command: Any, path: tuple[str, ...]) -> None:
     def invoke(context: Any) -> Any:
         if manner.quiet and manner.verbose:
             raise InvalidInputError("Choose one of --quiet and --verbose.")
-        with at_work(name, answer_json, _keeper(), say_now):
+        with at_work(name, answer_json, _keeper(), say_now, answer_lines):
             return work(context)
 
     command.invoke = invoke
