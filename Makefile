@@ -3,7 +3,10 @@
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
+# make screens   the pictures of the terminal in docs/images, made anew
+# make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
+# make pictures  take the pictures of the report in docs/images anew, of the demo brain; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
@@ -18,7 +21,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint bench mutants clean
+.PHONY: demo test quick test-oldest lint screens notebook bench pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -49,10 +52,20 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+
+screens: $(VENV)/.installed
+	$(BIN)/python benchmarks/screens.py
+
+notebook: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/notebook.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_peer.py
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_report.py
 
 FILES ?=
 SAMPLE ?= 1

@@ -62,7 +62,7 @@ def test_another_request_is_refused_and_nothing_changed(tmp_path):
     path = tmp_path / "batch.jsonl"
     open_journal(path).close()
     before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"resolution 25.0 there, 50.0 now"):
+    with pytest.raises(OutputError, match=r"resolution 25 there, 50 now"):
         open_journal(path, {**REQUEST, "resolution": 50.0})
     assert path.read_bytes() == before
     open_journal(path, {**REQUEST, "resolution": 50.0}, force=True).close()

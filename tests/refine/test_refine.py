@@ -134,6 +134,24 @@ def test_only_some_sections_are_looked_at(demo):
     assert set(found.sections) == {section.id for section in dataset}
 
 
+def test_every_stage_counts_in_the_progress(demo):
+    """The kind: a bar that stands at its end while the work goes on."""
+    _, dataset, atlas = demo
+    told = []
+    chosen = dataset.sections[3:9]
+    dataset.refine(
+        atlas,
+        resolution=150,
+        sections=chosen,
+        jobs=1,
+        progress=lambda done, total, what: told.append((done, total, what)),
+    )
+    assert [done for done, _, _ in told] == list(range(1, told[-1][1] + 1))
+    assert [what for _, _, what in told[-6:]] == ["errors"] * 6
+    assert told[-7][2] == "inplane"
+    assert {total for _, total, _ in told} == {told[-1][1]}
+
+
 def _no_template(kind):
     raise ImageNotFoundError("There is none here.")
 

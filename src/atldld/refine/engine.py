@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.place.coordinates import coordinates_of
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
@@ -22,6 +23,7 @@ from atldld.refine.steps import (
     STEPS,
     Atlas3d,
     Fitted,
+    Step,
     check_steps,
     run_steps,
     work_of,
@@ -54,7 +56,7 @@ _FEW = 50  # pixels in the atlas's brain without which there is nothing to compa
 
 def check_refinement(
     steps: str | Sequence[str] = STEPS, resolution: float = 25, most: float = 1500
-) -> tuple[str, ...]:
+) -> tuple[Step, ...]:
     """Check the options of `refine` before anything is fetched; return the steps.
 
     Raises
@@ -75,7 +77,7 @@ def refine(
     atlas: Atlas,
     *,
     session: Session,
-    steps: str | Sequence[str] = STEPS,
+    steps: Step | Sequence[Step] = STEPS,
     resolution: float = 25,
     most: float = 1500,
     sections: PlacedSection | Iterable[PlacedSection] | None = None,
@@ -143,7 +145,8 @@ def refine(
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(asked) + work_of(chosen, len(asked))
+    # the sections are read, refined, and their errors stated
+    total = len(asked) + work_of(chosen, len(asked)) + len(asked)
     done = 0
 
     def advance(what: str) -> None:
@@ -182,9 +185,10 @@ def refine(
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
+        lines = _lines(atlas, labels)
         strange: set[int] = set()
         for again in (False, True):
-            total = done + work_of(chosen, len(usable))
+            total = done + work_of(chosen, len(usable)) + len(usable)
             results = run_steps(
                 [looks[order[k]] for k in usable],
                 [starts[k] for k in usable],
@@ -200,8 +204,9 @@ def refine(
                 results,
                 [order[k].number for k in usable],
                 labels,
-                _lines(atlas, labels),
+                lines,
                 jobs=jobs,
+                progress=advance,
             )
             likeness = [0.0 if one is None else one.likeness for one in known]
             tried = [result.results[-1] for result in results]
@@ -372,13 +377,8 @@ def _about(
         "synthetic": dataset.record.synthetic or atlas.synthetic,
         "service": session.settings.api_url,
         "frame": FRAME,
-        "space": f"that of the atlas {atlas.name}: refined coordinates are the atlas's own",
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-        },
+        "space": coordinates_of(atlas.name),
+        "atlas": atlas.describe(),
         "start": dataset.alignment.describe() if dataset.alignment else "the service's alignment",
         "steps": list(steps),
         "resolution_um": resolution,

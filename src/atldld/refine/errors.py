@@ -31,7 +31,7 @@ that, by how far it has moved since.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -157,6 +157,7 @@ def evidence(
     lines: Sequence[Sequence[int]],
     *,
     jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
 ) -> list[Evidence | None]:
     """Return what is known of the errors of all sections of a data set.
 
@@ -174,6 +175,8 @@ def evidence(
         For each of the labels, the ids of the structures that it is a part of, its own included.
     jobs : int
         Threads. The result does not depend on them.
+    progress : callable, optional
+        Called with ``"errors"`` when a section is done.
 
     Returns
     -------
@@ -212,6 +215,8 @@ def evidence(
         if isinstance(result, Exception):
             raise result
         found.append(result)
+        if progress:
+            progress("errors")
     return found
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -40,9 +40,12 @@ from atldld.refine.whole import direction_by, fit_whole, moved_by
 from atldld.support.arguments import check_names
 from atldld.support.pipeline import outcomes
 
-__all__ = ["FEWEST", "STEPS", "Atlas3d", "Fitted", "check_steps", "run_steps", "work_of"]
+__all__ = ["FEWEST", "STEPS", "Atlas3d", "Fitted", "Step", "check_steps", "run_steps", "work_of"]
 
-STEPS = ("whole", "sections", "inplane")
+Step = Literal["whole", "sections", "inplane"]
+"""What a refinement can do."""
+
+STEPS: tuple[Step, ...] = get_args(Step)
 """The steps, in their order."""
 
 FEWEST = 5
@@ -96,7 +99,7 @@ class Fitted:
         return out
 
 
-def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
+def check_steps(steps: str | Sequence[str]) -> tuple[Step, ...]:
     """Return the steps that are meant, in their order.
 
     Raises
