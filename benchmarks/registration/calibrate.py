@@ -42,7 +42,7 @@ Matrix = NDArray[np.float64]
 
 DATASETS = (69289763, 74272479)
 FITTED, JUDGED = "0-4", "100-104"
-SIGNS = (1, 1, -1, 1, 1, 1, 1, 1)  # an error does not fall with the first figure, and so on
+SIGNS = (1, 1, -1, 1, 1, 1)  # an error does not fall with the first figure, and so on
 PUT_BACK = 3  # every so many sections
 LEAST_ERROR = 10.0  # µm: smaller errors are all alike
 RIDGE = 0.5  # sections' worth of doubt that a figure tells anything

@@ -58,7 +58,7 @@ def main() -> None:
         "source": "Allen Mouse Brain Atlas, Nissl data set 100048576: its plates of even place",
         "made_by": f"python benchmarks/registration/{Path(__file__).name}",
     }
-    FILE.write_text(json.dumps({"about": about, "greys": greys}, indent=0) + "\n")
+    FILE.write_text(json.dumps({"about": about, "greys": greys}, indent=0) + "\n", "utf-8")
     print(f"{len(greys)} structures in {FILE.name}")
 
 

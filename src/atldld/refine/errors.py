@@ -13,9 +13,7 @@ have there, these figures are measured on pixels of 100 µm:
 - ``apart``: how far, in µm, its plane is from where those of its neighbours and the thickness of
   sections put it;
 - ``unsure``: how little its pixels say of its plane, as a standard deviation in µm
-  (`atldld.refine.planes.unsure_of`);
-- ``uncovered``: the part of the area that its tissue and the atlas's brain do not share;
-- ``unexplained``: the part of its variance that the greys of its structures do not explain.
+  (`atldld.refine.planes.unsure_of`).
 
 None depends on the stain's brightness or contrast. The error is a product of powers of them, and
 its bound a multiple of it. Powers and bounds were found on sections that were cut from the genuine
@@ -51,8 +49,6 @@ from atldld.refine.model import (
     expected_of,
     learn,
     local_correlation,
-    residuals,
-    tissue_above,
     weights_of,
 )
 from atldld.refine.planes import Brightness, unsure_of
@@ -61,15 +57,13 @@ from atldld.support.pipeline import outcomes
 
 __all__ = ["FIGURES", "LEAST", "MODEL", "MOST", "Evidence", "Model", "evidence", "stated"]
 
-FIGURES = (
-    "pull", "missed", "likeness", "skew", "apart", "unsure", "uncovered", "unexplained",
-)  # fmt: skip
+FIGURES = ("pull", "missed", "likeness", "skew", "apart", "unsure")
 """What the error is told by."""
 
-LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0, 5.0, 0.02, 0.02])
+LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0, 5.0])
 """Less of a figure says no more than this."""
 
-MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0, 400.0, 1.0, 1.0])
+MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0, 400.0])
 """More of a figure says no more than this."""
 
 _SIDE = 100.0  # µm: pixels that the figures are measured on
@@ -113,13 +107,13 @@ class Model:
 
 
 MODEL = Model(
-    scale=0.692,
-    powers=(0.629, 0.43, -0.0566, 0.0972, 0.181, 0, 0, 0),
-    local=(0.322, 0.281, -0.0105, 0.205, 0.241, 0, 0, 0),
-    local_scale=1.04,
-    moved=0.959,
-    unseen=230,
-    bounds=(1.13, 1.29),
+    scale=0.53,
+    powers=(0.496, 0.631, -0.00333, 0.00239, 0.142, 0.153),
+    local=(0.299, 0.212, -0.099, 0.18, 0.189, 0.941),
+    local_scale=1.01,
+    moved=0.977,
+    unseen=235,
+    bounds=(1.1, 1.38),
 )
 """As ``benchmarks/registration/calibrate.py`` prints it."""
 
@@ -130,13 +124,13 @@ class Evidence:
 
     Attributes
     ----------
-    figures : numpy.ndarray, shape (8,)
+    figures : numpy.ndarray, shape (6,)
         Those of `FIGURES`.
     moved : float
         How far it lies from where it started, in µm.
     structures : tuple of int
         Ids of the structures that it shows.
-    local : numpy.ndarray, shape (structures, 8)
+    local : numpy.ndarray, shape (structures, 6)
         Their figures.
     local_moved : numpy.ndarray, shape (structures,)
         How far they lie from where they started, in µm.
@@ -207,7 +201,6 @@ def evidence(
             _skew(small[k], starts[k], ends[k], inside),
             _apart(k, places[k], ends, numbers),
             unsure_of(small[k], ends[k].forward, ends[k].deformation, brightness),
-            *_fit(small[k], places[k], greys, labels),
             moved,
         )
         shape = small[k].values.shape
@@ -270,21 +263,6 @@ def _bendings(
     # a contrast the other way round is no likeness
     alike = np.maximum(local_correlation(look.values, expected, _WINDOW), 0) ** 2
     return away[0], away[1], alike
-
-
-def _fit(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> tuple[Matrix, Matrix]:
-    """Return the parts not covered and not explained, shape (N,) each, alike everywhere."""
-    values, counted = look.values.ravel().astype(np.float64), look.counted.ravel()
-    found = labels.at(places)
-    tissue, brain = counted & (values > tissue_above(values)), counted & (found > 0)
-    either = max(int((tissue | brain).sum()), 1)
-    left = residuals(values[counted], greys[found[counted]])
-    spread = float(values[counted].var()) * len(left)
-    parts = (
-        1 - int((tissue & brain).sum()) / either,
-        float(left @ left) / spread if spread > 0 else 1.0,
-    )
-    return np.full(len(values), parts[0]), np.full(len(values), parts[1])
 
 
 def _known(x: Image, y: Image, side: float) -> Image:

@@ -24,7 +24,8 @@ FILE = Path(__file__).parent / "data" / "greys.json"
 
 @cache
 def _known() -> dict[int, float]:
-    return {int(one): float(grey) for one, grey in json.loads(FILE.read_text())["greys"].items()}
+    greys = json.loads(FILE.read_text("utf-8"))["greys"]
+    return {int(one): float(grey) for one, grey in greys.items()}
 
 
 def usual_greys(ids: NDArray[np.int64]) -> NDArray[np.float64]:
