@@ -9,7 +9,7 @@ import pytest
 
 from atldld.atlas import StructureGraph
 from atldld.atlas.drawing import draw_outlines, write_geojson, write_svg
-from atldld.atlas.outlines import outlines
+from atldld.atlas.outlines import Selection, outlines
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place import Affine
 from atldld.place.tiers import tier_to_image
@@ -31,7 +31,7 @@ def drawn():
     labels[2:5, 2:5] = 0
     labels[3, 3] = 8
     labels[6, 9:11] = 7
-    return outlines(labels, tier_to_image(1), GRAPH)
+    return outlines(labels, tier_to_image(1), GRAPH, Selection(smooth=False))
 
 
 def signed(ring):
@@ -129,7 +129,7 @@ def test_the_reference_frame_needs_its_scale(tmp_path):
     plane = Affine(np.array([[25.0, 0, 12.5], [0, 25, 12.5]]), "output pixel", "reference plane")
     labels = np.zeros((6, 6), np.uint32)
     labels[2:4, 2:4] = 8
-    drawn = outlines(labels, plane, GRAPH)
+    drawn = outlines(labels, plane, GRAPH, Selection(smooth=False))
     assert drawn[0].frame == "reference"
     with pytest.raises(InvalidInputError, match="µm"):
         write_svg(tmp_path / "a.svg", drawn, (6, 6))

@@ -1,9 +1,9 @@
 """Outlines of structures as vector polygons.
 
 The borders in a picture of labels are traced once for both of their sides
-(`atldld.atlas.borders`), along the edges of the pixels, half-way between centres, with each corner
-cut by an eighth of a pixel. The polygons are valid and fit together: neighbours share their border
-point by point, without a gap and without an overlap.
+(`atldld.atlas.borders`) and smoothed (`atldld.atlas.smoothing`): no staircases of pixels, yet no
+pixel's centre changes sides, and areas stay what the pixels say. The polygons are valid and fit
+together: neighbours share their border point by point, without a gap and without an overlap.
 
 With a tolerance, points are left out that lie no farther from the line that is left than it (the
 Douglas-Peucker algorithm, as GEOS has it). All borders are simplified together, each once, and none
@@ -90,6 +90,9 @@ class Selection:
         How far, in pixels of the picture, outlines may be simplified. 0 keeps every point.
     smallest : float
         Leave out polygons of a smaller area, in pixels of the picture.
+    smooth : bool
+        Smooth the lines. Else they run along the edges of the pixels, with each corner cut by an
+        eighth of a pixel.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class Selection:
     hemisphere: Hemisphere = "both"
     tolerance: float = 0.0
     smallest: float = 0.0
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         names = self.structures
@@ -185,6 +189,7 @@ def outlines(
     selection: Selection = EVERYTHING,
     *,
     sides: NDArray[np.uint8] | None = None,
+    voxel: float = 1.0,
 ) -> tuple[Outline, ...]:
     """Return the outlines of the structures in a picture of labels.
 
@@ -201,6 +206,9 @@ def outlines(
         Which structures, and how finely; all of them, with every point, by default.
     sides : numpy.ndarray, shape (rows, columns), uint8, optional
         1 where a pixel lies in the left hemisphere, 2 in the right one.
+    voxel : float
+        Side of the annotation's voxels in pixels of the picture, where these are finer: the steps
+        that voxels make are smoothed then.
 
     Returns
     -------
@@ -218,7 +226,7 @@ def outlines(
     ids, places = compact_labels(labels)
     found: list[Outline] = []
     for named in _layers(ids, graph, selection):
-        layer = _polygons(named, places, sides, to_target, selection)
+        layer = _polygons(named, places, sides, to_target, selection, voxel)
         for (structure_id, side), polygons in layer.items():
             known = structure_id in graph
             structure = graph[structure_id] if known else None
@@ -293,14 +301,16 @@ def section_outlines(
                 def bend(xy: Points) -> Points:
                     return apply_affine(forward, to_flat(xy))
 
-    found = outlines(labels, to_target, atlas.graph, selection, sides=sides)
+    unit = float(np.linalg.norm(section.placement.forward[:, 0]))  # µm, of a pixel of the image
+    pixel = resolution if downsample is None else unit * 2**downsample
+    found = outlines(
+        labels, to_target, atlas.graph, selection, sides=sides, voxel=atlas.resolution / pixel
+    )
     if bend is None:
         return found
     side = float(np.linalg.norm(to_target.matrix[:, 0])) * _OFF_CURVE
-    unit = 1.0
-    if frame == "reference":
-        unit = float(np.linalg.norm(section.placement.forward[:, 0]))
-    return tuple(bend_outline(outline, bend, side * unit, frame) for outline in found)
+    most = side * (unit if frame == "reference" else 1.0)
+    return tuple(bend_outline(outline, bend, most, frame) for outline in found)
 
 
 def bend_outline(
@@ -405,6 +415,7 @@ def _polygons(
     sides: NDArray[np.uint8] | None,
     to_target: Affine,
     selection: Selection,
+    voxel: float,
 ) -> dict[tuple[int, Side], list[tuple[Points, ...]]]:
     """Return the polygons of each structure, on each side of the brain if they are told apart."""
     ids = np.concatenate(([0], np.unique(named[named != 0])))
@@ -421,7 +432,7 @@ def _polygons(
         on = LEFT * met[:, LEFT] + RIGHT * met[:, RIGHT]
         if hemisphere == "each":
             keys[keys > 0] |= sides[keys > 0]
-    faces = trace_faces(keys, selection.tolerance)
+    faces = trace_faces(keys, selection.tolerance, smooth=selection.smooth, voxel=voxel)
     points = to_target.apply(faces.points)
     found: dict[tuple[int, Side], list[tuple[Points, ...]]] = {}
     for key, area, rings in zip(faces.labels, faces.areas, faces.rings, strict=True):
