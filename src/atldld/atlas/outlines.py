@@ -35,7 +35,7 @@ from atldld.atlas.sample import (
     hemispheres_on_reference,
     section_annotation,
 )
-from atldld.atlas.structures import StructureGraph
+from atldld.atlas.structures import Structure, StructureGraph
 from atldld.errors import InvalidInputError
 from atldld.formats.common import need
 from atldld.place import Affine
@@ -158,6 +158,8 @@ class Outline:
         picture on the reference grid.
     known : bool
         Whether the graph has the structure.
+    ancestors : tuple of Structure
+        What it lies in, from the root on.
     """
 
     id: int
@@ -168,6 +170,17 @@ class Outline:
     polygons: tuple[tuple[Points, ...], ...]
     frame: Frame
     known: bool = True
+    ancestors: tuple[Structure, ...] = ()
+
+    @property
+    def parent(self) -> Structure | None:
+        """The structure that it lies in."""
+        return self.ancestors[-1] if self.ancestors else None
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Ids from the root to this structure, both included."""
+        return (*(structure.id for structure in self.ancestors), self.id)
 
     @property
     def area(self) -> float:
@@ -242,6 +255,9 @@ def outlines(
                     polygons=tuple(polygons),
                     frame="image" if to_target.target == "image" else "reference",
                     known=known,
+                    ancestors=tuple(graph[above] for above in structure.path[:-1])
+                    if structure
+                    else (),
                 )
             )
     found.sort(key=lambda outline: _place(outline, graph))

@@ -164,6 +164,16 @@ def outlines(
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
     ] = False,
+    smooth: Annotated[
+        bool,
+        typer.Option("--smooth/--no-smooth", help="Smooth lines, or along the edges of pixels."),
+    ] = True,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Write acronyms onto a PNG, where they have room.")
+    ] = False,
+    scale_bar: Annotated[
+        bool, typer.Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
+    ] = True,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
@@ -178,8 +188,10 @@ def outlines(
         frame=frame,
         resolution=resolution,
         downsample=downsample_img,
-        selection=Selection(structure or None, depth, hemisphere, tolerance),
+        selection=Selection(structure or None, depth, hemisphere, tolerance, smooth=smooth),
         picture=picture,
+        labels=labels,
+        scale_bar=scale_bar,
     )
     # everything that can be said before the service is asked
     check_drawings(output, drawing, force=force)
