@@ -181,7 +181,9 @@ def outlines(
     from atldld.api import open_dataset
     from atldld.atlas.open import check_atlas, open_atlas
     from atldld.atlas.outlines import Selection
+    from atldld.fetch.session import check_id
     from atldld.sections.drawings import Drawing, check_drawings, write_drawing
+    from atldld.sections.folder import check_one_dataset
 
     drawing = Drawing(
         format=format,
@@ -195,10 +197,13 @@ def outlines(
     )
     # everything that can be said before the service is asked
     check_drawings(output, drawing, force=force)
+    number = check_id(dataset_id, "section data set")
+    check_one_dataset(output, number, force=force)
     check_atlas(atlas, atlas_resolution, outlines=True)
-    drawing.check_record(session.dataset(dataset_id))
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    drawing.check_record(session.dataset(number))
+    dataset = open_dataset(number, session=session, alignment=alignment)
     dataset.check_placed()
+    check_one_dataset(output, number, dataset.image_ids, force=force)
     sections = [dataset.section(image_id) for image_id in image] if image else list(dataset)
     check_drawings(output, drawing, sections, force=force)
     opened = open_atlas(

@@ -69,6 +69,7 @@ def export_quicknii(
     from atldld.api import open_dataset
     from atldld.formats import image_name, write_quicknii
     from atldld.formats.quicknii import anchors_of, check_quicknii, check_tolerance
+    from atldld.sections.folder import check_one_dataset
     from atldld.sections.images import copy_image
     from atldld.support.files import check_targets
 
@@ -76,6 +77,8 @@ def export_quicknii(
     check_quicknii(output, force=force)
     check_tolerance(tolerance)
     dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    if images:
+        check_one_dataset(output.parent, dataset.id, dataset.image_ids, force=force)
     pictures = {
         output.parent / image_name(section.image, f".{image_format}"): section.image
         for section in dataset.sections
@@ -127,13 +130,17 @@ def export_fields(
 ) -> None:
     """Write the displacement field of every section; no image is fetched."""
     from atldld.api import open_dataset
+    from atldld.fetch.session import check_id
     from atldld.sections.files import check_fields, write_fields
+    from atldld.sections.folder import check_one_dataset
     from atldld.sections.register import Recipe
 
     # everything that can be said before the service is asked
     ending = _FIELD_ENDINGS[field_format]
     check_fields(output_folder, ending, force=force)
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    number = check_id(dataset_id, "section data set")
+    check_one_dataset(output_folder, number, force=force)
+    dataset = open_dataset(number, session=session, alignment=alignment)
     recipe = Recipe(resolution=resolution, cut=cut)
     with progress_bar(f"Fields of {dataset_id}") as progress:
         index = write_fields(dataset, output_folder, recipe, ending, force=force, progress=progress)
@@ -156,12 +163,17 @@ def export_sections(
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
     from atldld.api import open_dataset
+    from atldld.fetch.session import check_id
     from atldld.sections.files import write_section
+    from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder, check_targets
 
     # everything that can be said before the service is asked
     check_folder(output_folder)
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    number = check_id(dataset_id, "section data set")
+    check_one_dataset(output_folder, number, force=force)
+    dataset = open_dataset(number, session=session, alignment=alignment)
+    check_one_dataset(output_folder, number, dataset.image_ids, force=force)
     files = {section.id: output_folder / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)
     registered = dataset.register(resolution, cut=cut, expression=include_expression)

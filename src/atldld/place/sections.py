@@ -240,6 +240,12 @@ class PlacedDataSet:
         return self.record.id
 
     @property
+    def image_ids(self) -> frozenset[int]:
+        """Ids of all its images, also of those that cannot be placed."""
+        ids = {image.id for image in self.record.images}
+        return frozenset(ids | {one.image_id for one in self.skipped if one.image_id is not None})
+
+    @property
     def unplaced(self) -> tuple[SkippedImage, ...]:
         """Images whose records are sound but which cannot be placed."""
         return self.skipped[len(self.record.skipped) :]
