@@ -3,6 +3,7 @@
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
+# make gallery  the pictures of docs/gallery.md, by the code on that page
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
@@ -18,7 +19,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint bench mutants clean
+.PHONY: demo test quick test-oldest lint gallery bench mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -50,6 +51,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/gallery.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_peer.py

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atldld.errors import InvalidInputError, NotFoundError
-from atldld.plot.paper import PALETTE, Width, canvas_for, styled
+from atldld.plot.paper import PALETTE, Width, canvas_for, settled, styled
 from atldld.support.arguments import check_names, check_whole
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def regions(
                 fontsize=5,
                 color="0.35",
             )
-    return figure
+        return settled(figure)
 
 
 def _value(values: dict[tuple[int, str], float], structure: int) -> float:
@@ -189,7 +189,9 @@ def _chosen(
             found.append(int(number))
         return found
     count = check_whole(count, "number of structures", least=1)
+    # nothing is no bar
     finite = {number for number in every if np.isfinite(_value(values, number))}
+    finite = {number for number in finite if _value(values, number) > 0}
     if depth is None:
         parents = {every[number]["parent_id"] for number in finite}
         fitting = [number for number in finite if number not in parents]
@@ -197,7 +199,7 @@ def _chosen(
         depth = check_whole(depth, "depth")
         fitting = [number for number in finite if every[number]["depth"] == depth]
     if not fitting:
-        raise InvalidInputError("There is no structure with a number to draw.")
+        raise InvalidInputError("There is no structure with something to draw.")
     return sorted(fitting, key=lambda number: -_value(values, number))[:count]
 
 

@@ -14,12 +14,13 @@ from atldld.atlas.sample import voxel_side
 from atldld.errors import InvalidInputError
 from atldld.place import Affine
 from atldld.place.spaces import AXES, AXIS_ENDS, BOX
-from atldld.plot.paper import CMAP, Width, canvas_for, note, styled
+from atldld.plot.paper import Width, canvas_for, colours_of_values, note, settled, styled
 from atldld.volume.model import Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path
 
     from atldld.atlas.model import Atlas
     from atldld.place.sections import PlacedDataSet
@@ -31,6 +32,7 @@ Points = NDArray[np.float64]
 # rows, columns and the name of each view: dorsal up, and anterior up in the one from above
 _VIEWS = ((1, 2, "coronal"), (1, 0, "sagittal"), (0, 2, "horizontal"))
 _LINES = "0.55"
+_FACE_ON = 6  # sections at most
 
 
 def glass_brain(
@@ -52,7 +54,7 @@ def glass_brain(
         One number for each voxel: the channels ``"expression"`` and ``"intensity"``, or any array
         that fills the reference box. Not a number counts as nothing.
     atlas : Atlas, optional
-        Whose outline is drawn; without it only the box is known.
+        Whose outline is drawn, and outside which nothing counts; without it only the box is known.
     axes : sequence of three matplotlib.axes.Axes, optional
         Where to draw the coronal, the sagittal and the horizontal view.
     how : {"max", "mean"}
@@ -104,6 +106,8 @@ def glass_brain(
     if how not in ("max", "mean"):
         raise InvalidInputError(f"The projection is {how!r}, but must be 'max' or 'mean'.")
     known = np.nan_to_num(np.asarray(data, dtype=np.float32), nan=0.0)
+    if atlas is not None:
+        known = np.where(_in_brain(atlas, data.shape, side), known, np.float32(0))
     projections = [_projected(known, 3 - rows - columns, how) for rows, columns, _ in _VIEWS]
     if vmax is None:
         above = np.concatenate([one[one > 0] for one in projections])
@@ -118,7 +122,7 @@ def glass_brain(
             image = axis.imshow(
                 projection if rows < columns else projection.T,
                 extent=(0, size[1], size[0], 0),
-                cmap=CMAP,
+                cmap=colours_of_values(),
                 vmin=0,
                 vmax=vmax,
                 interpolation="antialiased",
@@ -126,12 +130,12 @@ def glass_brain(
             _draw_view(axis, atlas, rows, columns, title, structures)
         _draw_scale(drawn[-1])
         assert image is not None
-        bar = figure.colorbar(image, ax=drawn, shrink=0.7, aspect=18, pad=0.01)
+        bar = figure.colorbar(image, ax=drawn, shrink=0.7, aspect=18, pad=0.01, panchor=False)
         what = "largest" if how == "max" else "mean"
         bar.set_label(f"{what} {label or 'value'} along the view")
         bar.outline.set_linewidth(0.4)
         note(drawn[0], synthetic or (atlas is not None and atlas.synthetic))
-    return figure
+        return settled(figure)
 
 
 def planes(
@@ -157,7 +161,8 @@ def planes(
     Returns
     -------
     matplotlib.figure.Figure
-        Each section's rectangle, its colour by its depth; from two sides it is seen edge-on.
+        The sections, coloured by their depth: edge-on from two sides, where each is the line in
+        which it cuts the brain as it is seen from there; and some of them face-on.
 
     Raises
     ------
@@ -194,36 +199,49 @@ def planes(
         for axis, (rows, columns, title) in zip(drawn, _VIEWS, strict=True):
             _draw_view(axis, atlas, rows, columns, title, None, faint=True)
             edge_on = depth in (rows, columns)
-            lines = [
-                np.vstack((corner, corner[:1]))[:, [columns, rows]]
-                for corner in _cut_to_box(corners)
-            ]
-            axis.add_collection(
-                LineCollection(
-                    lines,
-                    colors=shades,
-                    linewidths=0.7 if edge_on else 0.35,
-                    alpha=1.0 if edge_on else 0.5,
-                )
+            # face-on many would hide each other
+            some = np.arange(len(placed))
+            if not edge_on:
+                some = np.unique(np.linspace(0, len(placed) - 1, _FACE_ON).round().astype(int))
+            lines = LineCollection(
+                [np.vstack((corners[k], corners[k][:1]))[:, [columns, rows]] for k in some],
+                colors=shades[some],
+                # lines of neighbours stay apart
+                linewidths=float(np.clip(45 / len(placed), 0.3, 1.2)) if edge_on else 0.7,
             )
+            axis.add_collection(lines)
+            if edge_on and atlas is not None:
+                lines.set_clip_path(_brain_path(atlas, rows, columns), axis.transData)
         _draw_scale(drawn[-1])
         from matplotlib.colors import ListedColormap
 
         shown = ListedColormap(colours(np.linspace(0, 0.9, 256)))
         bar = figure.colorbar(
-            ScalarMappable(scale, shown), ax=drawn, shrink=0.7, aspect=18, pad=0.01
+            ScalarMappable(scale, shown), ax=drawn, shrink=0.7, aspect=18, pad=0.01, panchor=False
         )
         start, end = AXIS_ENDS[depth]
         bar.set_label(f"{AXES[depth]} (mm), {start} to {end}")
         bar.outline.set_linewidth(0.4)
         bar.ax.invert_yaxis()
         note(drawn[0], atlas is not None and atlas.synthetic)
-    return figure
+        return settled(figure)
 
 
-def _cut_to_box(corners: list[Points]) -> list[Points]:
-    """Return rectangles moved to the box's sides where their pictures reach beyond the brain's."""
-    return [np.clip(corner, -400, np.array(BOX) + 400) for corner in corners]
+def _in_brain(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.bool_]:
+    """Return which voxels of a volume have their centre in a structure of the atlas."""
+    places = [
+        np.minimum(((np.arange(count) + 0.5) * side / atlas.resolution).astype(int), have - 1)
+        for count, have in zip(shape, atlas.annotation.shape, strict=True)
+    ]
+    inside: NDArray[np.bool_] = atlas.annotation[np.ix_(*places)] != 0
+    return inside
+
+
+def _brain_path(atlas: Atlas, rows: int, columns: int) -> Path:
+    """Return the brain's outer lines as one path."""
+    from matplotlib.path import Path
+
+    return Path.make_compound_path(*[Path(ring) for ring in _silhouette(atlas, rows, columns)])
 
 
 def _projected(data: NDArray[np.float32], axis: int, how: str) -> NDArray[np.float32]:
@@ -253,7 +271,7 @@ def _draw_view(
             Rectangle((0, 0), BOX[columns], BOX[rows], facecolor="none", edgecolor=_LINES, lw=0.5)
         )
     else:
-        for ring in _silhouette(atlas, rows, columns, None):
+        for ring in _silhouette(atlas, rows, columns):
             axes.add_patch(
                 Polygon(
                     ring,
@@ -277,6 +295,8 @@ def _draw_view(
     )
     for spine in axes.spines.values():
         spine.set_visible(False)
+    # the views are of one scale; their names stand in one row
+    axes.set_anchor("N")
     axes.set_title(title)
     for x, end, side in ((0.0, 0, "left"), (1.0, 1, "right")):
         letter = AXIS_ENDS[columns][end][0].upper()
@@ -291,7 +311,9 @@ def _names(structures: str | int | Sequence[str | int] | None) -> list[str | int
     return [structures] if isinstance(structures, (str, int)) else list(structures)
 
 
-def _silhouette(atlas: Atlas, rows: int, columns: int, name: str | int | None) -> list[Points]:
+def _silhouette(
+    atlas: Atlas, rows: int, columns: int, name: str | int | None = None
+) -> list[Points]:
     """Return the outer lines of the brain, or of a structure, seen along an axis, in µm."""
     step = max(round(50 / atlas.resolution), 1)
     side = step * atlas.resolution

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = [
-    "CMAP",
     "PALETTE",
     "STYLE",
     "Width",
     "canvas_for",
+    "colours_of_values",
     "note",
     "save",
+    "settled",
     "styled",
 ]
 
@@ -36,9 +38,6 @@ Width = Literal["single", "double"] | float
 _WIDTHS = {"single": 85.0, "double": 180.0}  # mm
 _MM = 1 / 25.4
 _DPI = 300
-
-CMAP = "magma_r"
-"""Colour map of expression: white for nothing, even steps, safe for the colour-blind."""
 
 PALETTE = (
     "#0072B2",
@@ -73,6 +72,21 @@ STYLE: dict[str, Any] = {
     "axes.unicode_minus": True,
 }
 """Settings of matplotlib for figures that are made here; ``rcParams.update(STYLE)`` takes them."""
+
+
+@cache
+def colours_of_values() -> Colormap:
+    """Return the colours of expression: white for nothing, then magma, darker for more.
+
+    Its lightness falls evenly, so it reads the same to people who are colour-blind, and in grey.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    above = colormaps["magma_r"](np.linspace(0.06, 1, 255))
+    return LinearSegmentedColormap.from_list("atldld", np.vstack(([1.0, 1.0, 1.0, 1.0], above)))
+
 
 _FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 
@@ -170,6 +184,19 @@ def canvas_for(
     made.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     grid = made.add_gridspec(1, count, width_ratios=shares)
     return made, [made.add_subplot(grid[0, place]) for place in range(count)]
+
+
+def settled(figure: Figure) -> Figure:
+    """Return a figure that was made here with its layout made, and kept as it is.
+
+    Laid out anew each time it is written, it would move by less than anyone sees, but no file would
+    be like the one before.
+    """
+    engine = figure.get_layout_engine()
+    if isinstance(figure, _figure_type()) and engine is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    return figure
 
 
 def note(axes: Axes, synthetic: bool) -> None:

@@ -14,7 +14,7 @@ from atldld.atlas.outlines import Hemisphere, Outline, Selection, section_outlin
 from atldld.atlas.sample import section_template
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.place.spaces import AXES, AXIS_ENDS, Grid
-from atldld.plot.paper import CMAP, Width, canvas_for, note, styled
+from atldld.plot.paper import Width, canvas_for, colours_of_values, note, settled, styled
 from atldld.support.arguments import check_number, check_whole
 from atldld.warp.stain import read_mask
 
@@ -118,7 +118,7 @@ def section(
         if image is not None:
             _colour_bar(figure, axes, image)
         note(axes, atlas is not None and atlas.synthetic)
-    return figure
+        return settled(figure)
 
 
 def sections(
@@ -188,7 +188,7 @@ def sections(
         if image is not None:
             figure.colorbar(image, ax=drawn, shrink=0.7, aspect=18, label="expression")
         note(drawn[0], atlas is not None and atlas.synthetic)
-    return figure
+        return settled(figure)
 
 
 def expression(
@@ -252,7 +252,7 @@ def expression(
         assert image is not None
         _colour_bar(figure, other, image)
         note(one, atlas is not None and atlas.synthetic)
-    return figure
+        return settled(figure)
 
 
 def _chosen(given: DataSet | Iterable[Section], count: int) -> list[Section]:
@@ -305,7 +305,7 @@ def _shown(
         grey = section_template(section, atlas, resolution)
         inside = grey[grey > 0]
         white = float(np.percentile(inside, 99.8)) if inside.size else 1.0
-        pixels = np.clip(grey / white, 0, 1)
+        pixels = np.clip(grey / white, 0, 1).astype(np.float32)
         tissue = grey > 0
     elif picture in ("image", "expression"):
         registered = section.register(resolution, expression=picture == "expression")
@@ -320,7 +320,7 @@ def _shown(
                     f"{registered.files.mask_problem or 'its data set has none'}.",
                     hint="Draw its image, or take a data set of in-situ hybridisation.",
                 )
-            values = read_mask(registered.mask).intensity.astype(np.float32) / 255
+            values = np.divide(read_mask(registered.mask).intensity, 255, dtype=np.float32)
             pixels = None
     box = _box(found, tissue, grid)
     return _Shown(section, grid, pixels, values, found, box, picture == "template")
@@ -361,7 +361,12 @@ def _draw(
     image = None
     if shown.values is not None:
         image = axes.imshow(
-            shown.values, cmap=CMAP, vmin=0, vmax=1, extent=extent, interpolation="antialiased"
+            shown.values,
+            cmap=colours_of_values(),
+            vmin=0,
+            vmax=1,
+            extent=extent,
+            interpolation="antialiased",
         )
     elif shown.pixels is not None:
         grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if shown.dark else {}
@@ -369,10 +374,12 @@ def _draw(
     axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], aspect="equal")
     for spine in axes.spines.values():
         spine.set_visible(False)
-    ink, paper = ("white", "black") if shown.dark else ("black", "white")
+    ink, paper = _inks(shown)
     _draw_outlines(axes, shown, fill=fill, ink=ink, paper=paper)
     if labels:
         _draw_labels(axes, shown, ink, paper)
+    # beside the brain a template is black
+    ink = "white" if shown.dark else "black"
     axis = shown.grid.depth_axis
     if title is None:
         title = f"{AXES[axis]} = {_depth(shown.section) / 1000:.2f} mm"
@@ -392,6 +399,15 @@ def _draw(
     if scale_bar:
         _draw_scale(axes, right - left, ink)
     return image
+
+
+def _inks(shown: _Shown) -> tuple[str, str]:
+    """Return the colours of lines and of their rims: what stands out from the tissue."""
+    dark = ("white", "black")
+    if not shown.dark or shown.pixels is None:
+        return dark[::-1]
+    tissue = shown.pixels[shown.pixels > 0]
+    return dark if tissue.size and float(np.median(tissue)) < 0.45 else dark[::-1]
 
 
 def _draw_outlines(axes: Axes, shown: _Shown, *, fill: bool, ink: str, paper: str) -> None:
