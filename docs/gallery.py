@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +16,7 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "gallery.md"
 DPI = 150
-COLOURS = 160  # of the files, which stay small
+QUALITY = 90  # of the files, which stay small
 
 _PART = re.compile(r"```python\n(?P<code>.*?)```|!\[.*?\]\((?P<picture>.*?)\)", re.DOTALL)
 
@@ -39,7 +38,7 @@ def parts(page: str) -> Iterator[tuple[str, str]]:
 
 def make(folder: Path, page: str, dpi: int = DPI) -> list[Path]:
     """Run a page's code in order, and write its figures into a folder."""
-    from PIL import Image
+    import cv2
 
     from atldld import plot
 
@@ -50,13 +49,12 @@ def make(folder: Path, page: str, dpi: int = DPI) -> list[Path]:
         if kind == "code":
             exec(compile(text, str(PAGE), "exec"), names)
             continue
-        drawn = BytesIO()
-        plot.save(names.pop("figure"), folder / ".figure.png", dpi=dpi, force=True)
-        drawn.write((folder / ".figure.png").read_bytes())
-        (folder / ".figure.png").unlink()
         path = folder / Path(text).name
-        small = Image.open(drawn).convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
-        small.save(path, optimize=True)
+        drawn = plot.save(names.pop("figure"), path.with_suffix(".png"), dpi=dpi, force=True)
+        pixels = cv2.imread(str(drawn), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        cv2.imwrite(str(path), pixels, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+        drawn.unlink()
         written.append(path)
     return written
 

@@ -216,3 +216,19 @@ def test_pixels_finer_than_voxels_show_no_steps_of_voxels(demo_session):
             for chosen in (Selection(depth=2), Selection(depth=2, smooth=False))
         )
         assert smooth < 0.6 * traced
+
+
+def test_simplified_lines_do_not_touch_what_is_straight(demo_session):
+    """The kind: of two smooth lines between the same points one is left out to its ends, and the
+    other, straight, lies on it but for what numbers are rounded by."""
+    atlas = open_atlas(100, session=demo_session)
+    dataset = open_dataset(71717084, session=demo_session)
+    section = dataset.sections[len(dataset) // 2]
+    for tolerance in (0.5, 2, 5):
+        selection = Selection(tolerance=tolerance)
+        for options in ({"resolution": 50}, {"downsample": 5}):
+            shapes = shapes_of(section_outlines(section, atlas, selection=selection, **options))
+            assert shapely.is_valid(shapes).all()
+            assert shapely.coverage_is_valid(shapes)
+            # in pixels of the image, of which 48 are one of the grid
+            assert shapely.area(shapely.get_parts(shapes)).min() > 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.smoothing import smooth_lines
+from atldld.atlas.smoothing import CLEAR, smooth_lines
 from atldld.formats.common import need
 
 __all__ = ["Faces", "trace_faces"]
@@ -113,7 +113,8 @@ def trace_faces(
         smoothed = _smoothed(shapely, drawn, rings, nested, width, labels.shape, voxel)
         points = smoothed[first]
     if tolerance:
-        drawn = _simplified(shapely, drawn, vertices, points, tolerance)
+        simple = _simplified(shapely, drawn, vertices, points, tolerance)
+        drawn = _kept_apart(shapely, simple, drawn, vertices, points) if smooth else simple
     exact = _joined(drawn, rings)
     index = np.searchsorted(vertices, np.concatenate(exact))
     split = np.split(index, np.cumsum([len(ring) for ring in exact])[:-1])
@@ -200,6 +201,47 @@ def _simplified(
     order = np.argsort(known)
     places = vertices[order[np.searchsorted(known, left @ (1, 1j), sorter=order)]]
     return np.split(places, np.flatnonzero(np.diff(line)) + 1)
+
+
+def _kept_apart(
+    shapely: Any,
+    simple: list[Index],
+    lines: list[Index],
+    vertices: Index,
+    points: NDArray[np.float64],
+) -> list[Index]:
+    """Return simplified lines, but those as they were that would touch others.
+
+    Smooth lines may be straight: where one is left out to its ends, another one is soon on it, but
+    for what numbers are rounded by.
+    """
+    simple = list(simple)
+    while True:
+        near = _near_lines(shapely, simple, vertices, points)
+        changed = [line for line in near if len(simple[line]) < len(lines[line])]
+        if not changed:
+            return simple
+        for line in changed:
+            simple[line] = lines[line]
+
+
+def _near_lines(
+    shapely: Any, lines: list[Index], vertices: Index, points: NDArray[np.float64]
+) -> list[int]:
+    """Return the lines that cross others, or are nearer to vertices of others than `CLEAR`."""
+    place = np.searchsorted(vertices, np.concatenate(lines))
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    inner = owner[1:] == owner[:-1]
+    start, end, of = place[:-1][inner], place[1:][inner], owner[:-1][inner]
+    segments = shapely.linestrings(np.stack((points[start], points[end]), axis=1))
+    tree = shapely.STRtree(segments)
+    one, other = tree.query(segments, predicate="intersects")
+    ends = np.stack((start, end), axis=1)
+    apart = (ends[one][:, :, None] != ends[other][:, None]).all(axis=(1, 2))
+    point, segment = tree.query(shapely.points(points[place]), predicate="dwithin", distance=CLEAR)
+    strange = (place[point] != start[segment]) & (place[point] != end[segment])
+    near = (of[one[apart]], of[segment[strange]], owner[point[strange]])
+    return [int(line) for line in np.unique(np.concatenate(near))]
 
 
 def _points(vertices: Index, width: int) -> NDArray[np.float64]:

@@ -31,10 +31,13 @@ from scipy.linalg import solveh_banded
 
 from atldld.formats.common import need
 
-__all__ = ["MOST", "smooth_lines"]
+__all__ = ["CLEAR", "MOST", "smooth_lines"]
 
 MOST = 0.48
 """How far a vertex may slide, in pixels; at 0.5 it would reach the centre of a pixel."""
+
+CLEAR = 0.01
+"""Pixels between lines, so that they are apart in any frame, and rounded in a file."""
 
 STIFFNESS = 60.0
 """How much smoothness counts: waves shorter than about 2π · STIFFNESS^¼ = 17 pixels go."""
@@ -207,7 +210,7 @@ def _apart(lines: _Lines, safe: Points, wide: Points, share: NDArray[np.float64]
     for turn in range(_TURNS):
         found = safe + share[:, None] * (wide - safe)
         drawn = shapely.linestrings(np.stack((found[inner], found[inner + 1]), axis=1))
-        one, other = shapely.STRtree(drawn).query(drawn, predicate="intersects")
+        one, other = shapely.STRtree(drawn).query(drawn, predicate="dwithin", distance=CLEAR)
         apart = (
             (first[one] != first[other])
             & (first[one] != second[other])

@@ -14,7 +14,15 @@ from atldld.atlas.sample import voxel_side
 from atldld.errors import InvalidInputError
 from atldld.place import Affine
 from atldld.place.spaces import AXES, AXIS_ENDS, BOX
-from atldld.plot.paper import Width, canvas_for, colours_of_values, note, settled, styled
+from atldld.plot.paper import (
+    Width,
+    canvas_for,
+    colour_bar,
+    colours_of_values,
+    note,
+    settled,
+    styled,
+)
 from atldld.volume.model import Volume
 
 if TYPE_CHECKING:
@@ -130,10 +138,8 @@ def glass_brain(
             _draw_view(axis, atlas, rows, columns, title, structures)
         _draw_scale(drawn[-1])
         assert image is not None
-        bar = figure.colorbar(image, ax=drawn, shrink=0.7, aspect=18, pad=0.01, panchor=False)
         what = "largest" if how == "max" else "mean"
-        bar.set_label(f"{what} {label or 'value'} along the view")
-        bar.outline.set_linewidth(0.4)
+        colour_bar(image, drawn, f"{what} {label or 'value'} along the view")
         note(drawn[0], synthetic or (atlas is not None and atlas.synthetic))
         return settled(figure)
 
@@ -216,12 +222,10 @@ def planes(
         from matplotlib.colors import ListedColormap
 
         shown = ListedColormap(colours(np.linspace(0, 0.9, 256)))
-        bar = figure.colorbar(
-            ScalarMappable(scale, shown), ax=drawn, shrink=0.7, aspect=18, pad=0.01, panchor=False
-        )
         start, end = AXIS_ENDS[depth]
-        bar.set_label(f"{AXES[depth]} (mm), {start} to {end}")
-        bar.outline.set_linewidth(0.4)
+        bar = colour_bar(
+            ScalarMappable(scale, shown), drawn, f"{AXES[depth]} (mm), {start} to {end}"
+        )
         bar.ax.invert_yaxis()
         note(drawn[0], atlas is not None and atlas.synthetic)
         return settled(figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -15,9 +15,8 @@ from atldld.support.arguments import check_number
 from atldld.support.files import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -26,6 +25,7 @@ __all__ = [
     "STYLE",
     "Width",
     "canvas_for",
+    "colour_bar",
     "colours_of_values",
     "note",
     "save",
@@ -186,6 +186,31 @@ def canvas_for(
     return made, [made.add_subplot(grid[0, place]) for place in range(count)]
 
 
+def colour_bar(image: Any, axes: Axes | Sequence[Axes], label: str) -> Colorbar:
+    """Draw the scale of a picture's colours beside its axes, and return it.
+
+    Parameters
+    ----------
+    image : matplotlib.cm.ScalarMappable
+        What has the colours.
+    axes : Axes or sequence of Axes
+        Which make room for it.
+    label : str
+        What the numbers are.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = (axes[0] if isinstance(axes, Sequence) else axes).get_figure()
+    assert figure is not None
+    # Without numbers of its own it would choose them by the settings when the file is written.
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.7, aspect=18, pad=0.01, panchor=False, ticks=MaxNLocator(5)
+    )
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.4)
+    return bar
+
+
 def settled(figure: Figure) -> Figure:
     """Return a figure that was made here with its layout made, and kept as it is.
 
@@ -194,7 +219,9 @@ def settled(figure: Figure) -> Figure:
     """
     engine = figure.get_layout_engine()
     if isinstance(figure, _figure_type()) and engine is not None:
-        figure.draw_without_rendering()
+        # scales of colours are as high as pictures are, which the first layout decides
+        for _ in range(3):
+            figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
 

@@ -14,7 +14,15 @@ from atldld.atlas.outlines import Hemisphere, Outline, Selection, section_outlin
 from atldld.atlas.sample import section_template
 from atldld.errors import InvalidInputError, NotFoundError
 from atldld.place.spaces import AXES, AXIS_ENDS, Grid
-from atldld.plot.paper import Width, canvas_for, colours_of_values, note, settled, styled
+from atldld.plot.paper import (
+    Width,
+    canvas_for,
+    colour_bar,
+    colours_of_values,
+    note,
+    settled,
+    styled,
+)
 from atldld.support.arguments import check_number, check_whole
 from atldld.warp.stain import read_mask
 
@@ -29,6 +37,7 @@ __all__ = ["expression", "section", "sections"]
 
 Picture = Literal["image", "template", "expression", "none"]
 
+_EXPRESSION = "expression (0 none, 1 highest)"
 _MARGIN = 250  # µm around what is shown
 
 
@@ -116,7 +125,7 @@ def section(
         figure, (axes,) = canvas_for(ax, 1, width, (bottom - top) / (right - left) * 0.98 + 0.06)
         image = _draw(axes, shown, fill=fill, labels=labels, scale_bar=scale_bar, title=title)
         if image is not None:
-            _colour_bar(figure, axes, image)
+            colour_bar(image, axes, _EXPRESSION)
         note(axes, atlas is not None and atlas.synthetic)
         return settled(figure)
 
@@ -186,7 +195,7 @@ def sections(
             last = place == len(shown) - 1
             image = _draw(axis, one, fill=fill, labels=False, scale_bar=last, title=None)
         if image is not None:
-            figure.colorbar(image, ax=drawn, shrink=0.7, aspect=18, label="expression")
+            colour_bar(image, drawn, "expression")
         note(drawn[0], atlas is not None and atlas.synthetic)
         return settled(figure)
 
@@ -250,7 +259,7 @@ def expression(
         _draw(one, left, labels=labels, title=names.get(picture, picture))
         image = _draw(other, right, labels=False, scale_bar=False, title="expression")
         assert image is not None
-        _colour_bar(figure, other, image)
+        colour_bar(image, other, _EXPRESSION)
         note(one, atlas is not None and atlas.synthetic)
         return settled(figure)
 
@@ -496,9 +505,3 @@ def _draw_scale(axes: Axes, width: float, ink: str) -> None:
             label_top=True,
         )
     )
-
-
-def _colour_bar(figure: Figure, axes: Axes, image: Any) -> None:
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=18, pad=0.01)
-    bar.set_label("expression (0 none, 1 highest)")
-    bar.outline.set_linewidth(0.4)
