@@ -4,7 +4,10 @@
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
 # make gallery  the pictures of docs/gallery.md, by the code on that page
+# make screens   the pictures of the terminal in docs/images, made anew
+# make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
+# make pictures  take the pictures of the report in docs/images anew, of the demo brain; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
@@ -19,7 +22,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint gallery bench mutants clean
+.PHONY: demo test quick test-oldest lint screens notebook gallery bench pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -50,13 +53,23 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
 
+screens: $(VENV)/.installed
+	$(BIN)/python benchmarks/screens.py
+
+notebook: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/notebook.py
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/bench_peer.py
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_report.py
 
 FILES ?=
 SAMPLE ?= 1

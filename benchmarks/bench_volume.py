@@ -19,17 +19,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memory import peak_mb
 
+if TYPE_CHECKING:
+    from atldld.volume import Channel, Fill
+
 DATASET = 71717084
 
 
-def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -> dict[str, float]:
+def one_run(
+    cache: str, resolution: float, channel: Channel, fill: Fill, jobs: int
+) -> dict[str, float]:
     """Build a volume from cached sections only, and tell what it took."""
     from atldld.api import open_dataset
     from atldld.demo.local import IN_PROCESS_URL
@@ -66,6 +71,11 @@ def one_run(cache: str, resolution: float, channel: str, fill: str, jobs: int) -
     }
 
 
+def _words(channel: str, fill: str) -> tuple[Channel, Fill]:
+    """Return words of the command line as what they stand for; `dataset.volume` checks them."""
+    return cast("Channel", channel), cast("Fill", fill)
+
+
 def in_a_process(*arguments: object) -> dict[str, float]:
     """Run `one_run` in a process of its own."""
     done = subprocess.run(
@@ -81,7 +91,8 @@ def in_a_process(*arguments: object) -> dict[str, float]:
 def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         cache, resolution, channel, fill, jobs = sys.argv[2:]
-        print(json.dumps(one_run(cache, float(resolution), channel, fill, int(jobs))))
+        told = one_run(cache, float(resolution), *_words(channel, fill), int(jobs))
+        print(json.dumps(told))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resolution", type=float, default=25)
@@ -96,8 +107,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         with in_process_session(Path(cache)) as session:
             dataset = open_dataset(DATASET, session=session)
-            for channel in ("image", "expression"):
-                dataset.volume(options.resolution, channel=channel)
+            dataset.volume(options.resolution, channel="image")
+            dataset.volume(options.resolution, channel="expression")
 
         def best(channel: str, fill: str, jobs: int) -> dict[str, float]:
             runs = [

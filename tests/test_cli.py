@@ -97,7 +97,7 @@ def test_search(atldld):
 
 
 def test_search_finds_nothing(atldld):
-    told = atldld("search", "dataset", "-g", "prox1", status=1)
+    told = atldld("search", "dataset", "-g", "prox1", status=3)
     assert "exactly" in told.stderr
     assert "condition" in atldld("search", "dataset", status=2).stderr
 
@@ -107,7 +107,7 @@ def test_search_again_offline(atldld):
     assert "69289763" in atldld("search", "dataset", "-g", "Prox1", "--offline").stdout
     assert (
         "not in the cache"
-        in atldld("search", "dataset", "-g", "Pdyn", "--offline", status=1).stderr
+        in atldld("search", "dataset", "-g", "Pdyn", "--offline", status=4).stderr
     )
 
 
@@ -152,7 +152,7 @@ def test_download_options(atldld, tmp_path):
     assert metadata["output"]["plane_kind"] == "parallel"
     assert (out / "101321615.tif").exists()
     assert (out / "101321615_field.npy").exists()
-    told = atldld("download", "dataset", 909, out, status=1)
+    told = atldld("download", "dataset", 909, out, status=6)
     assert "--force" in told.stderr
     atldld("download", "dataset", 909, out, "--resolution", 200, "--force")
     assert not (out / "101321615.tif").exists()
@@ -175,19 +175,19 @@ def test_download_image(atldld, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (("dataset", "12345"), 1, "12345"),
+        (("dataset", "12345"), 3, "12345"),
         (("dataset", "-5"), 2, "-5"),
         (("dataset", "0"), 2, "0"),
-        (("dataset", "Prox1"), 2, "Prox1"),
+        (("dataset", "Prox1:coronal"), 3, "Prox1"),
         (("dataset", "909", "--resolution", "0"), 2, "positive"),
         (("dataset", "909", "--resolution", "nan"), 2, "positive"),
         (("dataset", "909", "--downsample-img", "5"), 2, "tiers 0 to 4"),
         (("dataset", "909", "--downsample-img", "fine"), 2, "auto"),
         (("dataset", "909", "--plane", "slanted"), 2, "slanted"),
         (("dataset", "909", "--api-url", "nonsense"), 2, "ATLDLD_API_URL"),
-        (("dataset", "909", "--api-url", "http://127.0.0.1:9"), 1, "http://127.0.0.1:9"),
-        (("dataset", "909", "--offline"), 1, "atldld download dataset 909"),
-        (("image", "12345"), 1, "12345"),
+        (("dataset", "909", "--api-url", "http://127.0.0.1:9"), 4, "http://127.0.0.1:9"),
+        (("dataset", "909", "--offline"), 4, "atldld download dataset 909"),
+        (("image", "12345"), 3, "12345"),
         (("image", "101321610", "--downsample-img", "7"), 2, "tiers 0 to 4"),
     ],
 )
@@ -235,7 +235,7 @@ def test_demo(tmp_path, monkeypatch):
     """All that the command does, at a quarter of its resolution."""
     from typer.testing import CliRunner
 
-    from atldld import report
+    import atldld.report as report
     from atldld.cli import app
     from atldld.sections import register
 
@@ -272,7 +272,7 @@ def test_a_reason_that_many_share_is_told_once(capsys):
 def test_offline_names_what_is_missing(atldld, tmp_path):
     cache = ("--cache-dir", tmp_path / "c")
     atldld("dataset", "info", 909, *cache)
-    told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=1)
+    told = atldld("download", "dataset", 909, tmp_path / "out", *cache, "--offline", status=4)
     assert told.stderr.count("Fetch it once with `atldld download image") == 14
 
 

@@ -21,6 +21,7 @@ def test_commands_exist():
     from typer.main import get_command
 
     from atldld.cli import app
+    from atldld.cli.spelling import DEFAULTS
 
     lines = re.findall(r"(?:^|\| )atldld ([^#\n|]*)", README, re.MULTILINE)
     assert len(lines) >= 7
@@ -29,6 +30,8 @@ def test_commands_exist():
         words = line.split()
         command = root
         while words and hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]
+            name = words[0] if words[0] in command.commands else DEFAULTS[str(command.name)]
+            words = words[1:] if words[0] == name else words
+            command = command.commands[name]
         known = {name for parameter in command.params for name in parameter.opts}
         assert {word for word in words if word.startswith("-") and word != "-"} <= known, line

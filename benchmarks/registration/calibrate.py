@@ -42,7 +42,7 @@ Matrix = NDArray[np.float64]
 
 DATASETS = (69289763, 74272479)
 FITTED, JUDGED = "0-4", "100-104"
-SIGNS = (1, 1, -1, 1, 1)  # an error does not fall with the first figure, and so on
+SIGNS = (1, 1, -1, 1, 1, 1)  # an error does not fall with the first figure, and so on
 PUT_BACK = 3  # every so many sections
 LEAST_ERROR = 10.0  # µm: smaller errors are all alike
 RIDGE = 0.5  # sections' worth of doubt that a figure tells anything
@@ -86,19 +86,26 @@ def samples(
         ]
         again = evidence(looks, starts, back, *rest, jobs=jobs)
         told.append({"starts": starts, "found": (ends, out), "put back": (back, again)})
-        told[-1] |= {"labels": rest[-2], "lines": rest[-1]}
+        told[-1] |= {"numbers": rest[0], "labels": rest[-2], "lines": rest[-1]}
         return out
 
     with patch.object(engine, "evidence", recording):
         placed, found, _, _ = run(data, atlas, jobs, **options)
-    (seen,) = told
+    for section in placed:
+        steps = found.sections[section.id].steps
+        if steps and steps[0].step == "none":
+            print(f"  section {section.number} stays: {steps[0].reason}", flush=True)
+    seen = told[-1]  # without the sections that do not belong, if there are any
     stays = {one for one, fit in found.sections.items() if [s.step for s in fit.steps] == ["none"]}
-    order = [s for s in sorted(placed, key=lambda s: (s.number, s.id)) if s.id not in stays]
+    by_number = {section.number: section for section in placed}
+    order = [by_number[number] for number in seen["numbers"]]
     for what in ("found",) if right else ("found", "put back"):
         for k, (section, end, known) in enumerate(zip(order, *seen[what], strict=True)):
             truth = data.sections[section.id]
             put_back = end is seen["starts"][k] and end is not seen["found"][0][k]
             if known is None or len(truth.tissue) < FEWEST_PIXELS or (what != "found") != put_back:
+                continue
+            if section.id in stays:
                 continue
             place = section.placement
             at = place if put_back else found.sections[section.id].placement

@@ -1,6 +1,7 @@
 """Registrations judged by drawings of experts that no registration has seen.
 
     python benchmarks/registration/plates.py [--half even|odd|all] [--resolution 50] [--peers]
+        [--pictures FOLDER]
 
 Reads ``shared/data/nissl/plates`` and ``shared/data/atlas`` beside the repository: 66 genuine Nissl
 sections, on which the Allen Institute's experts have outlined the structures of one hemisphere, in
@@ -10,6 +11,9 @@ both have of what the two have together, averaged over sections and then over 21
 drawings are of another atlas, so 1 cannot be reached.
 
 Parameters were chosen on every second plate ("even"); figures are to be reported for the others.
+
+``--pictures`` draws four of the plates before and after, with the experts' lines (blue) and the
+annotation's (red). The pixels are the Allen Institute's: look at them, and do not pass them on.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import json
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -114,7 +119,7 @@ class Judge:
         y, x = np.mgrid[:rows, :columns]
         section = np.stack(((x + 0.5) * GRID - 0.5, (y + 0.5) * GRID - 0.5), axis=-1)
         by = nissl.to_section(self.plates[k])
-        found = self._at(to_reference((section - by[:, 2]) / np.diag(by[:, :2])))
+        found = self.at(to_reference((section - by[:, 2]) / np.diag(by[:, :2])))
         half = np.zeros((rows, columns), dtype=bool)
         half[:, np.flatnonzero(drawing["root"].any(axis=0)).min() :] = True
         scores = {}
@@ -125,7 +130,8 @@ class Judge:
                 scores[name] = dice, apart(expert, ours, half)
         return scores
 
-    def _at(self, points: Matrix) -> NDArray[Any]:
+    def at(self, points: Matrix) -> NDArray[Any]:
+        """Return the structures of points in reference µm."""
         steps = np.floor(points / self.atlas.resolution).astype(np.intp)
         inside = ((steps >= 0) & (steps < self.atlas.annotation.shape)).all(axis=-1)
         out = np.zeros(steps.shape[:-1], dtype=self.atlas.annotation.dtype)
@@ -144,6 +150,41 @@ def apart(one: NDArray[np.bool_], other: NDArray[np.bool_], half: NDArray[np.boo
         return float("nan")
     away = [distance_transform_edt(~there)[here] for there, here in (borders, borders[::-1])]
     return float(np.mean([values.mean() for values in away])) * GRID * nissl.SECTION_PIXEL
+
+
+SHOWN = (17, 35, 43, 57)  # places of four plates, from the front to the back of the brain
+LINES = ("CTX", "HPF", "DG-sg", "CP", "TH", "HY", "MB", "CB", "P", "MY", "fiber tracts")
+
+
+def drawn_over(judge: Judge, k: int, maps: Mapping[str, ToReference]) -> NDArray[np.uint8]:
+    """Return plate k with both drawings' lines, for one registration beside the other."""
+    drawing = judge.drawings[k]
+    rows, columns = drawing["root"].shape
+    y, x = np.mgrid[:rows, :columns]
+    section = np.stack(((x + 0.5) * GRID - 0.5, (y + 0.5) * GRID - 0.5), axis=-1)
+    by = nissl.to_section(judge.plates[k])
+    xy = (section - by[:, 2]) / np.diag(by[:, :2])
+    grey = cv2.imread(str(nissl.PLATES / judge.plates[k]["image"]), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
+    at = xy.astype(np.float32)
+    picture = 255 - cv2.remap(grey, at[..., 0], at[..., 1], cv2.INTER_AREA, borderValue=0)
+    half = np.arange(columns) >= np.flatnonzero(drawing["root"].any(axis=0)).min()
+    shown = []
+    for name, to_reference in maps.items():
+        colours = cv2.cvtColor(np.asarray(picture, np.uint8), cv2.COLOR_GRAY2BGR)
+        found = judge.at(to_reference(xy))
+        for structure in LINES:
+            ours = np.isin(found, judge.members[structure]) & half
+            for area, colour in ((ours, (40, 40, 220)), (drawing[structure], (220, 120, 0))):
+                lines, _ = cv2.findContours(
+                    area.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+                )
+                cv2.drawContours(colours, lines, -1, colour, 1, cv2.LINE_AA)
+        cv2.putText(
+            colours, name, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 1, cv2.LINE_AA
+        )
+        shown.append(colours)
+    return np.asarray(np.hstack(shown), dtype=np.uint8)
 
 
 def mean(scores: Sequence[Mapping[str, tuple[float, float]]], which: int) -> dict[str, float]:
@@ -193,6 +234,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=float, help="as for `atldld refine`")
     parser.add_argument("--options", type=json.loads, default={}, help="more of refine's, as JSON")
     parser.add_argument("--peers", action="store_true", help="and what others make of the plates")
+    parser.add_argument("--pictures", type=Path, help="a folder for pictures of four plates")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if not nissl.PLATES.is_dir():
@@ -205,6 +247,12 @@ def main() -> None:
     judge = Judge(plates, atlas)
     peers = [name for name in PEERS if options.peers and PEERS[name].missing() is None]
     results, seconds = registrations(atlas, peers=peers, jobs=options.jobs, **more)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+        for k in SHOWN:
+            one = plates[k]["section_image_id"]
+            both = {who: results[who][one] for who in ("Allen", "atldld")}
+            cv2.imwrite(str(options.pictures / f"{one}.png"), drawn_over(judge, k, both))
     halves = {"even": range(0, len(plates), 2), "odd": range(1, len(plates), 2)}
     judged = halves.get(options.half, range(len(plates)))
     scores = {

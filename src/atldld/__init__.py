@@ -14,6 +14,9 @@ Examples
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 # Public names are imported when they are first used, so that importing the package takes no time.
 # `__init__.pyi` lists them and where they are, once for all: for type checkers and for this module.
 # (A program that is frozen with the package must take that file along.)
@@ -31,8 +34,53 @@ def _homes() -> dict[str, str]:
     return _HOMES
 
 
+# Rooms of the house that are called like what they do: `atldld.quality` is the room, which
+# `from atldld.quality import ...` needs, and it is the function, which can be called.
+_CALLED = ("quality", "refine", "report", "volume")
+
+
+class _Room(ModuleType):
+    """A room that is called as the function of the same name."""
+
+    @property
+    def _function(self) -> object:
+        from importlib import import_module
+
+        return getattr(import_module("atldld.api"), self.__name__.rpartition(".")[2])
+
+    @property
+    def __signature__(self) -> object:
+        from inspect import signature
+
+        function = self._function
+        assert callable(function)
+        return signature(function)
+
+    def __call__(self, *arguments: object, **options: object) -> object:
+        """Do what the room is for; see the function of the same name in `atldld.api`."""
+        function = self._function
+        assert callable(function)
+        return function(*arguments, **options)
+
+
+class _House(ModuleType):
+    """The package: a room that is imported becomes an attribute here, and then can be called."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _CALLED and type(value) is ModuleType:
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _House
+
+
 def __getattr__(name: str) -> object:
     value: object
+    if name in _CALLED:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")  # which makes it an attribute
     if name == "__version__":
         from importlib.metadata import version
 

@@ -2,10 +2,17 @@
 
 from atldld.api import DataSet as DataSet
 from atldld.api import Section as Section
+from atldld.api import Sections as Sections
+from atldld.api import Spot as Spot
 from atldld.api import assess as assess
 from atldld.api import build_volume as build_volume
+from atldld.api import download as download
 from atldld.api import open_dataset as open_dataset
+from atldld.api import quality as quality
 from atldld.api import quantify as quantify
+from atldld.api import refine as refine
+from atldld.api import report as report
+from atldld.api import volume as volume
 from atldld.atlas import Atlas as Atlas
 from atldld.atlas import StructureGraph as StructureGraph
 from atldld.atlas import open_atlas as open_atlas

@@ -1,136 +1,65 @@
-"""Data sets and sections as people work with them: records, placements and images together.
+"""Data sets as people work with them: one object from which everything is reached.
 
 The one room that knows all others. What computes stands below and takes placed sections and a
-session; here they are one object, which `open_dataset` returns.
+session; here they are one object, which `open_dataset` returns. Each of its methods, and the
+function of the same name, calls the one implementation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atldld.errors import InvalidInputError
-from atldld.fetch.session import Session, default_session
-from atldld.place.sections import PlacedDataSet, PlacedSection
+from atldld.fetch.session import Session, default_session, session_for
+from atldld.place.sections import PlacedDataSet, Spot
 from atldld.records import SectionDataSet
 from atldld.sections.open import report_oddities
-from atldld.support.arguments import check_jobs, several
+from atldld.sections.opened import OpenedDataSet, Section, Sections
+from atldld.settings import Settings
+from atldld.support.arguments import several
+from atldld.support.notebook import Progressing, progressing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    from atldld.atlas.labels import Labels
     from atldld.atlas.model import Atlas
-    from atldld.atlas.outlines import Frame, Outline
     from atldld.place.alignment import Planes
     from atldld.place.planes import Cut
     from atldld.place.registration import Registration
     from atldld.place.spaces import Layout
     from atldld.quality import DatasetQuality
+    from atldld.refine import Step
     from atldld.regions.table import RegionTable
-    from atldld.sections.register import RegisteredSection
-    from atldld.support.provenance import Progress
-    from atldld.volume.model import Volume
+    from atldld.report import Source
+    from atldld.sections.download import PictureFormat, Summary
+    from atldld.sections.exports import Exports
+    from atldld.volume.model import Channel, Fill, Volume
     from atldld.warp.stain import Scale
 
-__all__ = ["DataSet", "Section", "assess", "build_volume", "open_dataset", "quantify"]
+__all__ = [
+    "DataSet",
+    "Section",
+    "Sections",
+    "Spot",
+    "assess",
+    "build_volume",
+    "download",
+    "open_dataset",
+    "quality",
+    "quantify",
+    "refine",
+    "report",
+    "volume",
+]
+
+AUTO: Literal["auto"] = "auto"
+"""What functions take as `atlas` for the adult mouse's, CCFv3, which they open."""
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Section(PlacedSection):
-    """One placed section of a data set, with its pixels.
-
-    Attributes
-    ----------
-    image, placement, plane, thickness, alignment, refinement :
-        See `atldld.place.sections.PlacedSection`.
-    session : Session
-        Where its pixels come from.
-    """
-
-    session: Session = field(kw_only=True)
-
-    def pixels(self, downsample: int = 0, *, expression: bool = False) -> NDArray[np.uint8]:
-        """Return the section's image as the service keeps it, fetching it if need be.
-
-        Parameters
-        ----------
-        downsample : int
-            The tier.
-        expression : bool
-            The expression mask instead.
-
-        Returns
-        -------
-        numpy.ndarray, shape (height, width, 3), uint8
-            RGB.
-        """
-        return self.session.pixels(self.image, downsample, expression=expression)
-
-    def register(
-        self,
-        resolution: float = 25,
-        *,
-        cut: Cut = "oblique",
-        downsample: int | Literal["auto"] = "auto",
-        expression: bool = False,
-        detection_xy: ArrayLike | None = None,
-        layout: Layout | None = None,
-        plane: Cut | None = None,
-    ) -> RegisteredSection:
-        """Show this section on the reference grid; see `DataSet.register`."""
-        from atldld.sections.register import Recipe, fetch, warp
-
-        recipe = Recipe(resolution, plane or cut, downsample, expression, detection_xy, layout)
-        job = recipe.plan(self)
-        return warp(job, fetch(job, self.session), self.session)
-
-    def annotation(
-        self, atlas: Atlas, resolution: float = 25, *, downsample: int | None = None
-    ) -> Labels:
-        """Return the structures in this section's plane; see `atldld.atlas.section_annotation`."""
-        from atldld.atlas.sample import section_annotation
-
-        return section_annotation(self, atlas, resolution, downsample=downsample)
-
-    def outlines(
-        self,
-        atlas: Atlas,
-        resolution: float = 25,
-        *,
-        downsample: int | None = None,
-        frame: Frame = "image",
-        **selection: Any,
-    ) -> tuple[Outline, ...]:
-        """Return outlines of structures in this section's own plane.
-
-        Parameters
-        ----------
-        atlas : Atlas
-            Which structure is where.
-        resolution, downsample, frame :
-            See `atldld.atlas.section_outlines`.
-        **selection
-            Which structures, and how finely: the attributes of `atldld.atlas.Selection`, such as
-            ``structures=["HPF"]``, ``depth=3`` or ``hemisphere="each"``.
-        """
-        from atldld.atlas.outlines import Selection, section_outlines
-
-        return section_outlines(
-            self,
-            atlas,
-            resolution,
-            Selection(**selection),
-            downsample=downsample,
-            frame=frame,
-        )
-
-
-class DataSet(PlacedDataSet):
-    """A section data set whose sections can be placed, with their pixels.
+class DataSet(OpenedDataSet):
+    """A section data set whose sections can be placed, with all that can be made of it.
 
     Parameters
     ----------
@@ -141,15 +70,28 @@ class DataSet(PlacedDataSet):
     alignment : Alignment or Registration, optional
         Planes to be used in place of the service's alignment; sections that it does not anchor
         keep the service's.
+    alignment_path : pathlib.Path, optional
+        Where the alignment was read from.
 
     Attributes
     ----------
-    record, plane, skipped, alignment, alignment_notes :
-        See `atldld.place.sections.PlacedDataSet`.
-    sections : tuple of Section
-        Those that can be placed, in order of section number.
+    id : int
+        The id of the section data set.
+    record : SectionDataSet
+        The service's records: genes, specimen, thickness, images.
+    plane : Plane
+        The plane of section.
+    sections : Sections
+        Those that can be placed, in order of section number; index, slice or iterate.
+    skipped : tuple of SkippedImage
+        Images that cannot be used, and why.
+    alignment, alignment_notes, alignment_path :
+        The file that is used in place of the service's alignment, if one is, and what is strange
+        about it.
     session : Session
         Where pixels come from.
+    export : Exports
+        Files for other tools.
 
     Raises
     ------
@@ -168,17 +110,20 @@ class DataSet(PlacedDataSet):
         If images have no alignment, and are left out.
     """
 
-    sections: tuple[Section, ...]
-    session: Session
-
     def __init__(
-        self, record: SectionDataSet, session: Session, alignment: Planes | None = None
+        self,
+        record: SectionDataSet,
+        session: Session,
+        alignment: Planes | None = None,
+        alignment_path: Path | None = None,
     ) -> None:
-        self._take(PlacedDataSet.of(record, alignment), session)
+        super().__init__(PlacedDataSet.of(record, alignment), session, alignment_path)
         report_oddities(self, session)
 
     @classmethod
-    def with_pixels(cls, placed: PlacedDataSet, session: Session) -> DataSet:
+    def with_pixels(
+        cls, placed: PlacedDataSet, session: Session, alignment_path: Path | None = None
+    ) -> DataSet:
         """Return a placed data set with a session that its pixels come from.
 
         Parameters
@@ -187,110 +132,101 @@ class DataSet(PlacedDataSet):
             The data set.
         session : Session
             Where pixels come from.
+        alignment_path : pathlib.Path, optional
+            The file that `placed` has its alignment from.
         """
         made = cls.__new__(cls)
-        made._take(placed, session)
+        OpenedDataSet.__init__(made, placed, session, alignment_path)
         return made
 
-    def _take(self, placed: PlacedDataSet, session: Session) -> None:
-        super().__init__(
-            placed.record,
-            placed.plane,
-            tuple(
-                Section(
-                    section.image,
-                    section.placement,
-                    section.plane,
-                    section.thickness,
-                    section.alignment,
-                    section.refinement,
-                    session=session,
-                )
-                for section in placed.sections
-            ),
-            placed.skipped,
-            placed.alignment,
-            placed.alignment_notes,
-        )
-        object.__setattr__(self, "session", session)
+    @property
+    def export(self) -> Exports:
+        """Files for other tools: ``ds.export.quicknii(path)``, `fields`, `sections`, `outlines`."""
+        from atldld.sections.exports import Exports
 
-    def __iter__(self) -> Iterator[Section]:
-        return iter(self.sections)
+        return Exports(self)
 
-    def section(self, image_id: int) -> Section:
-        """Return the section of an image.
-
-        Raises
-        ------
-        InvalidInputError
-            If the data set has no such section.
-        """
-        found = super().section(image_id)
-        assert isinstance(found, Section)
-        return found
-
-    def register(
+    def sections_near(
         self,
-        resolution: float = 25,
+        structures: str | int | Iterable[str | int],
+        atlas: Atlas | Literal["auto"] = AUTO,
         *,
-        cut: Cut = "oblique",
-        downsample: int | Literal["auto"] = "auto",
-        expression: bool = False,
-        detection_xy: ArrayLike | None = None,
-        layout: Layout | None = None,
-        sections: PlacedSection | Iterable[PlacedSection] | None = None,
-        jobs: int | None = None,
-        plane: Cut | None = None,
-    ) -> Iterator[RegisteredSection]:
-        """Show every section on the reference grid, in order of section number.
-
-        Images are fetched ahead while others are decoded and warped in parallel; memory does not
-        grow with the number of sections. A section that cannot be fetched is left out and named
-        in a `~atldld.errors.SkippedImageWarning` when the others are done.
+        within: float = 100,
+    ) -> Sections:
+        """Return the sections that show a structure, or pass it at no more than a distance.
 
         Parameters
         ----------
-        resolution : float
-            Side of an output pixel, in µm.
-        cut : {"oblique", "parallel"}
-            The section's own plane, or one of constant third coordinate.
-        downsample : int or "auto"
-            The tier of the images; ``"auto"`` takes the coarsest that is at least as fine as the
-            output.
-        expression : bool
-            Warp the expression masks too.
-        detection_xy : array-like, shape (2,), optional
-            For ``"parallel"``: where on the image, in full-resolution pixels, the third
-            coordinate is taken. The image's centre by default.
-        layout : {"anatomical", "0.3"}, optional
-            Which axes run along rows and columns. By default ``"parallel"`` pictures are laid out
-            as in 0.3, others anatomically; see `atldld.sections.register.Recipe`.
-        sections : Section or iterable of Section, optional
-            Only these.
-        jobs : int, optional
-            Threads that decode and warp; the number of cores by default.
-        plane : {"oblique", "parallel"}, optional
-            An older name of `cut`.
+        structures : str, int or iterable of them
+            Ids, acronyms or names; any of them will do, with all that lies in it.
+        atlas : Atlas or "auto"
+            Where the structure is; by default the adult mouse's, at 25 µm.
+        within : float
+            How far, in µm across the section, the structure may lie from a section's plane. 0 takes
+            those alone that cross it.
 
-        Yields
+        Raises
         ------
-        RegisteredSection
-            The picture, the mask, the plane.
+        NotFoundError
+            If the atlas has no such structure.
+        InvalidInputError
+            If the distance is negative.
+        AlignmentMissingError, UnsupportedPlaneError
+            If no section is placed, or the data set is of another brain than the atlas.
+
+        Examples
+        --------
+        >>> ds = open_dataset(69289763)
+        >>> from atldld.atlas import open_atlas
+        >>> ds.sections_near("DG", open_atlas(100), within=0)[:3].numbers
+        [14, 22, 30]
+        """
+        from atldld.atlas.near import sections_near
+
+        self.check_placed()
+        opened = _atlas_for(self, atlas)
+        opened.check_dataset(self.record)
+        return Sections(sections_near(self.sections, opened, structures, within=within))
+
+    def quality(
+        self,
+        atlas: Atlas | Literal["auto"] | None = AUTO,
+        *,
+        resolution: float = 50,
+        jobs: int | None = None,
+        progress: Progressing = None,
+    ) -> DatasetQuality:
+        """Return figures for every section, and which ones may not be trusted.
+
+        Parameters
+        ----------
+        atlas : Atlas, "auto" or None
+            What the sections are compared with, besides each other: the adult mouse's (CCFv3) by
+            default, where the service has it; nothing with None.
+        resolution : float
+            Side of a pixel, in µm, at which sections are looked at.
+        jobs, progress :
+            As for `volume`.
 
         Raises
         ------
         InvalidInputError
-            If the resolution, the tier or the point is not valid; nothing is requested then.
-        AlignmentMissingError
-            If no section of the data set is placed.
-        """
-        from atldld.sections.register import Recipe, register
+            If the resolution makes no sense, or this is no atlas.
+        AlignmentMissingError, UnsupportedPlaneError
+            If no section is placed, or the data set is of another brain than the atlas.
+        AtldldError
+            If not one section can be fetched; the first one's error.
 
-        recipe = Recipe(resolution, plane or cut, downsample, expression, detection_xy, layout)
-        check_jobs(jobs)
-        chosen = self.chosen(sections)
-        # Planned here and not in the generator: what makes no sense is said at once.
-        return register([recipe.plan(section) for section in chosen], self.session, jobs=jobs)
+        Warns
+        -----
+        SkippedImageWarning
+            If a section cannot be fetched; it is left out.
+        """
+        self.check_placed()
+        opened, reason = _atlas_or_reason(self, atlas)
+        return self.assess(
+            opened, resolution=resolution, without_atlas=reason, jobs=jobs, progress=progress
+        )
 
     def assess(
         self,
@@ -299,9 +235,9 @@ class DataSet(PlacedDataSet):
         resolution: float = 50,
         without_atlas: str | None = None,
         jobs: int | None = None,
-        progress: Progress | None = None,
+        progress: Progressing = None,
     ) -> DatasetQuality:
-        """Return figures for every section, and which ones stand out; see `atldld.quality.assess`.
+        """Return figures for every section; as `quality`, but without an atlas by default.
 
         Parameters
         ----------
@@ -316,51 +252,112 @@ class DataSet(PlacedDataSet):
         """
         from atldld.quality import assess
 
-        return assess(
-            self,
-            atlas,
-            session=self.session,
-            resolution=resolution,
-            without_atlas=without_atlas,
-            jobs=jobs,
-            progress=progress,
-        )
+        if atlas is not None:
+            atlas = _atlas_for(self, atlas)
+        with progressing(progress, f"Quality of {self.id}") as show:
+            return assess(
+                self,
+                atlas,
+                session=self.session,
+                resolution=resolution,
+                without_atlas=without_atlas,
+                jobs=jobs,
+                progress=show,
+            )
 
-    def quantify(self, atlas: Atlas, resolution: float = 8, **options: Any) -> RegionTable:
+    def quantify(
+        self,
+        atlas: Atlas | Literal["auto"] = AUTO,
+        resolution: float = 8,
+        *,
+        hemispheres: bool = True,
+        threshold: int = 20,
+        scale: Scale | str | Path = "jet",
+        stain_threshold: float | None = None,
+        grid: bool = True,
+        unionize: bool = True,
+        sections: Section | Iterable[Section] | None = None,
+        jobs: int | None = None,
+        progress: Progressing = None,
+    ) -> RegionTable:
         """Return how much is expressed in each structure and hemisphere.
 
         Parameters
         ----------
-        atlas : Atlas
-            Which structure is where.
+        atlas : Atlas or "auto"
+            Which structure is where; by default the adult mouse's (CCFv3), at 25 µm.
         resolution : float
             In µm: of each section the coarsest tier is read whose pixels are no larger than this.
-        **options
-            Thresholds, the scale of the masks, what stands beside the numbers: those of
-            `atldld.regions.quantify.quantify`, which says all about the result, too.
-        """
-        from atldld.regions.quantify import quantify
+        hemispheres : bool
+            Give rows for left and right too.
+        threshold : int
+            0 to 254: a pixel of a mask expresses when its brightest channel exceeds this.
+        scale : Scale, str or pathlib.Path
+            The colours of the masks; see `atldld.warp.stain.open_scale`.
+        stain_threshold : float, optional
+            Read the section images instead of the masks: the fraction that takes away more than
+            this of the background's light, 0 to 1.
+        grid, unionize : bool
+            Put beside it what the service itself has: its 200 µm grids, its StructureUnionize.
+        sections : Section or iterable of Section, optional
+            Count only these.
+        jobs, progress :
+            As for `volume`.
 
-        return quantify(self, atlas, resolution, session=self.session, **options)
+        Returns
+        -------
+        RegionTable
+            See `atldld.regions.quantify.quantify`, which says all about the numbers.
+
+        Raises
+        ------
+        InvalidInputError
+            If an option is not valid, or this is no atlas. Nothing is requested then.
+        RecordError
+            If the data set has no expression masks.
+        AlignmentMissingError, UnsupportedPlaneError
+            If no section is placed, or the data set is of another brain than the atlas.
+        """
+        from atldld.regions.quantify import check_thresholds, quantify
+
+        check_thresholds(threshold, stain_threshold)
+        self.check_placed()
+        opened = _atlas_for(self, atlas)
+        with progressing(progress, f"Regions of {self.id}") as show:
+            return quantify(
+                self,
+                opened,
+                resolution,
+                session=self.session,
+                hemispheres=hemispheres,
+                threshold=threshold,
+                scale=scale,
+                stain_threshold=stain_threshold,
+                grid=grid,
+                unionize=unionize,
+                sections=sections,
+                jobs=jobs,
+                progress=show,
+            )
 
     def refine(
         self,
-        atlas: Atlas,
+        atlas: Atlas | Literal["auto"] = AUTO,
         *,
-        steps: str | Sequence[str] = ("whole", "sections", "inplane"),
+        steps: Step | Sequence[Step] = ("whole", "sections", "inplane"),
         resolution: float = 25,
         most: float = 1500,
         sections: Section | Iterable[Section] | None = None,
         few: bool = False,
         jobs: int | None = None,
-        progress: Progress | None = None,
+        progress: Progressing = None,
     ) -> Registration:
-        """Find anew where the sections lie, starting from here; see `atldld.refine.refine`.
+        """Find anew where the sections lie, starting from here; see `atldld.refine.engine.refine`.
 
         Parameters
         ----------
-        atlas : Atlas
-            Which structure is where.
+        atlas : Atlas or "auto"
+            Which structure is where; by default the adult mouse's (CCFv3), at 25 µm.
         steps : sequence of {"whole", "sections", "inplane"}
             What is done: one affine map for the data set, then each section's plane, then a smooth
             displacement within each plane.
@@ -379,34 +376,63 @@ class DataSet(PlacedDataSet):
         -------
         Registration
             Saved as JSON (`Registration.save`), it is an alignment for `open_dataset`.
-        """
-        from atldld.refine import refine
 
-        return refine(
-            self,
-            atlas,
-            session=self.session,
-            steps=steps,
-            resolution=resolution,
-            most=most,
-            sections=sections,
-            few=few,
-            jobs=jobs,
-            progress=progress,
-        )
+        Raises
+        ------
+        InvalidInputError
+            If an option makes no sense, or this is no atlas. Nothing is requested then.
+        AlignmentMissingError, UnsupportedPlaneError
+            If no section is placed, or the data set is of another brain than the atlas.
+        """
+        from atldld.refine import check_refinement, refine
+
+        chosen = check_refinement(steps, resolution, most)
+        self.check_placed()
+        opened = _atlas_for(self, atlas)
+        with progressing(progress, f"Refining {self.id}") as show:
+            return refine(
+                self,
+                opened,
+                session=self.session,
+                steps=chosen,
+                resolution=resolution,
+                most=most,
+                sections=sections,
+                few=few,
+                jobs=jobs,
+                progress=show,
+            )
 
     def volume(
         self,
         resolution: float = 25,
         *,
-        channel: str = "image",
-        fill: str = "none",
+        channel: Channel = "image",
+        fill: Fill = "none",
         thickness: float | None = None,
         jobs: int | None = None,
-        progress: Progress | None = None,
+        progress: Progressing = None,
         scale: Scale | str | Path = "jet",
     ) -> Volume:
         """Lay every section into one grid of voxels; see `build_volume`.
+
+        Parameters
+        ----------
+        resolution : float
+            Side of a voxel, in µm.
+        channel : {"image", "expression", "intensity"}
+            The section images, the expression masks, or how dark the stain is.
+        fill : {"none", "nearest", "linear"}
+            What is done between sections.
+        thickness : float, optional
+            How thick sections are taken to be, in volume µm; what their data set says by default.
+        jobs : int, optional
+            Threads; the number of cores by default.
+        progress : callable or bool, optional
+            Called with how many sections are done, how many there are, and what the last one was.
+            In a notebook there is a bar by default; False leaves it out.
+        scale : Scale, str or pathlib.Path
+            The colours of the expression masks; see `atldld.warp.stain.open_scale`.
 
         Examples
         --------
@@ -418,15 +444,133 @@ class DataSet(PlacedDataSet):
         """
         return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
+    def download(
+        self,
+        folder: str | Path,
+        resolution: float = 25,
+        *,
+        cut: Cut = "oblique",
+        downsample: int | Literal["auto"] = "auto",
+        expression: bool = False,
+        fields: bool = False,
+        picture_format: PictureFormat = "png",
+        detection_xy: ArrayLike | None = None,
+        layout: Layout | None = None,
+        jobs: int | None = None,
+        force: bool = False,
+        progress: Progressing = None,
+    ) -> Summary:
+        """Write every section, registered, into a folder with a ``metadata.json``.
+
+        Running again with the same arguments does only what is missing.
+
+        Parameters
+        ----------
+        folder : str or pathlib.Path
+            Made if need be.
+        resolution, cut, downsample, expression, detection_xy, layout :
+            How the sections are shown; see `register`.
+        fields : bool
+            Write the displacement fields too.
+        picture_format : {"png", "tiff"}
+            Of pictures and masks.
+        jobs, progress :
+            As for `volume`.
+        force : bool
+            Replace what an earlier run has left in the folder, whatever it was.
+
+        Returns
+        -------
+        Summary
+            How many were written, and what could not be fetched.
+
+        Raises
+        ------
+        InvalidInputError
+            If an option makes no sense.
+        OutputError
+            If the folder cannot be used, or holds another result.
+        AlignmentMissingError
+            If no section is placed.
+        """
+        from atldld.sections.download import download_dataset
+        from atldld.sections.register import Recipe
+
+        recipe = Recipe(resolution, cut, downsample, expression, detection_xy, layout)
+        with progressing(progress, f"Sections of {self.id}") as show:
+            return download_dataset(
+                self,
+                folder,
+                recipe,
+                session=self.session,
+                fields=fields,
+                picture_format=picture_format,
+                jobs=jobs,
+                force=force,
+                progress=show,
+            )
+
+    def report(
+        self,
+        path: str | Path,
+        atlas: Atlas | Literal["auto"] | None = AUTO,
+        *,
+        resolution: float = 25,
+        table_resolution: float = 8,
+        volume: bool = True,
+        scale: Scale | str | Path = "jet",
+        jobs: int | None = None,
+        force: bool = False,
+        progress: Progressing = None,
+    ) -> Path:
+        """Write one page about the data set: sections, quality, regions, volume, methods.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The page, ``.html``. It holds everything itself, and opens from disk.
+        atlas : Atlas, "auto" or None
+            Which structure is where: the adult mouse's (CCFv3) by default, where the service has
+            it; no outlines and no table of regions with None.
+        resolution : float
+            Side of a picture's pixel, in µm.
+        table_resolution : float
+            In µm: masks are counted at the tier that is at least as fine.
+        volume : bool
+            Lay the sections into a volume too.
+        scale : Scale, str or pathlib.Path
+            The colours of the expression masks; see `atldld.warp.stain.open_scale`.
+        jobs, progress :
+            As for `volume`.
+        force : bool
+            Replace a file that is there.
+
+        Raises
+        ------
+        InvalidInputError
+            If the ending is another one, or an option makes no sense. Nothing is requested then.
+        OutputError
+            If the file cannot be written, or exists and `force` is false.
+        AlignmentMissingError
+            If no section is placed.
+        AtldldError
+            If Jinja2 is not installed, or not one section can be fetched.
+        """
+        from atldld.report import check_page, source_of
+
+        check_page(path, force=force)
+        source = source_of(self, resolution=resolution, table_resolution=table_resolution)
+        return _write_report(source, path, atlas, volume, scale, jobs, force, progress)
+
 
 def build_volume(
     datasets: DataSet | Iterable[DataSet],
     resolution: float = 25,
-    channel: str = "image",
-    fill: str = "none",
+    channel: Channel = "image",
+    fill: Fill = "none",
     thickness: float | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: Progressing = None,
     scale: Scale | str | Path = "jet",
 ) -> Volume:
     """Lay every section of one or more data sets into one grid of voxels.
@@ -454,8 +598,9 @@ def build_volume(
         stands for all the tissue around it.
     jobs : int, optional
         Threads; the number of cores by default.
-    progress : callable, optional
-        Called with how many sections are done, how many there are, and what the last one was.
+    progress : callable or bool, optional
+        Called with how many sections are done, how many there are, and what the last one was. In a
+        notebook there is a bar by default; False leaves it out.
     scale : Scale, str or pathlib.Path
         The colours of the expression masks; see `atldld.warp.stain.open_scale`.
 
@@ -482,35 +627,354 @@ def build_volume(
 
     recipe = VolumeRecipe(resolution, channel, fill, thickness, scale)
     chosen = _data_sets(datasets)
-    return build_volume(
-        [(dataset, dataset.session) for dataset in chosen], recipe, jobs=jobs, progress=progress
-    )
+    with progressing(progress, f"Volume of {', '.join(str(one.id) for one in chosen)}") as show:
+        return build_volume(
+            [(dataset, dataset.session) for dataset in chosen], recipe, jobs=jobs, progress=show
+        )
 
 
-def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[DataSet]:
-    chosen = [datasets] if isinstance(datasets, DataSet) else several(datasets)
+def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[OpenedDataSet]:
+    chosen = [datasets] if isinstance(datasets, OpenedDataSet) else several(datasets)
     for dataset in chosen:
-        if not isinstance(dataset, DataSet):
+        if not isinstance(dataset, OpenedDataSet):
             raise InvalidInputError(
                 f"{dataset!r} is no data set; open it with atldld.open_dataset first."
             )
     return chosen
 
 
-def assess(dataset: DataSet, atlas: Atlas | None = None, **options: Any) -> DatasetQuality:
+def volume(
+    dataset: DataSet | int | str,
+    resolution: float = 25,
+    *,
+    channel: Channel = "image",
+    fill: Fill = "none",
+    thickness: float | None = None,
+    jobs: int | None = None,
+    progress: Progressing = None,
+    scale: Scale | str | Path = "jet",
+    session: Session | None = None,
+) -> Volume:
+    """Lay every section of a data set into one grid of voxels; see `DataSet.volume`.
+
+    Parameters
+    ----------
+    dataset : DataSet or int
+        The data set, or its id. `build_volume` takes several.
+    resolution, channel, fill, thickness, jobs, progress, scale :
+        See `DataSet.volume`.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    return _data_set(dataset, session).volume(
+        resolution,
+        channel=channel,
+        fill=fill,
+        thickness=thickness,
+        jobs=jobs,
+        progress=progress,
+        scale=scale,
+    )
+
+
+def assess(
+    dataset: DataSet | int | str,
+    atlas: Atlas | None = None,
+    *,
+    session: Session | None = None,
+    **options: Any,
+) -> DatasetQuality:
     """Return figures for every section of a data set; see `DataSet.assess`."""
-    return dataset.assess(atlas, **options)
+    return _data_set(dataset, session).assess(atlas, **options)
 
 
-def quantify(dataset: DataSet, atlas: Atlas, resolution: float = 8, **options: Any) -> RegionTable:
-    """Return how much is expressed in each structure; see `DataSet.quantify`."""
-    return dataset.quantify(atlas, resolution, **options)
+def quality(
+    dataset: DataSet | int | str,
+    atlas: Atlas | Literal["auto"] | None = AUTO,
+    *,
+    resolution: float = 50,
+    jobs: int | None = None,
+    progress: Progressing = None,
+    session: Session | None = None,
+) -> DatasetQuality:
+    """Return figures for every section, and which may not be trusted; see `DataSet.quality`.
+
+    Parameters
+    ----------
+    dataset : DataSet or int
+        The data set, or its id.
+    atlas, resolution, jobs, progress :
+        See `DataSet.quality`.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    return _data_set(dataset, session).quality(
+        atlas, resolution=resolution, jobs=jobs, progress=progress
+    )
+
+
+def quantify(
+    dataset: DataSet | int | str,
+    atlas: Atlas | Literal["auto"] = AUTO,
+    resolution: float = 8,
+    *,
+    hemispheres: bool = True,
+    threshold: int = 20,
+    scale: Scale | str | Path = "jet",
+    stain_threshold: float | None = None,
+    grid: bool = True,
+    unionize: bool = True,
+    sections: Section | Iterable[Section] | None = None,
+    jobs: int | None = None,
+    progress: Progressing = None,
+    session: Session | None = None,
+) -> RegionTable:
+    """Return how much is expressed in each structure; see `DataSet.quantify`.
+
+    Parameters
+    ----------
+    dataset : DataSet or int
+        The data set, or its id.
+    atlas, resolution, hemispheres, threshold, scale, stain_threshold, grid, unionize, sections, \
+    jobs, progress :
+        See `DataSet.quantify`.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    return _data_set(dataset, session).quantify(
+        atlas,
+        resolution,
+        hemispheres=hemispheres,
+        threshold=threshold,
+        scale=scale,
+        stain_threshold=stain_threshold,
+        grid=grid,
+        unionize=unionize,
+        sections=sections,
+        jobs=jobs,
+        progress=progress,
+    )
+
+
+def refine(
+    dataset: DataSet | int | str,
+    atlas: Atlas | Literal["auto"] = AUTO,
+    *,
+    steps: Step | Sequence[Step] = ("whole", "sections", "inplane"),
+    resolution: float = 25,
+    most: float = 1500,
+    sections: Section | Iterable[Section] | None = None,
+    few: bool = False,
+    jobs: int | None = None,
+    progress: Progressing = None,
+    session: Session | None = None,
+) -> Registration:
+    """Find anew where the sections of a data set lie; see `DataSet.refine`.
+
+    Parameters
+    ----------
+    dataset : DataSet or int
+        The data set, or its id.
+    atlas, steps, resolution, most, sections, few, jobs, progress :
+        See `DataSet.refine`.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    return _data_set(dataset, session).refine(
+        atlas,
+        steps=steps,
+        resolution=resolution,
+        most=most,
+        sections=sections,
+        few=few,
+        jobs=jobs,
+        progress=progress,
+    )
+
+
+def download(
+    dataset: DataSet | int | str,
+    folder: str | Path,
+    resolution: float = 25,
+    *,
+    cut: Cut = "oblique",
+    downsample: int | Literal["auto"] = "auto",
+    expression: bool = False,
+    fields: bool = False,
+    picture_format: PictureFormat = "png",
+    detection_xy: ArrayLike | None = None,
+    layout: Layout | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: Progressing = None,
+    session: Session | None = None,
+) -> Summary:
+    """Write every section of a data set, registered, into a folder; see `DataSet.download`.
+
+    Parameters
+    ----------
+    dataset : DataSet or int
+        The data set, or its id.
+    folder, resolution, cut, downsample, expression, fields, picture_format, detection_xy, layout, \
+    jobs, force, progress :
+        See `DataSet.download`.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    return _data_set(dataset, session).download(
+        folder,
+        resolution,
+        cut=cut,
+        downsample=downsample,
+        expression=expression,
+        fields=fields,
+        picture_format=picture_format,
+        detection_xy=detection_xy,
+        layout=layout,
+        jobs=jobs,
+        force=force,
+        progress=progress,
+    )
+
+
+def report(
+    dataset: DataSet | int | str | Path,
+    path: str | Path,
+    atlas: Atlas | Literal["auto"] | None = AUTO,
+    *,
+    resolution: float = 25,
+    table_resolution: float = 8,
+    volume: bool = True,
+    scale: Scale | str | Path = "jet",
+    jobs: int | None = None,
+    force: bool = False,
+    progress: Progressing = None,
+    session: Session | None = None,
+) -> Path:
+    """Write one page about a data set; see `DataSet.report`.
+
+    Parameters
+    ----------
+    dataset : DataSet, int, str or pathlib.Path
+        The data set, its id, or a folder that `download` has made.
+    path, atlas, resolution, table_resolution, volume, scale, jobs, force, progress :
+        See `DataSet.report`. A folder has its own resolution.
+    session : Session, optional
+        Where to ask for a data set of an id; by default what the environment says.
+    """
+    from atldld.report import check_page, open_source
+
+    if isinstance(dataset, (str, Path)) and not str(dataset).strip().isdigit():
+        check_page(path, force=force)
+        source = open_source(dataset, session=session or default_session())
+        return _write_report(source, path, atlas, volume, scale, jobs, force, progress)
+    return _data_set(dataset, session).report(
+        path,
+        atlas,
+        resolution=resolution,
+        table_resolution=table_resolution,
+        volume=volume,
+        scale=scale,
+        jobs=jobs,
+        force=force,
+        progress=progress,
+    )
+
+
+def _write_report(
+    source: Source,
+    path: str | Path,
+    atlas: Atlas | Literal["auto"] | None,
+    volume: bool,
+    scale: Scale | str | Path,
+    jobs: int | None,
+    force: bool,
+    progress: Progressing,
+) -> Path:
+    from atldld.report import gather, try_atlas, write_report
+    from atldld.warp.stain import open_scale
+
+    colours = open_scale(scale)
+    dataset = source.dataset
+    dataset.check_placed()
+    reason: str | None = "It was left out on purpose (atlas=None)."
+    opened = None
+    if _is_auto(atlas):
+        opened, reason = try_atlas(dataset.session)
+    elif atlas is not None:
+        opened, reason = _atlas_for(dataset, atlas), None
+    with progressing(progress, f"Report on {dataset.id}") as show:
+        made = gather(
+            source,
+            opened,
+            without_atlas=reason,
+            volume=volume,
+            scale=colours,
+            jobs=jobs,
+            progress=show,
+        )
+    return write_report(made, path, force=force)
+
+
+def _data_set(dataset: object, session: Session | None = None) -> DataSet:
+    """Return a data set that is open, or open the one of an id."""
+    if isinstance(dataset, OpenedDataSet):
+        if session is not None and session is not dataset.session:
+            raise InvalidInputError(
+                "A session is given with a data set that is open already, and has its own.",
+                dataset_id=dataset.id,
+                hint="Give the id of the data set, or leave out the session.",
+            )
+        if isinstance(dataset, DataSet):
+            return dataset
+        # such as what a report was made of
+        return DataSet.with_pixels(dataset, dataset.session, dataset.alignment_path)
+    if isinstance(dataset, Section):
+        raise InvalidInputError(
+            f"{dataset!r} is one section, but a data set is wanted.",
+            hint="Give the data set, and sections=… where only some are meant.",
+        )
+    return open_dataset(dataset, session=session)  # type: ignore[arg-type]
+
+
+def _is_auto(atlas: object) -> bool:
+    return isinstance(atlas, str) and atlas == AUTO
+
+
+def _atlas_for(dataset: OpenedDataSet, atlas: object) -> Atlas:
+    """Return an atlas that is open, or open the one that is usual, where the data set asks."""
+    from atldld.atlas.model import Atlas
+    from atldld.atlas.open import open_atlas
+
+    if isinstance(atlas, Atlas):
+        return atlas
+    if _is_auto(atlas):
+        return open_atlas(session=dataset.session)
+    raise InvalidInputError(
+        f"{atlas!r:.60} is no atlas.",
+        hint="Give one that atldld.open_atlas has opened, or 'auto' for the adult mouse's.",
+    )
+
+
+def _atlas_or_reason(
+    dataset: OpenedDataSet, atlas: Atlas | Literal["auto"] | None
+) -> tuple[Atlas | None, str | None]:
+    from atldld.quality import atlas_or_reason
+
+    if atlas is None:
+        return None, "it was left out on purpose (atlas=None)."
+    if _is_auto(atlas):
+        return atlas_or_reason(session=dataset.session)
+    return _atlas_for(dataset, atlas), None
 
 
 def open_dataset(
     dataset_id: int | str,
     *,
     session: Session | None = None,
+    offline: bool | None = None,
+    cache_dir: str | Path | None = None,
+    api_url: str | None = None,
     refresh: bool = False,
     strict: bool = False,
     alignment: str | Path | None = None,
@@ -523,19 +987,27 @@ def open_dataset(
         The id of the section data set.
     session : Session, optional
         Where to ask; by default what the environment says.
+    offline : bool, optional
+        Make no request at all: what is not in the cache is an `~atldld.errors.OfflineError`.
+    cache_dir : str or pathlib.Path, optional
+        The folder of the cache.
+    api_url : str, optional
+        The host of the API, such as that of `atldld serve`. These three go before the environment,
+        and cannot be given with a session, which has its own.
     refresh : bool
         Ask the service even if the metadata is in the cache.
     strict : bool
         Treat defects of the service as errors, here and in all that is done with the data set.
     alignment : str or pathlib.Path, optional
-        A JSON of QuickNII, VisuAlign or DeepSlice whose planes are used in place of the service's
-        alignment; see `atldld.place.alignment.read_alignment`. Sections that it does not anchor
-        keep the service's.
+        A registration of `refine`, or a JSON of QuickNII, VisuAlign or DeepSlice, that is used in
+        place of the service's alignment; see `atldld.place.alignment.read_alignment`. Sections
+        that it lacks keep the service's, with a warning.
 
     Raises
     ------
     InvalidInputError
-        If the alignment file cannot be used, anchors other images, or is for another atlas.
+        If this is no id, or a setting is not valid or given beside a session; if the alignment file
+        cannot be used, anchors other images, or is for another atlas.
     DatasetNotFoundError
         If the service has no such data set.
     AlignmentMissingError, UnsupportedPlaneError
@@ -549,7 +1021,7 @@ def open_dataset(
     >>> ds.sections[8].to_reference([(6384, 2744)]).round(1)
     array([[8051.8, 2889.9, 3345.7]])
     """
-    session = session or default_session()
+    session = _session_of(session, offline=offline, cache_dir=cache_dir, api_url=api_url)
     if strict:
         session = session.strictly()
     planes = None
@@ -557,4 +1029,22 @@ def open_dataset(
         from atldld.place.alignment import read_alignment
 
         planes = read_alignment(alignment)
-    return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes)
+    path = None if alignment is None else Path(alignment)
+    return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes, path)
+
+
+def _session_of(session: Session | None, **settings: Any) -> Session:
+    """Return a session that is given, or the one of some settings."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if session is None:
+        return session_for(Settings.from_environment(**given)) if given else default_session()
+    if not isinstance(session, Session):
+        raise InvalidInputError(
+            f"{session!r:.60} is no session.", hint="Make one with atldld.Session(settings)."
+        )
+    if given:
+        raise InvalidInputError(
+            f"A session is given, and {' and '.join(given)} too: the session has its own.",
+            hint="Give one of them: Session(Settings(…)) holds all settings.",
+        )
+    return session

@@ -4,6 +4,7 @@
 
     AtldldError
     ├── InvalidInputError (also ValueError)      what the caller passed: shape, unit, range, frame
+    │   ├── AmbiguousNameError                   a gene of which several data sets fit
     │   └── MissingFileError (also FileNotFoundError)
     ├── NotFoundError (also LookupError)         the service has no such thing
     │   ├── DatasetNotFoundError
@@ -33,7 +34,8 @@
     └── SkippedImageWarning                      an image cannot be used and is left out
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
-                                                 planes mirror sections
+    │                                            planes mirror sections
+    └── OtherAtlasWarning                        it was made with another atlas than is used
     CurveLeftOutWarning (a UserWarning)          a file has room for planes only, and sections are
                                                  curved
     LockWarning (a UserWarning)                  another process is waited for, or locks are missing
@@ -47,13 +49,14 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypedDict, Unpack
 
 __all__ = [
     "AlignmentFileWarning",
     "AlignmentMissingError",
+    "AmbiguousNameError",
     "AnswerError",
     "AtldldError",
     "BrokenImageError",
@@ -71,6 +74,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "OfflineError",
+    "OtherAtlasWarning",
     "OutputError",
     "RMAError",
     "RecordError",
@@ -295,6 +299,27 @@ class InvalidInputError(AtldldError, ValueError):
     """An argument has the wrong shape, unit, range or frame."""
 
 
+class AmbiguousNameError(InvalidInputError):
+    """A name fits several data sets.
+
+    Parameters
+    ----------
+    message, **known
+        See `AtldldError`.
+    candidates : iterable of str
+        What it fits: the id of each, and what tells it from the others.
+    """
+
+    def __init__(
+        self, message: str, *, candidates: Iterable[str] = (), **known: Unpack[_Known]
+    ) -> None:
+        super().__init__(message, **known)
+        self.candidates = tuple(candidates)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.message, f"{'; '.join(self.candidates)}.", self.hint)))
+
+
 class MissingFileError(InvalidInputError, FileNotFoundError):
     """A file that the caller named is not there."""
 
@@ -440,11 +465,15 @@ class SkippedImageWarning(ServiceWarning):
 
 
 class AlignmentFileWarning(UserWarning):
-    """Parts of an alignment file (QuickNII, VisuAlign, DeepSlice) are not used, or look wrong.
+    """Parts of an alignment file are not used, or look wrong.
 
     Planes that show a section as the mirror image of what the service's alignment has are used as
     they are, since sets that were mirrored on purpose are about.
     """
+
+
+class OtherAtlasWarning(AlignmentFileWarning):
+    """Sections are laid on another atlas, or another version of it, than the one that is used."""
 
 
 class CurveLeftOutWarning(UserWarning):

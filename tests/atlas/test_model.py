@@ -173,7 +173,7 @@ def test_the_graph_is_served_without_an_ending_too():
 def test_offline_names_the_command_and_the_size(tmp_path):
     session, asked = answering(tmp_path, {}, offline=True)
     with pytest.raises(
-        OfflineError, match=r"atldld atlas fetch annotation --resolution 25.*308 MB"
+        OfflineError, match=r"atldld atlas fetch annotation --atlas-resolution 25.*308 MB"
     ):
         open_atlas(25, session=session)
     with pytest.raises(OfflineError, match="atlas fetch structures"):

@@ -226,8 +226,9 @@ def test_simplified_lines_do_not_touch_what_is_straight(demo_session):
     section = dataset.sections[len(dataset) // 2]
     for tolerance in (0.5, 2, 5):
         selection = Selection(tolerance=tolerance)
-        for options in ({"resolution": 50}, {"downsample": 5}):
-            shapes = shapes_of(section_outlines(section, atlas, selection=selection, **options))
+        for downsample in (None, 5):
+            found = section_outlines(section, atlas, 50, selection, downsample=downsample)
+            shapes = shapes_of(found)
             assert shapely.is_valid(shapes).all()
             assert shapely.coverage_is_valid(shapes)
             # in pixels of the image, of which 48 are one of the grid

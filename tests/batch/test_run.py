@@ -200,7 +200,7 @@ def test_progress_tells_what_is_left(session, ids, work, tmp_path):
         ([1], Download(), {"jobs": 0}),
         ([1], Download(Recipe(resolution=-1)), {}),
         ([1], Download(Recipe(cut="sideways")), {}),  # type: ignore[arg-type]
-        ([1], Volumes(channel="colour"), {}),
+        ([1], Volumes(channel="colour"), {}),  # type: ignore[arg-type]
         ([1], Volumes(ending=".jpg"), {}),
     ],
 )

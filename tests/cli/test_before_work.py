@@ -298,7 +298,7 @@ def test_a_result_that_vouches_for_its_files_is_gone_on_with(server, tmp_path, m
 
 
 def test_ids_that_are_none_are_said_first(refused):
-    error, asked = refused("volume nonsense -o a.nii.gz")
+    error, asked = refused("volume 909 2.5 -o a.nii.gz")
     assert isinstance(error, InvalidInputError)
     assert asked == []
 

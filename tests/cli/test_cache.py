@@ -89,7 +89,7 @@ class TestCache:
 
     def test_serving_to_others_needs_a_word(self):
         assert "--public" in atldld("serve", "--host", "0.0.0.0", "--port", 0, status=2)[1]
-        assert "no archive at" in atldld("serve", "nothing-here", "--port", 0, status=1)[1]
+        assert "no archive at" in atldld("serve", "nothing-here", "--port", 0, status=6)[1]
 
 
 def test_pulling_the_plug_of_the_server(tmp_path):

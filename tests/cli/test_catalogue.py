@@ -18,11 +18,11 @@ def test_update_and_info(run):
     assert "New: 3 data sets, 3 genes" in done.stderr
     assert "144 images" in done.stderr
     told = run("info").stdout
-    assert "Images:     144 of 3 data sets" in told
+    assert "Images:      144 of 3 data sets" in told
     assert "just now" in told
     again = run("update")
     assert "New: nothing." in again.stderr
-    assert "Images:     144 of 3 data sets" in again.stdout
+    assert "Images:      144 of 3 data sets" in again.stdout
 
 
 def test_none(run):

@@ -58,7 +58,7 @@ def test_without_the_atlas_into_a_file(quality, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 14
     assert {row["overlap"] for row in rows} == {""}
-    again = quality(DATASET, "--no-atlas", "-o", "out/q.csv", status=1)
+    again = quality(DATASET, "--no-atlas", "-o", "out/q.csv", status=6)
     assert "there already" in again.stderr
     quality(DATASET, "--no-atlas", "-o", "out/q.json")
     document = json.loads((tmp_path / "out" / "q.json").read_text())

@@ -64,9 +64,10 @@ def quantify(atldld):
 def test_the_top_on_the_screen(quantify):
     done = quantify()
     lines = [line for line in done.stdout.splitlines() if line.strip()]
-    assert lines[0].split()[:3] == ["acronym", "name", "side"]
-    assert "unionize_energy" in lines[0]
-    assert "grid_energy" in lines[0]
+    assert lines[0].split()[:3] == ["acronym", "area", "(mm²)"]
+    assert "Allen's energy" in lines[0]
+    assert "grid energy" in lines[0]
+    assert "dentate gyrus" in lines[2]
     assert lines[2].split()[0] == "DG"
     assert "SYNTHETIC" in done.stderr
     assert "14 sections of data set 909" in done.stderr
@@ -84,8 +85,8 @@ def test_a_table_is_written(quantify, tmp_path):
     assert about["synthetic"] is True
     assert about["resolution_um"] == 50
     assert about["atlas"]["resolution_um"] == 100
-    quantify("-o", "out/table.csv", status=1, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
-    assert "replace it with --force" in quantify("-o", "out/table.csv", status=1).stderr
+    quantify("-o", "out/table.csv", status=6, ATLDLD_OFFLINE="1", ATLDLD_CACHE_DIR="nothing")
+    assert "replace it with --force" in quantify("-o", "out/table.csv", status=6).stderr
 
 
 def test_depth_hemisphere_and_parquet(quantify, tmp_path):
@@ -121,10 +122,10 @@ def test_refused_before_anything_is_asked(quantify, arguments, says):
 
 
 def test_refused(quantify, atldld):
-    assert "Did you mean DG" in quantify("-s", "DGG", status=1).stderr
+    assert "Did you mean DG" in quantify("-s", "DGG", status=3).stderr
     assert (
         "atldld atlas fetch annotation"
-        in atldld(*("quantify", DATASET, "--atlas-resolution", 10, "--offline"), status=1).stderr
+        in atldld(*("quantify", DATASET, "--atlas-resolution", 10, "--offline"), status=4).stderr
     )
 
 
@@ -142,10 +143,10 @@ def test_a_grid_and_its_table(atldld, tmp_path):
     with open(tmp_path / "regions.csv", newline="") as file:
         rows = {(r["acronym"], r["hemisphere"]): r for r in csv.DictReader(file)}
     assert float(rows["DG", "both"]["energy"]) > float(rows["CTX", "both"]["energy"]) > 0
-    assert "no expression grid" in atldld("grid", 5, "-o", "x.npy", status=1).stderr
+    assert "no expression grid" in atldld("grid", 5, "-o", "x.npy", status=3).stderr
     assert (
         "energy.npy is there already"
-        in atldld("grid", DATASET, "-o", "energy.npy", status=1).stderr
+        in atldld("grid", DATASET, "-o", "energy.npy", status=6).stderr
     )
     assert "ending" in atldld("grid", DATASET, "-o", "energy.mhd", status=2).stderr
 

@@ -81,12 +81,12 @@ def test_options_reach_the_volume(volume, tmp_path):
 def test_what_is_there_stays_unless_forced(volume, refused, tmp_path):
     path = tmp_path / "a.npy"
     path.write_text("mine")
-    assert "--force" in refused(DATASET, "-o", path, "--resolution", 400, status=1)
+    assert "--force" in refused(DATASET, "-o", path, "--resolution", 400, status=6)
     assert path.read_text() == "mine"
     # so does the coverage's file
     other = tmp_path / "b.npy"
     (tmp_path / "b_coverage.npy").write_text("mine")
-    assert "b_coverage.npy is there" in refused(DATASET, "-o", other, status=1)
+    assert "b_coverage.npy is there" in refused(DATASET, "-o", other, status=6)
     volume(DATASET, "-o", path, "--resolution", 400, "--force")
     assert np.load(path).shape == (33, 20, 28, 3)
     assert not list(tmp_path.glob(".*part*"))
@@ -123,11 +123,11 @@ def test_a_volume_that_would_not_fit_is_refused(volume, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_said_at_once(refused, tmp_path):
     (tmp_path / "file").write_text("")
-    assert "is a file" in refused(DATASET, "-o", tmp_path / "file" / "a.npy", status=1)
+    assert "is a file" in refused(DATASET, "-o", tmp_path / "file" / "a.npy", status=6)
 
 
 def test_no_data_set_and_no_output_are_refused(volume, tmp_path):
     volume("-o", tmp_path / "a.npy", status=2)
     volume(DATASET, status=2)
     assert "twice" in volume(DATASET, DATASET, "-o", tmp_path / "a.npy", status=2).stderr
-    assert "no section data set" in volume(5, "-o", tmp_path / "a.npy", status=1).stderr
+    assert "no section data set" in volume(5, "-o", tmp_path / "a.npy", status=3).stderr

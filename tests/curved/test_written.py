@@ -9,16 +9,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.errors import CurveLeftOutWarning, OutputError
+from atldld.errors import CurveLeftOutWarning
 from atldld.formats import write_quicknii
 from atldld.formats.fields import write_field
 from atldld.place.anchoring import anchoring_of
 from atldld.place.placement import Placement
 from atldld.place.tiers import tier_matrix, tier_to_image
-from atldld.report import open_source
 from atldld.report.contents import Entry
 from atldld.report.page import _pictures
-from atldld.report.pictures import views_of
+from atldld.report.pictures import Artist, views_of
 from atldld.sections.download import download_dataset
 from atldld.sections.drawings import Drawing, write_drawing
 from atldld.sections.metadata import FLAT, FORMAT_VERSION, DeformationEntry, read_metadata
@@ -84,11 +83,6 @@ def test_a_folder_of_flat_sections_is_as_before(demo_session, tmp_path):
     document = json.loads((tmp_path / "out" / "metadata.json").read_text())
     assert document["format_version"] == 1
     assert not any("deformation" in entry for entry in document["per_image"].values())
-
-
-def test_no_report_of_a_folder_whose_curves_are_unknown(folder, demo_session):
-    with pytest.raises(OutputError, match="curved"):
-        open_source(folder, session=demo_session)
 
 
 def test_fields_say_what_they_are_of(curved, tmp_path):
@@ -163,7 +157,7 @@ def test_outlines_on_the_raw_picture_do_not_come_to_napari_askew(
 def test_outlines_of_a_report_lie_on_the_raw_picture_as_it_is(opened, atlas):
     section = opened(DATASET).sections[2]
     registered = section.register(50)
-    views = views_of(registered, atlas, section.session)
+    views = views_of(registered, Artist(atlas, section.session))
     entry = Entry(section, registered.plane, registered.downsample, views)
     data = _pictures(entry)
     assert len(data["raw_shapes"]) == len(data["shapes"])

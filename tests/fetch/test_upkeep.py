@@ -7,7 +7,7 @@ import pytest
 
 from atldld.errors import CacheError, InvalidInputError
 from atldld.fetch.cache import companion_of
-from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
+from atldld.fetch.upkeep import holdings, parts, prune, stored_images, verify_cache
 
 
 def paths(cache):
@@ -19,7 +19,39 @@ def test_holdings(filled):
     assert (held.dataset_id, held.images, held.masks, held.tiers) == (909, 3, 1, (4,))
     assert held.record is not None
     assert held.record.genes[0].acronym == "Demo"
-    assert held.bytes == sum(path.stat().st_size for path in paths(filled.cache))
+    images = paths(filled.cache)
+    own = [*images, *map(companion_of, images), filled.cache.root / "datasets" / "909.json"]
+    assert held.files == len(own) == 9
+    assert held.bytes == sum(path.stat().st_size for path in own)
+
+
+def test_parts_are_all_that_there_is(filled):
+    """The kind: two counts of the same cache that differ."""
+    cache = filled.cache
+    for name in ("files/api/x", "unpacked/a.npy", "queries/ab.json", "catalogue.sqlite", "odd"):
+        (cache.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache.root / name).write_bytes(b"12345")
+    paths(cache)[0].unlink()  # what was checked of it stays, and still counts
+    (cache.root / "images" / "left-over").write_bytes(b"1234567")
+    found = {part.kind: part for part in parts(cache)}
+    assert cache.size() == (
+        sum(part.files for part in found.values()),
+        sum(part.bytes for part in found.values()),
+    )
+    held = holdings(cache)
+    images = found["images, masks and metadata of data sets"]
+    assert images.files == sum(one.files for one in held)
+    assert images.bytes == sum(one.bytes for one in held)
+    assert held[-1].dataset_id is None
+    assert held[-1].files == 1
+    for kind in (
+        "atlases, grids and plates",
+        "volumes of atlases, unpacked (made again when needed)",
+        "answers to searches",
+        "catalogue",
+    ):
+        assert (found[kind].files, found[kind].bytes) == (1, 5), kind
+    assert found["other files"].bytes >= 12
 
 
 def test_a_sound_cache(filled):

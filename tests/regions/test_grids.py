@@ -24,6 +24,7 @@ from atldld.formats.nifti import affine_of
 from atldld.regions.grids import (
     GRID_SHAPE,
     ExpressionGrid,
+    GridKind,
     fetch_grid,
     fetch_grid_annotation,
     grid_region_means,
@@ -389,6 +390,7 @@ def test_a_zip_that_unpacks_to_more_takes_no_memory(tmp_path):
         arriving.file.write(packed.getvalue())
         arriving.keep(FileFacts(url="http://x.invalid", sha256=""))
     tracemalloc.start()
+    kind: GridKind
     for kind, says in (("energy", "announces 209715200 bytes"), ("density", "may have 10000")):
         with pytest.raises(AnswerError, match=says):
             fetch_grid(5, session=session, kinds=[kind])

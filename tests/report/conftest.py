@@ -87,8 +87,10 @@ def visit(browser):
     """Open a page from disk; at the end nothing may have gone wrong or left it."""
     contexts, told, requests = [], [], []
 
-    def open_page(path, width=1400, height=1000, **options):
+    def open_page(path, width=1400, height=1000, fragment="", **options):
+        options.setdefault("reduced_motion", "reduce")  # nothing moves while it is measured
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(600_000)  # other work may keep the machine busy
         contexts.append(context)
 
         def answer(route):
@@ -102,7 +104,7 @@ def visit(browser):
         page = context.new_page()
         page.on("console", lambda message: told.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: told.append(str(error)))
-        page.goto(path.as_uri())
+        page.goto(path.as_uri() + (f"#{fragment}" if fragment else ""))
         return page
 
     yield open_page

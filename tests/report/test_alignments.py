@@ -140,7 +140,10 @@ def test_how_far_sections_have_moved(moved):
 
 def test_it_is_said_which_space_coordinates_are_of(moved, gathered):
     refined, plain = figures(moved)["methods"], figures(gathered)["methods"]
-    assert "placed in the coordinates of the atlas ccf_2017" in refined
+    assert "placed in the coordinates of CCFv3" in refined
+    # those that stayed lie where the service has them
+    assert "2017) (9 sections) and P56" in refined
+    assert "nearly) (5 sections)" in refined
     assert "4 of them) a smooth displacement in that plane" in refined
     assert "placed in the P56 reference space" in plain
     assert "displacement" not in plain
@@ -213,34 +216,69 @@ def test_a_start_that_a_file_placed(demo_session, source, tmp_path, atlas):
     assert "is not there" in found.note
 
 
-def paths(page, which, stage="#lines"):
-    return page.locator(f"{stage} g.{which} path").count()
+def paths(page, which, side="left"):
+    return page.locator(f"#{side}-lines g.{which} path").count()
+
+
+def choose(page, which):
+    page.locator("#switch label", has=page.locator(f"#show-{which}")).click()
+
+
+def test_the_viewer_begins_with_before_beside_after(visit, moved, moved_page):
+    page = visit(moved_page)
+    stayed, shift, curved = by_kind(moved)
+    for entry in (shift, curved):
+        page.locator(f'.film a[data-go="{moved.entries.index(entry)}"]').click()
+        was = entry.views.before
+        assert page.locator("#left-tag").inner_text() == "Before refinement"
+        assert page.locator("#right-tag").inner_text() == "After refinement"
+        assert page.locator("#left-picture").get_attribute("src") == was.registered.uri
+        assert page.locator("#right-picture").get_attribute("src") == entry.views.registered.uri
+        # each with the atlas's outlines where they lie on it
+        assert paths(page, "was", "left") == len(was.own_shapes)
+        assert paths(page, "is", "right") == len(entry.views.shapes)
+        assert paths(page, "is", "left") == paths(page, "was", "right") == 0
+    page.locator(f'.film a[data-go="{moved.entries.index(stayed)}"]').click()
+    assert "not moved" in page.locator("#left-tag").inner_text()
+    assert page.locator("#left-picture").get_attribute("src") == stayed.views.registered.uri
+
+
+def test_the_picture_of_before_is_that_of_the_start(moved, gathered):
+    for entry in by_kind(moved)[1:]:
+        plain = next(one for one in gathered.entries if one.section.id == entry.section.id)
+        before = entry.views.before
+        assert before.registered.data == plain.views.registered.data
+        assert before.registered.data != entry.views.registered.data
+        assert before.own_shapes == plain.views.shapes
 
 
 def test_the_switch_shows_either_alignment_or_both(visit, moved, moved_page):
     page = visit(moved_page)
     stayed, shift, curved = by_kind(moved)
+    page.select_option("#left", "raw")
     for entry in (shift, curved):
-        page.locator(f'.sheet a[data-go="{moved.entries.index(entry)}"]').click()
+        page.locator(f'.film a[data-go="{moved.entries.index(entry)}"]').click()
         count = len(entry.views.shapes)
-        assert page.locator("#show-both").is_checked()
-        for stage in ("#lines", "#raw-lines", "#lines-over"):
-            assert paths(page, "was", stage) == count
-            assert paths(page, "is", stage) == count
-        page.locator("#show-before").check()
-        assert paths(page, "was") == count
-        assert paths(page, "is") == paths(page, "is", "#raw-lines") == 0
-        page.locator("#show-after").check()
-        assert paths(page, "was") == paths(page, "was", "#raw-lines") == 0
-        assert paths(page, "is") == count
-        page.locator("#show-both").check()
+        choose(page, "both")
+        for side in ("left", "right"):
+            assert paths(page, "was", side) == count
+            assert paths(page, "is", side) == count
+        choose(page, "before")
+        for side in ("left", "right"):
+            assert paths(page, "was", side) == count
+            assert paths(page, "is", side) == 0
+        choose(page, "after")
+        for side in ("left", "right"):
+            assert paths(page, "was", side) == 0
+            assert paths(page, "is", side) == count
+        choose(page, "both")
         assert f"{entry.move.median:.0f} µm (median)" in page.locator("#moved-here").inner_text()
     # before and after are told apart by more than their colour
-    dashes = "getComputedStyle(document.querySelector('#lines g.{} path')).strokeDasharray"
+    dashes = "getComputedStyle(document.querySelector('#left-lines g.{} path')).strokeDasharray"
     assert page.evaluate(dashes.format("was")) != "none"
     assert page.evaluate(dashes.format("is")) == "none"
-    page.locator(f'.sheet a[data-go="{moved.entries.index(stayed)}"]').click()
-    page.locator("#show-before").check()
+    page.locator(f'.film a[data-go="{moved.entries.index(stayed)}"]').click()
+    choose(page, "before")
     assert paths(page, "is") == len(stayed.views.shapes)
     assert page.locator("#moved-here").inner_text() == "This section has not moved."
 
@@ -248,8 +286,11 @@ def test_the_switch_shows_either_alignment_or_both(visit, moved, moved_page):
 def test_outlines_lie_apart_by_what_the_section_has_moved(visit, moved, moved_page):
     page = visit(moved_page)
     shift = by_kind(moved)[1]
-    page.locator(f'.sheet a[data-go="{moved.entries.index(shift)}"]').click()
-    boxes = "['was', 'is'].map(name => document.querySelector(`#lines g.${name} path`).getBBox())"
+    page.locator(f'.film a[data-go="{moved.entries.index(shift)}"]').click()
+    choose(page, "both")
+    boxes = (
+        "['was', 'is'].map(name => document.querySelector(`#right-lines g.${name} path`).getBBox())"
+    )
     sides = page.evaluate(f"{boxes}.map(box => [box.x + box.width / 2, box.y + box.height / 2])")
     off = (np.array(sides[0]) - sides[1]) / STEPS * 50
     # what lay there before lies 300 µm lower and further right by now
@@ -273,7 +314,7 @@ def test_the_switch_listens_to_keys(visit, moved_page):
     assert page.locator("#said").inner_text() == said
     # but not in a field of text
     page.locator("#filter").fill("")
-    page.locator("#filter").type("bao")
+    page.locator("#filter").press_sequentially("bao")
     assert page.locator("#switch input:checked").get_attribute("value") == "before"
 
 
@@ -305,7 +346,7 @@ def test_what_moved_is_told(visit, moved, moved_page):
     assert page.locator("#moved .chart circle.before").count() == len(moved.entries)
 
 
-@pytest.mark.parametrize("width", [380, 1000])
+@pytest.mark.parametrize("width", [390, 1000])
 def test_the_page_fits_small_screens(visit, moved_page, width):
     page = visit(moved_page, width=width, height=800)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -316,4 +357,4 @@ def test_a_page_without_an_alignment_has_no_switch(visit, page_path):
     assert page.locator("#switch").count() == 0
     assert page.locator("#moved").count() == 0
     page.keyboard.press("b")
-    assert page.locator("#lines g.is path").count() > 0
+    assert page.locator("#left-lines g.is path").count() > 0

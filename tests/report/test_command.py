@@ -36,7 +36,7 @@ def test_a_page_from_an_id_and_from_its_folder(atldld, tmp_path):
     assert page.startswith("<!DOCTYPE html>")
     assert "atldld report 909" in page
 
-    again = atldld("report", 909, "-o", "new/page.html", *QUICK, status=1)
+    again = atldld("report", 909, "-o", "new/page.html", *QUICK, status=6)
     assert "there already" in again.stderr
 
     atldld("download", "dataset", 909, "out", "-e", "--resolution", 200)
@@ -47,10 +47,12 @@ def test_a_page_from_an_id_and_from_its_folder(atldld, tmp_path):
 
 
 def test_bad_input_is_one_sentence(atldld, tmp_path):
-    told = atldld("report", "nothing", status=2)
+    told = atldld("report", "nothing", status=3)
+    assert "no gene called nothing" in told.stderr
+    told = atldld("report", tmp_path / "nothing", status=2)
     assert "neither the id of a section data set nor a folder" in told.stderr
     told = atldld("report", 909, "-o", "page.pdf", status=2)
     assert ".html" in told.stderr
-    told = atldld("report", 909, "--offline", status=1)
+    told = atldld("report", 909, "--offline", status=4)
     assert "not in the cache" in told.stderr
     assert not (tmp_path / "report.html").exists()

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from atldld.api import DataSet, quantify
+from atldld.api import DataSet
 from atldld.errors import InvalidInputError, OutputError
+from atldld.regions.quantify import quantify
 from atldld.report import (
     check_page,
     figures,
@@ -19,9 +20,10 @@ from atldld.report import (
     try_atlas,
     write_report,
 )
+from atldld.report.charts import number, strip
 from atldld.report.contents import _absent
 from atldld.report.pictures import STEPS, matrix_to_raw
-from atldld.report.words import methods, summary
+from atldld.report.words import doubts, methods, strongest, summary
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 
@@ -47,7 +49,7 @@ def test_the_json_in_the_page_holds_every_figure(text, report, source, atlas):
     assert [one["image_id"] for one in told["sections"]] == [
         entry.section.id for entry in report.entries
     ]
-    table = quantify(source.dataset, atlas, 50)
+    table = quantify(source.dataset, atlas, 50, session=source.dataset.session)
     regions = told["regions"]
     assert len(regions["rows"]) == len(table)
     place = regions["columns"].index("energy")
@@ -233,6 +235,8 @@ def test_a_data_set_without_masks_gets_another_quantity(source, atlas):
     assert "not</b> a density of expression" in page
     assert "not a density of expression" in methods(made)
     assert "show-mask" not in page.split("<script>")[0]
+    # the section in the middle stands for all
+    assert made.most_telling.place == (len(made.entries) - 1) // 2
 
 
 def test_no_atlas_while_offline_is_a_reason_and_no_error(tmp_path):
@@ -277,3 +281,136 @@ def test_the_page_is_written_whole_or_not_at_all(report, tmp_path, monkeypatch):
         write_report(report, path, force=True)
     assert path.read_text() == "before"
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_most_expressing_sound_section_comes_first(report, gathered):
+    amounts = [entry.views.expression for entry in gathered.entries]
+    assert all(amount is not None for amount in amounts)
+    best = max(range(len(amounts)), key=lambda k: amounts[k])
+    assert gathered.quality is not None
+    odd = {one.image_id for one in gathered.quality.suspicious}
+    if gathered.entries[best].section.id not in odd:
+        assert gathered.most_telling.place == best
+    # finer than the others, with its mask
+    hero = gathered.most_telling
+    assert hero.picture.width > 2 * gathered.entries[0].views.registered.width
+    assert hero.mask is not None
+    assert hero.mask.width == hero.picture.width
+    # one that looks out of place does not stand for the data set
+    sections = tuple(
+        dataclasses.replace(one, suspicious=one.image_id == gathered.entries[hero.place].section.id)
+        for one in gathered.quality.sections
+    )
+    quality = dataclasses.replace(gathered.quality, sections=sections)
+    other = dataclasses.replace(gathered, quality=quality, hero=None).most_telling
+    assert other.place != hero.place
+    assert amounts[other.place] == sorted(amounts)[-2]
+
+
+def test_expression_of_a_section_is_that_of_its_mask(gathered, source, atlas):
+    """The sum over sections is density × intensity × area of the table, but for its coarseness."""
+    total = sum(entry.views.expression for entry in gathered.entries) * 255
+    table = gathered.regions.select(hemispheres=["both"])
+    whole = [row for row in table.rows() if row["parent_id"] == 0]
+    counted = sum(
+        row["energy"] * row["area_mm2"] for row in whole if row["energy"] == row["energy"]
+    )
+    assert total == pytest.approx(counted, rel=0.15)
+
+
+def test_warnings_that_change_nothing_are_not_shown(gathered, source, atlas, monkeypatch):
+    from atldld.errors import (
+        RepeatedRowsWarning,
+        RowShortfallWarning,
+        SkippedImageWarning,
+        UnsortedRowsWarning,
+    )
+
+    session = source.dataset.session
+    met = [
+        UnsortedRowsWarning("The service did not sort by id for model::SectionImage,rma::x."),
+        RepeatedRowsWarning("The service sent 3 rows again for y."),
+        RowShortfallWarning("The service promised 9 rows and sent 8 for z."),
+        SkippedImageWarning("Section 7 is left out: it is broken."),
+    ]
+    monkeypatch.setattr(session, "defects", met)
+    made = gather(source, None, without_atlas="None.", volume=False)
+    told = [doubt.text for doubt in doubts(made)]
+    assert str(met[2]) in told
+    assert str(met[3]) in told
+    page = render(made)
+    body = page.split('<script type="application/json"')[0]
+    assert "did not sort" not in body
+    assert "rows again" not in body
+    # for programs all of them are there
+    assert figures(made)["warnings"] == [str(one) for one in met]
+
+
+def test_what_to_distrust_is_said_in_plain_words(report, gathered):
+    told = doubts(report)
+    assert told[0].serious
+    assert told[0].title == "2 of 14 sections look out of place"
+    assert told[0].places == (2, 5)
+    assert any("Coarse masks" in doubt.title for doubt in told)
+    trusted = dataclasses.replace(
+        report, quality=gathered.quality, absent=(3, 5), failed={"7": "x"}
+    )
+    titles = [doubt.title for doubt in doubts(trusted)]
+    assert "2 sections are missing" in titles
+    assert "1 image was left out" in titles
+
+
+def test_the_strongest_regions_are_no_two_names_of_one_place(report):
+    found = strongest(report)
+    assert 3 <= len(found) <= 8
+    values = [one.value for one in found]
+    assert values == sorted(values, reverse=True)
+    assert found[0].share == 1
+    paths = {one.id: report.atlas.graph[one.id].path for one in found}
+    for one in found:
+        assert not any(one.id in paths[other.id][:-1] for other in found)
+        assert report.regions.row(one.id)["sections"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (4.2e-5, "<\N{NO-BREAK SPACE}0.001"),
+        (0.0012345, "0.00123"),
+        (0.31415, "0.314"),
+        (2.71828, "2.72"),
+        (99.97, "100"),
+        (1234.4, "1,234"),
+        (-0.25, "−0.25"),
+        (10.0, "10"),
+    ],
+)
+def test_numbers_as_people_read_them(value, said):
+    assert number(value) == said
+
+
+def test_shades_are_those_of_what_is_unusual(report):
+    shown = strip(report.entries, report.quality)
+    names = [title for title, _ in shown.rows]
+    assert names[:2] == ["Expression", "Score"]
+    assert [band.place for band in shown.bands] == list(range(14))
+    score = [band.cells[names.index("Score")].level for band in shown.bands]
+    assert [k for k, level in enumerate(score) if level == 4] == [2, 5]
+    # what is the same for all is as usual
+    overlap = [band.cells[names.index("Overlap")].level for band in shown.bands]
+    assert overlap == [0] * 14
+    unknown = [band.cells[names.index("Continuity")].level for band in shown.bands]
+    assert unknown[0] is None
+    assert report.quality is not None
+    # a low overlap is bad, a high one is not
+    changed = tuple(
+        dataclasses.replace(one, overlap={3: 0.5, 4: 0.99}.get(k, 0.9 + 0.001 * (k % 3)))
+        for k, one in enumerate(report.quality.sections)
+    )
+    shown = strip(report.entries, dataclasses.replace(report.quality, sections=changed))
+    overlap = [band.cells[names.index("Overlap")].level for band in shown.bands]
+    assert overlap[3] == 4
+    assert overlap[4] == 0

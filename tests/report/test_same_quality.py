@@ -21,7 +21,7 @@ from atldld.fetch.session import Session
 from atldld.formats import write_quicknii
 from atldld.quality import assess_pictures, atlas_or_reason, recipe, view_of
 from atldld.report import figures, gather, open_source, render, try_atlas
-from atldld.report.words import lead
+from atldld.report.words import doubts, judgement
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
@@ -42,7 +42,8 @@ def check(report, expected):
     assert report.quality.resolution == expected.resolution == 50
     odd = len(expected.suspicious)
     said = "No section looks out" if not odd else f"{odd} of {len(expected.sections)} sections"
-    assert said in " ".join(lead(report))
+    assert said in judgement(report)
+    assert any(said in doubt.title for doubt in doubts(report)) == bool(odd)
     told = {one["image_id"]: one for one in figures(report)["sections"]}
     for row in expected.to_rows():
         assert told[row["image_id"]]["quality"]["score"] == row["score"]

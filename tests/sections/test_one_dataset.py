@@ -92,3 +92,21 @@ def test_files_of_ones_own_are_nobodys(tmp_path):
         check_one_dataset(tmp_path, 909, {1, 2, 3})
     check_one_dataset(tmp_path, 909, {1, 2, 3, 4})
     check_one_dataset(tmp_path, 909, {1, 2, 3}, force=True)
+
+
+def test_python_refuses_as_well(session, tmp_path):
+    from atldld.api import open_dataset
+
+    dataset = open_dataset(909, session=session)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "71591593_outlines.svg").write_text("theirs")
+    for write in (
+        lambda: dataset.download(out),
+        lambda: dataset.export.fields(out),
+        lambda: dataset.export.sections(out),
+        lambda: dataset.export.quicknii(out / "a.json", images=True),
+    ):
+        with pytest.raises(OutputError, match="one data set"):
+            write()
+    assert [path.name for path in out.iterdir()] == ["71591593_outlines.svg"]

@@ -231,7 +231,14 @@ def cases(session, dataset, atlas, regions, tmp_path):
         ],
         "open_source": [Case(lambda v: open_source(v, session=session).dataset, ids(ID)[:5])],
         # sections
-        "DataSet.section": [Case(dataset.section, ids(IMAGE), NO_IDS)],
+        "DataSet.section": [
+            Case(dataset.section, ids(IMAGE), NO_IDS),
+            Case(
+                lambda v: dataset.section(number=v),
+                numbers(dataset.sections[3].number),
+                [True, -1, 2.5, "x", None, [5]],
+            ),
+        ],
         "DataSet.chosen": [
             Case(dataset.chosen, [section, *lists(section)][:5], [5, IMAGE, "x", [section, 5]])
         ],
@@ -407,6 +414,18 @@ def cases(session, dataset, atlas, regions, tmp_path):
             Case(lambda v: regions.select(kinds=v), ["structure", *lists("structure")]),
         ],
         "RegionTable.row": [Case(regions.row, [two[0], np.int64(two[0]), names[0]], [5, "x"])],
+        "quality": [
+            Case(
+                lambda v: atldld.quality(dataset, None, resolution=v),
+                steps(300)[1:4],
+                NO_LENGTHS,
+            ),
+            Case(lambda v: atldld.quality(v, None, session=session, resolution=300), [ID], NO_IDS),
+        ],
+        "DataSet.quality": [
+            Case(lambda v: dataset.quality(None, resolution=v), steps(300)[1:4], NO_LENGTHS),
+            Case(lambda v: dataset.quality(v, resolution=300), [None], [5, "x", True, [atlas]]),
+        ],
         "assess": [
             Case(lambda v: assess(dataset, resolution=v), steps(300)[1:4], NO_LENGTHS),
             Case(lambda v: assess(dataset, resolution=300, jobs=v), [1, np.int64(1)], [0, "x"]),
@@ -431,6 +450,67 @@ def cases(session, dataset, atlas, regions, tmp_path):
                 lambda v: dataset.refine(atlas, resolution=200, steps=v).moved,
                 ["whole", *lists("whole")],
                 [True, ["spline"], "spline"],
+            ),
+        ],
+        "refine": [
+            Case(
+                lambda v: atldld.refine(v, atlas, session=session, steps=[]).moved,
+                ids(ID)[:3],
+                NO_IDS,
+            ),
+        ],
+        "volume": [
+            Case(lambda v: atldld.volume(v, 800, session=session), ids(ID)[:3], NO_IDS),
+            Case(lambda v: atldld.volume(dataset, 800, fill=v), ["none", np.str_("none")], ["x"]),
+        ],
+        "download": [
+            Case(
+                lambda v: atldld.download(v, new(), COARSE, session=session).written,
+                ids(ID)[:3],
+                NO_IDS,
+            ),
+        ],
+        "DataSet.download": [
+            Case(lambda v: dataset.download(new(), v).written, steps(COARSE)[:4], NO_LENGTHS),
+            Case(
+                lambda v: dataset.download(new(), COARSE, downsample=v).written,
+                numbers(4)[:2],
+                NO_TIERS,
+            ),
+        ],
+        "report": [
+            Case(
+                lambda v: open_source(str(v), session=session).dataset,
+                ids(ID)[:3],
+            ),
+            Case(
+                lambda v: v if v is dataset else atldld.report(v, new(".html")), [dataset], NO_IDS
+            ),
+        ],
+        "DataSet.report": [
+            Case(
+                lambda v: v if v == "x.html" else dataset.report(v),
+                ["x.html"],
+                ["x.txt", tmp_path / "x.csv"],
+            ),
+        ],
+        "DataSet.at": [
+            Case(
+                lambda v: dataset.at(v).xy,
+                [(6000, 4000, 5000), *lists(6000, 4000, 5000)[:3], pd.Series([6000, 4000, 5000])],
+                ["x", 5, None, (1, 2), [(1, 2, 3)] * 2, (1, 2, np.nan)],
+            ),
+        ],
+        "DataSet.sections_near": [
+            Case(
+                lambda v: dataset.sections_near(v, atlas),
+                [names[0], np.str_(names[0]), two[0], np.int64(two[0]), *lists(names[0])],
+                NO_STRUCTURES,
+            ),
+            Case(
+                lambda v: dataset.sections_near(names[0], atlas, within=v),
+                steps(100),
+                [True, -1, "x", np.nan, None],
             ),
         ],
         "assess_pictures": [
@@ -608,7 +688,8 @@ ELSEWHERE = {
 VALUES = {
     *("Atlas", "AtldldError", "DatasetQuality", "ExpressionGrid", "ImagePoints"),
     *("ReferencePoints", "RegisteredSection", "Search", "SectionDataSet", "SectionGeometry"),
-    *("SectionImage", "SectionQuality", "StructureCenter", "Volume", "__version__"),
+    *("SectionImage", "SectionQuality", "Sections", "Spot", "StructureCenter", "Volume"),
+    "__version__",
 }
 
 

@@ -124,6 +124,7 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
             f"BrainGlobe's atlas {name} has {side:g} µm, not {resolution:g} µm."
         )
     graph = StructureGraph.from_answer(opened.structures_list)
+    version = opened.metadata.get("version")
     return Atlas(
         name=f"{BRAINGLOBE}{name}",
         resolution=side,
@@ -132,6 +133,7 @@ def from_brainglobe(opened: Any, resolution: float | None = None) -> Atlas:
         citation=str(opened.metadata.get("citation") or "see the atlas's own metadata"),
         source=str(opened.metadata.get("atlas_link") or f"{BRAINGLOBE}{name}"),
         load=_Template(opened),
+        version=None if version is None else str(version),
     )
 
 

@@ -103,10 +103,15 @@ class VolumeFile:
         return int(np.prod(self.shape)) * _BYTES_A_VOXEL[self.kind]
 
     @property
+    def known_bytes(self) -> int | None:
+        """Length of the service's file, where that is known before it is fetched."""
+        return _SIZES.get(self.name)
+
+    @property
     def described_size(self) -> str:
         """The size to fetch, as far as it is known, and the size unpacked."""
         unpacked = f"{_size(self.unpacked_bytes)} unpacked"
-        known = _SIZES.get(self.name)
+        known = self.known_bytes
         return f"{_size(known)}, {unpacked}" if known else f"less than {unpacked}"
 
     def held(self, session: Session) -> CachedFile | None:
@@ -208,7 +213,7 @@ class VolumeFile:
             host="download",
             check=check,
             what=f"The volume {self.name} of the atlas",
-            remedy=f"Fetch it once with `atldld atlas fetch {self.kind} --resolution "
+            remedy=f"Fetch it once with `atldld atlas fetch {self.kind} --atlas-resolution "
             f"{self.resolution}` ({self.described_size}).",
             # gzip shrinks everything that is met here; the header takes a little
             largest=self.unpacked_bytes + (1 << 20),

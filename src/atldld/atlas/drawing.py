@@ -244,6 +244,7 @@ def write_geojson(
     *,
     downsample: int = 0,
     resolution: float | None = None,
+    coordinates: str | None = None,
     force: bool = False,
 ) -> None:
     """Write outlines as GeoJSON that QuPath imports as annotations.
@@ -262,6 +263,8 @@ def write_geojson(
         All of one frame.
     downsample, resolution : optional
         See `canvas_of`.
+    coordinates : str, optional
+        Whose coordinates the section lies in; see `PlacedSection.coordinates`.
     force : bool
         Replace a file that is there.
 
@@ -271,11 +274,12 @@ def write_geojson(
         If the file cannot be written, or exists and `force` is false.
     """
     canvas = canvas_of(outlines, downsample=downsample, resolution=resolution)
+    told = {} if coordinates is None else {"coordinates": coordinates}
     document = {
         "type": "FeatureCollection",
         # a "foreign member" (RFC 7946, 6.1): full-resolution pixels of the section image, or µm of
         # the reference grid, for one pixel of the picture that the coordinates count
-        "atldld": {"frame": canvas.frame, "pixel": canvas.scale},
+        "atldld": {"frame": canvas.frame, "pixel": canvas.scale, **told},
         "features": [_feature(outline, canvas) for outline in outlines],
     }
     with whole_file(path, force=force) as temporary:

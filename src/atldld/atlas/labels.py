@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.support.memory import let_go
 
 __all__ = ["Labels", "as_labels", "check_labels", "compact_labels", "labels_type"]
 
@@ -107,19 +108,23 @@ def compact_labels(
     """
     check_labels(annotation, "The annotation")
     # Along the axis that is fastest in memory, voxels come in runs of one id.
-    volume = annotation if annotation.flags.c_contiguous else annotation.T
+    turned = not annotation.flags.c_contiguous
+    volume = annotation.T if turned else annotation
     slabs = []
     for start in range(0, len(volume) if volume.size else 0, 16):
         flat = np.ascontiguousarray(volume[start : start + 16]).reshape(-1)
+        let_go(annotation)
         begins = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
         slabs.append((flat[begins], np.diff(begins, append=flat.size)))
     present = np.concatenate([volume[:0].ravel(), *(np.unique(values) for values, _ in slabs)])
     ids = np.unique(present[present != 0])
     all_ids = np.concatenate(([0], as_labels(ids, "The annotation").astype(np.int64)))
     dtype = np.uint16 if len(all_ids) <= 1 << 16 else np.uint32
-    places = np.empty(volume.shape, dtype)
+    # filled in C order right away: to turn it afterwards would take as much memory again
+    places = np.empty(annotation.shape, dtype)
+    filled = places.T if turned else places
     for start, (values, lengths) in zip(range(0, len(volume), 16), slabs, strict=False):
-        slab = places[start : start + 16]
+        slab = filled[start : start + 16]
         numbers = np.where(values == 0, 0, np.searchsorted(ids, values) + 1).astype(dtype)
         slab[...] = np.repeat(numbers, lengths).reshape(slab.shape)
-    return all_ids, np.ascontiguousarray(places if volume is annotation else places.T)
+    return all_ids, places

@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from atldld.atlas.ccf import volume_file
 from atldld.atlas.labels import Labels
-from atldld.atlas.structures import StructureGraph
-from atldld.errors import AtldldError, UnsupportedPlaneError
-from atldld.place.spaces import PLACED_SPACES, ReferenceSpace
+from atldld.atlas.structures import Structure, StructureGraph
+from atldld.errors import AtldldError, InvalidInputError, OtherAtlasWarning, UnsupportedPlaneError
+from atldld.place.anchoring import AtlasMade
+from atldld.place.coordinates import is_ccf
+from atldld.place.spaces import PLACED_SPACES, ReferenceSpace, check_points
+from atldld.support.html import card, synthetic_note
 from atldld.support.processes import cached_property
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.anchoring import AlignmentFile
     from atldld.records import SectionDataSet
 
 __all__ = [
@@ -105,6 +110,13 @@ class Atlas:
         Whether it is the demo brain's.
     spaces : tuple of int
         Ids of the reference spaces that it is good for.
+    load : callable
+        Returns the template; see `template`.
+    template_kind : str
+        Which template that is.
+    version : str or None
+        What tells this annotation from another one of the same name and resolution, where that is
+        known: ``"sha256:…"`` of its file, or the version that BrainGlobe gives it.
     """
 
     name: str
@@ -117,6 +129,7 @@ class Atlas:
     spaces: tuple[int, ...] = PLACED_SPACES
     load: Callable[[str], NDArray[Any] | None] = field(default_factory=Given, repr=False)
     template_kind: str = "average_template"
+    version: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What the cache holds is not sent along: it is mapped again, or fetched, where it arrives.
@@ -150,9 +163,125 @@ class Atlas:
         slabs = [np.unique(volume[start : start + 16]) for start in range(0, len(volume), 16)]
         return self.graph.unknown(np.concatenate(slabs))
 
+    def describe(self) -> dict[str, Any]:
+        """Return what files say of the atlas that they were made with."""
+        return {
+            "name": self.name,
+            "resolution_um": self.resolution,
+            "source": self.source,
+            "version": self.version,
+            "citation": self.citation,
+            "synthetic": self.synthetic,
+        }
+
+    def differs_from(self, file: AlignmentFile | None) -> str | None:
+        """Return why sections that a file places do not lie in this atlas, if so, as a sentence.
+
+        Parameters
+        ----------
+        file : AlignmentFile or None
+            What places them: a registration names the atlas that it was made with. Of CCFv3 there
+            are several sources and resolutions, which are one. Without a file it is the service's
+            alignment, which is of no atlas.
+        """
+        if file is None:
+            return None
+        made = file.atlas or AtlasMade(name=file.target)
+        if made.name == "unknown":
+            return f"{file.name} does not say which atlas its sections were laid on."
+        version = self.version
+        if None not in (made.version, version) and made.version == version:
+            return None
+        same = made.resolution_um == self.resolution and None not in (made.version, version)
+        if made.name != self.name and not (is_ccf(made.name) and is_ccf(self.name)):
+            differs = f"with the atlas {shown(made.name)}, but the atlas here is {self.name}"
+        elif made.synthetic is not None and made.synthetic != self.synthetic:
+            kinds = {True: "the SYNTHETIC demo brain's", False: "the genuine one"}
+            differs = (
+                f"with an atlas {shown(made.name)} that is {kinds[made.synthetic]}, but the one "
+                f"here is {kinds[self.synthetic]}"
+            )
+        elif made.name == self.name and same:
+            differs = (
+                f"with another version of the atlas {shown(made.name)} ({shown(made.version)[:19]} "
+                f"there, {shown(version)[:19]} here)"
+            )
+        else:
+            return None
+        return (
+            f"{file.name} was made {differs}: structures may lie elsewhere than its sections "
+            "have them."
+        )
+
+    def compare_alignment(self, file: AlignmentFile | None, session: Session) -> None:
+        """Warn if sections that a file places do not lie in this atlas; see `differs_from`.
+
+        Parameters
+        ----------
+        file : AlignmentFile or None
+            What places them.
+        session : Session
+            Keeps the warning; see `Session.report`.
+
+        Raises
+        ------
+        InvalidInputError
+            If they do not, and strictness was asked for.
+        """
+        if why := self.differs_from(file):
+            session.report(OtherAtlasWarning(why))
+
+    def structure_at(self, point: ArrayLike) -> Structure | None:
+        """Return the structure in which a point of the brain lies; `None` outside all of them.
+
+        Parameters
+        ----------
+        point : array-like, shape (3,)
+            (p, i, r) in µm of the reference space.
+
+        Raises
+        ------
+        InvalidInputError
+            If this is no single point, or its coordinates are not finite.
+        NotFoundError
+            If the annotation has an id there that the structure graph lacks.
+
+        Examples
+        --------
+        >>> import atldld
+        >>> atlas = atldld.open_atlas(100)
+        >>> atlas.structure_at((8050, 2850, 3350)).acronym
+        'HPFn'
+        """
+        pir = check_points(point, 3, "(p, i, r) in µm of the reference space")
+        if pir.shape != (3,):
+            raise InvalidInputError(
+                f"{pir.size // 3} points are given, but one structure is at one point (p, i, r).",
+                hint="`atldld.image_to_atlas` looks up many pixels at once.",
+            )
+        voxel = np.floor(pir / self.resolution).astype(np.int64)
+        if (voxel < 0).any() or (voxel >= self.annotation.shape).any():
+            return None
+        label = int(self.annotation[tuple(voxel)])
+        return self.graph[label] if label else None
+
     def check_dataset(self, record: SectionDataSet) -> None:
         """Refuse a data set of another brain than the atlas's; see `check_space`."""
         check_space(record, self.name, self.spaces)
+
+    def _repr_html_(self) -> str:
+        sizes = " × ".join(map(str, self.annotation.shape))
+        return card(
+            f"Atlas {self.name}",
+            {
+                "voxels": f"{sizes} (p × i × r) of {self.resolution:g} µm",
+                "structures": len(self.graph),
+                "from": self.source,
+                "to cite": self.citation,
+            },
+            note=synthetic_note(self.synthetic),
+            hint=".structure_at((p, i, r))   .graph.find('DG')   .graph.lineage('DG')",
+        )
 
     def __repr__(self) -> str:
         made_up = ", SYNTHETIC" if self.synthetic else ""

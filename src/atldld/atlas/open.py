@@ -17,6 +17,7 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch.answers import decode
+from atldld.fetch.cache import sha256_of
 from atldld.fetch.known import GRAPH, is_known_graph
 from atldld.fetch.session import default_session
 from atldld.formats.common import need
@@ -125,6 +126,7 @@ def open_atlas(
         synthetic=synthetic,
         load=Volumes(session, file.resolution, held.sha256),
         template_kind=str(template),
+        version=f"sha256:{held.sha256}",
     )
 
 
@@ -258,4 +260,5 @@ def _from_files(
         source=str(annotation),
         synthetic=synthetic,
         load=Given(grey),
+        version=f"sha256:{sha256_of(annotation)}",
     )

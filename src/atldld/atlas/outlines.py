@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from atldld.place.sections import PlacedSection
 
 __all__ = [
+    "Choice",
     "Frame",
     "Hemisphere",
     "Outline",
@@ -132,6 +133,16 @@ class Selection:
     def names(self) -> tuple[str | int, ...] | None:
         """The structures that are chosen, if any are."""
         return None if self.structures is None else tuple(several(self.structures))
+
+
+class Choice(TypedDict, total=False):
+    """The attributes of a `Selection`, as functions take them."""
+
+    structures: str | int | Sequence[str | int] | None
+    depth: int | None
+    hemisphere: Hemisphere
+    tolerance: float
+    smallest: float
 
 
 EVERYTHING = Selection()

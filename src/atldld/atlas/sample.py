@@ -301,14 +301,21 @@ def _sample(
     # from here on in voxels: voxel k spans [k, k + 1)
     scaled = pixels.matrix / side
     out = np.empty((pixels.rows, pixels.columns), dtype=np.float32 if order else volume.dtype)
-    take = _linear if order else _nearest
     if volume.flags.f_contiguous:  # as files are; read the other way round it is in C order
         volume, scaled = volume.T, scaled[::-1]
     # The flat view of a volume in C order makes one index of three; others are read by three.
     flat = volume.reshape(-1) if volume.flags.c_contiguous else None
 
     def fill(block: slice) -> None:
-        out[block] = take(volume, flat, pixels.at(block, scaled))
+        positions = pixels.at(block, scaled)
+        if order:
+            out[block] = _linear(volume, flat, positions)
+        else:
+            # those of an affine map are least and most in the corners
+            ends = np.s_[:: max(len(positions[0]) - 1, 1), :: max(pixels.columns - 1, 1)]
+            out[block] = _nearest(
+                volume, flat, positions, ends if pixels.flat is None else np.s_[:]
+            )
 
     _in_blocks(fill, pixels.rows, pixels.columns)
     return out
@@ -338,16 +345,22 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
 
 
 def _nearest(
-    volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix]
+    volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix], ends: Any
 ) -> NDArray[Any]:
-    inside = np.ones(positions[0].shape, dtype=bool)
+    """Return the voxels at positions, of which those at `ends` are the least and the most."""
+    inside: NDArray[np.bool_] | None = None
     indices = []
     for position, count in zip(positions, volume.shape, strict=True):
+        if position[ends].min() >= 0 and position[ends].max() < count:  # as in most blocks
+            indices.append(position.astype(np.intp))
+            continue
         # below 0 the conversion would round up, so what lies there is told apart before
-        inside &= (position >= 0) & (position < count)
+        here = (position >= 0) & (position < count)
+        inside = here if inside is None else inside & here
         indices.append(np.clip(position, 0, count - 1).astype(np.intp))
     values = _gather(volume, flat, indices)
-    values[~inside] = 0
+    if inside is not None:
+        values[~inside] = 0
     return values
 
 

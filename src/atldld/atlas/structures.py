@@ -64,7 +64,7 @@ class Structure:
         return red, green, blue
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StructureGraph:
     """All structures of an ontology, in graph order.
 
@@ -219,6 +219,13 @@ class StructureGraph:
                 return same[0]
         raise NotFoundError(f"There is no structure {text!r}.", hint=self._suggest(text))
 
+    def _ipython_key_completions_(self) -> list[int]:
+        return [structure.id for structure in self]
+
+    def __repr__(self) -> str:
+        made_up = ", SYNTHETIC" if self.synthetic else ""
+        return f"<StructureGraph of {len(self)} structures{made_up}>"
+
     def _suggest(self, text: str) -> str:
         from difflib import get_close_matches
 
@@ -247,6 +254,23 @@ class StructureGraph:
     def ancestors(self, structure_id: int) -> tuple[int, ...]:
         """Return the ids of all structures that one lies in, the root first; not its own."""
         return self[structure_id].path[:-1]
+
+    def lineage(self, what: str | int) -> tuple[Structure, ...]:
+        """Return a structure and all that it lies in, from the root down.
+
+        Parameters
+        ----------
+        what : str or int
+            An id, an acronym or a name; see `find`.
+
+        Examples
+        --------
+        >>> import atldld
+        >>> graph = atldld.open_atlas(100).graph
+        >>> [structure.acronym for structure in graph.lineage("DG")]
+        ['root', 'grey', 'HPF', 'DG']
+        """
+        return tuple(self._by_id[one] for one in self.find(what).path)
 
     @property
     def leaves(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ import msgspec
 from atldld.errors import OutputError, Remedy
 from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.files import write_errors
-from atldld.support.text import whole_text
+from atldld.support.text import in_words, whole_text
 
 __all__ = ["JOURNAL", "Entry", "Journal", "read_entries"]
 
@@ -194,7 +194,7 @@ def _another(path: Path, before: dict[str, Any] | None, wanted: dict[str, Any]) 
         what = f"{path} is not the journal of a batch"
     else:
         differing = ", ".join(
-            f"{name} {before.get(name)} there, {wanted.get(name)} now"
+            f"{name} {in_words(before.get(name))} there, {in_words(wanted.get(name))} now"
             for name in dict.fromkeys([*wanted, *before])
             if before.get(name) != wanted.get(name)
         )

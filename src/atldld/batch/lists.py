@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from atldld.errors import InvalidInputError, NotFoundError
-from atldld.fetch.session import Session, check_id
+from atldld.errors import InvalidInputError, NotFoundError, OfflineError
+from atldld.fetch.session import Session
+from atldld.find.named import find_dataset, find_datasets, read_dataset_name
 
 __all__ = ["IdList", "find_ids", "read_ids"]
 
@@ -40,35 +42,45 @@ class IdList:
     repeated: int = 0
 
 
-def read_ids(sources: Iterable[str], standard_input: BinaryIO | None = None) -> IdList:
+def read_ids(
+    sources: Iterable[str],
+    standard_input: BinaryIO | None = None,
+    *,
+    session: Session | None = None,
+) -> IdList:
     """Read the ids of data sets.
 
     Parameters
     ----------
     sources : iterable of str
-        Ids, names of text files with one id a line, and ``"-"`` for standard input. In files,
-        what follows a ``#`` is a comment, and empty lines count for nothing.
+        Data sets (ids with commas between, addresses, genes; see `atldld.find.named`), names of
+        text files with one a line, and ``"-"`` for standard input. In files, what follows a ``#``
+        is a comment, empty lines count for nothing, and genes have their plane: ``Prox1:coronal``.
     standard_input : binary file, optional
         What ``"-"`` stands for; that of the process by default.
+    session : Session, optional
+        Where genes are looked for.
 
     Raises
     ------
     InvalidInputError
-        If a source is neither an id nor a file of ids, or if none of them holds an id.
+        If a source is neither a data set nor a file of ids, or if none of them holds an id.
+    AtldldError
+        If a source is a gene that cannot be looked for.
     """
     named: list[int] = []
     rubbish: list[str] = []
     for source in sources:
-        if source.isdigit():
-            named.append(check_id(source, "section data set"))
+        if _is_named(source, genes=session is not None):
+            named += _found(source, session)
             continue
         try:
             if source == STANDARD_INPUT:
                 stream = standard_input or sys.stdin.buffer
-                _read_lines("standard input", stream, named, rubbish)
+                _read_lines("standard input", stream, named, rubbish, session)
             else:
                 with open(source, "rb") as file:
-                    _read_lines(Path(source).name, file, named, rubbish)
+                    _read_lines(Path(source).name, file, named, rubbish, session)
         except FileNotFoundError:
             raise InvalidInputError(
                 f"{source!r} is neither the id of a section data set nor a file of ids."
@@ -109,7 +121,48 @@ def find_ids(session: Session, **filters: Any) -> IdList:
     return IdList(tuple(found.ids))
 
 
-def _read_lines(name: str, file: BinaryIO, named: list[int], rubbish: list[str]) -> None:
+def _is_named(source: str, *, genes: bool) -> bool:
+    """Whether a source is the name of a data set, and not that of a file."""
+    if "://" in source or all(part.strip().isdigit() for part in source.split(",")):
+        return True
+    if source == STANDARD_INPUT or not genes or os.path.exists(source):
+        return False
+    try:
+        read_dataset_name(source.partition(",")[0])
+    except InvalidInputError:
+        return False
+    # what looks like a file and is not there is one that is missing
+    return not re.search(r"[/\\]|\.[A-Za-z]\w*$", source)
+
+
+def _found(source: str, session: Session | None) -> list[int]:
+    try:
+        return find_datasets(source, session=session)
+    except (NotFoundError, OfflineError) as error:
+        raise InvalidInputError(
+            f"{source!r} is neither the id of a section data set nor a file of ids, and as a gene "
+            f"it names none: {error.message}",
+            hint=error.hint,
+        ) from None
+
+
+def _named(line: str, session: Session | None) -> int:
+    """Return the data set of a line: a bare word there is no gene, lest any text be searched."""
+    named = read_dataset_name(line, **({} if session is None else _own(session)))
+    if isinstance(named, int):
+        return named
+    if named.plane is None or ":" not in line:
+        raise InvalidInputError(f"{line!r} is no id.")
+    return find_dataset(line, session=session)
+
+
+def _own(session: Session) -> dict[str, str]:
+    return {"api_url": session.settings.api_url}
+
+
+def _read_lines(
+    name: str, file: BinaryIO, named: list[int], rubbish: list[str], session: Session | None
+) -> None:
     content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise InvalidInputError(
@@ -118,8 +171,8 @@ def _read_lines(name: str, file: BinaryIO, named: list[int], rubbish: list[str])
         )
     for number, text in _meaningful(content):
         try:
-            named.append(check_id(text, "section data set"))
-        except InvalidInputError:
+            named.append(_named(text, session))
+        except (InvalidInputError, NotFoundError):
             told = text if len(text) <= SHOWN else text[:SHOWN] + "…"
             rubbish.append(f"{name}, line {number}: {told!r} is not the id of a data set.")
             if len(rubbish) > MOST_RUBBISH:

@@ -24,7 +24,7 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch.locks import Taken, locked
-from atldld.fetch.session import Session
+from atldld.fetch.session import Session, default_session
 from atldld.support.arguments import check_ids, check_whole
 from atldld.support.files import check_space, write_errors
 from atldld.support.pipeline import default_jobs
@@ -105,7 +105,7 @@ def run_batch(
     out: str | os.PathLike[str],
     work: Work,
     *,
-    session: Session,
+    session: Session | None = None,
     jobs: int = 1,
     threads: int | None = None,
     dask: str | None = None,
@@ -127,9 +127,10 @@ def run_batch(
         A folder, or an address that fsspec understands, such as ``s3://bucket/prefix``.
     work : Work
         What is made: `Download`, `Volumes` or `Registrations`.
-    session : Session
-        Where metadata and images come from. Its client's limits bound the requests of the whole
-        batch, however many data sets are made at once and by however many workers.
+    session : Session, optional
+        Where metadata and images come from; by default what the environment says. Its client's
+        limits bound the requests of the whole batch, however many data sets are made at once and by
+        however many workers.
     jobs : int
         Data sets at once, on this machine.
     threads : int, optional
@@ -155,6 +156,7 @@ def run_batch(
     chosen = tuple(dict.fromkeys(check_ids(ids, "section data set")))
     if not chosen:
         raise InvalidInputError("The list of data sets is empty, so there is nothing to do.")
+    session = session or default_session()
     jobs = check_whole(jobs, "number of data sets at once", least=1)
     work.check()
     begun = time.monotonic()
@@ -207,7 +209,8 @@ def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Itera
     def make_here(ids: Sequence[int]) -> Iterator[Entry]:
         # No more than are made at once, so that giving up comes before the next ones.
         left = iter(ids)
-        running = {pool.submit(task.make, dataset_id, session) for dataset_id in islice(left, jobs)}
+        first = islice(left, min(jobs, len(ids)))
+        running = {pool.submit(task.make, dataset_id, session) for dataset_id in first}
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:

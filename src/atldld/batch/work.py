@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atldld.batch.alignments import Alignments
+from atldld.errors import InvalidInputError, MissingFileError
 from atldld.fetch.session import Session
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Plane
@@ -28,7 +29,8 @@ from atldld.warp.stain import JET, Scale
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.volume import VolumeRecipe
+    from atldld.refine import Step
+    from atldld.volume import Channel, Fill, VolumeRecipe
 
 __all__ = ["AtlasChoice", "Download", "Made", "Registrations", "Volumes", "Work"]
 
@@ -238,8 +240,8 @@ class Volumes:
     """
 
     resolution: float = 25
-    channel: str = "image"
-    fill: str = "none"
+    channel: Channel = "image"
+    fill: Fill = "none"
     thickness: float | None = None
     ending: str = ".nii.gz"
     scale: Scale = JET
@@ -350,11 +352,64 @@ class AtlasChoice:
     graph: str | None = None
     template: str | None = None
 
-    def check(self) -> None:
-        """Check that it can be opened, before anything is fetched."""
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        resolution: float | None,
+        annotation: Path | None,
+        graph: Path | None,
+        template: str | None,
+    ) -> AtlasChoice:
+        """Return the choice that names and files make; workers find the files from anywhere."""
+        from atldld.atlas.ccf import KINDS
+
+        if template is not None and template not in KINDS:
+            template = str(Path(template).absolute())
+        own, structures = (
+            None if path is None else str(path.absolute()) for path in (annotation, graph)
+        )
+        return cls(name, resolution, own, structures, template)
+
+    def check(self, *, outlines: bool = False) -> None:
+        """Check that it can be opened, before anything is fetched.
+
+        Parameters
+        ----------
+        outlines : bool
+            Whether outlines of structures are wanted.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no such atlas or resolution, if a file is not there, or if a template of
+            one's own comes without an annotation.
+        AtldldError
+            If a library that is needed is not installed.
+        """
         from atldld.atlas import check_atlas
 
-        check_atlas(self.name, self.resolution, own=self.annotation is not None)
+        own = self.annotation is not None
+        check_atlas(self.name, self.resolution, own=own, outlines=outlines)
+        self.check_files()
+
+    def check_files(self) -> None:
+        """Check that files of your own are there; see `check`."""
+        from atldld.atlas.ccf import KINDS
+
+        own = self.annotation is not None
+        files = [self.annotation, self.graph]
+        if self.template is not None and self.template not in KINDS:
+            if not own:
+                raise InvalidInputError(
+                    f"{self.template} is a template of your own, which goes with an annotation of "
+                    f"your own; those of the atlas are {' and '.join(KINDS[1:])}.",
+                    hint="Give the annotation that it belongs to as well.",
+                )
+            files.append(self.template)
+        for file in files:
+            if file is not None and not Path(file).is_file():
+                raise MissingFileError(f"{file} is not there, or is no file.")
 
     def open(self, session: Session) -> Atlas:
         """Open it."""
@@ -393,7 +448,7 @@ class Registrations:
     """
 
     atlas: AtlasChoice = field(default_factory=AtlasChoice)
-    steps: tuple[str, ...] = ("whole", "sections", "inplane")
+    steps: tuple[Step, ...] = ("whole", "sections", "inplane")
     resolution: float = 25
     most: float = 1500
     few: bool = False
@@ -461,6 +516,7 @@ class Registrations:
         failed = found.about["failed"]
         document = _begun(dataset_id, command_line, self.describe())
         document["warnings"] = [f"{type(defect).__name__}: {defect}" for defect in session.defects]
+        document["coordinates"] = found.about["space"]
         _vouch(folder, document)
         found.save(path, force=ours)
         paths = [one for one in (path, fields_of(path)) if one.exists()]

@@ -44,6 +44,7 @@ COMMANDS = {
     "This program": {
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
+        "completion": "Print what makes a shell complete commands, genes and ids.",
     },
 }
 """Every command with the first sentence of its help, by the steps of the work."""
@@ -51,22 +52,32 @@ COMMANDS = {
 OPTIONS = {"--version": "Show the version.", "-h, --help": "Show this message and exit."}
 
 
+EXAMPLE = (
+    "atldld search dataset -g Prox1 -p sagittal",
+    "atldld download dataset 69289763 prox1",
+)
+"""What most people want first."""
+
+
 def help_text() -> str:
     """Return what `atldld --help` shows."""
-    parts = {**COMMANDS, "Options": OPTIONS}
-    width = max(len(name) for part in parts.values() for name in part)
-    lines = ["Usage: atldld [OPTIONS] COMMAND [ARGS]...", "", f"  {SUMMARY}"]
+    from atldld.cli.layout import listed, screen_width, wrapped
+
+    room = min(screen_width(sys.stdout) or 80, 100)
+    parts = {**COMMANDS, "Help": OPTIONS}
+    column = max(len(name) for part in parts.values() for name in part) + 2
+    lines = [*wrapped(SUMMARY, room), "", "Usage: atldld COMMAND [options]", "", "Example:"]
+    lines += [f"  {line}" for line in EXAMPLE]
     for title, part in parts.items():
         lines += ["", f"{title}:"]
-        lines += [f"  {name:{width}}  {summary}" for name, summary in part.items()]
+        lines += [f"  {line}" for line in listed(part.items(), room - 2, column)]
     return "\n".join([*lines, "", "More about one: atldld COMMAND --help"])
 
 
 def main() -> None:
     """Run the command; errors become one sentence and an exit status.
 
-    The status is 0 when all went well, 2 for a command that makes no sense, 130 when stopped by
-    Ctrl-C, 141 when nobody reads the result any more (as `head` does), and 1 for everything else.
+    Which status says what stands in `atldld.cli.codes`.
     """
     try:
         from atldld.cli.terminal import run_to_the_end
@@ -77,6 +88,10 @@ def main() -> None:
 
 
 def _run() -> int:
+    if os.environ.get("_ATLDLD_COMPLETE"):  # a shell asks, with each press of the tab key
+        from atldld.cli.complete import complete
+
+        return complete(sys.argv[1:])
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
         from atldld.cli.terminal import answer_lines
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import answer, command_line, say, table
+from atldld.cli.progress import duration, stage
 
 if TYPE_CHECKING:
     from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
     from atldld.fetch.session import Session
 
-__all__ = ["AlignmentsOf", "Dask", "DryRun", "InFlight", "Rate", "work_on"]
+__all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
 
 PANEL = "Many at once"
 ROWS = 40  # of data sets that the table at the end shows one by one
 NAMED = 10  # lines of rubbish, and unknown data sets
 
-AlignmentsOf = Annotated[
-    str | None,
-    typer.Option(
-        "--alignment",
-        metavar="FOLDER|PATTERN",
-        help="Use the alignments in a folder (ID.json or ID/ID.json, as `atldld refine --datasets` "
-        "writes them), or of names such as planes/{id}.json, not Allen's.",
-        rich_help_panel=PANEL,
-    ),
-]
 Dask = Annotated[
     str | None,
     typer.Option(
@@ -92,7 +83,9 @@ def work_on(
     if listed.repeated:
         say(f"{_count(listed.repeated, 'id')} named again; each data set is made once.")
     if dry_run:
-        _show_estimate(estimate(listed.ids, work, session), rate)
+        found = estimate(listed.ids, work, session)
+        result({"estimate": found, "not_ids": listed.rubbish})
+        _show_estimate(found, rate)
         raise typer.Exit(1 if listed.rubbish else 0)
     limits = Limits(in_flight=in_flight, per_second=rate)
     with Session(session.settings, limits=limits) as limited, _progress() as show:
@@ -114,6 +107,17 @@ def work_on(
             again = "without --force " if force else ""
             say(f"Stopped. The same command {again}goes on from here.")
             raise typer.Exit(130) from None
+    result(
+        {
+            "out": summary.out,
+            "entries": summary.entries,
+            "kept": summary.kept,
+            "left": summary.left,
+            "given_up": summary.given_up,
+            "seconds": summary.seconds,
+            "not_ids": listed.rubbish,
+        }
+    )
     _show_summary(summary)
     if listed.rubbish:
         say(f"{_count(len(listed.rubbish), 'line')} of the list without an id.")
@@ -136,10 +140,10 @@ def _show_summary(summary: BatchSummary) -> None:
             "data set": "right",
             "state": "left",
             "sections": "right",
-            "images, MB": "right",
-            "written, MB": "right",
-            "seconds": "right",
-            "why": "left",
+            "images (MB)": "right",
+            "written (MB)": "right",
+            "time (s)": "right",
+            "why": "below",
         },
         rows,
     )
@@ -205,50 +209,21 @@ def _size(size: int | None) -> str:
 @contextmanager
 def _progress() -> Iterator[Callable[[BatchProgress], None]]:
     """Show done, failed, left, bytes and time left on standard error."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    with stage("Data sets") as show:
 
-    text = "{task.fields[text]}"
-    columns = (BarColumn(), TextColumn(text, markup=False), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, text="")
-
-        def show(now: BatchProgress) -> None:
+        def tell(now: BatchProgress) -> None:
             ended = now.done + now.failed
-            bar.update(task, completed=ended, total=ended + now.left, text=_in_words(now))
+            show(ended, ended + now.left, _in_words(now))
 
-        yield show
-
-
-def _lines() -> Callable[[BatchProgress], None]:
-    last = -1
-
-    def show(now: BatchProgress) -> None:
-        nonlocal last
-        ended = now.done + now.failed
-        tenth = 10 * ended // max(ended + now.left, 1)
-        if tenth != last:
-            last = tenth
-            say(_in_words(now))
-
-    return show
+        yield tell
 
 
 def _in_words(now: BatchProgress) -> str:
     left = f"{now.left} left"
     if now.seconds_left and now.left:
-        left += f", {_duration(now.seconds_left)}"
-    return f"{now.done} done, {now.failed} failed, {left}; {now.bytes / 1e6:,.1f} MB written"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
+        left += f", {duration(now.seconds_left)}"
+    failed = f", {now.failed} failed" if now.failed else ""
+    return f"{now.done} done{failed}, {left}; {now.bytes / 1e6:,.1f} MB"
 
 
 def _count(number: int, what: str) -> str:

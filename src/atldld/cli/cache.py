@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import Force, answer, asks_service, progress_bar, say, table
+from atldld.cli.manner import result
+from atldld.cli.options import (
+    Datasets,
+    Force,
+    Target,
+    answer,
+    asks_service,
+    facts,
+    folder_of,
+    place_of,
+    progress_bar,
+    say,
+    table,
+    to,
+)
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.fetch.upkeep import Holding
 
 app = typer.Typer(
     help="What is kept, whether it is sound, and moving it about.", no_args_is_help=True
@@ -25,46 +40,96 @@ _MOST_SHOWN = 100
 @app.command()
 @asks_service
 def info(session: "Session") -> None:
-    """Show where the cache is and how large it is."""
-    count, size = session.cache.size()
-    answer(f"Location: {session.cache.root}")
-    answer(f"Service:  {session.settings.api_url}")
-    answer(f"Size:     {_size(size)} in {count} files")
+    """Show where the cache is, what is in it, and how large that is."""
+    from atldld.fetch.upkeep import parts
+
+    found = parts(session.cache)
+    count, size = sum(part.files for part in found), sum(part.bytes for part in found)
+    result(
+        {
+            "location": session.cache.root,
+            "service": session.settings.api_url,
+            "file_count": count,
+            "bytes": size,
+            "parts": [part for part in found if part.files],
+        }
+    )
+    facts(
+        {
+            "Location": str(session.cache.root),
+            "Service": session.settings.api_url,
+            "Size": f"{_size(size)} in {count} files",
+        }
+    )
+    answer("")
+    table(
+        {"of which": "left", "files": "right", "size": "right"},
+        [[part.kind, part.files, _size(part.bytes)] for part in found if part.files],
+    )
 
 
 @app.command("list")
 @asks_service
 def list_(session: "Session") -> None:
-    """List the data sets of which something is kept."""
-    from atldld.fetch.upkeep import holdings
+    """List the data sets of which something is kept.
+
+    Sizes are of their images, masks and metadata; `atldld cache info` shows what else there is.
+    """
+    from atldld.fetch.upkeep import holdings, parts
 
     held = holdings(session.cache)
-    if not held:
-        say(f"The cache at {session.cache.root} is empty.")
-        return
-    table(
+    result(
         {
-            "data set": "right",
-            "gene": "left",
-            "images": "right",
-            "masks": "right",
-            "tiers": "left",
-            "size": "right",
-        },
-        [
-            [
-                str(data_set.dataset_id or "–"),
-                ", ".join(g.acronym or "?" for g in data_set.record.genes)
-                if data_set.record
-                else "–",
-                str(data_set.images)
-                + (f" of {len(data_set.record.images)}" if data_set.record else ""),
-                str(data_set.masks),
-                ", ".join(map(str, data_set.tiers)),
-                _size(data_set.bytes),
+            "data_sets": [
+                {
+                    "dataset_id": data_set.dataset_id,
+                    "genes": [gene.acronym for gene in data_set.record.genes]
+                    if data_set.record
+                    else None,
+                    "images": data_set.images,
+                    "masks": data_set.masks,
+                    "tiers": data_set.tiers,
+                    "file_count": data_set.files,
+                    "bytes": data_set.bytes,
+                }
+                for data_set in held
             ]
-            for data_set in held
-        ],
+        }
+    )
+    if not held:
+        say(f"The cache at {session.cache.root} has nothing of any data set.")
+    else:
+        table(
+            {
+                "data set": "right",
+                "gene": "left",
+                "images": "right",
+                "masks": "right",
+                "tiers": "left",
+                "files": "right",
+                "size": "right",
+            },
+            [
+                [
+                    "unknown" if data_set.dataset_id is None else data_set.dataset_id,
+                    ", ".join(g.acronym or "?" for g in data_set.record.genes)
+                    if data_set.record
+                    else "–",
+                    _images_of(data_set),
+                    data_set.masks,
+                    ", ".join(map(str, data_set.tiers)),
+                    data_set.files,
+                    _size(data_set.bytes),
+                ]
+                for data_set in held
+            ],
+        )
+    found = parts(session.cache)
+    count, size = sum(one.files for one in held), sum(one.bytes for one in held)
+    every, whole = sum(part.files for part in found), sum(part.bytes for part in found)
+    say(
+        f"Images, masks and metadata: {_size(size)} in {count} files. The whole cache: "
+        f"{_size(whole)} in {every} files (`atldld cache info`)."
     )
 
 
@@ -81,6 +146,7 @@ def verify(
 
     with progress_bar("Verifying") as progress:
         found = verify_cache(session, repair=repair, progress=progress)
+    result({"sound": found.sound, "damaged": found.damaged, "repaired": found.repaired})
     for damage in found.damaged:
         answer(
             f"{damage.path}: {damage.problem}" + (f" ({damage.remedy})" if damage.remedy else "")
@@ -102,19 +168,19 @@ def prune(
         str | None,
         typer.Option(metavar="SIZE", help="Oldest first, until no more than this, such as 2GB."),
     ] = None,
-    dataset: Annotated[
-        int | None, typer.Option(min=1, help="Images (and metadata) of one data set.")
-    ] = None,
+    dataset: Target = None,
 ) -> None:
-    """Remove images from the cache."""
+    """Remove images from the cache; with --dataset those of one, and its metadata."""
     from atldld.fetch.upkeep import prune as remove
+    from atldld.find.named import find_dataset
 
     count, size = remove(
         session.cache,
         older_than=None if older_than is None else _age(older_than),
         max_size=None if max_size is None else _bytes(max_size),
-        dataset_id=dataset,
+        dataset_id=None if dataset is None else find_dataset(dataset, session=session),
     )
+    result({"images": count, "bytes": size})
     say(f"{count} images removed, {_size(size)}.")
 
 
@@ -122,26 +188,29 @@ def prune(
 @asks_service
 def export(
     session: "Session",
-    target: Annotated[Path, typer.Argument(help="A .zip file, or a folder.")],
-    datasets: Annotated[
-        str | None, typer.Option(help="Only these data sets: ids with commas between.")
+    target: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="A .zip file, or a folder; or -o.")
     ] = None,
+    output: Annotated[str | None, to("FILE.zip|FOLDER")] = None,
+    datasets: Datasets = None,
     force: Force = False,
 ) -> None:
     """Write the cache, or some data sets of it, as an archive that can be imported or served."""
+    from atldld.batch import read_ids
     from atldld.fetch.archive import export_archive
-    from atldld.fetch.session import check_id
 
-    ids = None
-    if datasets is not None:
-        ids = [check_id(text, "section data set") for text in datasets.split(",")]
+    place = folder_of(place_of(output, target))
+    ids = list(read_ids(datasets, session=session).ids) if datasets else None
+    left: dict[str, str] = {}
 
     def left_out(name: str, why: str) -> None:
+        left[name] = why
         say(f"Left out {name}: {why}.")
 
-    count = export_archive(session.cache, target, ids, force=force, tell=left_out)
+    count = export_archive(session.cache, place, ids, force=force, tell=left_out)
     say(f"{count} images written.")
-    answer(target)
+    result({"files": [place], "images": count, "left_out": left})
+    answer(place)
 
 
 @app.command("import")
@@ -168,12 +237,30 @@ def import_(
     taken = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in also if number)
     held = sum(number for (_, new), number in found.items() if not new)
     say(f"Besides: {taken or 'nothing'} taken; {held} were there already; {len(refused)} refused.")
+    result(
+        {
+            "images": count,
+            "taken": {kind: found[kind, True] for kind in ("data set", "answer", "file")},
+            "already_there": held,
+            "refused": refused,
+        }
+    )
     if refused:
         raise typer.Exit(1)
 
 
+def _images_of(held: "Holding") -> str:
+    """Return of how many section images at least one tier is there; files are counted apart."""
+    if held.record is None:
+        return str(held.images)
+    return f"{held.images} of {len(held.record.images)}"
+
+
 def _size(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    for unit, one in (("GB", 1e9), ("MB", 1e6)):
+        if size >= one:
+            return f"{size / one:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
 
 
 def _age(text: str) -> timedelta:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import answer, asks_service, progress_bar, say
+from atldld.cli.manner import result
+from atldld.cli.options import asks_service, facts, progress_bar, say
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -17,15 +18,16 @@ app = typer.Typer(help="The local catalogue that searches are answered from.", n
 @asks_service
 def update(
     session: "Session",
-    images: Annotated[
-        bool, typer.Option("--images", help="Fetch the numbers of all section images too.")
-    ] = False,
+    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
     full: Annotated[
         bool,
         typer.Option("--full", help="Fetch everything anew, to see what changed in old records."),
     ] = False,
 ) -> None:
-    """Make the catalogue, or add what is new. One that was stopped goes on where it was."""
+    """Make the catalogue, or add what is new. One that was stopped goes on where it was.
+
+    --images fetches the numbers of all section images too.
+    """
     from atldld.find import update as update_catalogue
 
     with progress_bar("Rows") as progress:
@@ -47,7 +49,8 @@ def info(session: "Session") -> None:
 def _print(info_: "CatalogueInfo") -> None:
     from atldld.find import age_in_words
 
-    facts = {
+    result(info_)
+    known = {
         "Catalogue": str(info_.path),
         "Service": info_.source.url,
         "Updated": f"{info_.source.when:%Y-%m-%d %H:%M} UTC, {age_in_words(info_.source.when)}",
@@ -59,8 +62,7 @@ def _print(info_: "CatalogueInfo") -> None:
             for table, number in info_.rows.items()
         },
     }
-    for heading, value in facts.items():
-        answer(f"{heading + ':':<12}{value}")
+    facts(known)
     for remark in info_.remarks:
         say(f"Warning: {remark}")
 

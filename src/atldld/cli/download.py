@@ -6,17 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from atldld.cli.batches import PANEL as BATCH
-from atldld.cli.batches import AlignmentsOf, Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.manner import result
 from atldld.cli.options import (
+    TIER,
     AlignmentFile,
+    Cut,
     DatasetId,
+    Expression,
     Force,
     Jobs,
+    Numbers,
+    Refresh,
+    Target,
+    Tier,
+    alignment_of,
     answer,
     asks_service,
     command_line,
+    folder_of,
+    last_is_place,
+    place_of,
     progress_bar,
     say,
+    tier_of,
+    to,
 )
 from atldld.errors import AtldldError, InvalidInputError
 
@@ -28,29 +42,18 @@ app = typer.Typer(
     help="Download registered data sets, and images as they are.", no_args_is_help=True
 )
 
-Expression = Annotated[
-    bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
-]
-Cut = Annotated[
-    Literal["oblique", "parallel"],
-    typer.Option(
-        "--cut",
-        "--plane",
-        help="The section's own plane, or one of constant third coordinate (as in 0.3).",
-    ),
-]
 Resolution = Annotated[
-    float, typer.Option("--resolution", "--downsample-ref", help="Side of an output pixel, in µm.")
-]
-Tier = Annotated[
-    str,
+    float,
     typer.Option(
-        metavar="auto|0|1|…",
-        help="Tier of the images; auto takes the coarsest that is as fine as the output.",
+        "--resolution",
+        "--downsample-ref",
+        help="Side of a pixel or voxel that is worked with, in µm.",
     ),
 ]
 Fields = Annotated[bool, typer.Option("--fields", help="Write each displacement field too (.npy).")]
-PictureFormat = Annotated[Literal["png", "tiff"], typer.Option("--format", help="Of the pictures.")]
+PictureFormat = Annotated[
+    Literal["png", "tiff"], typer.Option("--format", help="Format of the files that are written.")
+]
 
 
 @app.command("dataset")
@@ -58,31 +61,37 @@ PictureFormat = Annotated[Literal["png", "tiff"], typer.Option("--format", help=
 def download_dataset(
     session: "Session",
     dataset_id: DatasetId,
-    output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")
+    ] = None,
+    output: Annotated[str | None, to("FOLDER")] = None,
     cut: Cut = "oblique",
     resolution: Resolution = 25,
     downsample_img: Tier = "auto",
     include_expression: Expression = False,
     fields: Fields = False,
     picture_format: PictureFormat = "png",
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask for the metadata again, cached or not.")
-    ] = False,
+    refresh: Refresh = False,
     alignment: AlignmentFile = None,
     jobs: Jobs = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace what an earlier run left in the folder.")
-    ] = False,
+    force: Force = False,
 ) -> None:
-    """Write every section of a data set in the brain's reference coordinates."""
+    """Write every section of a data set in the brain's reference coordinates.
+
+    By default images are read at the coarsest tier that is as fine as the result. The same command
+    goes on where it has stopped; --force replaces what an earlier run left in the folder.
+    """
+    from atldld.find.named import find_dataset
     from atldld.sections.download import download_dataset as write
 
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
+    place = folder_of(place_of(output, folder))
+    number = find_dataset(dataset_id, session=session)
     try:
-        with progress_bar(f"Data set {dataset_id}") as progress:
+        with progress_bar(f"Data set {number}") as progress:
             summary = write(
-                dataset_id,
-                output_folder,
+                number,
+                place,
                 recipe,
                 session=session,
                 fields=fields,
@@ -90,7 +99,7 @@ def download_dataset(
                 jobs=jobs,
                 force=force,
                 refresh=refresh,
-                alignment=alignment,
+                alignment=alignment_of(alignment, number),
                 command_line=command_line(),
                 progress=progress,
             )
@@ -98,6 +107,16 @@ def download_dataset(
         session.close()
         say("Stopped. The same command goes on from here.")
         raise typer.Exit(130) from None
+    result(
+        {
+            "dataset_id": number,
+            "folder": summary.folder,
+            "written": summary.written,
+            "kept": summary.kept,
+            "failed": summary.failed,
+            "without_mask": summary.notes,
+        }
+    )
     for image_id, reason in summary.notes.items():
         say(f"Image {image_id} is done without its mask: {reason}.")
     _say_failed(summary.failed)
@@ -113,40 +132,44 @@ def download_dataset(
 @asks_service
 def download_datasets(
     session: "Session",
-    ids: Annotated[
+    words: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID|FILE|-...",
-            help="Ids, files with one id a line (# begins a comment), or - for standard input.",
+            metavar="ID|FILE|-... [OUT]",
+            help="Data sets: ids, files with one a line (# begins a comment), or - for standard "
+            "input; then a folder, or an address such as s3://bucket/it, or -o.",
         ),
     ],
-    output_folder: Annotated[
-        str, typer.Argument(metavar="OUT", help="A folder, or an address such as s3://bucket/it.")
-    ],
+    output: Annotated[str | None, to("FOLDER|ADDRESS")] = None,
     cut: Cut = "oblique",
     resolution: Resolution = 25,
     downsample_img: Tier = "auto",
     include_expression: Expression = False,
     fields: Fields = False,
     picture_format: PictureFormat = "png",
-    alignment: AlignmentsOf = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Begin anew, and replace what is there.")
-    ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Data sets at once.", rich_help_panel=BATCH)] = 2,
+    alignment: AlignmentFile = None,
+    force: Force = False,
+    jobs: Annotated[
+        int, typer.Option("--at-once", min=1, help="Data sets at once.", rich_help_panel=BATCH)
+    ] = 2,
     in_flight: InFlight = 6,
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped."""
+    """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped.
+
+    --force begins anew.
+    """
     from atldld.batch import Alignments, Download, read_ids
 
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
+    ids, place = last_is_place(words, output)
+    folder_of(place)
     work_on(
         session,
-        read_ids(ids),
-        output_folder,
+        read_ids(ids, session=session),
+        place,
         Download(
             recipe, fields, picture_format, None if alignment is None else Alignments(alignment)
         ),
@@ -163,34 +186,65 @@ def download_datasets(
 @asks_service
 def download_image(
     session: "Session",
-    image_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of section images.")],
-    output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")],
-    downsample_img: Annotated[
-        int, typer.Option(min=0, help="Tier: each halves the sides of the one before.")
-    ] = 0,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]... [OUT]",
+            help="Section images: ids or addresses; then the folder of the result, or -o.",
+        ),
+    ] = None,
+    dataset: Target = None,
+    section: Numbers = None,
+    output: Annotated[str | None, to("FOLDER")] = None,
+    downsample_img: Annotated[str, TIER] = "auto",
     include_expression: Expression = False,
     force: Force = False,
 ) -> None:
-    """Write section images as the service keeps them, verified."""
-    from atldld.sections.images import save_image
+    """Write section images as the service keeps them, verified.
 
-    failed = 0
+    By default at full size. With --dataset, those of its --section numbers, or all.
+    """
+    from atldld.find.named import find_dataset, read_image_name
+    from atldld.sections.images import save_image
+    from atldld.support.numbers import pick, read_numbers
+
+    tier = tier_of(downsample_img, 0)
+    numbers = read_numbers(section)
+    if numbers and dataset is None:
+        raise InvalidInputError("Section numbers are those of a data set; name it with --dataset.")
+    if dataset is None:
+        ids, place = last_is_place(words or [], output)
+    elif words and output is None:
+        *ids, place = words
+    else:
+        ids, place = words or [], place_of(output, None)
+    folder = folder_of(place)
+    image_ids = [read_image_name(one, api_url=session.settings.api_url) for one in ids]
+    if dataset is not None:
+        record = session.dataset(find_dataset(dataset, session=session))
+        there = [image.section_number for image in record.images]
+        chosen = pick(numbers, there, f"section data set {record.id}") if numbers else set(there)
+        image_ids += [image.id for image in record.images if image.section_number in chosen]
+    failed: dict[str, str] = {}
+    files: list[Path] = []
     for image_id in image_ids:
         try:
             for path in save_image(
                 session,
                 image_id,
-                output_folder,
-                downsample=downsample_img,
+                folder,
+                downsample=tier,
                 expression=include_expression,
                 force=force,
             ):
+                files.append(path)
                 answer(path)
         except AtldldError as error:
             if len(image_ids) == 1:
                 raise
-            failed += 1
+            failed[str(image_id)] = str(error)
             say(f"Error: {error}")
+    result({"files": files, "failed": failed})
     if failed:
         raise typer.Exit(1)
 
@@ -215,14 +269,7 @@ def _recipe(
 ) -> "Recipe":
     from atldld.sections.register import Recipe
 
-    return Recipe(resolution, cut, _downsample(downsample_img), include_expression)
-
-
-def _downsample(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise InvalidInputError(
-            f"--downsample-img is {text!r}, but must be auto or a tier: 0, 1, 2, …"
-        )
-    return int(text)
+    tier: int | Literal["auto"] = "auto"
+    if downsample_img != "auto":
+        tier = tier_of(downsample_img, 0)
+    return Recipe(resolution, cut, tier, include_expression)

@@ -5,7 +5,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import DatasetId, Force, answer, asks_service, progress_bar, say
+from atldld.cli.manner import result
+from atldld.cli.options import (
+    AlignmentFile,
+    Cut,
+    DatasetId,
+    Expression,
+    Force,
+    Resolution,
+    Tier,
+    alignment_of,
+    answer,
+    asks_service,
+    folder_of,
+    place_of,
+    progress_bar,
+    say,
+    tier_of,
+    to,
+    written_to,
+)
+from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -14,23 +34,7 @@ app = typer.Typer(
     help="Write files that other tools open: QuickNII, ITK, OME.", no_args_is_help=True
 )
 
-AlignmentFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--alignment",
-        metavar="FILE.json",
-        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
-        "file, not Allen's alignment.",
-    ),
-]
-Cut = Annotated[
-    Literal["oblique", "parallel"],
-    typer.Option(
-        "--cut", "--plane", help="The section's own plane, or one of constant third coordinate."
-    ),
-]
-Resolution = Annotated[float, typer.Option(help="Side of an output pixel, in µm.")]
-Folder = Annotated[Path, typer.Argument(help="Folder of the result.")]
+Folder = Annotated[str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
 
 _FIELD_ENDINGS = {"itk": ".mha", "zarr": ".ome.zarr", "npy": ".npy"}
 
@@ -40,23 +44,15 @@ _FIELD_ENDINGS = {"itk": ".mha", "zarr": ".ome.zarr", "npy": ".npy"}
 def export_quicknii(
     session: "Session",
     dataset_id: DatasetId,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help=".json, or .csv for DeepSlice's flat table."
-        ),
-    ],
-    downsample_img: Annotated[
-        int, typer.Option(min=0, help="Tier of the images that the file goes with.")
-    ] = 3,
+    output: Annotated[str, to("FILE.json|FILE.csv|-")],
+    downsample_img: Tier = "auto",
     image_format: Annotated[Literal["jpg", "png"], typer.Option(help="Of the images.")] = "jpg",
-    images: Annotated[
-        bool, typer.Option("--images", help="Write the images too, beside the file.")
-    ] = False,
+    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
     tolerance: Annotated[
         float,
         typer.Option(
-            help="How far, in µm, the markers of a curved section may lead from where it lies."
+            "--marker-tolerance",
+            help="How far, in µm, the markers of a curved section may lead from where it lies.",
         ),
     ] = 20,
     alignment: AlignmentFile = None,
@@ -64,9 +60,11 @@ def export_quicknii(
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil.
 
-    Curved sections get VisuAlign's markers.
+    Curved sections get VisuAlign's markers. A .csv is DeepSlice's flat table. The file goes with
+    images of tier 3 by default; --images writes them beside it.
     """
     from atldld.api import open_dataset
+    from atldld.find.named import find_dataset
     from atldld.formats import image_name, write_quicknii
     from atldld.formats.quicknii import anchors_of, check_quicknii, check_tolerance
     from atldld.sections.folder import check_one_dataset
@@ -74,33 +72,41 @@ def export_quicknii(
     from atldld.support.files import check_targets
 
     # everything that can be said before the service is asked
-    check_quicknii(output, force=force)
+    printed = output == "-"
+    if printed and images:
+        raise InvalidInputError("--images are written beside a file; name one with -o FILE.json.")
+    if not printed:
+        check_quicknii(Path(output), force=force)
     check_tolerance(tolerance)
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    tier = tier_of(downsample_img, 3)
+    number = find_dataset(dataset_id, session=session)
+    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     if images:
-        check_one_dataset(output.parent, dataset.id, dataset.image_ids, force=force)
+        folder = Path(output).parent
+        check_one_dataset(folder, number, dataset.image_ids, force=force)
     pictures = {
-        output.parent / image_name(section.image, f".{image_format}"): section.image
+        Path(output).parent / image_name(section.image, f".{image_format}"): section.image
         for section in dataset.sections
         if images
     }
     check_targets(pictures, force=force)
-    with progress_bar(f"Sections of {dataset_id}") as progress:
+    with progress_bar(f"Sections of {number}") as progress:
         anchors = anchors_of(
             dataset,
-            downsample=downsample_img,
+            downsample=tier,
             image_ending=f".{image_format}",
             tolerance=tolerance,
             progress=progress,
         )
-    path = write_quicknii(dataset, output, anchors=anchors, force=force)
+    with written_to(output, ".json") as path:
+        write_quicknii(dataset, path, anchors=anchors, force=force)
     if images:
-        with progress_bar(f"Images of {dataset_id}") as progress:
+        with progress_bar(f"Images of {number}") as progress:
             for done, (picture, image) in enumerate(pictures.items(), 1):
-                copy_image(session, image, picture, downsample_img, force=force)
+                copy_image(session, image, picture, tier, force=force)
                 progress(done, len(pictures), picture.name)
     say(f"{len(dataset.sections)} sections anchored.")
-    if anchors.deviation is not None and output.suffix != ".csv":
+    if anchors.deviation is not None and path.suffix != ".csv":
         say(
             f"{anchors.markers} markers bend the curved ones; they lead at most "
             f"{anchors.deviation:.1f} µm from where the displacements do."
@@ -108,7 +114,18 @@ def export_quicknii(
     if anchors.folded:
         listed = ", ".join(map(str, anchors.folded))
         say(f"Sections whose markers fold at the edge, so that nothing reads them: {listed}.")
-    answer(path)
+    result(
+        {
+            "dataset_id": number,
+            "files": [] if printed else [path, *pictures],
+            "sections": len(dataset.sections),
+            "markers": anchors.markers,
+            "deviation_um": anchors.deviation,
+            "folded": anchors.folded,
+        }
+    )
+    if not printed:
+        answer(path)
 
 
 @app.command("fields")
@@ -116,34 +133,39 @@ def export_quicknii(
 def export_fields(
     session: "Session",
     dataset_id: DatasetId,
-    output_folder: Folder,
+    folder: Folder = None,
+    output: Annotated[str | None, to("FOLDER")] = None,
     field_format: Annotated[
         Literal["itk", "zarr", "npy"],
-        typer.Option(
-            "--format", help="MetaImage in mm for ITK and ANTs, OME-Zarr, or NumPy in pixels."
-        ),
+        typer.Option("--format", help="Format of the files that are written."),
     ] = "itk",
     resolution: Resolution = 25,
     cut: Cut = "oblique",
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
-    """Write the displacement field of every section; no image is fetched."""
+    """Write the displacement field of every section; no image is fetched.
+
+    The formats are MetaImage in mm for ITK and ANTs (itk), OME-Zarr (zarr), or NumPy in pixels
+    (npy).
+    """
     from atldld.api import open_dataset
-    from atldld.fetch.session import check_id
+    from atldld.find.named import find_dataset
     from atldld.sections.files import check_fields, write_fields
     from atldld.sections.folder import check_one_dataset
     from atldld.sections.register import Recipe
 
     # everything that can be said before the service is asked
     ending = _FIELD_ENDINGS[field_format]
-    check_fields(output_folder, ending, force=force)
-    number = check_id(dataset_id, "section data set")
-    check_one_dataset(output_folder, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment)
+    place = folder_of(place_of(output, folder))
+    check_fields(place, ending, force=force)
+    number = find_dataset(dataset_id, session=session)
+    check_one_dataset(place, number, force=force)
+    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     recipe = Recipe(resolution=resolution, cut=cut)
-    with progress_bar(f"Fields of {dataset_id}") as progress:
-        index = write_fields(dataset, output_folder, recipe, ending, force=force, progress=progress)
+    with progress_bar(f"Fields of {number}") as progress:
+        index = write_fields(dataset, place, recipe, ending, force=force, progress=progress)
+    result({"dataset_id": number, "folder": place, "files": [index]})
     answer(index)
 
 
@@ -152,33 +174,33 @@ def export_fields(
 def export_sections(
     session: "Session",
     dataset_id: DatasetId,
-    output_folder: Folder,
+    folder: Folder = None,
+    output: Annotated[str | None, to("FOLDER")] = None,
     resolution: Resolution = 25,
     cut: Cut = "oblique",
-    include_expression: Annotated[
-        bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
-    ] = False,
+    include_expression: Expression = False,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
     from atldld.api import open_dataset
-    from atldld.fetch.session import check_id
+    from atldld.find.named import find_dataset
     from atldld.sections.files import write_section
     from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder, check_targets
 
     # everything that can be said before the service is asked
-    check_folder(output_folder)
-    number = check_id(dataset_id, "section data set")
-    check_one_dataset(output_folder, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment)
-    check_one_dataset(output_folder, number, dataset.image_ids, force=force)
-    files = {section.id: output_folder / f"{section.id}.ome.tif" for section in dataset.sections}
+    place = folder_of(place_of(output, folder))
+    check_folder(place)
+    number = find_dataset(dataset_id, session=session)
+    check_one_dataset(place, number, force=force)
+    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    check_one_dataset(place, number, dataset.image_ids, force=force)
+    files = {section.id: place / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)
     registered = dataset.register(resolution, cut=cut, expression=include_expression)
-    written = 0
-    with progress_bar(f"Sections of {dataset_id}") as progress:
+    written: list[Path] = []
+    with progress_bar(f"Sections of {number}") as progress:
         for section in registered:
             if section.files.mask_failed:
                 # nothing would tell it from a section that has none
@@ -186,9 +208,10 @@ def export_sections(
                 say(f"Image {section.id} is left out, without its mask: {why}")
                 continue
             write_section(section, files[section.id], force=force)
-            written += 1
-            progress(written, len(dataset.sections), str(section.id))
-    say(f"{written} sections written.")
-    answer(output_folder)
-    if written < len(dataset.sections):
+            written.append(files[section.id])
+            progress(len(written), len(dataset.sections), str(section.id))
+    result({"dataset_id": number, "folder": place, "files": written})
+    say(f"{len(written)} sections written.")
+    answer(place)
+    if len(written) < len(dataset.sections):
         raise typer.Exit(1)

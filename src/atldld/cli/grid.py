@@ -5,27 +5,33 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import AtlasResolution, DatasetId, Force, answer, asks_service, say
+from atldld.cli.manner import result
+from atldld.cli.options import (
+    DatasetId,
+    Force,
+    Refresh,
+    answer,
+    asks_service,
+    folder_of,
+    say,
+    takes_atlas,
+    to,
+    written_to,
+)
 from atldld.cli.quantify import show
 
 if TYPE_CHECKING:
+    from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
 
 
 @asks_service
+@takes_atlas
 def grid(
     session: "Session",
+    choice: "AtlasChoice",
     dataset_id: DatasetId,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The grid; its ending says the format, as for `atldld volume`. NaN where there "
-            "are no data.",
-        ),
-    ] = None,
+    output: Annotated[str | None, to("FILE", "nowhere")] = None,
     kind: Annotated[
         Literal["energy", "density", "intensity"], typer.Option(help="What to write.")
     ] = "energy",
@@ -33,8 +39,10 @@ def grid(
         bool, typer.Option("--regions", help="Show the means over structures.")
     ] = False,
     table: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the means over structures: .csv or .parquet."),
+        str | None,
+        typer.Option(
+            metavar="FILE.csv|FILE.parquet|-", help="Write the means over structures there."
+        ),
     ] = None,
     labels: Annotated[
         Literal["atlas", "service"],
@@ -43,43 +51,64 @@ def grid(
             "2017, or what the service itself had on this grid, which is older."
         ),
     ] = "atlas",
-    atlas_resolution: AtlasResolution = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Fetch it even if it is in the cache.")
-    ] = False,
+    refresh: Refresh = False,
     force: Force = False,
 ) -> None:
     """Fetch Allen's 200 µm grids.
 
-    They are written as a volume in the reference space, or as means over structures.
+    They are written as a volume in the reference space, whose ending says the format as for `atldld
+    volume`, NaN where there are no data; or as means over structures.
     """
-    from atldld.atlas import check_atlas
+    from atldld.find.named import find_dataset
     from atldld.formats import check_volume
     from atldld.regions.grids import fetch_grid, grid_region_means, open_labels
     from atldld.regions.table import check_output
 
     if output is not None:
-        check_volume(output, force=force)
-    if table is not None:
+        check_volume(folder_of(output), force=force)
+    if table is not None and table != "-":
         check_output(table, force=force)
     if (regions or table is not None) and labels == "atlas":
-        check_atlas(resolution=atlas_resolution)
-    found = fetch_grid(dataset_id, session=session, refresh=refresh)
+        choice.check()
+    number = find_dataset(dataset_id, session=session)
+    found = fetch_grid(number, session=session, refresh=refresh)
+    files: list[Path] = []
+    rows = None
     if output is not None or regions:
         found[kind]  # says at once if it lacks this kind
     if output is not None:
-        answer(found.save(output, kind, force=force))
+        files.append(found.save(output, kind, force=force))
+        answer(files[0])
     if regions or table is not None:
-        names, graph = open_labels(session, labels, atlas_resolution)
+        opened = choice.open(session) if labels == "atlas" else None
+        names, graph = open_labels(session, labels, atlas=opened)
         means = grid_region_means(found, names, graph)
+        rows = list(means.select(hemispheres=["both"]).rows()) if regions else None
         if table is not None:
-            for path in means.save(table, force=force):
+            with written_to(table, ".csv") as path:
+                written = means.save(path, force=force)
+            files += written if table != "-" else ()
+            for path in written if table != "-" else ():
                 answer(path)
         if regions:
             show(means.select(hemispheres=["both"]), kind)
         if unknown := means.metadata["unknown_ids"]:
             listed = ", ".join(map(str, unknown[:20]))
             say(f"The structure graph lacks these ids, which are listed as unknown: {listed}.")
+    result(
+        {
+            "dataset_id": number,
+            "files": files,
+            "kinds": list(found.data),
+            "shape": found.shape,
+            "rows": rows,
+            "synthetic": found.synthetic,
+        }
+    )
     if found.synthetic:
         say("SYNTHETIC: of the demo brain.")
-    say(f"{found!r}.")
+    sizes = " × ".join(map(str, found.shape))
+    say(
+        f"Data set {found.dataset_id}: {', '.join(found.data)} in {sizes} voxels of "
+        f"{found.resolution:g} µm."
+    )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.terminal import answer
 from atldld.settings import Settings
 from atldld.support import provenance
@@ -15,6 +16,7 @@ app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
 @app.command()
 def version() -> None:
     """Show the version."""
+    result({"version": provenance.version()})
     answer(f"atldld version {provenance.version()}")
 
 
@@ -30,5 +32,6 @@ def cache(
 
     folder = Settings.from_environment({}, cache_dir=cache_dir).cache_dir
     count, size = Cache(folder).size()
+    result({"location": folder, "file_count": count, "bytes": size})
     answer(f"Location: {folder}")
     answer(f"Size:     {size / 1e6:.1f} MB in {count} files")

@@ -3,16 +3,27 @@
 import functools
 import inspect
 import logging
-import sys
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from atldld.cli.terminal import answer, answer_lines, command_line, say
+from atldld.cli.manner import manner
+from atldld.cli.progress import counted as progress_bar
+from atldld.cli.spelling import FORCE, OUTPUT
+from atldld.cli.terminal import (
+    answer,
+    answer_file,
+    command_line,
+    facts,
+    say,
+    say_now,
+    table,
+)
 from atldld.errors import (
     AlignmentFileWarning,
     CurveLeftOutWarning,
@@ -21,56 +32,94 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.settings import Settings
-from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from atldld.fetch.session import Session
-    from atldld.support.provenance import Progress
 
 __all__ = [
+    "DATASET",
+    "TIER",
     "AlignmentFile",
-    "AtlasName",
     "AtlasResolution",
+    "Cut",
     "DatasetId",
+    "Datasets",
+    "Depth",
+    "Expression",
     "Force",
+    "Hemisphere",
+    "Images",
     "Jobs",
     "MaskScale",
+    "NoAtlas",
+    "Numbers",
+    "Refresh",
+    "Resolution",
+    "Structures",
+    "TableResolution",
+    "Target",
+    "Tier",
+    "alignment_of",
     "answer",
     "asks_service",
     "command_line",
+    "facts",
+    "folder_of",
+    "last_is_place",
+    "place_of",
     "progress_bar",
     "say",
-    "section_numbers",
     "stoppable",
     "table",
+    "takes_atlas",
+    "tier_of",
+    "to",
     "waiting_told",
     "warnings_once",
+    "written_to",
 ]
 
 # Ids are texts here: the library says what is wrong with one, and names it.
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help="Id of the section data set.")]
+DATASET = (
+    "A section data set: its id, the address of its page, or a gene and plane (Prox1:coronal)."
+)
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help=DATASET)]
+Target = Annotated[str | None, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--datasets",
+        metavar="ID|FILE|-",
+        help="Section data sets: ids with commas between, a file with one a line, or - for "
+        "standard input. May be repeated.",
+    ),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i", "--image", metavar="ID", help="A section image, by its id. May be repeated."
+    ),
+]
+Numbers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--section",
+        metavar="N|N-N",
+        help="A section, by its number, or several: 70, 40-60, 5,7-9. May be repeated.",
+    ),
+]
 
 AlignmentFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        metavar="FILE.json",
-        help="Use a registration of `atldld refine`, or a QuickNII, VisuAlign or DeepSlice "
-        "file, not Allen's alignment.",
+        "--alignment",
+        metavar="FILE|FOLDER",
+        help="Where the sections lie, in place of Allen's alignment: a registration of `atldld "
+        "refine`, or a file of QuickNII, VisuAlign or DeepSlice; or a folder of them (ID.json or "
+        "ID/ID.json), or names such as planes/{id}.json.",
     ),
 ]
-AtlasName = Annotated[
-    str,
-    typer.Option(
-        "--atlas", metavar="NAME", help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's."
-    ),
-]
-AtlasResolution = Annotated[
-    float | None,
-    typer.Option(help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+Force = Annotated[bool, typer.Option("--force", help=FORCE)]
 Jobs = Annotated[
     int | None,
     typer.Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
@@ -84,6 +133,141 @@ MaskScale = Annotated[
         "blue (0 to 255) of levels 0 to 255.",
     ),
 ]
+Resolution = Annotated[
+    float, typer.Option("--resolution", help="Side of a pixel or voxel that is worked with, in µm.")
+]
+TableResolution = Annotated[
+    float,
+    typer.Option(
+        "--table-resolution",
+        help="Masks are counted at the tier whose pixels are at most so large, in µm.",
+    ),
+]
+TIER = typer.Option(
+    "--downsample-img",
+    metavar="auto|0|1|…",
+    help="Tier of the images: 0 is full size, and each next one halves the sides; auto takes what "
+    "suits the command.",
+)
+Tier = Annotated[str, TIER]
+Expression = Annotated[
+    bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
+]
+Cut = Annotated[
+    Literal["oblique", "parallel"],
+    typer.Option(
+        "--cut", help="The section's own plane, or one of constant third coordinate (as in 0.3)."
+    ),
+]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
+]
+NoAtlas = Annotated[bool, typer.Option("--no-atlas", help="Do without the atlas.")]
+Depth = Annotated[
+    int | None,
+    typer.Option(
+        "--depth",
+        min=0,
+        metavar="N",
+        help="Take structures at this depth of the hierarchy: those that lie in N others, with "
+        "all that lies in them.",
+    ),
+]
+Structures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--structure",
+        metavar="NAME",
+        help="Only this structure (acronym, name or id) and what lies in it. May be repeated.",
+    ),
+]
+Hemisphere = Annotated[
+    Literal["both", "left", "right", "each"] | None,
+    typer.Option("--hemisphere", help="Both hemispheres together, one, or each apart."),
+]
+
+
+def to(metavar: str, shown: str | None = None) -> Any:
+    """Return the option that says where a result goes.
+
+    Parameters
+    ----------
+    metavar : str
+        What may be written: ``"FILE.csv"``, ``"FOLDER"``.
+    shown : str, optional
+        What help says of the place where it goes without the option.
+    """
+    default: Any = {} if shown is None else {"show_default": shown}
+    return typer.Option("-o", "--output", metavar=metavar, help=OUTPUT, **default)
+
+
+ATLAS = "The atlas"
+
+AtlasResolution = Annotated[
+    float | None,
+    typer.Option(
+        "--atlas-resolution",
+        help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100.",
+        rich_help_panel=ATLAS,
+    ),
+]
+
+_ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "atlas": (
+        Annotated[
+            str,
+            typer.Option(
+                "--atlas",
+                metavar="NAME",
+                help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's.",
+                rich_help_panel=ATLAS,
+            ),
+        ],
+        "ccf_2017",
+    ),
+    "atlas_resolution": (
+        AtlasResolution,
+        None,
+    ),
+    "annotation": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--annotation",
+                metavar="FILE.nrrd",
+                help="An annotation of your own in place of the atlas's.",
+                rich_help_panel=ATLAS,
+            ),
+        ],
+        None,
+    ),
+    "graph": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--graph",
+                metavar="FILE",
+                help="The structures of your annotation, JSON or CSV.",
+                rich_help_panel=ATLAS,
+            ),
+        ],
+        None,
+    ),
+    "template": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--template",
+                metavar="NAME|FILE.nrrd",
+                help="average_template, ara_nissl, or with --annotation one of your own, which may "
+                "be coarser.",
+                rich_help_panel=ATLAS,
+            ),
+        ],
+        None,
+    ),
+}
 
 PANEL = "Where to ask and where to keep"
 
@@ -137,23 +321,135 @@ _SERVICE_OPTIONS = {
 }
 
 
-def section_numbers(text: str) -> list[range]:
-    """Return the numbers that "5,7-9" means, as ranges.
+def takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose an atlas, and pass it the ``choice``."""
+    signature = inspect.signature(command)
+    own = [p for p in signature.parameters.values() if p.name != "choice"]
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
+        for name, (annotation, default) in _ATLAS_OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapper(**arguments: Any) -> None:
+        from atldld.batch import AtlasChoice
+
+        chosen = {name: arguments.pop(name) for name in _ATLAS_OPTIONS}
+        choice = AtlasChoice.of(
+            chosen["atlas"],
+            chosen["atlas_resolution"],
+            chosen["annotation"],
+            chosen["graph"],
+            chosen["template"],
+        )
+        command(choice=choice, **arguments)
+
+    wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    del wrapper.__wrapped__
+    return wrapper
+
+
+def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path | None":
+    """Return the alignment file of a data set: the one that is named, or that of a folder.
+
+    Parameters
+    ----------
+    alignment : str or None
+        A file, a folder of them, or a name with ``{id}`` in it.
+    dataset_id : int, optional
+        The data set; without one, only a file will do.
+    """
+    from atldld.batch import Alignments
+
+    if alignment is None:
+        return None
+    if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
+        return Alignments(alignment).of(dataset_id)
+    return Path(alignment)
+
+
+def tier_of(text: str, auto: int) -> int:
+    """Return a tier that an option says, where ``auto`` is one of its own.
 
     Raises
     ------
     InvalidInputError
-        If the text is not such a list.
+        If the text is neither a tier nor ``auto``.
     """
-    ranges = []
-    for part in text.split(","):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InvalidInputError(
-                f"{text!r} is not a list of section numbers.", hint="Write it as 5,7-9."
-            )
-        ranges.append(range(int(first), int(last or first) + 1))
-    return ranges
+    if text == "auto":
+        return auto
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidInputError(
+            f"--downsample-img is {text!r}, but must be auto or a tier: 0, 1, 2, …"
+        )
+    return int(text)
+
+
+def place_of(output: str | None, positional: str | None, default: str | None = None) -> str:
+    """Return where a result goes, which ``-o`` says, or an argument at the end.
+
+    Raises
+    ------
+    InvalidInputError
+        If both say it, or neither.
+    """
+    if output is not None and positional is not None:
+        raise InvalidInputError(
+            f"Both {positional} and --output {output} say where the result goes; give one of them."
+        )
+    place = output or positional or default
+    if not place:
+        raise InvalidInputError("Nothing says where the result goes.", hint="Give -o FOLDER.")
+    return place
+
+
+def last_is_place(words: list[str], output: str | None) -> tuple[list[str], str]:
+    """Return what is read, and where the result goes: ``-o``, or the last of several words."""
+    if output is not None:
+        return words, output
+    if len(words) < 2:
+        raise InvalidInputError("Nothing says where the result goes.", hint="Give -o FOLDER.")
+    return words[:-1], words[-1]
+
+
+def folder_of(place: str) -> Path:
+    """Return a place as a folder, which standard output is not.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is ``-``.
+    """
+    if place == "-":
+        raise InvalidInputError(
+            "The result is more than one file, which cannot go to standard output.",
+            hint="Name a folder or a file: -o NAME.",
+        )
+    return Path(place)
+
+
+@contextmanager
+def written_to(place: str | Path, ending: str) -> Iterator[Path]:
+    """Give the file that a result is written to; for ``-`` one whose content is printed then.
+
+    Parameters
+    ----------
+    place : str or pathlib.Path
+        A file, or ``-``.
+    ending : str
+        Of what goes to standard output, such as ``".csv"``.
+    """
+    if str(place) != "-":
+        yield Path(place)
+        return
+    from atldld.support.files import scratch_folder
+
+    with scratch_folder() as folder:
+        path = folder / f"result{ending}"
+        yield path
+        answer_file(path)
 
 
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
@@ -176,8 +472,16 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
         settings = Settings.from_environment({}, **chosen)
+        began = time.monotonic()
         with Session(settings) as session, warnings_once(), waiting_told():
-            command(session=session, **arguments)
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
+                    )
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
@@ -194,8 +498,8 @@ def warnings_once() -> Iterator[None]:
     caught: dict[str, None] = {}
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        if issubclass(category, LockWarning):
-            say(f"Warning: {message}")
+        if issubclass(category, LockWarning) and not manner.quiet:
+            say_now(f"Warning: {message}")
         elif issubclass(category, (ServiceWarning, AlignmentFileWarning, CurveLeftOutWarning)):
             caught[str(message)] = None
 
@@ -213,8 +517,9 @@ class _Saying(logging.Handler):
     """Prints what the library says of waiting, for whoever sits before the terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
-        say(record.getMessage())
+        """Print one line, at once: whoever waits wants to know now."""
+        if not manner.quiet:
+            say_now(record.getMessage())
 
 
 @contextmanager
@@ -224,39 +529,12 @@ def waiting_told() -> Iterator[None]:
 
     saying, level = _Saying(), log.level
     log.addHandler(saying)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG if manner.verbose else logging.INFO)
     try:
         yield
     finally:
         log.setLevel(level)
         log.removeHandler(saying)
-
-
-def _console() -> "Console":
-    """Return a console on standard output; wide enough for a table when nobody looks."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
-
-
-def table(columns: dict[str, str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; ``columns`` maps each heading to its justification.
-
-    Cells hold texts of others: they are shown, and never read as markup.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, justify in columns.items():
-        out.add_column(Text(heading), justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        out.add_row(*(Text(shown(cell)) for cell in row))
-    there = _console()
-    with there.capture() as printed:
-        there.print(out)
-    answer_lines(printed.get().rstrip("\n"))
 
 
 @contextmanager
@@ -268,49 +546,3 @@ def stoppable(session: "Session") -> Iterator[None]:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
         raise typer.Exit(130) from None
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator["Progress"]:
-    """Show a bar with rate and time left on standard error; a line now and then if no terminal."""
-    if not sys.stderr.isatty():
-        yield _progress_lines(what)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(text_format="{task.percentage:>3.0f}%", show_speed=True),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(shown(what), total=None, rate="")
-
-        def show(done: int, total: int, last: str) -> None:
-            elapsed = bar.tasks[task].elapsed or 0
-            rate = f"{done / elapsed:.1f}/s" if elapsed > 0 else ""
-            bar.update(task, completed=done, total=total, rate=rate)
-
-        yield show
-
-
-def _progress_lines(what: str) -> "Progress":
-    def show(done: int, total: int, last: str) -> None:
-        if done == total or done % max(total // 5, 1) == 0:
-            say(f"{what}: {done}/{total}")
-
-    return show

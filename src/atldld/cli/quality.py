@@ -5,68 +5,78 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
-    AtlasName,
-    AtlasResolution,
     DatasetId,
     Force,
     Jobs,
+    NoAtlas,
+    alignment_of,
     answer,
     asks_service,
     progress_bar,
     say,
     stoppable,
     table,
+    takes_atlas,
+    to,
+    written_to,
 )
 
 if TYPE_CHECKING:
+    from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
     from atldld.place.registration import ExpectedError
     from atldld.quality import DatasetQuality
 
 
 @asks_service
+@takes_atlas
 def quality(
     session: "Session",
+    choice: "AtlasChoice",
     dataset_id: DatasetId,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="FILE", help="A .csv or .json file beside the table."
-        ),
-    ] = None,
+    output: Annotated[str | None, to("FILE.csv|FILE.json|-", "a table on the screen")] = None,
     resolution: Annotated[
-        float, typer.Option(help="Side of a pixel, in µm, at which sections are looked at.")
+        float,
+        typer.Option(
+            "--quality-resolution",
+            help="Side of a pixel, in µm, at which sections are compared.",
+        ),
     ] = 50,
-    atlas: AtlasName = "ccf_2017",
-    atlas_resolution: AtlasResolution = None,
-    no_atlas: Annotated[
-        bool, typer.Option("--no-atlas", help="Compare sections with each other only.")
-    ] = False,
+    no_atlas: NoAtlas = False,
     alignment: AlignmentFile = None,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
     """Mark the sections that lie, or look, unlike those around them.
 
-    Each section is compared with its neighbours and with the atlas in its own plane.
+    Each section is compared with its neighbours and with the atlas in its own plane; without the
+    atlas, with its neighbours alone.
     """
     from atldld.api import open_dataset
-    from atldld.atlas import check_atlas
+    from atldld.find.named import find_dataset
     from atldld.quality import atlas_or_reason, check_output
 
-    if output is not None:
-        check_output(output, force=force)
-    named = None if atlas.startswith("brainglobe:") else atlas_resolution
+    if output is not None and output != "-":
+        check_output(Path(output), force=force)
     if not no_atlas:
-        check_atlas(atlas, named)
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+        choice.check()
+    number = find_dataset(dataset_id, session=session)
+    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     dataset.check_placed()
     opened, reason = (
         (None, "it was left out on purpose (--no-atlas).")
         if no_atlas
-        else atlas_or_reason(named, name=atlas, session=session)
+        else atlas_or_reason(
+            None if choice.name.startswith("brainglobe:") else choice.resolution,
+            name=choice.name,
+            session=session,
+            annotation=choice.annotation,
+            graph=choice.graph,
+            template=choice.template,
+        )
     )
     with stoppable(session), progress_bar("Sections") as progress:
         found = dataset.assess(
@@ -76,10 +86,26 @@ def quality(
             jobs=jobs,
             progress=progress,
         )
+    result(
+        {
+            "dataset_id": number,
+            "files": [] if output in (None, "-") else [output],
+            "rule": found.rule,
+            "threshold": found.threshold,
+            "atlas": found.atlas,
+            "resolution_um": found.resolution,
+            "suspicious": [section.image_id for section in found.suspicious],
+            "sections": found.to_rows(),
+            "notes": found.notes,
+        }
+    )
     if output is None:
         show(found)
     else:
-        answer(found.save(output, force=force))
+        with written_to(output, ".csv") as path:
+            found.save(path, force=force)
+        if output != "-":
+            answer(path)
     for note in () if no_atlas else found.notes:
         say(note)
     if found.with_expected:
@@ -89,7 +115,7 @@ def quality(
         )
     say(found.rule)
     say(
-        f"{len(found.suspicious)} of {len(found.sections)} sections of data set {dataset_id} are "
+        f"{len(found.suspicious)} of {len(found.sections)} sections of data set {number} are "
         f"suspicious, compared with each other{' and the atlas' if found.with_atlas else ''}."
     )
     left_out = len(dataset) - len(found.sections)
@@ -107,15 +133,15 @@ def show(found: "DatasetQuality") -> None:
             "section": "right",
             "image": "right",
             "overlap": "right",
-            "information": "right",
+            "shared info": "right",
             "continuity": "right",
             "off (µm)": "right",
             "sharpness": "right",
-            "torn": "right",
-            "outside": "right",
+            "torn (%)": "right",
+            "outside (%)": "right",
             **expected,
             "score": "right",
-            "suspicious": "left",
+            "suspicious": "below",
         },
         [
             [
@@ -126,8 +152,8 @@ def show(found: "DatasetQuality") -> None:
                 _number(section.continuity, ".2f"),
                 _number(section.misplacement, ".0f"),
                 _number(section.sharpness, ".2f"),
-                _number(section.tear, ".1%"),
-                _number(section.outside, ".1%"),
+                _percent(section.tear),
+                _percent(section.outside),
                 *([_expected(section.expected_error)] if expected else []),
                 _number(section.score, ".1f"),
                 "* " + "; ".join(section.reasons) if section.suspicious else "",
@@ -142,6 +168,10 @@ def _expected(error: "ExpectedError | None") -> str:
     if error is None:
         return "–"
     return f"{error.before:.0f} → {error.after:.0f} (≤ {error.bound90_after:.0f})"
+
+
+def _percent(part: float | None) -> str:
+    return _number(None if part is None else 100 * part, ".1f")
 
 
 def _number(value: float | None, form: str) -> str:

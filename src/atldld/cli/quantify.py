@@ -1,77 +1,67 @@
 """`atldld quantify`: how much is expressed in which structure."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
-    AtlasName,
-    AtlasResolution,
     DatasetId,
+    Depth,
     Force,
+    Hemisphere,
     Jobs,
     MaskScale,
+    Structures,
+    TableResolution,
+    alignment_of,
     answer,
     asks_service,
     progress_bar,
     say,
     stoppable,
     table,
+    takes_atlas,
+    to,
+    written_to,
 )
 from atldld.warp.stain import EXPRESSING
 
 if TYPE_CHECKING:
+    from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
-    from atldld.regions.table import RegionTable
+    from atldld.regions.table import Half, RegionTable
 
 SHOWN = 25
 
+HEADINGS = {
+    "area_mm2": "area (mm²)",
+    "stained_fraction": "stained fraction",
+    "stained_darkness": "stained darkness",
+    "voxels_with_data": "voxels",
+    "unionize_energy": "Allen's energy",
+    "grid_energy": "grid energy",
+}
+"""How columns of tables are headed on a screen, where that differs from their names in files."""
+
+MEANINGS = (
+    "Density is the part of the area that expresses, intensity how bright masks are there (1 to "
+    "255), and energy the product of both."
+)
+
 
 @asks_service
+@takes_atlas
 def quantify(
     session: "Session",
+    choice: "AtlasChoice",
     dataset_id: DatasetId,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="A .csv file, with a .csv.json beside it that says how it was made, or a .parquet "
-            "file; without it the structures with the highest energy are shown.",
-        ),
-    ] = None,
-    resolution: Annotated[
-        float, typer.Option(help="In µm: masks are read at the tier that is at least as fine.")
-    ] = 8,
-    atlas: AtlasName = "ccf_2017",
-    atlas_resolution: AtlasResolution = None,
-    annotation: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.nrrd", help="An annotation of your own in place of Allen's."),
-    ] = None,
-    graph: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its structure graph, JSON or CSV.")
-    ] = None,
-    structure: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-s",
-            "--structure",
-            metavar="NAME",
-            help="Only this structure (acronym, name or id) and what lies in it; may be repeated.",
-        ),
-    ] = None,
-    depth: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="N", help="Only structures that lie in N others."),
-    ] = None,
-    hemisphere: Annotated[
-        Literal["left", "right", "both"] | None,
-        typer.Option(help="Only this one; all in files, both on the screen."),
-    ] = None,
+    output: Annotated[str | None, to("FILE.csv|FILE.parquet|-", "a table on the screen")] = None,
+    resolution: TableResolution = 8,
+    structure: Structures = None,
+    depth: Depth = None,
+    hemisphere: Hemisphere = None,
     threshold: Annotated[
         int,
         typer.Option(
@@ -100,25 +90,26 @@ def quantify(
 ) -> None:
     """Count expressing pixels of every structure and hemisphere.
 
-    Each pixel of the masks counts once, where it lies; nothing is warped.
+    Each pixel of the masks counts once, where it lies; nothing is warped. A .csv.json beside a .csv
+    says how it was made. Without --hemisphere files have all of them, and the screen has both
+    together; without --output it shows the structures with the highest energy.
     """
     from atldld.api import open_dataset
-    from atldld.atlas import check_atlas, open_atlas
+    from atldld.find.named import find_dataset
     from atldld.regions.quantify import check_thresholds
     from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked
-    if output is not None:
+    if output is not None and output != "-":
         check_output(output, force=force)
     check_thresholds(threshold, stain_threshold)
-    check_atlas(atlas, atlas_resolution, own=annotation is not None)
+    choice.check()
     colours = open_scale(scale)
-    dataset = open_dataset(dataset_id, session=session, alignment=alignment)
+    number = find_dataset(dataset_id, session=session)
+    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     dataset.check_placed()
-    opened = open_atlas(
-        atlas_resolution, name=atlas, annotation=annotation, graph=graph, session=session
-    )
+    opened = choice.open(session)
     ids = ids_within(opened.graph, structure) if structure else None
     with stoppable(session), progress_bar("Sections") as progress:
         regions = dataset.quantify(
@@ -132,12 +123,26 @@ def quantify(
             jobs=jobs,
             progress=progress,
         )
-    chosen = regions.select(ids, depth=depth, hemispheres=hemisphere and [hemisphere])
+    sides: list[Half] | None = None
+    if hemisphere is not None:
+        sides = ["left", "right"] if hemisphere == "each" else [hemisphere]
+    chosen = regions.select(ids, depth=depth, hemispheres=sides)
+    result(
+        {
+            "dataset_id": number,
+            "files": [] if output in (None, "-") else [output],
+            "columns": chosen.about,
+            "rows": chosen.rows(),
+            "about": regions.metadata,
+        }
+    )
     if output is None:
         by = "energy" if stain_threshold is None else "stained_fraction"
         show(chosen if hemisphere else chosen.select(hemispheres=["both"]), by)
     else:
-        for path in chosen.save(output, force=force):
+        with written_to(output, ".csv") as path:
+            written = chosen.save(path, force=force)
+        for path in written if output != "-" else ():
             answer(path)
     about = regions.metadata
     if about["synthetic"]:
@@ -147,7 +152,8 @@ def quantify(
             f"{len(about['unknown_ids'])} ids of the annotation are not in the structure graph "
             f"and are listed as unknown: {', '.join(map(str, about['unknown_ids'][:5]))} …"
         )
-    say(f"{len(about['sections'])} sections of data set {dataset_id} in {chosen!r}.")
+    count = len(about["sections"])
+    say(f"{count} sections of data set {number} in a table of {len(chosen)} rows.")
     if about["failed"]:
         again = " with --force" if output is not None else ""
         say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
@@ -159,16 +165,34 @@ def show(regions: "RegionTable", by: str) -> None:
     least = {"sections": 2} if "sections" in regions.columns else {"voxels_with_data": 8}
     top = regions.top(by, SHOWN, **least)
     columns = regions.headline
+    rows = list(top.rows())
+    sides = {row["hemisphere"] for row in rows}
+    # where all are of one side, the sentence below says so
+    side = {"side": "left"} if len(sides) > 1 else {}
+    headings = {HEADINGS.get(name, name): "right" for name in columns}
     table(
-        {"acronym": "left", "name": "left", "side": "left"} | dict.fromkeys(columns, "right"),
+        {"acronym": "left", **side, **headings, "name": "below"},
         [
-            [row["acronym"], row["name"], row["hemisphere"]]
-            + [_number(row[name]) for name in columns]
-            for row in top.rows()
+            [
+                row["acronym"],
+                *([row["hemisphere"]] if side else []),
+                *(_number(row[name]) for name in columns),
+                row["name"],
+            ]
+            for row in rows
         ],
     )
     [(name, value)] = least.items()
-    say(f"The {len(top)} structures with the highest {by}, of those with {name} ≥ {value}.")
+    where = {"left": " in the left hemisphere", "right": " in the right hemisphere"}
+    of_side = where.get("".join(sides), "")
+    say(
+        f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
+        f"{value} {_in_words(name)} or more." + (f" {MEANINGS}" if "energy" in columns else "")
+    )
+
+
+def _in_words(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def _number(value: float) -> str:

@@ -5,53 +5,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
-    AtlasName,
-    AtlasResolution,
     Force,
     Jobs,
     MaskScale,
+    NoAtlas,
+    Resolution,
+    TableResolution,
+    alignment_of,
     answer,
     asks_service,
     command_line,
+    place_of,
     progress_bar,
     say,
     stoppable,
+    takes_atlas,
+    to,
+    written_to,
 )
+from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
 
 
 @asks_service
+@takes_atlas
 def report(
     session: "Session",
+    choice: "AtlasChoice",
     what: Annotated[
         str,
         typer.Argument(
             metavar="ID|FOLDER",
-            help="Id of the section data set, or a folder that `atldld download dataset` made.",
+            help="A section data set: its id, the address of its page, or a gene and plane "
+            "(Prox1:coronal); or a folder that `atldld download dataset` made.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page.")
-    ] = Path("report.html"),
-    resolution: Annotated[
-        float, typer.Option(help="Side of a picture's pixel, in µm; a folder has its own.")
-    ] = 25,
-    table_resolution: Annotated[
-        float,
-        typer.Option(
-            help="In µm: masks are counted at the tier that is at least as fine. A folder's are "
-            "counted as it has them."
-        ),
-    ] = 8,
-    atlas: AtlasName = "ccf_2017",
-    atlas_resolution: AtlasResolution = None,
-    no_atlas: Annotated[
-        bool, typer.Option("--no-atlas", help="No outlines, no table of regions.")
-    ] = False,
+    output: Annotated[str | None, to("FILE.html|-", "report.html")] = None,
+    resolution: Resolution = 25,
+    table_resolution: TableResolution = 8,
+    no_atlas: NoAtlas = False,
     no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
@@ -60,26 +58,39 @@ def report(
 ) -> None:
     """Write one page about a data set: sections, quality, regions, volume, methods.
 
-    The page holds everything itself, loads nothing, and opens from disk.
+    The page holds everything itself, loads nothing, and opens from disk. Without the atlas it has
+    no outlines and no table of regions. A folder's sections keep the resolution that they have.
     """
     from atldld.report import check_page, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked
-    check_page(output, force=force)
+    place = place_of(output, None, "report.html")
+    if place != "-":
+        check_page(Path(place), force=force)
+    if not no_atlas:
+        choice.check_files()
     colours = open_scale(scale)
+    named = _named(what, session)
     source = open_source(
-        what,
+        named,
         session=session,
         resolution=resolution,
         table_resolution=table_resolution,
-        alignment=alignment,
+        alignment=alignment_of(alignment, named if isinstance(named, int) else None),
     )
     source.dataset.check_placed()
     opened, reason = (
         (None, "It was left out on purpose (--no-atlas).")
         if no_atlas
-        else try_atlas(session, atlas_resolution, atlas)
+        else try_atlas(
+            session,
+            choice.resolution,
+            choice.name,
+            annotation=choice.annotation,
+            graph=choice.graph,
+            template=choice.template,
+        )
     )
     if reason and not no_atlas:
         say(f"The report has no atlas: {reason}")
@@ -94,15 +105,47 @@ def report(
             command_line=command_line(),
             progress=progress,
         )
-    write_report(made, output, force=force)
+    with written_to(place, ".html") as path:
+        write_report(made, path, force=force)
+        size = path.stat().st_size
+    odd = len(made.quality.suspicious) if made.quality else 0
+    result(
+        {
+            "dataset_id": source.dataset.id,
+            "files": [] if place == "-" else [place],
+            "bytes": size,
+            "sections": len(made.entries),
+            "suspicious": odd,
+            "failed": made.failed,
+            "without_atlas": reason,
+            "synthetic": made.synthetic,
+        }
+    )
     if made.synthetic:
         say("SYNTHETIC: of the demo brain.")
-    odd = len(made.quality.suspicious) if made.quality else 0
     say(
         f"{len(made.entries)} sections of data set {source.dataset.id}, {odd} suspicious, "
-        f"{output.stat().st_size / 1e6:.1f} MB. Open it in a browser:"
+        f"{size / 1e6:.1f} MB.{' Open it in a browser:' if place != '-' else ''}"
     )
-    answer(output)
+    if place != "-":
+        answer(path)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
         raise typer.Exit(1)
+
+
+def _named(what: str, session: "Session") -> int | str:
+    """Return the data set that is named, or the folder."""
+    from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
+
+    if not what.strip().isdigit() and Path(what).is_dir():
+        return what
+    try:
+        named = read_dataset_name(what, api_url=session.settings.api_url)
+    except InvalidInputError:
+        if "://" in what:
+            raise
+        return what  # which is no folder either
+    if isinstance(named, GeneInPlane) and named.plane is None and ("/" in what or "\\" in what):
+        return what
+    return find_dataset(what, session=session)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
@@ -13,7 +12,11 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from atldld.cli import COMMANDS, SUMMARY
-from atldld.cli.terminal import answer_lines, heed_memory_limit, say
+from atldld.cli.help import dress
+from atldld.cli.manner import manner, start
+from atldld.cli.spelling import MANY, fit_out
+from atldld.cli.terminal import answer_lines, complain, heed_memory_limit
+from atldld.cli.usage import MORE, named, sentence_of_usage
 
 __all__ = ["app", "run"]
 
@@ -22,16 +25,8 @@ _UsageError: Any = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
 
-# What pydantic says, by which some versions of Typer read options, as part of our sentence.
-_WORDS = (
-    (r": Value error, ", ": "),
-    (r": Input should be ", ": it must be "),
-    (r", unable to parse string as an? \w+", ""),
-    (r" a valid integer\b", " a whole number"),
-    (r" a valid number\b", " a number"),
-)
-
 # Where a command is not the `app`, or the function of its own name, of the module of its own name.
+_TYPERS_OWN = ("install_completion", "show_completion")  # ours is `atldld completion`
 _HOMES = {"demo": "serve"}
 
 
@@ -52,6 +47,9 @@ class _Commands(MutableMapping[str, Any]):
                 inner.command(name)(getattr(module, name))
             command = get_command(inner)
             command.name = name
+            command.params = [one for one in command.params if one.name not in _TYPERS_OWN]
+            fit_out(command, (name,))
+            dress(command, (name,))
             self._known[name] = command
         return self._known[name]
 
@@ -99,8 +97,20 @@ def root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing but the result and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v",
+            "--verbose",
+            help="Say what is asked, tried again and found in the cache, and how long it takes.",
+        ),
+    ] = False,
 ) -> None:
     """Allen Brain Atlas section data sets in the brain's reference coordinates."""
+    start(quiet=quiet, verbose=verbose)
 
 
 def run() -> int:
@@ -113,21 +123,21 @@ def run() -> int:
     except typer.Exit as ended:
         return ended.exit_code
     except _UsageError as error:
-        return _explain(error)
+        return _explain(error, command)
     return 0
 
 
-def _explain(error: Any) -> int:
+def _explain(error: Any, command: Any) -> int:
     """Say what is wrong with a command in one sentence, not in a box."""
-    message = re.sub(r"\s*\n\s*", " ", error.format_message()).strip()
-    for words, ours in _WORDS:
-        message = re.sub(words, ours, message)
     if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, if not yet printed
         if error.message.strip():
             answer_lines(error.message)
         return 2
-    context = getattr(error, "ctx", None)
-    end = "" if message.endswith((".", "?", "!")) else "."
-    where = f" See `{context.command_path} --help`." if context else ""
-    say(f"Error: {message}{end}{where}")
+    at, path = named(command, sys.argv[1:])
+    said = sentence_of_usage(error, at, path)
+    if said.startswith(MORE) and path in MANY:
+        said += f" {MANY[path]}"
+    # the option itself may not have been reached
+    manner.as_json = manner.as_json or "--json" in sys.argv[1:]
+    complain(error, f"{said} See `{path} --help`.", 2)
     return 2

@@ -4,10 +4,21 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
-from atldld.cli.options import DatasetId, answer, asks_service, say, table
-from atldld.cli.terminal import answer_csv, answer_json, as_typed
+from atldld.cli.manner import manner, result
+from atldld.cli.options import (
+    DATASET,
+    DatasetId,
+    Numbers,
+    Refresh,
+    answer,
+    asks_service,
+    say,
+    table,
+)
+from atldld.cli.terminal import answer_csv, as_typed
 from atldld.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -57,8 +68,8 @@ MinSections = Annotated[
 MaxSections = Annotated[
     int | None, typer.Option("--max-sections", help="Images that a data set has at most.")
 ]
-Resolution = Annotated[
-    float | None, typer.Option("--resolution", help="Pixels of this many µm, or finer.")
+PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", help="Pixels of this many µm, or finer.")
 ]
 Organism = Annotated[
     str | None, typer.Option("--organism", help="Of genes: mouse, human. Mouse goes first.")
@@ -76,13 +87,6 @@ Rma = Annotated[
     ),
 ]
 Live = Annotated[bool, typer.Option("--live", help="Ask the service even if there is a catalogue.")]
-Refresh = Annotated[
-    bool,
-    typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="As a JSON list of objects.", rich_help_panel=OUTPUT)
-]
 AsCsv = Annotated[bool, typer.Option("--csv", help="As CSV.", rich_help_panel=OUTPUT)]
 AsIds = Annotated[
     bool,
@@ -177,12 +181,11 @@ _COMMON: dict[str, tuple[Any, Any]] = {
     "rma": (Rma, None),
     "live": (Live, False),
     "refresh": (Refresh, False),
-    "as_json": (AsJson, False),
     "as_csv": (AsCsv, False),
     "as_ids": (AsIds, False),
     "limit": (Limit, None),
 }
-_PRINTING = ("as_json", "as_csv", "as_ids", "limit")
+_PRINTING = ("as_csv", "as_ids", "limit")
 
 
 def _searches(kind: "Kind") -> Callable[[Callable[..., None]], None]:
@@ -225,7 +228,7 @@ def _dataset(
     space: Space = None,
     min_sections: MinSections = None,
     max_sections: MaxSections = None,
-    resolution: Resolution = None,
+    resolution: PixelSize = None,
     organism: Organism = None,
     failed: Failed = False,
 ) -> None:
@@ -235,7 +238,8 @@ def _dataset(
 @_searches("image")
 def _image(
     id: Annotated[LIST, typer.Option("-i", "--id", "--image-id", help="Its id.")] = None,
-    dataset: Annotated[LIST, typer.Option("-d", "--dataset", help="Id of its data set.")] = None,
+    dataset: Annotated[LIST, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)] = None,
+    section: Numbers = None,
     gene: Gene = None,
     specimen: Specimen = None,
     plane: Plane = None,
@@ -261,7 +265,7 @@ def _specimen(name: Name = None, age: Age = None, sex: Sex = None, strain: Strai
 def _structure(
     name: Name = None,
     graph: Annotated[
-        LIST, typer.Option("--graph", help="Ontology; 1 is the adult mouse's.")
+        LIST, typer.Option("--ontology", help="Ontology; 1 is the adult mouse's.")
     ] = None,
 ) -> None:
     """Find structures of the brain by acronym, name or id."""
@@ -275,22 +279,22 @@ def search_neighbours(
     failed: Failed = False,
     live: Live = False,
     refresh: Refresh = False,
-    as_json: AsJson = False,
     as_csv: AsCsv = False,
     as_ids: AsIds = False,
 ) -> None:
     """Find the other data sets of the same specimen: interleaved genes, Nissl stains."""
     from atldld.find import neighbours
+    from atldld.find.named import find_dataset
 
     own, others, source = neighbours(
-        dataset_id,
+        find_dataset(dataset_id, session=session),
         failed=failed,
         images=not as_ids,
         live=live,
         refresh=refresh,
         session=session,
     )
-    form = _form(as_json, as_csv, as_ids)
+    form = _form(as_csv, as_ids)
     if not others:
         say(f"From {source}.")
         raise NotFoundError(
@@ -299,10 +303,11 @@ def search_neighbours(
             dataset_id=own.data_set.id,
         )
     records = [{**neighbour.to_record(), "offset": neighbour.offset(own)} for neighbour in others]
+    result({"kind": "neighbours", "of": own.to_record(), "count": len(records), "rows": records})
     if form == "ids":
         _print_ids([neighbour.data_set.id for neighbour in others])
     elif form:
-        _print_records(records, form)
+        _print_records(records)
     else:
         table(
             {"id": "right"}
@@ -345,10 +350,12 @@ def _beside(offset: int | None, thickness: float | None) -> str:
 def _search(
     session: "Session",
     kind: "Kind",
-    output: tuple[bool, bool, bool, int | None],
+    output: tuple[bool, bool, int | None],
     **filters: Any,
 ) -> None:
     from atldld.find import search
+    from atldld.find.named import find_datasets, read_image_name
+    from atldld.support.numbers import pick, read_numbers
 
     *forms, limit = output
     form = _form(*forms)
@@ -356,8 +363,19 @@ def _search(
         name: [as_typed(text) for text in value] if isinstance(value, list) else value
         for name, value in filters.items()
     }
+    numbers = read_numbers(given.pop("section", None))
+    url = session.settings.api_url
+    if kind == "dataset" and given["id"]:
+        given["id"] = find_datasets(given["id"], session=session)
+    if kind == "image" and given["id"]:
+        given["id"] = [read_image_name(one, api_url=url) for one in given["id"]]
+    if kind == "image" and given["dataset"]:
+        given["dataset"] = find_datasets(given["dataset"], session=session)
     found = search(kind, session=session, **given)
     rows = list(found)
+    if numbers and rows:
+        wanted = pick(numbers, [row.section_number for row in rows], "what is found")
+        rows = [row for row in rows if row.section_number in wanted]
     shown = rows[:limit]
     for remark in found.remarks:
         say(remark)
@@ -367,10 +385,19 @@ def _search(
             str(found.explanation),
             hint="--failed shows what failed." if found.hidden else None,
         )
+    result(
+        {
+            "kind": kind,
+            "count": len(rows),
+            "hidden": found.hidden,
+            "source": found.source,
+            "rows": shown,
+        }
+    )
     if form == "ids":
         _print_ids([row.id for row in shown])
     elif form:
-        _print_records(found.to_records()[:limit], form)
+        _print_records([msgspec.to_builtins(row) for row in shown])
     else:
         columns = TABLES[kind]
         if kind == "dataset" and filters["failed"]:
@@ -382,12 +409,14 @@ def _search(
             {heading: justify for heading, (justify, _) in columns.items()},
             [[_text(getattr(row, field)) for _, field in columns.values()] for row in shown],
         )
-    _say_count(found, len(shown))
+    _say_count(found, len(rows), len(shown))
     say(f"From {found.source}.")
 
 
-def _form(as_json: bool, as_csv: bool, as_ids: bool) -> str | None:
-    forms = [name for name, on in (("json", as_json), ("csv", as_csv), ("ids", as_ids)) if on]
+def _form(as_csv: bool, as_ids: bool) -> str | None:
+    as_csv = as_csv or (manner.output or "").lower().endswith(".csv")
+    chosen = (("json", manner.as_json), ("csv", as_csv), ("ids", as_ids))
+    forms = [name for name, on in chosen if on]
     if len(forms) > 1:
         raise InvalidInputError(f"Choose one of --{' and --'.join(forms)}.")
     return forms[0] if forms else None
@@ -398,10 +427,7 @@ def _print_ids(ids: Sequence[int]) -> None:
         answer(record_id)
 
 
-def _print_records(records: list[dict[str, Any]], form: str) -> None:
-    if form == "json":
-        answer_json(records)
-        return
+def _print_records(records: list[dict[str, Any]]) -> None:
     rows: list[list[object]] = [list(records[0])]
     rows += (
         [
@@ -413,9 +439,8 @@ def _print_records(records: list[dict[str, Any]], form: str) -> None:
     answer_csv(rows)
 
 
-def _say_count(found: "Search", shown: int) -> None:
+def _say_count(found: "Search", number: int, shown: int) -> None:
     what = {"dataset": "section data set", "image": "section image"}.get(found.kind, found.kind)
-    number = len(found)
     text = f"{number} {what}{'' if number == 1 else 's'}"
     if shown < number:
         text += f", of which the first {shown} {'is' if shown == 1 else 'are'} shown"

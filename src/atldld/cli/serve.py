@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.options import Force, answer, progress_bar, say
+from atldld.cli.manner import result
+from atldld.cli.options import Datasets, Force, answer, folder_of, place_of, progress_bar, say, to
 from atldld.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ def serve(
     public: Annotated[
         bool, typer.Option("--public", help="Allow an address that others can reach.")
     ] = False,
-    datasets: Annotated[
-        str | None, typer.Option(help="Only these data sets: ids with commas between.")
-    ] = None,
+    datasets: Datasets = None,
     budget: Annotated[
         float,
         typer.Option(metavar="TIMES", help="What one question may cost, times the usual."),
@@ -42,16 +41,21 @@ def serve(
         typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Serve an archive at the service's own URLs, read-only, until Ctrl-C."""
+    """Serve an archive at the service's own URLs, read-only, until Ctrl-C.
+
+    With --datasets, only these.
+    """
     from contextlib import ExitStack
 
+    from atldld.batch import read_ids
     from atldld.demo.local import opened_archive
-    from atldld.fetch.session import check_id
+    from atldld.fetch.session import Session
     from atldld.serve.listen import listen
 
     ids = None
-    if datasets is not None:
-        ids = [check_id(text, "section data set") for text in datasets.split(",")]
+    if datasets:
+        with Session(Settings.from_environment(cache_dir=cache_dir)) as session:
+            ids = list(read_ids(datasets, session=session).ids)
     with ExitStack() as stack:
         stack.enter_context(_ended_by_signals())
         source = stack.enter_context(
@@ -97,7 +101,10 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def demo(
-    output_folder: Annotated[Path, typer.Argument(help="Folder of the result.")] = Path("demo"),
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")
+    ] = None,
+    output: Annotated[str | None, to("FOLDER", "demo")] = None,
     force: Force = False,
 ) -> None:
     """Run the main job on the packaged demo archive, with no network.
@@ -112,7 +119,8 @@ def demo(
     from atldld.support.files import check_targets, scratch_folder
 
     dataset_id = 69289763
-    folder = output_folder / str(dataset_id)
+    output_folder = folder_of(place_of(output, folder, "demo"))
+    pictures = output_folder / str(dataset_id)
     page, sheet = output_folder / "report.html", output_folder / "overview.png"
     off, refined = output_folder / "disturbed.json", output_folder / "refined.json"
     check_page(page, force=force)
@@ -127,14 +135,14 @@ def demo(
         with progress_bar(f"Demo of data set {dataset_id}") as progress:
             download_dataset(
                 dataset_id,
-                folder,
+                pictures,
                 Recipe(expression=True),
                 session=session,
                 command_line="atldld demo",
                 progress=progress,
                 force=force,
             )
-        overview(folder, sheet, force=force)
+        overview(pictures, sheet, force=force)
         atlas, reason = try_atlas(session)
         judged = None
         if atlas is not None:
@@ -151,10 +159,14 @@ def demo(
                 progress=progress,
             )
         write_report(made, page, force=force)
+    files = [sheet, page, *([off, refined] if judged is not None else [])]
+    result(
+        {"dataset_id": dataset_id, "folder": pictures.resolve(), "files": files, "judged": judged}
+    )
     say("Sections of a SYNTHETIC brain, placed by the genuine numbers of data set 69289763.")
     say(f"All of them on one sheet: {sheet.resolve()}")
     say("Pictures at 25 µm, expression masks and metadata.json:")
-    answer(folder.resolve())
+    answer(pictures.resolve())
     if judged is not None:
         say(
             "Then the brain was moved, turned and sheared, and each section shifted, tilted and "

@@ -1,11 +1,22 @@
 """`atldld sync`: points between images and the brain, in tables."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.options import AlignmentFile, Force, asks_service, say
+from atldld.cli.manner import manner, result
+from atldld.cli.options import (
+    DATASET,
+    AlignmentFile,
+    Force,
+    Numbers,
+    Target,
+    alignment_of,
+    asks_service,
+    say,
+    to,
+)
+from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -22,13 +33,8 @@ app = typer.Typer(
 Input = Annotated[
     str, typer.Argument(metavar="POINTS", help="A .csv or .parquet file; - reads CSV from stdin.")
 ]
-Output = Annotated[
-    str,
-    typer.Option("-o", "--output", metavar="FILE", help="A .csv or .parquet file; - is stdout."),
-]
-Target = Annotated[
-    str, typer.Option("-d", "--dataset", metavar="ID", help="The section data set to find them in.")
-]
+Output = Annotated[str | None, to("FILE.csv|FILE.parquet|-", "-")]
+Wanted = Annotated[str, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)]
 MaxDistance = Annotated[
     float | None,
     typer.Option(
@@ -40,7 +46,7 @@ Unit = Annotated[
     typer.Option(help="The unit of the columns p, i, r, where their names do not say it."),
 ]
 TargetAlignment = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--target-alignment",
         metavar="FILE.json",
@@ -55,26 +61,27 @@ TargetAlignment = Annotated[
 def image_to_reference(
     session: "Session",
     points: Input,
-    output: Output = "-",
-    dataset_id: Annotated[
-        str | None,
-        typer.Option("-d", "--dataset", metavar="ID", help="The data set of all the images."),
-    ] = None,
+    output: Output = None,
+    dataset_id: Target = None,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Map pixels to the brain: columns image_id, x, y to p_um, i_um, r_um.
 
     x and y are full-resolution pixels of the section's own box, from its upper left corner.
-    Images of other data sets than that of the alignment file keep the service's alignment.
+    --dataset is the one of all the images. Images of other data sets than that of the alignment
+    file keep the service's alignment.
     """
+    from atldld.find.named import find_dataset
     from atldld.formats.points import pixels_to_reference
     from atldld.formats.tables import check_target, read_table
 
+    output = output or "-"
     check_target(output, force=force)
     planes = _planes(alignment)
     table = read_table(points)
-    found = pixels_to_reference(session, table, dataset_id, alignment=planes, remark=_warn)
+    number = None if dataset_id is None else find_dataset(dataset_id, session=session)
+    found = pixels_to_reference(session, table, number, alignment=planes, remark=_warn)
     _write(output, table, found, force)
 
 
@@ -83,37 +90,36 @@ def image_to_reference(
 def reference_to_image(
     session: "Session",
     points: Input,
-    dataset_id: Target,
-    output: Output = "-",
+    dataset_id: Wanted,
+    output: Output = None,
     unit: Unit = None,
-    space: Annotated[
-        int | None,
-        typer.Option(
-            help="Reference space of the points, 9 or 10; by default what the column "
-            "reference_space_id says of each row, or the data set's own."
-        ),
-    ] = None,
+    space: Annotated[str | None, typer.Option(help="Reference space, as 9.")] = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
 
-    distance_um is the signed distance from the section. A column reference_space_id says of each
-    row in which space it is.
+    distance_um is the signed distance from the section. The points are in the reference --space, 9
+    or 10; by default in what the column reference_space_id says of each row, or in the data set's
+    own.
     """
+    from atldld.find.named import find_dataset
     from atldld.formats.points import reference_to_pixels
     from atldld.formats.tables import check_target, read_table
+    from atldld.support.arguments import check_id
 
+    output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
     table = read_table(points)
+    number = find_dataset(dataset_id, session=session)
+    planes = _planes(alignment, number)
     found = reference_to_pixels(
         session,
         table,
-        dataset_id,
+        number,
         unit=unit,
-        space=space,
+        space=None if space is None else check_id(space, "reference space"),
         max_distance=max_distance,
         alignment=planes,
     )
@@ -125,21 +131,24 @@ def reference_to_image(
 def image_to_image(
     session: "Session",
     points: Input,
-    dataset_id: Target,
-    output: Output = "-",
+    dataset_id: Wanted,
+    output: Output = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
     target_alignment: TargetAlignment = None,
     force: Force = False,
 ) -> None:
     """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
+    from atldld.find.named import find_dataset
     from atldld.formats.points import pixels_to_pixels
     from atldld.formats.tables import check_target, read_table
 
+    output = output or "-"
     check_target(output, force=force)
     planes = _planes(alignment)
-    targets = _planes(target_alignment)
-    target = session.dataset(dataset_id)
+    number = find_dataset(dataset_id, session=session)
+    targets = _planes(target_alignment, number)
+    target = session.dataset(number)
     table = read_table(points)
     found = pixels_to_pixels(
         session,
@@ -158,24 +167,51 @@ def image_to_image(
 def image_to_image_2d(
     session: "Session",
     points: Input,
-    image_id: Annotated[
-        str, typer.Option("-i", "--image", metavar="ID", help="The section image to find them in.")
-    ],
-    output: Output = "-",
+    image: Annotated[
+        str | None,
+        typer.Option("-i", "--image", metavar="ID", help="A section image, by its id."),
+    ] = None,
+    dataset_id: Target = None,
+    section: Numbers = None,
+    output: Output = None,
     alignment: AlignmentFile = None,
     target_alignment: TargetAlignment = None,
     force: Force = False,
 ) -> None:
-    """Find pixels in another image of the same specimen, ignoring the third dimension."""
+    """Find pixels in another image of the same specimen, ignoring the third dimension.
+
+    That image is the --image, or the one --section of a --dataset.
+    """
+    from atldld.find.named import find_dataset, read_image_name
     from atldld.formats.points import dataset_of_image, pixels_to_image
     from atldld.formats.tables import check_target, read_table
-    from atldld.support.arguments import check_id
+    from atldld.support.numbers import pick, read_numbers
 
+    output = output or "-"
     check_target(output, force=force)
     planes = _planes(alignment)
     targets = _planes(target_alignment)
-    number = check_id(image_id, "section image")
-    target = session.dataset(dataset_of_image(session, number))
+    numbers = read_numbers(section)
+    if (image is None) == (dataset_id is None) or bool(numbers) != (dataset_id is not None):
+        raise InvalidInputError(
+            "One image is needed to find the pixels in.",
+            hint="Give --image ID, or --dataset ID and --section N.",
+        )
+    if image is not None:
+        number = read_image_name(image, api_url=session.settings.api_url)
+        target = session.dataset(dataset_of_image(session, number))
+    else:
+        target = session.dataset(find_dataset(dataset_id, session=session))
+        there = [one.section_number for one in target.images]
+        chosen = pick(numbers, there, f"section data set {target.id}")
+        ids = [one.id for one in target.images if one.section_number in chosen]
+        if len(ids) > 1:
+            raise InvalidInputError(
+                f"Pixels are found in one image, and these are {len(ids)}: "
+                f"{', '.join(map(str, ids))}.",
+                hint="Choose one with --image ID.",
+            )
+        number = ids[0]
     table = read_table(points)
     found = pixels_to_image(
         session,
@@ -194,7 +230,7 @@ def image_to_image_2d(
 def image_to_atlas(
     session: "Session",
     points: Input,
-    output: Output = "-",
+    output: Output = None,
     atlas_dataset: Annotated[
         str,
         typer.Option(
@@ -211,13 +247,14 @@ def image_to_atlas(
 
     The plates are AtlasImages; the nearest one is taken.
     """
+    from atldld.find.named import find_dataset
     from atldld.formats.points import atlas_plates, pixels_to_pixels
     from atldld.formats.tables import check_target, read_table
-    from atldld.support.arguments import check_id
 
+    output = output or "-"
     check_target(output, force=force)
     planes = _planes(alignment)
-    plates = atlas_plates(session, check_id(atlas_dataset, "data set of an atlas"))
+    plates = atlas_plates(session, find_dataset(atlas_dataset, session=session))
     table = read_table(points)
     found = pixels_to_pixels(
         session, table, plates, max_distance=max_distance, alignment=planes, remark=_warn
@@ -230,28 +267,32 @@ def image_to_atlas(
 def structure_to_image(
     session: "Session",
     points: Input,
-    dataset_id: Target,
-    output: Output = "-",
+    dataset_id: Wanted,
+    output: Output = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
     """Find the centres of structures: the column structure_id to image_id, x, y."""
+    from atldld.find.named import find_dataset
     from atldld.formats.points import structures_to_pixels
     from atldld.formats.tables import check_target, read_table
 
+    output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
     table = read_table(points)
+    number = find_dataset(dataset_id, session=session)
+    planes = _planes(alignment, number)
     found = structures_to_pixels(
-        session, table, dataset_id, max_distance=max_distance, alignment=planes
+        session, table, number, max_distance=max_distance, alignment=planes
     )
     _write(output, table, found, force)
 
 
-def _planes(path: Path | None) -> "Planes | None":
+def _planes(alignment: str | None, dataset_id: int | None = None) -> "Planes | None":
     from atldld.place.alignment import read_alignment
 
+    path = alignment_of(alignment, dataset_id)
     return None if path is None else read_alignment(path)
 
 
@@ -263,7 +304,24 @@ def _write(output: str, table: "Table", found: "Answers", force: bool) -> None:
     """Write the answers beside the rows that they belong to, and say which rows have none."""
     from atldld.formats.tables import write_table
 
-    write_table(output, table.with_columns(found.columns), force=force)
+    answered = table.with_columns(found.columns)
+    written = write_table(output, answered, force=force)
+    if manner.as_json:
+        columns = [
+            getattr(one, "tolist", lambda one=one: list(one))() for one in answered.columns.values()
+        ]
+        result(
+            {
+                "files": written,
+                "count": found.count,
+                "unanswered": found.unanswered,
+                "reasons": found.reasons,
+                "rows": [
+                    dict(zip(answered.names, row, strict=True))
+                    for row in zip(*columns, strict=True)
+                ],
+            }
+        )
     if found.summary:
         say(found.summary)
     if found.all_unplaced:

@@ -15,25 +15,42 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
-from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy, speaking
+from atldld.cli.codes import CLOSED_PIPE, STOPPED, code_of
+from atldld.cli.layout import laid_out, listed, screen_width, wrapped
+from atldld.cli.manner import as_line, error_document, manner
+from atldld.errors import (
+    AmbiguousNameError,
+    AtldldError,
+    InvalidInputError,
+    OutputError,
+    Remedy,
+    speaking,
+)
 from atldld.support.text import TableWriter, shown
 
 __all__ = [
     "answer",
     "answer_csv",
+    "answer_file",
     "answer_json",
     "answer_lines",
     "as_typed",
+    "bold",
     "command_line",
+    "complain",
+    "facts",
     "heed_memory_limit",
     "prepare",
     "run_to_the_end",
     "say",
+    "say_now",
     "sentence_of",
+    "table",
 ]
 
 LEAST_MEMORY = 512 << 20
@@ -42,8 +59,6 @@ LEAST_MEMORY = 512 << 20
 _M_ARENA_MAX = -8  # of malloc.h
 
 NO_MEMORY = -1  # which ends with 1
-STOPPED = 130
-CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of other tools
 
 _NO_MEMORY = (
     "can't start new thread",
@@ -113,8 +128,21 @@ _PLAIN = {
 
 
 def say(text: str) -> None:
-    """Print a line for the user, beside the result: to standard error."""
-    print(shown(text), file=sys.stderr, flush=True)  # noqa: T201
+    """Print a sentence for the user, beside the result: to standard error.
+
+    With ``--quiet`` nobody hears it, and with ``--json`` it goes into the envelope.
+    """
+    if not manner.keeps(text):
+        say_now(text)
+
+
+def say_now(text: str) -> None:
+    """Print a sentence for the user who waits, whether or not a program reads the result.
+
+    A terminal gets lines that end between words; a file or a pipe gets one line.
+    """
+    width = screen_width(sys.stderr) if sys.stderr.isatty() else None
+    print("\n".join(wrapped(shown(text), width)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def answer(text: object) -> None:
@@ -125,6 +153,24 @@ def answer(text: object) -> None:
 def answer_lines(text: str) -> None:
     """Print lines in which all texts of others have been made harmless: to standard output."""
     print(text, flush=True)  # noqa: T201
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table that fits the terminal; see `atldld.cli.layout.laid_out`."""
+    answer_lines("\n".join(laid_out(columns, rows, screen_width(sys.stdout), bold=bold())))
+
+
+def facts(known: Mapping[str, str]) -> None:
+    """Print headings, and beside each what is to be said of it: to standard output."""
+    pairs = ((f"{heading}:", shown(value)) for heading, value in known.items())
+    for line in listed(pairs, screen_width(sys.stdout)):
+        answer_lines(line)
+
+
+def bold() -> bool:
+    """Whether headings may be bold: on a terminal, unless its user wants none of that."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain
 
 
 def answer_json(value: Any) -> None:
@@ -142,6 +188,29 @@ def answer_csv(rows: Iterable[Iterable[object]]) -> None:
     for row in rows:
         table.row(shown(value) if isinstance(value, str) else value for value in row)
     sys.stdout.flush()
+
+
+def answer_file(path: Path) -> None:
+    """Print a file that is the result: its bytes as they are, or harmless lines to a terminal.
+
+    Raises
+    ------
+    InvalidInputError
+        If a terminal could not show it.
+    """
+    content = path.read_bytes()
+    if not sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise InvalidInputError(
+            f"A {path.suffix} file is not for a terminal.", hint="Name a file, or lead it on: | …"
+        ) from None
+    answer_lines("\n".join(map(shown, lines)).rstrip("\n"))
 
 
 def as_typed(argument: str) -> str:
@@ -346,14 +415,39 @@ def _status_of(error: BaseException) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         say("Stopped.")
         return STOPPED
-    say(f"Error: {sentence_of(error)}")
+    complain(error, sentence_of(error), code_of(error))
     if not isinstance(error, AtldldError) and _lacks_memory(error):
         return NO_MEMORY
     if os.environ.get("ATLDLD_TRACEBACK"):
         import traceback
 
         traceback.print_exception(error)
-    return 2 if isinstance(error, InvalidInputError) else 1
+    return code_of(error)
+
+
+def complain(error: BaseException, sentence: str, code: int) -> None:
+    """Say what has gone wrong; with ``--json`` as one line of JSON, to standard error too.
+
+    Parameters
+    ----------
+    error : exception
+        What has happened.
+    sentence : str
+        The same in words.
+    code : int
+        The status that the command ends with.
+    """
+    if manner.as_json:
+        document = as_line(error_document(error, sentence, code))
+        print(document, file=sys.stderr, flush=True)  # noqa: T201
+    elif isinstance(error, AmbiguousNameError):
+        say(f"Error: {error.message}")
+        for candidate in error.candidates:
+            say(f"  {candidate}")
+        if error.hint:
+            say(error.hint)
+    else:
+        say(f"Error: {sentence}")
 
 
 def sentence_of(error: BaseException) -> str:

@@ -5,18 +5,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.manner import result
 from atldld.cli.options import (
+    AlignmentFile,
+    Datasets,
     Force,
     Jobs,
     MaskScale,
+    Resolution,
+    alignment_of,
     answer,
     asks_service,
+    folder_of,
     progress_bar,
     say,
     stoppable,
+    to,
 )
+from atldld.cli.search import Gene, Plane
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -27,22 +34,16 @@ if TYPE_CHECKING:
 @asks_service
 def volume(
     session: "Session",
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE|OUT",
-            help="The volume; its ending says the format. The coverage goes beside it, to "
-            "FILE_coverage. With --datasets or --gene: the folder, or an address such as "
-            "s3://bucket/it.",
-        ),
-    ],
+    output: Annotated[str, to("FILE|FOLDER|ADDRESS")],
     dataset_ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Ids of section data sets; several are averaged."),
+        typer.Argument(
+            metavar="[ID]...",
+            help="Section data sets: ids, addresses of their pages, or genes with planes "
+            "(Prox1:coronal); several are averaged.",
+        ),
     ] = None,
-    resolution: Annotated[float, typer.Option(help="Side of a voxel, in µm.")] = 25,
+    resolution: Resolution = 25,
     channel: Annotated[
         Literal["image", "expression", "intensity"],
         typer.Option(
@@ -58,43 +59,16 @@ def volume(
         float | None,
         typer.Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
-    alignment: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.json|FOLDER",
-            help="For one data set: use a registration of `atldld refine`, or a QuickNII, "
-            "VisuAlign or DeepSlice file. With --datasets or --gene: a folder of such, ID.json or "
-            "ID/ID.json, or a name with {id} in it.",
-        ),
-    ] = None,
+    alignment: AlignmentFile = None,
     scale: MaskScale = "jet",
     jobs: Jobs = None,
     force: Force = False,
-    listed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--datasets",
-            metavar="ID|FILE|-",
-            help="One volume for each data set: an id, a file with one id a line, or - for "
-            "standard input.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
-    gene: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-g", "--gene", help="One volume for each data set of a gene.", rich_help_panel=BATCH
-        ),
-    ] = None,
-    plane: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-p", "--plane", help="With --gene: the plane of section.", rich_help_panel=BATCH
-        ),
-    ] = None,
+    listed: Datasets = None,
+    gene: Gene = None,
+    plane: Plane = None,
     ending: Annotated[
         str,
-        typer.Option("--format", help="Ending of the volumes' files.", rich_help_panel=BATCH),
+        typer.Option("--format", help="Format of the files that are written."),
     ] = "nii.gz",
     in_flight: InFlight = 6,
     rate: Rate = None,
@@ -103,12 +77,15 @@ def volume(
 ) -> None:
     """Lay every section, in its own plane, into one grid of voxels.
 
-    Data sets that are named by their ids become one volume. With --datasets or --gene, each
-    becomes one of its own, OUT/ID/ID.nii.gz, and the same command goes on where it has stopped.
+    The ending of the file says its format; the coverage goes beside it, to FILE_coverage. Data sets
+    that are named by their ids become one volume. With --datasets or --gene, each becomes one of
+    its own, OUT/ID/ID.nii.gz, in a folder or at an address such as s3://bucket/it, and the same
+    command goes on where it has stopped.
     """
     from atldld.volume import VolumeRecipe
     from atldld.warp.stain import open_scale
 
+    folder_of(output)
     colours = open_scale(scale)
     if listed or gene:
         from atldld.batch import Alignments, Volumes, find_ids, read_ids
@@ -119,7 +96,9 @@ def volume(
             )
         work_on(
             session,
-            read_ids(listed) if listed else find_ids(session, gene=gene, plane=plane),
+            read_ids(listed, session=session)
+            if listed
+            else find_ids(session, gene=gene, plane=plane),
             output,
             Volumes(
                 resolution,
@@ -149,7 +128,7 @@ def volume(
         dataset_ids,
         Path(output),
         VolumeRecipe(resolution, channel, fill, thickness, colours),
-        alignment=None if alignment is None else Path(alignment),
+        alignment=alignment,
         jobs=jobs,
         force=force,
     )
@@ -161,11 +140,12 @@ def _one_volume(
     output: Path,
     recipe: "VolumeRecipe",
     *,
-    alignment: Path | None,
+    alignment: str | None,
     jobs: int | None,
     force: bool,
 ) -> None:
     from atldld.api import open_dataset
+    from atldld.find.named import find_datasets
     from atldld.formats import check_volume
     from atldld.volume import build_volume as build
 
@@ -173,7 +153,8 @@ def _one_volume(
     recipe.check_memory()
     check_volume(output, coverage=True, force=force, voxel_bytes=recipe.bytes)
     datasets = [
-        open_dataset(dataset_id, session=session, alignment=alignment) for dataset_id in dataset_ids
+        open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+        for number in find_datasets(dataset_ids, session=session)
     ]
     with stoppable(session), progress_bar("Volume") as progress:
         built = build(
@@ -182,12 +163,16 @@ def _one_volume(
             jobs=jobs,
             progress=progress,
         )
-    for path in built.save(output, coverage=True, force=force):
+    files = built.save(output, coverage=True, force=force)
+    result({"files": files, "shape": built.data.shape, "about": built.metadata})
+    for path in files:
         answer(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")
-    say(f"{sum(len(dataset['sections']) for dataset in described)} sections in {built!r}.")
+    count = sum(len(dataset["sections"]) for dataset in described)
+    sizes = " × ".join(map(str, built.coverage.shape))
+    say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
         raise typer.Exit(1)

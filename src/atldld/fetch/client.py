@@ -24,7 +24,7 @@ from atldld.errors import (
 )
 from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
-from atldld.fetch.retry import Notices, Persistence
+from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
 from atldld.support.processes import renew_in_children
 
@@ -275,11 +275,14 @@ class Client:
         headers = {"Authorization": login.authorization} if login else {}
         guard = HeadGuard(self.limits.read, line)
         digest = hashlib.sha256()
+        began, size = time.monotonic(), 0
 
         def chunks(response: httpx.Response) -> Iterator[bytes]:
+            nonlocal size
             for chunk in self._body(response, url, largest, progress):
                 notice.cancel()
                 digest.update(chunk)
+                size += len(chunk)
                 yield chunk
 
         notice = self._notices.later(self.limits.notice, urlsplit(address).netloc)
@@ -294,6 +297,13 @@ class Client:
                     next_address = onward(response)
                     if next_address is None:
                         read(response, chunks(response))
+                        log.debug(
+                            "Asked %s: %d, %.1f kB in %.1f s.",
+                            shown_address(address),
+                            response.status_code,
+                            size / 1e3,
+                            time.monotonic() - began,
+                        )
                         return response, digest.digest()
                 address = next_address
             raise _in_circles(response, url)

@@ -19,6 +19,7 @@ from atldld.errors import (
 )
 from atldld.fetch.cache import Cache
 from atldld.fetch.pages import fetch_all
+from atldld.fetch.retry import log
 from atldld.records import SectionDataSet
 from atldld.rma.query import RMAParameters
 
@@ -58,7 +59,8 @@ class Documents:
         if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
             if self._offline:
                 raise OfflineError(
-                    f"The answer to {query.text} is not in the cache at {self._cache.root}.",
+                    f"The cache at {self._cache.root} has no answer to this, which the service "
+                    f"was not asked before: {query.text}.",
                     hint=f"Ask once without {Remedy.OFFLINE}.",
                 )
             defects: list[ServiceWarning] = []
@@ -66,6 +68,8 @@ class Documents:
             known = _document({"query": query.text, "rows": rows}, defects)
             self._cache.write_document("queries", name, known)
             known["fetched"] = datetime.now(UTC).isoformat(timespec="seconds")
+        else:
+            log.debug("The answer to %s is in the cache.", query.text)
         return known
 
     def dataset(self, dataset_id: int, *, refresh: bool = False) -> dict[str, Any]:
@@ -89,6 +93,8 @@ class Documents:
                 )
             known = self._fetched(dataset_id)
             self._cache.write_document("datasets", name, known)
+        else:
+            log.debug("Section data set %d is in the cache.", dataset_id)
         return known
 
     def _fetched(self, dataset_id: int) -> dict[str, Any]:

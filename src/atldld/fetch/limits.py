@@ -54,4 +54,4 @@ class Limits:
     largest_json: int = 64 << 20
     largest_image: int = 1 << 30
     reach: float = 20.0
-    notice: float = 2.0
+    notice: float = 0.5

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from atldld.errors import (
+    AlignmentFileWarning,
     AtldldError,
     BrokenImageError,
     CacheError,
@@ -43,7 +44,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Host", "Session", "cache_root", "check_downsample", "check_id", "default_session"]
+__all__ = [
+    "Host",
+    "Session",
+    "cache_root",
+    "check_downsample",
+    "check_id",
+    "default_session",
+    "session_for",
+]
 
 Host = Literal["api", "download"]
 
@@ -79,8 +88,8 @@ class Session:
         Asks them.
     sources : tuple of ImageSource
         Where section images are looked for before the service is asked.
-    defects : list of ServiceWarning
-        What was wrong with the answers so far.
+    defects : list of ServiceWarning or AlignmentFileWarning
+        What was wrong so far: with the answers, or with what is used beside them.
 
     Raises
     ------
@@ -104,7 +113,7 @@ class Session:
             allens=self.settings.download_url == DOWNLOAD_URL,
         )
         self.cache.check_folder()
-        self.defects: list[ServiceWarning] = []
+        self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
         self.client = client or Client(
             self.settings.api_url,
@@ -125,16 +134,23 @@ class Session:
         for source in self.sources:
             source.close()
 
-    def report(self, defect: ServiceWarning) -> None:
-        """Warn of a defect of the service and remember it in `defects`.
+    def report(self, defect: ServiceWarning | AlignmentFileWarning) -> None:
+        """Warn of a defect of the service, or of what is used beside it, and remember it.
 
         Raises
         ------
         ServiceDefectError
-            If strictness was asked for.
+            If strictness was asked for, and the service has the defect.
+        InvalidInputError
+            If strictness was asked for, and a file has it.
         """
         if self.settings.strict:
-            raise ServiceDefectError(
+            kind = (
+                InvalidInputError
+                if isinstance(defect, AlignmentFileWarning)
+                else ServiceDefectError
+            )
+            raise kind(
                 str(defect), hint=f"Without {Remedy.STRICT} this is a warning, and work goes on."
             )
         self.defects.append(defect)
@@ -350,6 +366,7 @@ class Session:
         wanted = Wanted(image, downsample, expression)
         known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
+            log.debug("%s at downsample %d is in the cache.", wanted, wanted.downsample)
             return known
         try:
             return self._fetch(wanted)
@@ -470,6 +487,7 @@ class Session:
         kept = name or path.strip("/")
         known = None if refresh else cache.find_file(kept)
         if known is not None:
+            log.debug("%s is in the cache, %s.", what, known.path)
             return known
         url = self.file_address(path, host=host, params=params)
         if self.settings.offline:
@@ -642,6 +660,11 @@ def check_downsample(image: SectionImage, downsample: int) -> int:
 @lru_cache(maxsize=8)
 def _session(settings: Settings) -> Session:
     return Session(settings)
+
+
+def session_for(settings: Settings) -> Session:
+    """Return the session for some settings; the same one for the same ones."""
+    return _session(settings)
 
 
 def default_session() -> Session:

@@ -24,15 +24,19 @@ from atldld.support.files import is_left_over, sweep
 __all__ = [
     "Damage",
     "Holding",
+    "Part",
     "StoredImage",
     "Verification",
     "holdings",
+    "parts",
     "prune",
     "stored_images",
     "verify_cache",
 ]
 
 IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", re.ASCII)
+_COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
+_METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 UNTOUCHED = 3600.0
@@ -94,9 +98,9 @@ class Holding:
     record : SectionDataSet or None
         Its metadata, if they are there.
     images, masks : int
-        How many.
-    bytes : int
-        Of all of them.
+        Of how many section images at least one tier is there, and of how many masks.
+    files, bytes : int
+        Of all of them, with what was checked of each, and of the metadata.
     tiers : tuple of int
         Which tiers occur.
     """
@@ -105,8 +109,26 @@ class Holding:
     record: SectionDataSet | None
     images: int
     masks: int
+    files: int
     bytes: int
     tiers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """All files of one kind in the cache; see `parts`.
+
+    Attributes
+    ----------
+    kind : str
+        What they are, in words.
+    files, bytes : int
+        How many, and how large together.
+    """
+
+    kind: str
+    files: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -180,25 +202,76 @@ def _stored_files(cache: Cache) -> Iterator[str]:
             yield name.removeprefix("files/")
 
 
+IMAGES_AND_METADATA = "images, masks and metadata of data sets"
+
+_KINDS = {
+    "datasets": IMAGES_AND_METADATA,
+    "images": IMAGES_AND_METADATA,
+    "files": "atlases, grids and plates",
+    "unpacked": "volumes of atlases, unpacked (made again when needed)",
+    "queries": "answers to searches",
+    "other-services": "all of other services",
+}
+_CATALOGUE = "catalogue"
+_OTHER = "other files"
+
+
+def parts(cache: Cache) -> list[Part]:
+    """Return what the cache holds, by kind; together it is what `Cache.size` returns.
+
+    The first part is what `holdings` lists by data set.
+    """
+    sizes: dict[str, list[int]] = {kind: [] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
+    for file in cache.files():
+        name = file.path.relative_to(cache.root).as_posix()
+        folder = name.partition("/")[0]
+        if folder == "locks":
+            continue
+        kind = _KINDS.get(folder, _CATALOGUE if folder.startswith(_CATALOGUE) else _OTHER)
+        if kind == IMAGES_AND_METADATA and not _of_a_dataset(name):
+            kind = _OTHER
+        sizes[kind].append(file.bytes)
+    return [Part(kind, len(of_it), sum(of_it)) for kind, of_it in sizes.items()]
+
+
+def _of_a_dataset(name: str) -> bool:
+    """Whether a file is an image, what was checked of one, or the metadata of a data set."""
+    return any(known.fullmatch(name) for known in (IMAGE_NAME, _COMPANION, _METADATA))
+
+
 def holdings(cache: Cache) -> list[Holding]:
-    """Return what the cache holds, by data set."""
+    """Return what the cache holds, by data set; files of none that is known come last."""
+    left = {
+        file.path: file.bytes
+        for kind in ("datasets", "images")
+        for file in cache.files(kind)
+        if _of_a_dataset(file.path.relative_to(cache.root).as_posix())
+    }
     by_dataset: dict[int | None, list[StoredImage]] = defaultdict(list)
     for name in cache.document_names("datasets"):
         by_dataset[int(name)] = []
     for stored in stored_images(cache):
         by_dataset[stored.dataset_id].append(stored)
+    unknown = by_dataset.pop(None, [])
+
+    def holding(dataset_id: int | None, images: list[StoredImage], sizes: list[int]) -> Holding:
+        return Holding(
+            dataset_id=dataset_id,
+            record=record_in(cache, dataset_id),
+            images=len({image.image_id for image in images if not image.expression}),
+            masks=len({image.image_id for image in images if image.expression}),
+            files=len(sizes),
+            bytes=sum(sizes),
+            tiers=tuple(sorted({image.downsample for image in images})),
+        )
+
     found = []
     for dataset_id, images in sorted(by_dataset.items(), key=lambda pair: pair[0] or 0):
-        found.append(
-            Holding(
-                dataset_id=dataset_id,
-                record=record_in(cache, dataset_id),
-                images=sum(not image.expression for image in images),
-                masks=sum(image.expression for image in images),
-                bytes=sum(image.bytes for image in images),
-                tiers=tuple(sorted({image.downsample for image in images})),
-            )
-        )
+        own = [path for image in images for path in (image.path, companion_of(image.path))]
+        own.append(cache.root / "datasets" / f"{dataset_id}.json")
+        found.append(holding(dataset_id, images, [left.pop(path) for path in own if path in left]))
+    if unknown or left:
+        found.append(holding(None, unknown, list(left.values())))
     return found
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from atldld.errors import (
-    AtldldError,
+    CacheError,
     InvalidInputError,
     NotFoundError,
     OfflineError,
@@ -34,6 +36,8 @@ from atldld.find.conditions import (
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
 from atldld.find.rows import Origin
 from atldld.find.service import Service
+from atldld.support.html import card, escaped, table
+from atldld.support.libraries import need
 from atldld.support.processes import cached_property
 
 if TYPE_CHECKING:
@@ -46,6 +50,9 @@ __all__ = [
 ]
 
 Kind = Literal["dataset", "image", "gene", "specimen", "structure"]
+Organism = Literal["mouse", "human"]
+PlaneName = Literal["coronal", "sagittal", "transverse", "variable", "tangential"]
+Orientation = Literal["antisense", "sense"]
 Row = dict[str, Any]
 Text = str | Iterable[str]
 Id = int | str | Iterable[int | str]
@@ -61,14 +68,14 @@ def search(
     dataset: Id | None = None,
     name: Text | None = None,
     gene: Text | None = None,
-    organism: str | int | None = None,
-    plane: Id | None = None,
+    organism: Organism | int | None = None,
+    plane: PlaneName | int | Iterable[PlaneName | int] | None = None,
     product: Text | None = None,
     age: Text | None = None,
     sex: Text | None = None,
     strain: Text | None = None,
     specimen: Text | int | None = None,
-    orientation: Id | None = None,
+    orientation: Orientation | int | Iterable[Orientation | int] | None = None,
     treatment: Text | None = None,
     space: Id | None = None,
     graph: Id | None = None,
@@ -183,6 +190,23 @@ def search(
     return Search(kind, filters, session=session, live=live, refresh=refresh)
 
 
+_SHOWN = 12  # rows in a notebook
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "dataset": ("id", "genes", "plane", "sections", "treatments", "age", "specimen", "failed"),
+    "image": ("id", "data_set_id", "section_number", "width", "height", "resolution"),
+    "gene": ("id", "acronym", "name", "aliases", "organism", "data_sets"),
+    "specimen": ("id", "name", "donor", "age", "sex", "strain", "data_sets"),
+    "structure": ("id", "acronym", "name", "parent_id", "depth"),
+}
+_SIDES = dict.fromkeys(
+    (
+        *("id", "sections", "data_set_id", "section_number", "width", "height", "resolution"),
+        *("data_sets", "parent_id", "depth"),
+    ),
+    "right",
+)
+
+
 @dataclass(frozen=True)
 class _Answer:
     rows: list[Any]
@@ -294,17 +318,74 @@ class Search:
         AtldldError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise AtldldError(
-                "Data frames need pandas, which is not installed.",
-                hint="Install it with `pip install 'atldld[tables]'`.",
-            ) from error
         from atldld.find.conditions import KINDS
 
-        frame = pd.DataFrame(self.to_records(), columns=KINDS[self.kind].__struct_fields__)
+        pandas = need("pandas", "tables", "Data frames")
+        columns = KINDS[self.kind].__struct_fields__
+        frame: pd.DataFrame = pandas.DataFrame(self.to_records(), columns=columns)
         return frame.set_index("id")
+
+    def _repr_html_(self) -> str:
+        """Show what is known already, or can be answered without a request."""
+        known = {name: _short(value) for name, value in self.filters.given.items()}
+        title = f"Search for {plural(self.kind)}"
+        try:
+            answer = self._known()
+        except NotFoundError as error:
+            return card(title, known, note=str(error))
+        if answer is None:
+            hint = "len(found)   found.first()   found.to_pandas()   # each asks the service"
+            return card(title, {**known, "found": "not asked yet"}, hint=hint)
+        rows = [msgspec.structs.asdict(row) for row in answer.rows[:_SHOWN]]
+        names = [
+            name
+            for name in _COLUMNS[self.kind]
+            if any(row.get(name) not in (None, (), "", False) for row in rows)
+        ]
+        more = len(answer.rows) - len(rows)
+        return card(
+            title,
+            {
+                **known,
+                "found": f"{len(answer.rows)}"
+                + (
+                    f", and {answer.hidden} that failed the quality control"
+                    if answer.hidden
+                    else ""
+                ),
+                "answered by": str(answer.source),
+                "remarks": " ".join(answer.remarks) or None,
+            },
+            body=[
+                table(
+                    {name.replace("_", " "): _SIDES.get(name, "left") for name in names},
+                    [[_cell(row.get(name)) for name in names] for row in rows],
+                )
+                if rows
+                else escaped(answer.explanation or ""),
+            ],
+            hint=f"and {more} more: .to_pandas()" if more else None,
+        )
+
+    def _known(self) -> _Answer | None:
+        """Return the answer if it has been asked for, or can be had without any request."""
+        if (answer := self.__dict__.get("_answer")) is not None:
+            known: _Answer = answer
+            return known
+        session = self._session or default_session()
+        quiet = copy.copy(session)
+        quiet.settings = replace(session.settings, offline=True)
+        if self._refresh:
+            return None
+        asked = Search(self.kind, self.filters, session=quiet, live=self._live)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found = asked._answer
+        except (OfflineError, CacheError, InvalidInputError):
+            return None
+        self.__dict__["_answer"] = found
+        return found
 
     def __repr__(self) -> str:
         known = ", ".join(f"{name}={_short(value)}" for name, value in self.filters.given.items())
@@ -478,6 +559,12 @@ class Search:
             values.update(map(str, value if isinstance(value, tuple) else [value]))
         shown = [f"{value} {number}" for value, number in values.most_common(6)]
         return f" (there are: {', '.join(shown)})" if shown else ""
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def _called(db: sqlite3.Connection, gene: ResolvedGene) -> str:

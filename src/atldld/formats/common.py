@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from atldld.errors import AtldldError, InvalidInputError
+from atldld.errors import InvalidInputError
+from atldld.support.libraries import need
 from atldld.support.text import whole_text
 
 __all__ = ["LIBRARIES", "as_json", "ending_of", "need", "usable_ending"]
@@ -23,32 +23,6 @@ LIBRARIES = {
     ".zarr": ("zarr", "zarr", "OME-Zarr files"),
 }
 """What `need` takes for the formats that need an optional library, by ending."""
-
-
-def need(module: str, extra: str, what: str) -> Any:
-    """Import an optional library, or say how to install it.
-
-    Parameters
-    ----------
-    module : str
-        Its name.
-    extra : str
-        The extra of the package that brings it.
-    what : str
-        What needs it, as the beginning of a sentence (a plural).
-
-    Raises
-    ------
-    AtldldError
-        If the library is not installed.
-    """
-    try:
-        return import_module(module)
-    except ImportError:
-        raise AtldldError(
-            f"{what} need {module}, which is not installed.",
-            hint=f"Install it with `pip install 'atldld[{extra}]'`.",
-        ) from None
 
 
 def ending_of(path: Path, endings: Sequence[str], what: str) -> str:

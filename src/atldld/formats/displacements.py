@@ -124,6 +124,7 @@ def describe(section: PlacedSection, plane: OutputPlane) -> dict[str, Any]:
         "dataset_id": section.image.data_set_id,
         "section_number": section.number,
         "alignment": section.alignment,
+        "coordinates": section.coordinates,
         "plane_kind": plane.kind,
         "resolution_um": plane.grid.resolution,
         "rows": rows,

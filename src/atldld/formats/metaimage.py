@@ -142,7 +142,8 @@ def write_mha(field: PhysicalField, path: Path) -> None:
         field.vectors,
         (field.spacing, field.spacing),
         (field.spacing / 2, field.spacing / 2),
-        f"atldld: displacements in mm, section image {field.provenance['image_id']}",
+        f"atldld: displacements in mm, section image {field.provenance['image_id']}, in "
+        f"coordinates of {field.provenance['coordinates']}",
     )
     with open(path, "wb") as file:
         file.write(image.header)

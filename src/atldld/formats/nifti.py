@@ -10,7 +10,7 @@ Source: the NIfTI-1.1 header, ``nifti1.h`` (qform, sform, xyzt_units, DT_RGB24).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,15 @@ from atldld.formats.common import LIBRARIES, as_json, need
 if TYPE_CHECKING:
     from atldld.formats.voxels import Voxels
 
-__all__ = ["affine_of", "write"]
+__all__ = ["RAS_OF_PIR", "affine_of", "image_of", "write"]
 
 # "aligned": to another file's, or to an atlas's coordinates. 5, "template", would say the same, but
 # is younger than some readers.
 _ALIGNED = 2
+
+
+RAS_OF_PIR = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+"""(right, anterior, superior) of (p, i, r), as a matrix."""
 
 
 def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float64]:
@@ -54,13 +58,29 @@ def affine_of(resolution: float, first: float | None = None) -> NDArray[np.float
 def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as NIfTI-1; see `atldld.volume.Volume.save`."""
     nibabel = need(*LIBRARIES[".nii"])
+    nibabel.save(image_of(voxels), path)
+
+
+def image_of(voxels: Voxels, affine: NDArray[np.float64] | None = None) -> Any:
+    """Return a volume as a `nibabel.Nifti1Image`.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        The volume.
+    affine : numpy.ndarray, shape (4, 4), optional
+        From indices to the NIfTI world in mm; that of `affine_of` by default.
+    """
+    nibabel = need(*LIBRARIES[".nii"])
     data = voxels.data
     if voxels.rgb:
         rgb24 = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
         data = np.ascontiguousarray(data).view(rgb24)[..., 0]
-    affine = affine_of(voxels.resolution, voxels.first_centre)
+    if affine is None:
+        affine = affine_of(voxels.resolution, voxels.first_centre)
     image = nibabel.Nifti1Image(data, affine)
-    image.set_qform(affine, _ALIGNED)
+    # of an oblique picture, whose axes are not at right angles, it is the nearest that it can hold
+    image.set_qform(affine, _ALIGNED, strip_shears=True)
     image.set_sform(affine, _ALIGNED)
     header = image.header
     header.set_xyzt_units("mm")
@@ -71,4 +91,4 @@ def write(voxels: Voxels, path: Path) -> None:
     header.extensions.append(
         nibabel.nifti1.Nifti1Extension("comment", as_json(voxels.provenance).encode())
     )
-    nibabel.save(image, path)
+    return image

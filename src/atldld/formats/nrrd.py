@@ -20,19 +20,19 @@ from atldld.formats.common import LIBRARIES, as_json, need
 if TYPE_CHECKING:
     from atldld.formats.voxels import Voxels
 
-__all__ = ["save", "write"]
+__all__ = ["LPS_OF_PIR", "save", "write"]
 
 # gzip's default of 9 takes several times as long for a few percent of the bytes.
 _LEVEL = 3
 
-# (left, posterior, superior) of one step along p, i and r.
-_LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
+LPS_OF_PIR = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
+"""(left, posterior, superior) of one step along p, i and r: a row each."""
 
 
 def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as NRRD; see `atldld.volume.Volume.save`."""
     step = voxels.resolution / 1000
-    directions = _LPS_OF_PIR * step
+    directions = LPS_OF_PIR * step
     kinds = ["domain"] * 3
     data = voxels.data
     if voxels.rgb:
@@ -44,7 +44,7 @@ def write(voxels: Voxels, path: Path) -> None:
         "space": "left-posterior-superior",
         "space directions": directions,
         # the centre of the first voxel
-        "space origin": _LPS_OF_PIR.sum(axis=0) * voxels.first_centre / 1000,
+        "space origin": LPS_OF_PIR.sum(axis=0) * voxels.first_centre / 1000,
         "space units": ["mm"] * 3,
         "kinds": kinds,
         "content": voxels.title,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from atldld.errors import OutputError
 from atldld.support.files import whole_file
 
-__all__ = ["as_png", "write_picture"]
+__all__ = ["as_png", "as_thumbnail", "write_picture"]
 
 
 def write_picture(
@@ -59,4 +59,29 @@ def as_png(pixels: NDArray[np.uint8]) -> bytes:
     done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError("A picture cannot be encoded as PNG.")
+    return data.tobytes()
+
+
+def as_thumbnail(pixels: NDArray[np.uint8], longest: int, *, quality: int = 82) -> bytes:
+    """Return an RGB picture as a small JPEG.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray, shape (rows, columns, 3), uint8
+        RGB.
+    longest : int
+        The longer side is made this many pixels if it has more.
+    quality : int
+        Of the JPEG, 1 to 100.
+    """
+    rows, columns = pixels.shape[:2]
+    factor = longest / max(rows, columns)
+    if factor < 1:
+        size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise OutputError("A picture cannot be encoded as JPEG.")
     return data.tobytes()

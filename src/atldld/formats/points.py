@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError, NotFoundError, Remedy
 from atldld.place import points as place
+from atldld.place.coordinates import SERVICE, short_of
 from atldld.place.placement import Placement
 from atldld.place.points import ImagePoints, StructureCenter
-from atldld.place.registration import Registration
+from atldld.place.registration import Refinement, Registration
 from atldld.records import SectionDataSet
 from atldld.support.arguments import check_id
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.formats.tables import Table
     from atldld.place.alignment import Planes
+    from atldld.place.anchoring import AlignmentFile
 
 __all__ = [
     "Answers",
@@ -67,7 +69,7 @@ class Answers:
 
     Attributes
     ----------
-    columns : dict of str to numpy.ma.MaskedArray, shape (N,), int64 or float64
+    columns : dict of str to numpy.ma.MaskedArray, shape (N,), int64, float64 or text
         New columns; masked where a row has no answer.
     count : int
         How many rows there are: N.
@@ -106,6 +108,9 @@ def pixels_to_reference(
 ) -> Answers:
     """Map pixels to the brain: ``p_um``, ``i_um``, ``r_um`` in ``reference_space_id``.
 
+    With an alignment, a column ``coordinates`` says whose they are: ``CCFv3``, or ``P56`` of images
+    that the service places; see `atldld.place.coordinates`.
+
     Parameters
     ----------
     session : Session
@@ -131,13 +136,17 @@ def pixels_to_reference(
     ids, xy = _pixels(table)
     pir = np.full((len(table), 3), np.nan)
     spaces = np.full(len(table), -1)
+    whose: dict[int, str] = {}
     for dataset, chosen, given in _by_dataset(
         session, table, ids, xy, dataset_id, alignment, reasons, remark
     ):
         found = place.image_to_reference(dataset, ids[chosen], xy[chosen], alignment=given)
         pir[chosen] = found.pir
         spaces[chosen] = -1 if found.space is None else found.space
+        whose |= _whose(np.unique(ids[chosen]).tolist(), given, alignment)
     new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
+    if alignment is not None:
+        new["coordinates"] = np.array([whose.get(image_id, "") for image_id in ids.tolist()])
     return _answers({**new, SPACE: spaces}, ~np.isnan(pir[:, 0]), reasons)
 
 
@@ -570,6 +579,24 @@ def _by_dataset(
         alignment.placements(met[0])  # complains
 
 
+def _whose(image_ids: list[int], given: Given | None, alignment: Planes | None) -> dict[int, str]:
+    """Return whose coordinates images lie in, in a word."""
+    told: Mapping[int, Refinement] = {}
+    file: AlignmentFile | None
+    if isinstance(alignment, Registration):
+        file, told = alignment.source, alignment.refinements
+    else:
+        file = None if alignment is None else alignment.file
+    return {
+        image_id: short_of(
+            SERVICE
+            if file is None or image_id not in (given or {})
+            else file.coordinates_of(moved=image_id not in told or bool(told[image_id].kept))
+        )
+        for image_id in image_ids
+    }
+
+
 def _of_target(
     target: SectionDataSet, alignment: Planes | None, target_alignment: Planes | None
 ) -> Planes | None:
@@ -647,6 +674,15 @@ def _on_sections(
     return _answers(new, found.answered, reasons, otherwise)
 
 
+def _lacking(column: NDArray[Any]) -> _Mask:
+    """Return where a column holds no answer: a negative id, NaN or no text."""
+    kind = column.dtype.kind
+    lacking: _Mask = (
+        column < 0 if kind == "i" else column == "" if kind == "U" else column != column
+    )
+    return lacking
+
+
 def _answers(
     new: dict[str, NDArray[Any]], answered: _Mask, reasons: Counter[str], otherwise: str = ""
 ) -> Answers:
@@ -655,8 +691,5 @@ def _answers(
     rest = unanswered - sum(known.values())
     if rest > 0 and otherwise:
         known[otherwise] = rest
-    columns = {
-        name: np.ma.masked_less(c, 0) if c.dtype.kind == "i" else np.ma.masked_where(c != c, c)
-        for name, c in new.items()
-    }
+    columns = {name: np.ma.masked_array(c, _lacking(c)) for name, c in new.items()}
     return Answers(columns, len(answered), known, unanswered)

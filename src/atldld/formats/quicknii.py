@@ -224,6 +224,7 @@ def write_quicknii(
             "aligner": f"atldld {version()}, alignment of {source}",
             "target": TARGET,
             "target-resolution": list(TARGET_SHAPE),
+            "atldld": {"coordinates": dataset.coordinates},
             "slices": found.slices,
         }
         text = as_json(document, indent=1)

@@ -31,7 +31,14 @@ from atldld.support.text import TableWriter, shown, text_in_cell
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["STANDARD", "Table", "check_target", "data_frame", "read_table", "write_table"]
+__all__ = [
+    "STANDARD",
+    "Table",
+    "check_target",
+    "data_frame",
+    "read_table",
+    "write_table",
+]
 
 STANDARD = "-"
 """The name of standard input and output."""

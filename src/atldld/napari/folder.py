@@ -252,6 +252,7 @@ def _described(path: Path, metadata: FolderMetadata, stack: Stack) -> dict[str, 
         "atldld": {
             "dataset_id": metadata.dataset_id,
             "synthetic": metadata.synthetic,
+            "coordinates": metadata.output.coordinates,
             "citation": metadata.citation,
             "plane_kind": output.plane_kind,
             "sections": sorted(sections, key=lambda section: section["plane"]),

@@ -30,10 +30,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import AlignmentFileWarning, InvalidInputError
+from atldld.place.coordinates import coordinates_of
 from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.place.spaces import BOX
@@ -48,6 +50,7 @@ __all__ = [
     "Alignment",
     "AlignmentFile",
     "Anchored",
+    "AtlasMade",
     "anchoring_of",
     "forward_of",
     "from_document",
@@ -180,6 +183,35 @@ class Anchored:
     section_number: int | None = None
 
 
+class AtlasMade(msgspec.Struct, frozen=True, kw_only=True):
+    """The atlas that a registration was made with, as far as the registration says.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"ccf_2017"``.
+    resolution_um : float or None
+        Side of its voxels.
+    version : str or None
+        What tells one annotation of that name from another: see `atldld.atlas.Atlas`.
+    synthetic : bool or None
+        Whether it is the demo brain's.
+    """
+
+    name: str
+    resolution_um: float | None = None
+    version: str | None = None
+    synthetic: bool | None = None
+
+    @classmethod
+    def of(cls, told: object) -> AtlasMade | None:
+        """Return what a document says, if it says it; anyone may have edited it."""
+        try:
+            return msgspec.convert(told, cls)
+        except msgspec.ValidationError:
+            return None
+
+
 @dataclass(frozen=True)
 class AlignmentFile:
     """A file whose planes are used in place of the service's alignment.
@@ -200,6 +232,11 @@ class AlignmentFile:
         Markers of VisuAlign or WebWarp that are used.
     markers_ignored : int
         Such markers that are not used, since they fold their section.
+    atlas : AtlasMade or None
+        What a registration says of the atlas that it was made with.
+    unmoved : str or None
+        Whose coordinates sections have that a registration has not moved, in the words of
+        `atldld.place.coordinates`; by default the target's.
     """
 
     name: str
@@ -209,10 +246,28 @@ class AlignmentFile:
     images: int
     markers: int = 0
     markers_ignored: int = 0
+    atlas: AtlasMade | None = None
+    unmoved: str | None = None
+
+    @property
+    def coordinates(self) -> str:
+        """Whose coordinates sections have that it places; see `atldld.place.coordinates`."""
+        return coordinates_of(self.target)
+
+    def coordinates_of(self, *, moved: bool) -> str:
+        """Return whose coordinates a section has that it places.
+
+        Parameters
+        ----------
+        moved : bool
+            Whether it lies elsewhere than at the start of a registration; in files of other kinds
+            all do.
+        """
+        return self.coordinates if moved or self.unmoved is None else self.unmoved
 
     def describe(self) -> dict[str, Any]:
         """Return the file's entry in ``metadata.json``."""
-        return {
+        described = {
             "file": self.name,
             "sha256": self.sha256,
             "target": self.target,
@@ -220,12 +275,18 @@ class AlignmentFile:
             "images": self.images,
             "markers": self.markers,
             "markers_ignored": self.markers_ignored,
+            "coordinates": self.coordinates,
         }
+        if self.atlas is not None:
+            described["atlas"] = msgspec.to_builtins(self.atlas)
+        if self.unmoved is not None:
+            described["coordinates_of_unmoved"] = self.unmoved
+        return described
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> AlignmentFile:
         """Return the file that an entry made by `describe` stands for."""
-        aligner = described.get("aligner")
+        aligner, unmoved = described.get("aligner"), described.get("coordinates_of_unmoved")
         images, markers, ignored = (
             found if isinstance(found := described.get(name), int) else 0
             for name in ("images", "markers", "markers_ignored")
@@ -238,6 +299,8 @@ class AlignmentFile:
             images,
             markers,
             ignored,
+            AtlasMade.of(described.get("atlas")),
+            unmoved if isinstance(unmoved, str) else None,
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.place.affine import apply_affine
+from atldld.place.deformation import Deformation, SplineDeformation
 
 __all__ = ["SEEN", "CurvedMap", "Lookup"]
 
@@ -27,7 +28,12 @@ again. The error of a smooth map, which falls with the fourth power of the dista
 it at most.
 """
 
+_SMOOTH = 3 * SEEN
+"""How far nodes of twice the distance may be off where a map is known to be smooth: by nodes that
+lie twice as densely a cubic spline is missed by a fifth to a sixteenth of that."""
+
 _FARTHEST = 32  # pixels from one node to the next, to begin with
+_SMALL = 1 << 18  # pixels
 _AROUND = 4  # nodes before the first pixel: polynomials take two on either side
 _TRIED = 257  # places off the lattice, where an oscillation that fits it would show
 
@@ -44,11 +50,23 @@ class CurvedMap:
         (..., 2) → (..., 2): a way of a `~atldld.place.deformation.Deformation`.
     after : numpy.ndarray, shape (2, 3), float64
         From what `curve` gives.
+    smooth : tuple of 4 float, optional
+        Least x and y, and greatest x and y, of what `curve` takes, between which it is known to
+        have no kink.
     """
 
     before: Matrix
     curve: Callable[[Matrix], Matrix]
     after: Matrix
+    smooth: tuple[float, float, float, float] | None = None
+
+    @classmethod
+    def to_image(cls, before: Matrix, deformation: Deformation, after: Matrix) -> CurvedMap:
+        """Return the map through a deformation's way from the flat image to the image."""
+        smooth = None
+        if isinstance(deformation, SplineDeformation):
+            smooth = deformation.bending.extent
+        return cls(before, deformation.to_image, after, smooth)
 
     @property
     def straight(self) -> Matrix:
@@ -90,12 +108,13 @@ class CurvedMap:
         golden = np.outer(np.arange(1.0, _TRIED + 1), (0.7548776662466927, 0.5698402909980532)) % 1
         tried: Matrix = golden * np.array([shape[1] - 1.0, shape[0] - 1.0])
         exact = self.at(tried)
-        step = _FARTHEST
+        # to try the farthest first costs more than a small picture can gain by it
+        step = _FARTHEST if shape[0] * shape[1] > _SMALL else _FARTHEST // 2
         coarse = self._nodes(shape, step)
         while step > 2:
             step //= 2
             fine = self._nodes(shape, step)
-            bad = _missed(coarse, fine, size)
+            bad = _missed(coarse, fine, size, self._limits(shape, step))
             # Pixels of bad cells are evaluated one by one. With cells of half the size there are
             # at best half as many, for four times as many nodes.
             if bad.sum() * step**2 / 2 <= 4 * bad.size:
@@ -108,12 +127,19 @@ class CurvedMap:
 
     def _nodes(self, shape: tuple[int, int], step: int) -> Matrix:
         """Map every `step`-th pixel, from `_AROUND` nodes before the picture to beyond its end."""
-        rows, columns = (
-            step * np.arange(-_AROUND, -(-size // step) + _AROUND + 1, dtype=np.float64)
-            for size in shape
-        )
-        column, row = np.meshgrid(columns, rows)
-        return np.moveaxis(self.at(np.stack((column, row), axis=-1)), -1, 0)
+        return np.moveaxis(self.at(_lattice(shape, step)), -1, 0)
+
+    def _limits(self, shape: tuple[int, int], step: int) -> Matrix | float:
+        """Return how far each node of a lattice may be off from one half as fine, (M, N)."""
+        if self.smooth is None:
+            return SEEN / 2
+        x, y = np.moveaxis(apply_affine(self.before, _lattice(shape, step)), -1, 0)
+        # what is expected of a node is made of those up to three away, along either axis
+        margin = 3 * step * float(np.abs(self.before[:, :2]).sum(axis=1).max())
+        left, top, right, bottom = self.smooth
+        inside = (x > left + margin) & (x < right - margin)
+        inside &= (y > top + margin) & (y < bottom - margin)
+        return np.where(inside, _SMOOTH, SEEN / 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,11 +213,9 @@ class Lookup:
         low = np.floor(place).astype(np.intp)
         across, down = (_weights(share) for share in (place - low).T)
         i, j = low.T
-        out = np.zeros_like(points)
-        for a in range(4):
-            for b in range(4):
-                node = self.nodes[:, j - 1 + a, i - 1 + b]
-                out += (down[a] * across[b] * node).T
+        around = np.arange(-1, 3)
+        nodes = self.nodes[:, j[:, None, None] + around[:, None], i[:, None, None] + around]
+        out: Matrix = np.einsum("kpab,ap,bp->pk", nodes, down, across)
         if self.bad is not None:
             bad = self.bad[j, i]
             out[bad] = self.way.at(points[bad])
@@ -228,7 +252,18 @@ def _seen(at: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
     return seen
 
 
-def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+def _lattice(shape: tuple[int, int], step: int) -> Matrix:
+    """Return (column, row) of the nodes of a lattice over a picture, shape (M, N, 2)."""
+    rows, columns = (
+        step * np.arange(-_AROUND, -(-size // step) + _AROUND + 1, dtype=np.float64)
+        for size in shape
+    )
+    return np.stack(np.meshgrid(columns, rows), axis=-1)
+
+
+def _missed(
+    coarse: Matrix, fine: Matrix, size: tuple[int, int] | None, limits: Matrix | float
+) -> NDArray[np.bool_]:
     """Return in which cells of a lattice nodes are not where one half as fine has them.
 
     Parameters
@@ -237,6 +272,8 @@ def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArr
         As `CurvedMap._nodes` gives them.
     size : tuple of 2 int, optional
         See `CurvedMap.over`.
+    limits : numpy.ndarray, shape (M, N), or float
+        See `CurvedMap._limits`.
 
     Returns
     -------
@@ -247,7 +284,7 @@ def _missed(coarse: Matrix, fine: Matrix, size: tuple[int, int] | None) -> NDArr
     expected = _twice(_twice(coarse, 1), 2)[:, 2 : 2 + rows, 2 : 2 + columns]
     off = np.zeros((rows + 2, columns + 2), dtype=bool)
     missed = np.abs(fine - expected).max(axis=0)
-    off[1:-1, 1:-1] = missed > SEEN / 2
+    off[1:-1, 1:-1] = missed > limits
     bad = np.zeros((rows - 1, columns - 1), dtype=bool)
     for a in range(4):
         for b in range(4):

@@ -85,6 +85,13 @@ class Displacements:
             raise InvalidInputError("Displacements must be finite numbers.")
         object.__setattr__(self, "vectors", vectors)
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Least x and y, and greatest x and y, of the nodes, in full-resolution pixels."""
+        rows, columns = self.vectors.shape[:2]
+        (x, y), (across, down) = self.origin, self.spacing
+        return x, y, x + (columns - 1) * across, y + (rows - 1) * down
+
     def moved(self, xy: ArrayLike) -> Matrix:
         """Return where pixels lie once they are displaced.
 

@@ -32,8 +32,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -41,17 +42,27 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 import numpy as np
 
-from atldld.errors import AnswerError, InvalidInputError, MissingFileError
-from atldld.place.anchoring import AlignmentFile
+from atldld.errors import (
+    AlignmentFileWarning,
+    AnswerError,
+    InvalidInputError,
+    MissingFileError,
+)
+from atldld.place.anchoring import AlignmentFile, AtlasMade
+from atldld.place.coordinates import SERVICE
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
 from atldld.place.markers import MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.support.documents import DocumentError, check_numbers
 from atldld.support.files import check_targets, whole_files
+from atldld.support.html import ACCENT, Markup, card, svg, synthetic_note, table
+from atldld.support.libraries import data_frame_of
 from atldld.support.metaimage import VectorImage
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atldld.records import SectionDataSet
 
 __all__ = [
@@ -312,7 +323,7 @@ class _Document(msgspec.Struct, kw_only=True):
     sections: dict[int, _Section]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Registration:
     """The placements of a data set's sections, and what made them.
 
@@ -334,6 +345,11 @@ class Registration:
     file: AlignmentFile | None = None
 
     @property
+    def source(self) -> AlignmentFile:
+        """The file that it was read from, or what stands for one that has not been written yet."""
+        return self.file or _file_of("a registration that has no file", "", self)
+
+    @property
     def moved(self) -> int:
         """How many sections lie elsewhere than at the start."""
         return sum(bool(fit.refinement.kept) for fit in self.sections.values())
@@ -346,6 +362,8 @@ class Registration:
     def placements(self, record: SectionDataSet) -> dict[int, Placement]:
         """Return the placements of a data set's images, by image id.
 
+        Images that it lacks keep the service's alignment.
+
         Parameters
         ----------
         record : SectionDataSet
@@ -354,7 +372,13 @@ class Registration:
         Raises
         ------
         InvalidInputError
-            If the registration is of another data set, or of images that this one does not have.
+            If the registration is of another data set, or of images that this one does not have,
+            or if it was made of the demo brain and the data set is genuine.
+
+        Warns
+        -----
+        AlignmentFileWarning
+            If it lacks images that the service places.
         """
         name = "The registration" if self.file is None else self.file.name
         if self.dataset_id != record.id:
@@ -370,7 +394,98 @@ class Registration:
                 f"have, such as {strange[0]}.",
                 dataset_id=record.id,
             )
+        if self.about.get("synthetic") is True and not record.synthetic:
+            raise InvalidInputError(
+                f"{name} was made with the SYNTHETIC demo brain, but section data set {record.id} "
+                "is genuine.",
+                dataset_id=record.id,
+                hint=_AGAIN,
+            )
+        left = [
+            image.id
+            for image in record.images
+            if image.id not in self.sections and image.alignment2d is not None and not image.failed
+        ]
+        if left:
+            warnings.warn(
+                f"{name} has {len(self.sections)} of the {len(self.sections) + len(left)} placed "
+                f"images of section data set {record.id}; the service's alignment is kept for the "
+                f"others, such as {left[0]}.",
+                AlignmentFileWarning,
+                stacklevel=2,
+            )
         return {image_id: fit.placement for image_id, fit in self.sections.items()}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Registration of data set {self.dataset_id}: {len(self.sections)} sections, "
+            f"{self.moved} moved>"
+        )
+
+    def _repr_html_(self) -> str:
+        told = sorted(self.sections.values(), key=lambda fit: fit.section_number)
+        distances = sorted(fit.refinement.moved for fit in told if fit.refinement.kept)
+        expected = [fit.expected_error for fit in told if fit.expected_error is not None]
+        atlas = self.about.get("atlas")
+        stayed: dict[str, list[int]] = {}
+        for fit in told:
+            if (why := fit.refinement.reason) is not None:
+                stayed.setdefault(why, []).append(fit.section_number)
+        rows = [(len(numbers), why) for why, numbers in stayed.items()]
+        rows.sort(key=lambda row: -row[0])
+        facts: dict[str, object] = {
+            "data set": self.dataset_id,
+            "sections": f"{len(told)}, of which {self.moved} have moved",
+            "moved by": f"{_middle(distances):.0f} µm (median), {distances[-1]:.0f} µm at most"
+            if distances
+            else None,
+            "curved": sum(fit.deformation is not None for fit in told) or None,
+            "expected error": f"{_middle([one.before for one in expected]):.0f} µm before, "
+            f"{_middle([one.after for one in expected]):.0f} µm after (median section)"
+            if expected
+            else None,
+            "atlas": atlas.get("name") if isinstance(atlas, Mapping) else None,
+            "read from": self.file.name if self.file is not None else None,
+        }
+        return card(
+            "Registration",
+            facts,
+            body=[
+                _errors_drawing(told),
+                table({"stayed": "right", "why": "left"}, rows[:5]) if rows else Markup(""),
+            ],
+            note=synthetic_note(bool(self.about.get("synthetic"))),
+            hint=".save('reg.json')   atldld.open_dataset(…, alignment='reg.json')   .to_pandas()",
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a `pandas.DataFrame` with a row for each section, indexed by its image's id.
+
+        The columns are ``section_number``, ``moved_um`` (by the step that moved it most), ``kept``
+        (the steps that have moved it), ``curved``, ``reason`` (why it has not moved), and where it
+        has been estimated ``expected_error_before_um``, ``expected_error_after_um`` and the bounds
+        that nine of ten such sections stay below.
+
+        Raises
+        ------
+        AtldldError
+            If pandas is not installed.
+        """
+        rows = []
+        for image_id, fit in self.sections.items():
+            told, expected = fit.refinement, fit.expected_error
+            row: dict[str, Any] = {
+                "image_id": image_id,
+                "section_number": fit.section_number,
+                "moved_um": told.moved,
+                "kept": ", ".join(step.step for step in told.kept),
+                "curved": fit.deformation is not None,
+                "reason": told.reason,
+            }
+            if expected is not None:
+                row |= {f"expected_error_{k}_um": v for k, v in expected.of_section.items()}
+            rows.append(row)
+        return data_frame_of(rows, index="image_id")
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write it as JSON, with a folder of fields beside if sections are curved.
@@ -494,16 +609,57 @@ class Registration:
         sections = {
             image_id: _fit_of(path, image_id, entry) for image_id, entry in told.sections.items()
         }
-        atlas = told.about.get("atlas")
-        target = atlas.get("name") if isinstance(atlas, dict) else None
-        file = AlignmentFile(
-            shown(path.name),
-            sha256(content).hexdigest(),
-            str(target or "unknown"),
-            f"atldld {told.about.get('atldld_version', 'of an unknown version')}, refined",
-            len(sections),
+        read = cls(told.dataset_id, sections, told.about)
+        return replace(read, file=_file_of(shown(path.name), sha256(content).hexdigest(), read))
+
+
+def _file_of(name: str, digest: str, registration: Registration) -> AlignmentFile:
+    about = registration.about
+    atlas = about.get("atlas")
+    target = atlas.get("name") if isinstance(atlas, dict) else None
+    return AlignmentFile(
+        name,
+        digest,
+        str(target or "unknown"),
+        f"atldld {about.get('atldld_version', 'of an unknown version')}, refined",
+        len(registration.sections),
+        atlas=AtlasMade.of(atlas),
+        unmoved=_coordinates_at_start(about),
+    )
+
+
+def _coordinates_at_start(about: Mapping[str, Any]) -> str | None:
+    """Return whose coordinates the sections had before, if what made the file is told."""
+    start = about.get("start")
+    if isinstance(start, Mapping):
+        return AlignmentFile.from_description(start).coordinates
+    return SERVICE if isinstance(start, str) else None
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _errors_drawing(fits: Sequence[SectionFit]) -> Markup:
+    """Return the error that is expected of each section, before (a line) and after (a bar)."""
+    most = max((fit.expected_error.before for fit in fits if fit.expected_error), default=0.0)
+    if not most:
+        return Markup("")
+    width, tall = 12, 60
+    shapes = []
+    for k, fit in enumerate(fits):
+        if (error := fit.expected_error) is None:
+            continue
+        after, before = (min(value / most, 1) * tall for value in (error.after, error.before))
+        shapes.append(
+            f'<rect x="{k * width + 1}" y="{tall - after:.1f}" width="{width - 2}" '
+            f'height="{after:.1f}" fill="#3b82c4"><title>section {fit.section_number}: '
+            f"{error.before:.0f} µm before, {error.after:.0f} µm after</title></rect>"
+            f'<line x1="{k * width}" x2="{(k + 1) * width}" y1="{tall - before:.1f}" '
+            f'y2="{tall - before:.1f}" stroke="{ACCENT}" stroke-width="2"/>'
         )
-        return cls(told.dataset_id, sections, told.about, file)
+    label = f"Expected error of each section: line before, bar after; the highest is {most:.0f} µm"
+    return svg("".join(shapes), (len(fits) * width, tall), label, height=tall, captioned=True)
 
 
 def is_registration(document: object) -> bool:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
 from atldld.place.anchoring import oddities
+from atldld.place.coordinates import SERVICE, all_coordinates
+from atldld.place.nearest import nearest_pixel
 from atldld.place.placement import Placement, SectionGeometry
 from atldld.place.registration import Refinement, Registration
-from atldld.place.spaces import PLACED_SPACES, Plane
+from atldld.place.spaces import PLACED_SPACES, Plane, check_points
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
-from atldld.support.arguments import check_id, several
+from atldld.support.arguments import check_id, check_whole, several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from atldld.place.anchoring import AlignmentFile
     from atldld.place.registration import ExpectedError
 
-__all__ = ["PlacedDataSet", "PlacedSection"]
+__all__ = ["PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +45,22 @@ class PlacedSection:
         The plane of section of its data set.
     thickness : float
         How thick the section is, in µm.
-    alignment : str or None
-        Name of the file whose plane is used in place of the service's alignment, if one is.
+    file : AlignmentFile or None
+        The file whose plane is used in place of the service's alignment, if one is.
     refinement : Refinement or None
         What a registration says of it: the steps that have moved it, and how far off it is
         expected to be.
+    synthetic : bool
+        Whether its pixels are made up: those of the demo are.
     """
 
     image: SectionImage
     placement: Placement
     plane: Plane
     thickness: float
-    alignment: str | None = None
+    file: AlignmentFile | None = None
     refinement: Refinement | None = None
+    synthetic: bool = False
 
     @property
     def id(self) -> int:
@@ -66,6 +71,21 @@ class PlacedSection:
     def number(self) -> int:
         """The section number."""
         return self.image.section_number
+
+    @property
+    def alignment(self) -> str | None:
+        """Name of the file whose plane is used in place of the service's alignment, if one is."""
+        return None if self.file is None else self.file.name
+
+    @property
+    def coordinates(self) -> str:
+        """Whose coordinates it lies in, in the words of `atldld.place.coordinates`.
+
+        A section that a registration has not moved lies where it lay.
+        """
+        if self.file is None:
+            return SERVICE
+        return self.file.coordinates_of(moved=self.refinement is None or bool(self.refinement.kept))
 
     def to_reference(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Map image pixels to the reference space; see `Placement.to_reference`.
@@ -131,6 +151,55 @@ class PlacedSection:
         return f"<{type(self).__name__} {self.number}, image {self.id}>"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Spot:
+    """A pixel of a section that lies nearest to a point of the brain.
+
+    Attributes
+    ----------
+    section : PlacedSection
+        Which section.
+    xy : tuple of 2 float
+        (x, y) in full-resolution pixels of the section's box, origin upper left; always within
+        the image.
+    pir : tuple of 3 float
+        Where that pixel lies: (p, i, r) in µm.
+    distance : float
+        How far, in µm, that is from the point that was asked for.
+    """
+
+    section: PlacedSection
+    xy: tuple[float, float]
+    pir: tuple[float, float, float]
+    distance: float
+
+    def __repr__(self) -> str:
+        x, y = self.xy
+        return (
+            f"<Spot: section {self.section.number}, image {self.section.id}, pixel "
+            f"({x:.0f}, {y:.0f}), {self.distance:.0f} µm from the point>"
+        )
+
+
+def spot_on(section: PlacedSection, point: NDArray[np.float64]) -> Spot:
+    """Return the pixel of a section that lies nearest to a point, and how far that is.
+
+    Parameters
+    ----------
+    section : PlacedSection
+        The section.
+    point : numpy.ndarray, shape (3,), float64
+        (p, i, r) in µm.
+    """
+    image = section.image
+    xy = nearest_pixel(section.placement, image.width, image.height, point)
+    there = section.to_reference(xy)
+    x, y = xy.tolist()
+    p, i, r = there.tolist()
+    away = there - point
+    return Spot(section, (x, y), (p, i, r), float((away @ away) ** 0.5))
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class PlacedDataSet:
     """A section data set, and where its sections lie; `of` makes one.
@@ -182,8 +251,11 @@ class PlacedDataSet:
         _check_laid_out(record)
         if alignment is None:
             return cls.with_placements(record)
-        told = alignment.refinements if isinstance(alignment, Registration) else None
-        return cls.with_placements(record, alignment.placements(record), alignment.file, told)
+        if isinstance(alignment, Registration):
+            file, told = alignment.source, alignment.refinements
+        else:
+            file, told = alignment.file, {}
+        return cls.with_placements(record, alignment.placements(record), file, told)
 
     @classmethod
     def with_placements(
@@ -213,8 +285,7 @@ class PlacedDataSet:
         """
         plane, thickness = _check_laid_out(record)
         given, told = given or {}, refinements or {}
-        source = None if alignment is None else alignment.name
-        notes = () if source is None else oddities(source, record, given)
+        notes = () if alignment is None else oddities(alignment.name, record, given)
         sections: list[PlacedSection] = []
         skipped = list(record.skipped)
         for image in record.images:
@@ -225,9 +296,17 @@ class PlacedDataSet:
             else:
                 placement = given.get(image.id) or Placement.of(record, image)
                 if placement.crosses(plane):
-                    name = source if image.id in given else None
+                    file = alignment if image.id in given else None
                     sections.append(
-                        PlacedSection(image, placement, plane, thickness, name, told.get(image.id))
+                        PlacedSection(
+                            image,
+                            placement,
+                            plane,
+                            thickness,
+                            file,
+                            told.get(image.id),
+                            record.synthetic,
+                        )
                     )
                     continue
                 reason = f"its alignment does not lie in the {plane.value} plane"
@@ -244,6 +323,11 @@ class PlacedDataSet:
         """Ids of all its images, also of those that cannot be placed."""
         ids = {image.id for image in self.record.images}
         return frozenset(ids | {one.image_id for one in self.skipped if one.image_id is not None})
+
+    @property
+    def coordinates(self) -> str:
+        """Whose coordinates its sections lie in; see `atldld.place.coordinates`."""
+        return all_coordinates(section.coordinates for section in self.sections)
 
     @property
     def unplaced(self) -> tuple[SkippedImage, ...]:
@@ -281,22 +365,95 @@ class PlacedDataSet:
             else None,
         )
 
-    def section(self, image_id: int) -> PlacedSection:
-        """Return the section of an image.
+    def section(
+        self, image_id: int | str | None = None, *, number: int | None = None
+    ) -> PlacedSection:
+        """Return one section, by the id of its image or by its section number.
+
+        Parameters
+        ----------
+        image_id : int, optional
+            The id of the section image.
+        number : int, optional
+            The section number instead.
 
         Raises
         ------
         InvalidInputError
-            If the data set has no such section.
+            If neither or both are given, if the data set has no such section, or if several have
+            that number.
         """
+        if (image_id is None) == (number is None):
+            raise InvalidInputError(
+                "A section is found by the id of its image or by its section number: give one of "
+                "image_id and number.",
+                dataset_id=self.id,
+            )
+        if number is not None:
+            return self._numbered(check_whole(number, "section number"))
         image_id = check_id(image_id, "section image")
         for section in self.sections:
             if section.id == image_id:
                 return section
+        numbered = [section for section in self.sections if section.number == image_id]
         raise InvalidInputError(
             f"Section data set {self.id} has no placed section image {image_id}.",
             dataset_id=self.id,
             image_id=image_id,
+            hint=f"It has a section of that number: section(number={image_id})."
+            if numbered
+            else None,
+        )
+
+    def _numbered(self, number: int) -> PlacedSection:
+        found = [section for section in self.sections if section.number == number]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidInputError(
+                f"Section data set {self.id} has {len(found)} sections with the number {number}: "
+                f"images {', '.join(str(section.id) for section in found)}.",
+                dataset_id=self.id,
+                hint="Give the image_id of one.",
+            )
+        near = sorted({section.number for section in self.sections}, key=lambda n: abs(n - number))
+        listed = " and ".join(map(str, sorted(near[:2])))
+        raise InvalidInputError(
+            f"Section data set {self.id} has no placed section with the number {number}.",
+            dataset_id=self.id,
+            hint=f"The nearest are {listed}." if near else None,
+        )
+
+    def at(self, point: ArrayLike) -> Spot:
+        """Return the section, and its pixel, that lie nearest to a point of the brain.
+
+        Parameters
+        ----------
+        point : array-like, shape (3,)
+            (p, i, r) in µm of the reference space.
+
+        Returns
+        -------
+        Spot
+            The section, the pixel, and how far from the point it lies.
+
+        Raises
+        ------
+        InvalidInputError
+            If this is no single point, or its coordinates are not finite.
+        AlignmentMissingError
+            If no section is placed.
+        """
+        pir = check_points(point, 3, "(p, i, r) in µm of the reference space")
+        if pir.shape != (3,):
+            raise InvalidInputError(
+                f"{pir.size // 3} points are given, but the nearest section is of one point "
+                "(p, i, r).",
+                hint="Call it for each; `atldld.reference_to_image` takes many at once.",
+            )
+        self.check_placed()
+        return min(
+            (spot_on(section, pir) for section in self.sections), key=lambda spot: spot.distance
         )
 
     def chosen(

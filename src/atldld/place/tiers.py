@@ -124,7 +124,7 @@ def tier_way(plane: OutputPlane, downsample: int) -> Matrix | CurvedMap:
     """
     if plane.deformation is None:
         return tier_matrix(plane.to_image, downsample)
-    return CurvedMap(plane.to_image, plane.deformation.to_image, tier_matrix(_SAME, downsample))
+    return CurvedMap.to_image(plane.to_image, plane.deformation, tier_matrix(_SAME, downsample))
 
 
 def tier_to_image(downsample: int) -> Affine:

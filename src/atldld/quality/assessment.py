@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,11 @@ __all__ = ["assess", "assess_pictures", "atlas_or_reason"]
 
 
 def atlas_or_reason(
-    resolution: float | None = None, *, name: str = "ccf_2017", session: Session
+    resolution: float | None = None,
+    *,
+    name: str = "ccf_2017",
+    session: Session,
+    **own: str | None,
 ) -> tuple[Atlas | None, str | None]:
     """Open an atlas, or say why there is none where the service has none.
 
@@ -33,6 +38,8 @@ def atlas_or_reason(
     ----------
     resolution, name, session :
         See `atldld.open_atlas`.
+    **own
+        Files of your own (``annotation``, ``graph``, ``template``), where they are given.
 
     Raises
     ------
@@ -43,7 +50,8 @@ def atlas_or_reason(
     from atldld.atlas import open_atlas
 
     try:
-        return open_atlas(resolution, name=name, session=session), None
+        given: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+        return open_atlas(resolution, name=name, session=session, **given), None
     except AtldldError as error:
         if not _has_none(error):
             raise
@@ -108,13 +116,17 @@ def assess(
     -----
     SkippedImageWarning
         If a section cannot be had; it is left out.
+    OtherAtlasWarning
+        If the sections were laid on another atlas.
     """
     if atlas is not None:
         atlas.check_dataset(dataset.record)
+        atlas.compare_alignment(dataset.alignment, session)
     views = look_at(dataset, resolution, session=session, jobs=jobs, progress=progress)
-    return assess_pictures(
+    found = assess_pictures(
         views, atlas, resolution=resolution, without_atlas=without_atlas, jobs=jobs
     )
+    return replace(found, coordinates=dataset.coordinates)
 
 
 def assess_pictures(

@@ -22,6 +22,7 @@ from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
 from atldld.sections.register import Job, Recipe, report_left_out, run
+from atldld.support.memory import let_go
 from atldld.support.pipeline import workers_for
 from atldld.support.provenance import Progress
 from atldld.warp.resample import resample
@@ -300,9 +301,11 @@ def measure(
             labels = atlas.annotation
             brains = list(pool.map(lambda view: on_reference(labels, view.plane) != 0, views))
             overlap = np.array(list(map(_overlap, views, brains)))
+            let_go(labels)
             if template is not None:
                 shared = pool.map(partial(_mutual_information, template), views, brains)
                 mutual = np.array(list(shared))
+                let_go(template)
     return Figures(
         overlap,
         mutual,

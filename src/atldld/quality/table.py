@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 from atldld.formats.common import as_json, ending_of
 from atldld.formats.tables import Table, write_table
 from atldld.support.files import check_targets, whole_file
+from atldld.support.html import ACCENT, Markup, card, escaped, svg, table
+from atldld.support.libraries import data_frame_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atldld.place.registration import ExpectedError
 
 __all__ = ["DatasetQuality", "SectionQuality", "check_output"]
@@ -74,6 +78,7 @@ class SectionQuality:
 _COLUMNS = tuple(field.name for field in fields(SectionQuality) if field.name != "expected_error")
 _EXPECTED = ("before", "after", "bound90_before", "bound90_after")
 _ENDINGS = (".csv", ".json")
+_SHOWN = 8  # suspicious sections in a notebook
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class DatasetQuality:
         Side of a pixel, in µm, at which sections were looked at.
     notes : tuple of str
         Sentences on what the figures lack, and why: no atlas, no template.
+    coordinates : str or None
+        Whose coordinates the sections lie in; see `atldld.place.coordinates`.
     """
 
     sections: tuple[SectionQuality, ...]
@@ -105,6 +112,7 @@ class DatasetQuality:
     atlas: str | None
     resolution: float
     notes: tuple[str, ...] = ()
+    coordinates: str | None = None
 
     @property
     def suspicious(self) -> tuple[SectionQuality, ...]:
@@ -139,6 +147,7 @@ class DatasetQuality:
                 "threshold": self.threshold,
                 "atlas": self.atlas,
                 "resolution_um": self.resolution,
+                "coordinates": self.coordinates,
                 "notes": list(self.notes),
                 "sections": [
                     row | _structures(section)
@@ -163,10 +172,82 @@ class DatasetQuality:
         """
         return [_as_row(section, expected=self.with_expected) for section in self.sections]
 
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a `pandas.DataFrame` with a row for each section, indexed by its number.
+
+        The columns are the keys of `to_rows`; ``.attrs`` holds the rule and its threshold.
+
+        Raises
+        ------
+        AtldldError
+            If pandas is not installed.
+        """
+        frame = data_frame_of(self.to_rows(), index="section_number")
+        frame.attrs.update(
+            rule=self.rule,
+            threshold=self.threshold,
+            atlas=self.atlas,
+            resolution_um=self.resolution,
+            notes=list(self.notes),
+        )
+        return frame
+
     @property
     def with_expected(self) -> bool:
         """Whether a registration says of any section how far off it is expected to be."""
         return any(section.expected_error is not None for section in self.sections)
+
+    def _repr_html_(self) -> str:
+        odd = self.suspicious
+        rows = [
+            (
+                section.section_number,
+                section.image_id,
+                f"{section.score:.1f}",
+                "; ".join(section.reasons),
+            )
+            for section in odd[:_SHOWN]
+        ]
+        columns = {"section": "right", "image": "right", "score": "right", "why": "left"}
+        more = len(odd) - len(rows)
+        return card(
+            f"Quality: {len(odd)} of {len(self.sections)} sections are suspicious",
+            {
+                "compared with": f"each other and {self.atlas}"
+                if self.with_atlas
+                else "each other",
+                "looked at": f"with pixels of {self.resolution:g} µm",
+                "notes": " ".join(self.notes) or None,
+            },
+            body=[
+                self._strip(),
+                table(columns, rows) if rows else Markup(""),
+                escaped(f"… and {more} more") if more else Markup(""),
+            ],
+            hint=".suspicious   .to_pandas()   .save('quality.csv')",
+        )
+
+    def _strip(self) -> Markup:
+        """Return a bar for each section, as high as its score; those that are marked stand out."""
+        width, tall = 12, 46
+        limit = max(self.threshold, 1e-9)
+        bars = []
+        for k, section in enumerate(self.sections):
+            score = section.score if math.isfinite(section.score) else 0.0
+            high = max(2.0, min(score / limit, 2.0) / 2 * tall)
+            colour, opacity = (ACCENT, 1) if section.suspicious else ("currentColor", 0.45)
+            bars.append(
+                f'<rect x="{k * width + 1}" y="{tall - high:.1f}" width="{width - 2}" '
+                f'height="{high:.1f}" fill="{colour}" fill-opacity="{opacity}"><title>section '
+                f"{section.section_number}: score {score:.1f}</title></rect>"
+            )
+        line = (
+            f'<line x1="0" x2="{len(self.sections) * width}" y1="{tall / 2}" y2="{tall / 2}" '
+            f'stroke="{ACCENT}" stroke-dasharray="4 3" stroke-width="1"/>'
+        )
+        size = (max(len(self.sections), 1) * width, tall)
+        label = "Score of each section, in their order; above the dashed line it is suspicious"
+        return svg("".join(bars) + line, size, label, height=tall, captioned=True)
 
     def __repr__(self) -> str:
         return (

@@ -6,6 +6,6 @@ that, and `engine` does it for a data set.
 """
 
 from atldld.refine.engine import check_refinement, refine
-from atldld.refine.steps import STEPS
+from atldld.refine.steps import STEPS, Step
 
-__all__ = ["STEPS", "check_refinement", "refine"]
+__all__ = ["STEPS", "Step", "check_refinement", "refine"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,19 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.place.coordinates import coordinates_of
 from atldld.place.placement import Placement
 from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
 from atldld.place.tiers import tier_of, tier_to_image
-from atldld.refine.errors import evidence, stated
-from atldld.refine.guard import Template3d
+from atldld.refine.errors import Evidence, evidence, stated
+from atldld.refine.guard import Template3d, strangers
 from atldld.refine.model import Labels3d, Look, Matrix, look_at
 from atldld.refine.steps import (
     FEWEST,
     STEPS,
     Atlas3d,
     Fitted,
+    Step,
     check_steps,
     run_steps,
     work_of,
@@ -37,15 +39,19 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 
-__all__ = ["check_refinement", "refine"]
+__all__ = ["check_refinement", "looks_of", "refine"]
 
 _FINEST, _COARSEST = 10.0, 200.0  # µm: sides of pixels that sections may be looked at with
+_STRANGER = (
+    "It looks much less like the atlas where it lies than the sections around it do, and moving it "
+    "does not help: it may be torn, of another place or another brain, or placed wrongly."
+)
 _FEW = 50  # pixels in the atlas's brain without which there is nothing to compare
 
 
 def check_refinement(
     steps: str | Sequence[str] = STEPS, resolution: float = 25, most: float = 1500
-) -> tuple[str, ...]:
+) -> tuple[Step, ...]:
     """Check the options of `refine` before anything is fetched; return the steps.
 
     Raises
@@ -66,7 +72,7 @@ def refine(
     atlas: Atlas,
     *,
     session: Session,
-    steps: str | Sequence[str] = STEPS,
+    steps: Step | Sequence[Step] = STEPS,
     resolution: float = 25,
     most: float = 1500,
     sections: PlacedSection | Iterable[PlacedSection] | None = None,
@@ -134,7 +140,8 @@ def refine(
     jobs = workers_for(jobs)
     alignment3d, thickness = dataset.record.check_alignment()
     step: Matrix = np.asarray(alignment3d.to_reference[:, 2] * thickness, dtype=np.float64)
-    total = len(asked) + work_of(chosen, len(asked))
+    # the sections are read, refined, and their errors stated
+    total = len(asked) + work_of(chosen, len(asked)) + len(asked)
     done = 0
 
     def advance(what: str) -> None:
@@ -143,7 +150,7 @@ def refine(
         if progress:
             progress(done, total, what)
 
-    looks, reasons = _looks(asked, session, resolution, jobs, advance)
+    looks, reasons = looks_of(asked, session, resolution, jobs, advance)
     if not looks:
         raise next(iter(reasons.values()))
     report_left_out(reasons.items(), session, dataset.id)
@@ -173,31 +180,40 @@ def refine(
         if progress:
             progress(done, done, "nothing to fit")
     elif chosen:
-        total = done + work_of(chosen, len(usable))
-        results = run_steps(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            Atlas3d(labels, template),
-            chosen,
-            most=most,
-            jobs=jobs,
-            progress=advance,
-        )
-        fitted |= {order[k].id: result for k, result in zip(usable, results, strict=True)}
-        known = evidence(
-            [looks[order[k]] for k in usable],
-            [starts[k] for k in usable],
-            results,
-            [order[k].number for k in usable],
-            labels,
-            _lines(atlas, labels),
-            jobs=jobs,
-        )
-        expected = {
-            order[k].id: stated(one)
-            for k, one in zip(usable, known, strict=True)
-            if one is not None
-        }
+        lines = _lines(atlas, labels)
+        while True:
+            total = done + work_of(chosen, len(usable)) + len(usable)
+            results = run_steps(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                Atlas3d(labels, template),
+                chosen,
+                most=most,
+                jobs=jobs,
+                progress=advance,
+            )
+            known = evidence(
+                [looks[order[k]] for k in usable],
+                [starts[k] for k in usable],
+                results,
+                [order[k].number for k in usable],
+                labels,
+                lines,
+                jobs=jobs,
+                progress=advance,
+            )
+            strange = _strange(known, results)
+            told |= {order[usable[k]].id: _STRANGER for k in strange}
+            if not strange or len(usable) - len(strange) < FEWEST:
+                break
+            # what others look like, and where they lie, is found without those
+            usable = [one for k, one in enumerate(usable) if k not in strange]
+        for k, result, one in zip(usable, results, known, strict=True):
+            if order[k].id in told:
+                continue
+            fitted[order[k].id] = result
+            if one is not None:
+                expected[order[k].id] = stated(one)
     fits = {
         section.id: _fit_of(
             section, fitted.get(section.id), told.get(section.id), expected.get(section.id)
@@ -232,13 +248,28 @@ def _step_of(section: PlacedSection, step: Matrix) -> Matrix:
     return np.asarray(inverse[:, 2], dtype=np.float64)
 
 
-def _looks(
+def looks_of(
     sections: Sequence[PlacedSection],
     session: Session,
     resolution: float,
     jobs: int,
-    advance: Any,
+    advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
+    """Return sections as they are registered, and why some cannot be had.
+
+    Parameters
+    ----------
+    sections : sequence of PlacedSection
+        The sections.
+    session : Session
+        Where pixels come from.
+    resolution : float
+        Side of a pixel, in µm.
+    jobs : int
+        Threads.
+    advance : callable, optional
+        Called with a text once a section is done.
+    """
     tiers = {section: tier_of(section, resolution) for section in sections}
 
     def fetch(section: PlacedSection) -> CachedImage:
@@ -271,6 +302,17 @@ def _unusable(look: Look, start: Fitted, labels: Labels3d) -> str | None:
     if inside.sum() < _FEW:
         return "It lies outside the atlas's brain, so there is nothing to compare it with."
     return None
+
+
+def _strange(known: Sequence[Evidence | None], results: Sequence[Fitted]) -> list[int]:
+    """Return which sections do not belong where they lie."""
+    return strangers(
+        [0.0 if one is None else one.likeness for one in known],
+        [
+            fitted.results[-1].after.get("difference", 1.0) if fitted.results else 1.0
+            for fitted in results
+        ],
+    )
 
 
 def _lines(atlas: Atlas, labels: Labels3d) -> list[tuple[int, ...]]:
@@ -331,13 +373,8 @@ def _about(
         "synthetic": dataset.record.synthetic or atlas.synthetic,
         "service": session.settings.api_url,
         "frame": FRAME,
-        "space": f"that of the atlas {atlas.name}: refined coordinates are the atlas's own",
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-        },
+        "space": coordinates_of(atlas.name),
+        "atlas": atlas.describe(),
         "start": dataset.alignment.describe() if dataset.alignment else "the service's alignment",
         "steps": list(steps),
         "resolution_um": resolution,

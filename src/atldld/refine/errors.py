@@ -11,7 +11,9 @@ have there, these figures are measured on pixels of 100 µm:
 - ``skew``: how far, in µm, bending has shifted, turned or scaled the section as a whole, which is
   what its plane should have done;
 - ``apart``: how far, in µm, its plane is from where those of its neighbours and the thickness of
-  sections put it.
+  sections put it;
+- ``unsure``: how little its pixels say of its plane, as a standard deviation in µm
+  (`atldld.refine.planes.unsure_of`).
 
 None depends on the stain's brightness or contrast. The error is a product of powers of them, and
 its bound a multiple of it. Powers and bounds were found on sections that were cut from the genuine
@@ -29,7 +31,7 @@ that, by how far it has moved since.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -47,19 +49,21 @@ from atldld.refine.model import (
     expected_of,
     learn,
     local_correlation,
+    weights_of,
 )
+from atldld.refine.planes import Brightness, unsure_of
 from atldld.refine.steps import Fitted
 from atldld.support.pipeline import outcomes
 
 __all__ = ["FIGURES", "LEAST", "MODEL", "MOST", "Evidence", "Model", "evidence", "stated"]
 
-FIGURES = ("pull", "missed", "likeness", "skew", "apart")
+FIGURES = ("pull", "missed", "likeness", "skew", "apart", "unsure")
 """What the error is told by."""
 
-LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0])
+LEAST = np.array([5.0, 5.0, 0.01, 3.0, 5.0, 5.0])
 """Less of a figure says no more than this."""
 
-MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0])
+MOST = np.array([400.0, 400.0, 1.0, 400.0, 400.0, 400.0])
 """More of a figure says no more than this."""
 
 _SIDE = 100.0  # µm: pixels that the figures are measured on
@@ -103,13 +107,13 @@ class Model:
 
 
 MODEL = Model(
-    scale=0.692,
-    powers=(0.629, 0.43, -0.0566, 0.0972, 0.181),
-    local=(0.322, 0.281, -0.0105, 0.205, 0.241),
-    local_scale=1.04,
-    moved=0.959,
-    unseen=230,
-    bounds=(1.13, 1.29),
+    scale=0.53,
+    powers=(0.496, 0.631, -0.00333, 0.00239, 0.142, 0.153),
+    local=(0.299, 0.212, -0.099, 0.18, 0.189, 0.941),
+    local_scale=1.01,
+    moved=0.977,
+    unseen=235,
+    bounds=(1.1, 1.38),
 )
 """As ``benchmarks/registration/calibrate.py`` prints it."""
 
@@ -120,13 +124,13 @@ class Evidence:
 
     Attributes
     ----------
-    figures : numpy.ndarray, shape (5,)
+    figures : numpy.ndarray, shape (6,)
         Those of `FIGURES`.
     moved : float
         How far it lies from where it started, in µm.
     structures : tuple of int
         Ids of the structures that it shows.
-    local : numpy.ndarray, shape (structures, 5)
+    local : numpy.ndarray, shape (structures, 6)
         Their figures.
     local_moved : numpy.ndarray, shape (structures,)
         How far they lie from where they started, in µm.
@@ -138,6 +142,11 @@ class Evidence:
     local: Matrix
     local_moved: Matrix
 
+    @property
+    def likeness(self) -> float:
+        """How much the section looks like what is expected of it: 0 to 1."""
+        return float(self.figures[FIGURES.index("likeness")])
+
 
 def evidence(
     looks: Sequence[Look],
@@ -148,6 +157,7 @@ def evidence(
     lines: Sequence[Sequence[int]],
     *,
     jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
 ) -> list[Evidence | None]:
     """Return what is known of the errors of all sections of a data set.
 
@@ -165,6 +175,8 @@ def evidence(
         For each of the labels, the ids of the structures that it is a part of, its own included.
     jobs : int
         Threads. The result does not depend on them.
+    progress : callable, optional
+        Called with ``"errors"`` when a section is done.
 
     Returns
     -------
@@ -174,10 +186,16 @@ def evidence(
     shown = [look.coarser(_SHOWN) for look in looks]
     small = [look.coarser(_SIDE) for look in capped(shown)]
     places = [fitted.places(look) for look, fitted in zip(small, ends, strict=True)]
-    greys = learn([look.values.ravel() for look in small], places, labels)
+    greys = learn(
+        [look.values[look.counted] for look in small],
+        [at[:, look.counted.ravel()] for look, at in zip(small, places, strict=True)],
+        labels,
+    )
+
+    brightness = Brightness(greys, labels, [_SIDE])
 
     def work(k: int, _: None) -> Evidence | None:
-        inside = labels.at(places[k]) > 0
+        inside = (labels.at(places[k]) > 0) & small[k].counted.ravel()
         if not inside.any():
             return None
         moved = np.linalg.norm(places[k] - starts[k].places(small[k]), axis=0)
@@ -185,6 +203,7 @@ def evidence(
             *_bendings(small[k], places[k], greys, labels),
             _skew(small[k], starts[k], ends[k], inside),
             _apart(k, places[k], ends, numbers),
+            unsure_of(small[k], ends[k].forward, ends[k].deformation, brightness),
             moved,
         )
         shape = small[k].values.shape
@@ -196,6 +215,8 @@ def evidence(
         if isinstance(result, Exception):
             raise result
         found.append(result)
+        if progress:
+            progress("errors")
     return found
 
 
@@ -213,7 +234,7 @@ def stated(known: Evidence, model: Model = MODEL) -> ExpectedError:
     after = model.scale * float(np.prod(figures ** np.array(model.powers)))
     ratios = np.clip(known.local, LEAST, MOST) / figures
     local = after * model.local_scale * np.prod(ratios ** np.array(model.local), axis=1)
-    blind = max(1 - float(known.figures[FIGURES.index("likeness")]) / _BLIND, 0.0)
+    blind = max(1 - known.likeness / _BLIND, 0.0)
     after += blind * max(model.unseen - after, 0.0)
     local += blind * np.maximum(model.unseen - local, 0.0)
     before = float(np.hypot(after, model.moved * known.moved))
@@ -239,9 +260,10 @@ def _bendings(
     y, x = np.indices((rows, columns), dtype=np.float32)
     known = _known(x, y, look.side)
     grid = np.stack((x, y), axis=-1)
-    pull = bend(look, expected)
+    weights = weights_of(look, expected, greys)
+    pull = bend(look, expected, weights)
     displaced = Look(shown_at(look.values, grid + known), look.x, look.y, look.side)
-    missed = bend(displaced, expected) - known - shown_at(pull, grid + known)
+    missed = bend(displaced, expected, weights) - known - shown_at(pull, grid + known)
     away = [np.linalg.norm(shift, axis=-1) * look.side for shift in (pull, missed)]
     # a contrast the other way round is no likeness
     alike = np.maximum(local_correlation(look.values, expected, _WINDOW), 0) ** 2
@@ -304,7 +326,7 @@ def _summed(
     lines: Sequence[Sequence[int]],
 ) -> Evidence | None:
     """Return the means of maps over a section and over each structure in it."""
-    found = labels.at(end.places(look))
+    found = labels.at(end.places(look)) * look.counted.ravel()
     inside = np.flatnonzero(found)
     if not len(inside):
         return None

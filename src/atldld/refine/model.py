@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.labels import compact_labels
+from atldld.refine.usual import usual_greys
 from atldld.warp.background import background_of
 from atldld.warp.stain import LUMINOSITY, darkness
 
@@ -36,14 +37,21 @@ __all__ = [
     "local_correlation",
     "look_at",
     "residuals",
+    "tissue_above",
+    "weights_of",
 ]
 
 Matrix = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-_FEW = 20  # pixels that weigh as much as what all tissue looks like
+_FEW = 20  # pixels that weigh as much as what is usual, of many sections together
+_ALONE = 1000  # the same of a single section
+_MUCH = 400  # pixels from which a structure says no more of what is usual
+_LEAST_KNOWN = 20  # structures, below which nothing can be said of that
 _CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 _NOISE = 0.02  # of the variance of a picture, below which a window shows nothing
+_NEAR = 800.0  # µm from tissue: no section lies farther off than what is to be found
+_MISSING = 0.02  # of the brain, from which on it is told which pixels count
 _BLOCK = 1000.0  # µm: sides of the squares of which every other one is held back
 
 
@@ -73,6 +81,11 @@ class Labels3d:
         """Return the annotation of an atlas."""
         ids, places = compact_labels(atlas.annotation)
         return cls(places, len(ids), atlas.resolution, ids)
+
+    @cached_property
+    def usual(self) -> Matrix:
+        """How dark each structure usually is, shape (count,); NaN where that is not known."""
+        return usual_greys(self.ids)
 
     def at(self, points: Matrix) -> NDArray[np.intp]:
         """Return the structure of points, shape (3, N) in reference µm → (N,); 0 outside."""
@@ -112,6 +125,34 @@ class Look:
         down = np.floor((np.arange(rows) + 0.5) * self.side / _BLOCK)
         across = np.floor((np.arange(columns) + 0.5) * self.side / _BLOCK)
         out: NDArray[np.bool_] = (across + down[:, None]) % 2 == 1
+        return out
+
+    @cached_property
+    def counted(self) -> NDArray[np.bool_]:
+        """Pixels that say where the section lies: tissue and what is near it.
+
+        Half a brain, or a lobe, may be missing; where there is no tissue far and wide, there is
+        nothing to compare.
+        """
+        tissue: NDArray[np.uint8] = (self.values > tissue_above(self.values)).astype(np.uint8)
+        core = np.ones((3, 3), np.uint8)  # without specks
+        tissue = np.asarray(cv2.morphologyEx(tissue, cv2.MORPH_OPEN, core), dtype=np.uint8)
+        if not tissue.any():
+            return np.ones(self.values.shape, dtype=np.bool_)
+        away = cv2.distanceTransform(1 - tissue, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        out: NDArray[np.bool_] = away * self.side <= _NEAR
+        return out
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """Pixels that a step is fitted to."""
+        out: NDArray[np.bool_] = self.counted & ~self.held_back
+        return out
+
+    @property
+    def judging(self) -> NDArray[np.bool_]:
+        """Pixels that a step is judged by."""
+        out: NDArray[np.bool_] = self.counted & self.held_back
         return out
 
     def flat(self, deformation: Deformation | None, shift: Image | None = None) -> Matrix:
@@ -207,7 +248,9 @@ def look_at(
 def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: Labels3d) -> Matrix:
     """Return the grey of each structure over all sections, shape (count,).
 
-    Structures of few pixels are drawn to what all tissue looks like.
+    Structures of few pixels are drawn to what they usually look like, as far as the data set goes
+    along with that, and the more so the fewer sections there are: one section cannot tell what a
+    thin layer looks like before it lies right.
 
     Parameters
     ----------
@@ -223,10 +266,44 @@ def learn(values: Sequence[Matrix | Image], points: Sequence[Matrix], labels: La
         found = labels.at(places)
         counts += np.bincount(found, minlength=labels.count)
         sums += np.bincount(found, seen, minlength=labels.count)
-    tissue = sums[1:].sum() / max(counts[1:].sum(), 1)
-    greys: Matrix = (sums + _FEW * tissue) / (counts + _FEW)
+    weight = max(_FEW, _ALONE / max(len(values), 1))
+    greys: Matrix = (sums + weight * _usual(counts, sums, labels.usual)) / (counts + weight)
     greys[0] = sums[0] / max(counts[0], 1)
     return greys
+
+
+def _usual(counts: Matrix, sums: Matrix, usual: Matrix) -> Matrix:
+    """Return what structures should look like by what is usual, shape (count,).
+
+    That is the line through the structures' greys, by their usual ones, that fits best; where
+    nothing is usual, or the line falls, it is what all tissue looks like.
+    """
+    tissue = sums[1:].sum() / max(counts[1:].sum(), 1)
+    out = np.full(len(counts), tissue)
+    known = np.isfinite(usual)
+    known[0] = False
+    fitted = known & (counts > _FEW)
+    if fitted.sum() < _LEAST_KNOWN:
+        return out
+    weights = np.minimum(counts[fitted], _MUCH)  # so that the largest ones do not decide alone
+    own, means = usual[fitted], sums[fitted] / counts[fitted]
+    middle, mean = np.average(own, weights=weights), np.average(means, weights=weights)
+    spread = float((weights * (own - middle) ** 2).sum())
+    shared = float((weights * (own - middle) * (means - mean)).sum())
+    slope = max(shared / spread, 0.0) if spread > 0 else 0.0
+    out[known] = mean + slope * (usual[known] - middle)
+    return out
+
+
+def tissue_above(values: Matrix | Image) -> float:
+    """Return the value that parts tissue from the slide best (Otsu's)."""
+    span = float(np.ptp(values))
+    if span == 0:
+        return float(values.flat[0]) if values.size else 0.0
+    scaled = np.clip((values - values.min()) / span * 255, 0, 255).astype(np.uint8)
+    level, _ = cv2.threshold(scaled.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    # tissue is often much paler than its darkest layers: what is clearly above the slide counts
+    return float(values.min() + span * level / 255 / 2)
 
 
 def capped(looks: Sequence[Look]) -> list[Look]:
@@ -252,6 +329,27 @@ def expected_of(look: Look, places: Matrix, greys: Matrix, labels: Labels3d) -> 
     """
     found: Image = greys[labels.at(places)].reshape(look.values.shape).astype(np.float32)
     return found
+
+
+def weights_of(look: Look, expected: Image, greys: Matrix) -> Image | None:
+    """Return what each pixel of a section counts, shape (rows, columns), float32.
+
+    None, which is faster, if nearly all of the brain is there that is expected.
+
+    Parameters
+    ----------
+    look : Look
+        The section.
+    expected : numpy.ndarray, shape (rows, columns), float32
+        See `expected_of`.
+    greys : numpy.ndarray, shape (count,)
+        What structures look like.
+    """
+    brain = expected != np.float32(greys[0])
+    missing = brain & ~look.counted
+    if missing.sum() <= _MISSING * brain.sum():
+        return None
+    return look.counted.astype(np.float32)
 
 
 def local_correlation(seen: Image, other: Image, window: float) -> Image:

@@ -20,7 +20,7 @@ from atldld.place.deformation import Deformation
 from atldld.refine.model import Image, Labels3d, Look, Matrix, learn
 from atldld.support.pipeline import outcomes
 
-__all__ = ["Frame", "Prior", "fit_planes"]
+__all__ = ["Brightness", "Frame", "Prior", "fit_planes", "unsure_of"]
 
 _LEVELS = ((200.0, 12), (100.0, 10), (50.0, 6))  # µm of a pixel, and Gauss-Newton steps
 _WINDOW = 4.0  # pixels: standard deviation of the window in which pictures are normalised
@@ -73,8 +73,18 @@ class Prior:
     correlated: float = 40.0
 
 
-class _Brightness:
-    """What the brain looks like in three dimensions, on voxels of growing size."""
+class Brightness:
+    """What the brain looks like in three dimensions, on voxels of growing size.
+
+    Parameters
+    ----------
+    greys : numpy.ndarray, shape (count,)
+        What structures look like.
+    labels : Labels3d
+        The atlas.
+    sides : sequence of float
+        About how large the voxels are, in µm.
+    """
 
     def __init__(self, greys: Matrix, labels: Labels3d, sides: Sequence[float]) -> None:
         self.volumes: dict[float, tuple[Image, float]] = {}
@@ -188,7 +198,7 @@ def fit_planes(
         points = [
             at @ view.flat[:, view.counted.ravel()] for at, view in zip(moved, views, strict=True)
         ]
-        brightness = _Brightness(learn(values, points, labels), labels, [side])
+        brightness = Brightness(learn(values, points, labels), labels, [side])
         numbers = _level(
             views, forwards, numbers, depths, brightness, side, steps, prior, jobs, progress
         )
@@ -198,9 +208,38 @@ def fit_planes(
     ]
 
 
+def unsure_of(
+    look: Look, forward: Matrix, deformation: Deformation | None, brightness: Brightness
+) -> Matrix:
+    """Return how little a section's pixels say of its plane, shape (rows · columns,), in µm.
+
+    That is the standard deviation of where each pixel lies, as far as the nine numbers go and
+    neighbours say nothing.
+
+    Parameters
+    ----------
+    look : Look
+        The section.
+    forward : numpy.ndarray, shape (3, 3)
+        Where it lies.
+    deformation : Deformation or None
+        The way to its flat image.
+    brightness : Brightness
+        What the brain looks like, on voxels of about the side of the look's pixels.
+    """
+    prior = Prior()
+    view = _view(look, Frame(look), deformation)
+    side = next(iter(brightness.volumes))
+    matrix, _ = _equations(view, forward, np.zeros(9), brightness, side, prior.correlated)
+    spread = np.linalg.inv(matrix + np.eye(9) / prior.spread**2).reshape(3, 3, 3, 3)
+    total = np.einsum("iaib->ab", spread)
+    out: Matrix = np.sqrt(np.einsum("an,ab,bn->n", view.basis, total, view.basis))
+    return out
+
+
 def _view(look: Look, frame: Frame, deformation: Deformation | None) -> _View:
     at = look.flat(deformation)
-    return _View(look.values, ~look.held_back, at, frame.basis(at), look.side)
+    return _View(look.values, look.fitted, at, frame.basis(at), look.side)
 
 
 def _level(
@@ -208,7 +247,7 @@ def _level(
     forwards: Sequence[Matrix],
     numbers: Matrix,
     depths: Sequence[float],
-    brightness: _Brightness,
+    brightness: Brightness,
     side: float,
     steps: int,
     prior: Prior,
@@ -244,7 +283,7 @@ def _equations(
     view: _View,
     forward: Matrix,
     numbers: Matrix,
-    brightness: _Brightness,
+    brightness: Brightness,
     side: float,
     correlated: float,
 ) -> tuple[Matrix, Matrix]:

@@ -16,24 +16,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation
 from atldld.place.registration import StepResult
-from atldld.refine.guard import Template3d, figures, verdict
+from atldld.refine.guard import Template3d, figures, verdict, verdict_of_all
 from atldld.refine.inplane import JACOBIAN, bend, deformation_of
-from atldld.refine.model import Image, Labels3d, Look, Matrix, capped, expected_of, learn
+from atldld.refine.model import (
+    Image,
+    Labels3d,
+    Look,
+    Matrix,
+    capped,
+    expected_of,
+    learn,
+    weights_of,
+)
 from atldld.refine.planes import Frame, fit_planes
 from atldld.refine.whole import direction_by, fit_whole, moved_by
 from atldld.support.arguments import check_names
 from atldld.support.pipeline import outcomes
 
-__all__ = ["FEWEST", "STEPS", "Atlas3d", "Fitted", "check_steps", "run_steps", "work_of"]
+__all__ = ["FEWEST", "STEPS", "Atlas3d", "Fitted", "Step", "check_steps", "run_steps", "work_of"]
 
-STEPS = ("whole", "sections", "inplane")
+Step = Literal["whole", "sections", "inplane"]
+"""What a refinement can do."""
+
+STEPS: tuple[Step, ...] = get_args(Step)
 """The steps, in their order."""
 
 FEWEST = 5
@@ -87,7 +99,7 @@ class Fitted:
         return out
 
 
-def check_steps(steps: str | Sequence[str]) -> tuple[str, ...]:
+def check_steps(steps: str | Sequence[str]) -> tuple[Step, ...]:
     """Return the steps that are meant, in their order.
 
     Raises
@@ -163,7 +175,7 @@ def _halves(looks: Sequence[Look], at: Sequence[Fitted]) -> tuple[list[Matrix], 
     """Return the pixels that steps are fitted to, and where they lie."""
     values, points = [], []
     for look, fitted in zip(looks, at, strict=True):
-        used = ~look.held_back.ravel()
+        used = look.fitted.ravel()
         values.append(look.values.ravel()[used].astype(np.float64))
         points.append(fitted.places(look)[:, used])
     return values, points
@@ -224,7 +236,7 @@ def _inplane(
     def first(k: int) -> _Tried:
         look, fitted = coarse[k], at[k]
         places = fitted.places(look)
-        weights = (~look.held_back).astype(np.float32)
+        weights = look.fitted.astype(np.float32)
         half = bend(look, expected_of(look, places, half_greys, labels), weights)
         before = figures(look, places, half_greys, labels, atlas.template)
         after = figures(look, fitted.places(look, half), half_greys, labels, atlas.template)
@@ -232,7 +244,7 @@ def _inplane(
         shift = None
         if kept:
             expected = expected_of(fine[k], fitted.places(fine[k]), greys, labels)
-            shift = bend(fine[k], expected)
+            shift = bend(fine[k], expected, weights_of(fine[k], expected, greys))
         return _Tried(shift, before, after, reason)
 
     tried = _each(count, first, jobs, progress)
@@ -245,7 +257,11 @@ def _inplane(
         if shift is None:
             return None, tried[k].reason
         expected = expected_of(look, fitted.places(look), greys, labels)
-        curve = deformation_of(look, bend(look, expected, begin=shift), fitted.deformation)
+        curve = deformation_of(
+            look,
+            bend(look, expected, weights_of(look, expected, greys), begin=shift),
+            fitted.deformation,
+        )
         if curve is None:
             least, greatest = JACOBIAN
             return None, f"Areas would change by a factor beyond {least:g} to {greatest:g}."
@@ -306,10 +322,11 @@ def _learned(
     labels: Labels3d,
 ) -> Matrix:
     """Return the greys, of all pixels, where the sections lie once they are shifted."""
-    values = [look.values.ravel() for look in looks]
-    points = [
-        fitted.places(look, shift) for look, fitted, shift in zip(looks, at, shifts, strict=True)
-    ]
+    values, points = [], []
+    for look, fitted, shift in zip(looks, at, shifts, strict=True):
+        counted = look.counted.ravel()
+        values.append(look.values.ravel()[counted])
+        points.append(fitted.places(look, shift)[:, counted])
     return learn(values, points, labels)
 
 
@@ -321,14 +338,26 @@ def _judged(
     atlas: Atlas3d,
     most: float,
 ) -> list[Fitted]:
-    """Return where sections lie after a step: each moves only if what was held back agrees."""
+    """Return where sections lie after a step: each moves only if what was held back agrees.
+
+    One affine map moves all sections alike, so all together say whether it is better.
+    """
     was_grey, is_grey = (learn(*_halves(looks, places), atlas.labels) for places in (at, wanted))
+    was, is_now = (
+        [
+            figures(look, fitted.places(look), grey, atlas.labels, atlas.template)
+            for look, fitted in zip(looks, places, strict=True)
+        ]
+        for places, grey in ((at, was_grey), (wanted, is_grey))
+    )
+    if name == "whole":
+        verdicts = verdict_of_all(was, is_now)
+    else:
+        verdicts = [verdict(*pair) for pair in zip(was, is_now, strict=True)]
     out = []
-    for look, before, after in zip(looks, at, wanted, strict=True):
-        was = figures(look, before.places(look), was_grey, atlas.labels, atlas.template)
-        is_now = figures(look, after.places(look), is_grey, atlas.labels, atlas.template)
+    for k, (look, before, after) in enumerate(zip(looks, at, wanted, strict=True)):
+        kept, reason = verdicts[k]
         moved = _moved(look, before, after)
-        kept, reason = verdict(was, is_now)
         if moved > most:
             kept, reason = False, _too_far(moved, most)
         result = StepResult(
@@ -336,8 +365,8 @@ def _judged(
             kept=kept,
             reason=reason,
             moved=round(moved, 1) if kept else 0.0,
-            before=was,
-            after=is_now,
+            before=was[k],
+            after=is_now[k],
         )
         chosen = after if kept else before
         out.append(replace(chosen, results=(*before.results, result)))

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,12 @@ from atldld.support.arguments import several
 from atldld.support.provenance import FRAME, citation_of, version
 
 if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    import xarray
+
     from atldld.atlas.labels import Labels
+    from atldld.atlas.model import Atlas
     from atldld.atlas.structures import StructureGraph
     from atldld.regions.table import RegionTable
 
@@ -46,15 +51,20 @@ __all__ = [
     "GRID_SHAPE",
     "GRID_STEP",
     "ExpressionGrid",
+    "GridKind",
     "fetch_grid",
     "fetch_grid_annotation",
     "grid_region_means",
     "labels_on_grid",
     "open_labels",
+    "places_on_grid",
     "read_grid",
 ]
 
-GRID_KINDS = ("energy", "density", "intensity")
+GridKind = Literal["energy", "density", "intensity"]
+"""What a grid can hold."""
+
+GRID_KINDS: tuple[GridKind, ...] = get_args(GridKind)
 """What a grid can hold; energy = density × intensity."""
 
 GRID_SHAPE = (67, 41, 58)
@@ -158,7 +168,7 @@ class ExpressionGrid:
         p, i, r = (np.arange(side, dtype=np.float64) * self.resolution for side in self.shape)
         return p, i, r
 
-    def save(self, path: str | Path, kind: str = "energy", *, force: bool = False) -> Path:
+    def save(self, path: str | Path, kind: GridKind = "energy", *, force: bool = False) -> Path:
         """Write one kind to a file; endings and frame are those of `atldld.volume.Volume.save`.
 
         Voxels are centred at k · resolution, half a voxel before those of volumes, and the file's
@@ -189,7 +199,38 @@ class ExpressionGrid:
         """
         path = Path(path)
         check_volume(path, force=force)
+        return write_voxels({path: self._voxels(kind)}, force=force)[0]
 
+    def to_xarray(self, kind: GridKind = "energy") -> xarray.DataArray:
+        """Return one kind as a `xarray.DataArray` over ``p``, ``i``, ``r`` in µm; NaN for no data.
+
+        Raises
+        ------
+        InvalidInputError
+            If the grid does not hold that kind.
+        AtldldError
+            If xarray is not installed.
+        """
+        from atldld.formats.memory import voxels_to_xarray
+
+        return voxels_to_xarray(self._voxels(kind))
+
+    def to_sitk(self, kind: GridKind = "energy") -> SimpleITK.Image:
+        """Return one kind as a `SimpleITK.Image`; see `atldld.volume.Volume.to_sitk`."""
+        from atldld.formats.memory import voxels_to_sitk
+
+        return voxels_to_sitk(self._voxels(kind))
+
+    def to_nibabel(self, kind: GridKind = "energy") -> nibabel.Nifti1Image:
+        """Return one kind as a `nibabel.Nifti1Image`; see `atldld.volume.Volume.to_nibabel`."""
+        from atldld.formats.memory import voxels_to_nibabel
+
+        return voxels_to_nibabel(self._voxels(kind))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.kinds)
+
+    def _voxels(self, kind: str) -> Voxels:
         provenance = {
             "atldld_version": version(),
             "shows": kind,
@@ -203,8 +244,7 @@ class ExpressionGrid:
             "frame": FRAME,
             "citation": citation_of(self.dataset_id),
         }
-        voxels = Voxels(self[kind], self.resolution, f"grid of {kind}", provenance, first=0.0)
-        return write_voxels({path: voxels}, force=force)[0]
+        return Voxels(self[kind], self.resolution, f"grid of {kind}", provenance, first=0.0)
 
     def __repr__(self) -> str:
         sizes = " × ".join(map(str, self.shape))
@@ -218,7 +258,7 @@ def fetch_grid(
     dataset_id: int | str,
     *,
     session: Session | None = None,
-    kinds: str | Iterable[str] | None = None,
+    kinds: GridKind | Iterable[GridKind] | None = None,
     refresh: bool = False,
 ) -> ExpressionGrid:
     """Return the expression grids of a data set, from the cache or the service.
@@ -394,6 +434,64 @@ def labels_on_grid(
     InvalidInputError
         If a voxel of the grid is not a whole number of voxels of the annotation.
     """
+    from atldld.atlas.labels import as_labels, compact_labels
+
+    _whole_voxels(resolution, step)
+    ids, places = compact_labels(annotation)
+    names = as_labels(ids, "The annotation")
+    labels: Labels = names[places_on_grid(places, len(ids), resolution, shape, step)]
+    return labels
+
+
+def places_on_grid(
+    places: NDArray[np.unsignedinteger[Any]],
+    count: int,
+    resolution: float,
+    shape: tuple[int, int, int] = GRID_SHAPE,
+    step: float = GRID_STEP,
+) -> NDArray[np.intp]:
+    """Return the number that fills most of each voxel of the grid; see `labels_on_grid`.
+
+    Parameters
+    ----------
+    places : numpy.ndarray, shape (P, I, R)
+        Numbers below `count`, such as `atldld.atlas.labels.compact_labels` makes of an annotation;
+        0 is the outside.
+    count : int
+        How many numbers there are.
+    resolution, shape, step
+        See `labels_on_grid`.
+
+    Raises
+    ------
+    InvalidInputError
+        If a voxel of the grid is not a whole number of voxels of the annotation.
+    """
+    side = _whole_voxels(resolution, step)
+    p, i, r = shape
+    half = side // 2
+    columns = [
+        min(size, voxels * side - half)
+        for size, voxels in zip(places.shape[1:], shape[1:], strict=True)
+    ]
+    # for each column of the annotation, which voxel of the layer it is in
+    inner, outer = ((np.arange(size) + half) // side for size in columns)
+    voxel = (inner[:, None] * r + outer) * count
+    out = np.zeros(shape, dtype=np.intp)
+    for k in range(p):  # one layer of the grid at a time
+        layer = places[
+            max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
+        ]
+        votes = np.bincount((layer + voxel).ravel(), minlength=i * r * count)
+        # what is beyond the annotation is outside
+        by_voxel = votes.reshape(i * r, count)
+        by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
+        out[k] = by_voxel.argmax(axis=1).reshape(i, r)
+    return out
+
+
+def _whole_voxels(resolution: float, step: float) -> int:
+    """Return how many voxels of an annotation lie along one of the grid."""
     side = round(step / resolution)
     if side % 2 or abs(side * resolution - step) > 1e-6:
         raise InvalidInputError(
@@ -401,34 +499,15 @@ def labels_on_grid(
             f"of {resolution:g} µm.",
             hint="Use an atlas of 10, 25, 50 or 100 µm.",
         )
-    from atldld.atlas.labels import as_labels, compact_labels
-
-    ids, places = compact_labels(annotation)
-    p, i, r = shape
-    half = side // 2
-    columns = [
-        min(size, count * side - half)
-        for size, count in zip(places.shape[1:], shape[1:], strict=True)
-    ]
-    # for each column of the annotation, which voxel of the layer it is in
-    inner, outer = ((np.arange(size) + half) // side for size in columns)
-    voxel = (inner[:, None] * r + outer) * len(ids)
-    names = as_labels(ids, "The annotation")
-    out: Labels = np.zeros(shape, dtype=names.dtype)
-    for k in range(p):  # one layer of the grid at a time
-        layer = places[
-            max(k * side - half, 0) : max((k + 1) * side - half, 0), : columns[0], : columns[1]
-        ]
-        votes = np.bincount((layer + voxel).ravel(), minlength=i * r * len(ids))
-        # what is beyond the annotation is outside
-        by_voxel = votes.reshape(i * r, len(ids))
-        by_voxel[:, 0] += side**3 - by_voxel.sum(axis=1)
-        out[k] = names[by_voxel.argmax(axis=1)].reshape(i, r)
-    return out
+    return side
 
 
 def open_labels(
-    session: Session, source: Literal["atlas", "service"] = "atlas", resolution: float | None = None
+    session: Session,
+    source: Literal["atlas", "service"] = "atlas",
+    resolution: float | None = None,
+    *,
+    atlas: Atlas | None = None,
 ) -> tuple[Labels, StructureGraph]:
     """Return the structures of an adult grid's voxels, and what lies in what.
 
@@ -441,6 +520,8 @@ def open_labels(
         (`fetch_grid_annotation`).
     resolution : float, optional
         Side of the atlas's voxels, in µm; 25 by default.
+    atlas : Atlas, optional
+        An atlas that is open already, in place of the one of 2017.
 
     Returns
     -------
@@ -456,7 +537,7 @@ def open_labels(
 
     if source == "service":
         return fetch_grid_annotation(session), fetch_graph(session)
-    atlas = open_atlas(resolution, session=session)
+    atlas = atlas or open_atlas(resolution, session=session)
     return labels_on_grid(atlas.annotation, atlas.resolution), atlas.graph
 
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,10 +48,11 @@ from atldld.errors import (
 )
 from atldld.place.spaces import BOX
 from atldld.place.tiers import tier_of
-from atldld.regions.grids import fetch_grid, grid_region_means, labels_on_grid
+from atldld.regions.grids import fetch_grid, grid_region_means, places_on_grid
 from atldld.regions.table import HEMISPHERES, Regions, RegionTable
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, check_whole, plain
+from atldld.support.memory import let_go
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import Progress, citation_of, version
 from atldld.warp.background import background_of
@@ -178,11 +180,14 @@ def quantify(
         If a section cannot be fetched and is left out.
     ServiceWarning
         If the service's own numbers cannot be fetched.
+    OtherAtlasWarning
+        If the sections were laid on another atlas.
     """
     check_thresholds(threshold, stain_threshold)
     threshold, stain_threshold = int(plain(threshold)), plain(stain_threshold)
     scale = open_scale(scale)
     atlas.check_dataset(dataset.record)
+    atlas.compare_alignment(dataset.alignment, session)
     masks = stain_threshold is None
     chosen = dataset.chosen(sections)
     tasks, without_mask = _plan(chosen, resolution, masks=masks)
@@ -190,7 +195,9 @@ def quantify(
         raise _nothing_to_count(dataset, masks and bool(without_mask))
 
     ids, places = compact_labels(atlas.annotation)
+    let_go(atlas.annotation)
     keys = _in_halves(places)
+    del places  # `keys` may be the very same array by now
     regions = Regions(ids.tolist(), atlas.graph)
     voxels = _voxels_of(keys, len(ids))
     counts, used, failed = _count_all(
@@ -225,7 +232,8 @@ def quantify(
     if masks and unionize:
         values |= _beside_unionizes(dataset, session, regions, compared)
     if masks and grid:
-        values |= _beside_grid(dataset, session, atlas, ids, places, regions, compared)
+        keys >>= 1
+        values |= _beside_grid(dataset, session, atlas, ids, keys, regions, compared)
     if not hemispheres:
         values = {name: array[:, 2:] for name, array in values.items()}
     metadata = _describe(
@@ -395,22 +403,31 @@ def _count(
     step = max(_AT_ONCE // where.shape[1], 1)
     for start in range(0, where.shape[0], step):
         rows = slice(start, start + step)
-        counted = where[rows].ravel() if shown is None else where[rows][shown[rows]]
-        total[:, 0] += np.bincount(counted, minlength=2 * labels)
+        keys, parts = where[rows].ravel(), part[rows].ravel()
+        total[:, 0] += _times(keys if shown is None else keys[shown[rows].ravel()], 2 * labels)
         # most of a mask is black
-        at = np.nonzero(part[rows])
-        key = where[rows][at]
-        weight = part[rows][at].astype(np.float64)  # exact: sums stay below 2 ** 53
-        for column, weights in ((1, weight), (2, weight * value[rows][at])):
-            found = np.bincount(key, weights, minlength=2 * labels)
-            total[:, column] += found.astype(np.int64)
+        at = np.flatnonzero(parts)
+        key = keys.take(at).astype(np.intp)
+        weight = parts.take(at).astype(np.float64)  # exact: sums stay below 2 ** 53
+        total[:, 1] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
+        weight *= value[rows].ravel().take(at)
+        total[:, 2] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
     return total.reshape(labels, 2, 3)
+
+
+def _times(keys: NDArray[np.unsignedinteger[Any]], count: int) -> NDArray[np.int64]:
+    """Return how often each number below `count` occurs; of no more than 2²⁴ numbers."""
+    if keys.dtype != np.uint16 or not keys.size:
+        return np.bincount(keys, minlength=count)
+    # counts in float32, which are whole up to there, in half the time that `bincount` takes
+    found = cv2.calcHist([keys], [0], None, [count], [0, count])
+    return found.ravel().astype(np.int64)
 
 
 def _in_halves(
     places: NDArray[np.unsignedinteger[Any]],
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Return 2 · place + (0 in the left half, 1 in the right one), of the same shape.
+    """Return 2 · place + (0 in the left half, 1 in the right one), in place where that fits.
 
     A voxel belongs to the half in which its centre lies; one in the midline counts as right.
     """
@@ -418,9 +435,9 @@ def _in_halves(
     right = np.arange(count) + 0.5 >= count / 2
     if 2 * (int(places.max()) + 1) > np.iinfo(places.dtype).max:
         places = places.astype(np.uint32)
-    keys: NDArray[np.unsignedinteger[Any]] = places * places.dtype.type(2)
-    keys += right.astype(places.dtype)
-    return keys
+    places <<= 1
+    places += right.astype(places.dtype)
+    return places
 
 
 def _voxels_of(keys: NDArray[np.unsignedinteger[Any]], labels: int) -> NDArray[np.int64]:
@@ -525,7 +542,7 @@ def _beside_grid(
     compared["grid"] = None
     try:
         found = fetch_grid(dataset.id, session=session)
-        on_grid = labels_on_grid(places, atlas.resolution, found.shape, found.resolution)
+        on_grid = places_on_grid(places, len(ids), atlas.resolution, found.shape, found.resolution)
         means = grid_region_means(found, ids[on_grid], atlas.graph)
     except AtldldError as error:
         _lacking(session, "expression grid", str(error))
@@ -585,14 +602,9 @@ def _describe(
         "service": service,
         "citation": citation_of(dataset.id),
         "alignment": dataset.alignment.describe() if dataset.alignment else None,
+        "coordinates": dataset.coordinates,
         "section_thickness_um": record.section_thickness,
-        "atlas": {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-            "synthetic": atlas.synthetic,
-        },
+        "atlas": atlas.describe(),
         "resolution_um": float(resolution),
         **counts,
         "midline_um": BOX[2] / 2,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from atldld.formats.common import ending_of, need
 from atldld.formats.tables import Table, data_frame, write_table
 from atldld.support.arguments import check_names, check_whole, plain, several
 from atldld.support.files import check_targets, sidecar_of
+from atldld.support.html import Bar, card, synthetic_note, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +32,21 @@ if TYPE_CHECKING:
 __all__ = [
     "ABOUT_STRUCTURES",
     "HEMISPHERES",
+    "Half",
     "RegionTable",
     "Regions",
+    "RowKind",
     "check_output",
     "ids_within",
 ]
 
-HEMISPHERES = ("left", "right", "both")
+Half = Literal["left", "right", "both"]
+"""A half of the brain, or the whole."""
+
+RowKind = Literal["structure", "unknown", "outside"]
+"""What a row is of; see the module."""
+
+HEMISPHERES: tuple[Half, ...] = get_args(Half)
 
 ABOUT_STRUCTURES = {
     "structure_id": "id of the structure in the atlas's graph; 0 is outside the annotation",
@@ -66,6 +75,10 @@ _HEADLINE = (
     "unionize_energy",
     "grid_energy",
 )
+
+
+_STRONGEST = ("energy", "stained_fraction", "grid_energy", "density")
+_SHOWN = 10  # rows in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +120,7 @@ class RegionTable:
         for values in zip(*lists, strict=True):
             yield dict(zip(self.columns, values, strict=True))
 
-    def row(self, structure: int | str, hemisphere: str = "both") -> dict[str, Any]:
+    def row(self, structure: int | str, hemisphere: Half = "both") -> dict[str, Any]:
         """Return one row.
 
         Parameters
@@ -136,8 +149,8 @@ class RegionTable:
         ids: int | Iterable[int] | None = None,
         *,
         depth: int | None = None,
-        hemispheres: str | Iterable[str] | None = None,
-        kinds: str | Iterable[str] | None = None,
+        hemispheres: Half | Iterable[Half] | None = None,
+        kinds: RowKind | Iterable[RowKind] | None = None,
     ) -> RegionTable:
         """Return the rows that meet all conditions.
 
@@ -250,9 +263,58 @@ class RegionTable:
         about = {"columns": self.about, **self.metadata}
         return write_table(path, Table(self.columns), force=force, about=about, digits=10)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.columns)
+
+    def _repr_html_(self) -> str:
+        both = self.select(hemispheres="both", kinds="structure")
+        shown = [name for name in self.headline if name not in ("area_mm2", "voxels_with_data")]
+        by = next((name for name in _STRONGEST if name in shown), None)
+        names = ([by] if by else []) + [name for name in shown if name != by][:3]
+        top = both if by is None else both.top(by, _SHOWN)
+        strongest = float(top[by].max()) if by and len(top) else 0.0
+        rows = [
+            (
+                row["acronym"],
+                row["name"],
+                *(
+                    Bar(_digits(row[name]), row[name] / strongest if strongest else 0)
+                    if name == by
+                    else _digits(row[name])
+                    for name in names
+                ),
+            )
+            for row in list(top.rows())[:_SHOWN]
+        ]
+        columns = {"": "left", "structure": "left"}
+        columns |= {name.replace("_", " "): "right" for name in names}
+        atlas = self.metadata.get("atlas")
+        ids = self.metadata.get("dataset_ids") or [self.metadata.get("dataset_id")]
+        return card(
+            "Regions" + (f" by {by.replace('_', ' ')}: the strongest" if by else ""),
+            {
+                "data set": ", ".join(str(one) for one in ids if one is not None) or None,
+                "atlas": atlas.get("name") if isinstance(atlas, dict) else None,
+                "rows": f"{len(self)}: {len(np.unique(self['structure_id']))} structures, "
+                f"{len(np.unique(self['hemisphere']))} of left, right and both",
+            },
+            body=[table(columns, rows)],
+            note=synthetic_note(bool(self.metadata.get("synthetic"))),
+            hint=".row('DG')   .select(depth=3)   .to_pandas()   .save('regions.csv')",
+        )
+
     def __repr__(self) -> str:
         count = len(np.unique(self.columns["structure_id"]))
         return f"<RegionTable of {count} structures, {len(self)} rows>"
+
+
+def _digits(value: float) -> str:
+    """Return a number as people read it, with three digits that count."""
+    if not np.isfinite(value):
+        return "–"
+    if float(value).is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:

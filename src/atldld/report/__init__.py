@@ -2,7 +2,7 @@
 
 from atldld.report.contents import Entry, Report, gather, try_atlas
 from atldld.report.page import check_page, figures, render, write_report
-from atldld.report.source import FolderSource, ServiceSource, Source, open_source
+from atldld.report.source import FolderSource, ServiceSource, Source, open_source, source_of
 
 __all__ = [
     "Entry",
@@ -15,6 +15,7 @@ __all__ = [
     "gather",
     "open_source",
     "render",
+    "source_of",
     "try_atlas",
     "write_report",
 ]

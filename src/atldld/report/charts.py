@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIGURES",
+    "Band",
+    "Cell",
     "Chart",
     "Column",
     "Figure",
@@ -29,10 +31,13 @@ __all__ = [
     "Point",
     "Positions",
     "Row",
+    "Strip",
+    "levels",
     "moves_chart",
     "number",
     "positions",
     "quality_chart",
+    "strip",
 ]
 
 
@@ -104,16 +109,23 @@ EXPECTED = Figure(
     "expected_error", "Expected error", "µm, before and after", "Expected error", "µm"
 )
 
+NBSP = "\N{NO-BREAK SPACE}"
+
 _ENDS = (("anterior", "posterior"), ("dorsal", "ventral"), ("left", "right"))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number as it is read on the page; a dash where there is none."""
+    """Return a number as people read it: three digits, no powers of ten; a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value and abs(value) < 10**-digits:
-        return f"{value:.1e}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+    size, sign = abs(value), "−" if value < 0 else ""
+    if size == 0:
+        return "0"
+    if size < 0.001:
+        return f"<{NBSP}0.001" if value > 0 else f">{NBSP}−0.001"
+    if size >= 99.95:
+        return f"{sign}{size:,.0f}"
+    return f"{sign}{size:.{digits}g}"
 
 
 # ---- where the sections lie
@@ -127,7 +139,7 @@ class Line:
     ----------
     place : int
         Where it comes in the order of the page.
-    number : int
+    number, image_id : int
         Of the section.
     suspicious : bool
         Whether it is marked.
@@ -139,6 +151,7 @@ class Line:
 
     place: int
     number: int
+    image_id: int
     suspicious: bool
     coordinate: float
     start: tuple[float, float]
@@ -204,6 +217,7 @@ def positions(
             Line(
                 place,
                 entry.section.number,
+                entry.section.id,
                 entry.section.id in odd,
                 entry.coordinate,
                 (0.0, first) if lying else (first, 0.0),
@@ -213,6 +227,152 @@ def positions(
     brain = "" if atlas is None else silhouette(atlas, down, across)
     axis = AXES[plane.depth_axis]
     return Positions(width, height, axis, brain, *_ENDS[across], *_ENDS[down], tuple(lines))
+
+
+# ---- how unusual they are
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A figure of one section in the heat strip.
+
+    Attributes
+    ----------
+    level : int or None
+        0 (as is usual in this data set) to 4 (most unusual); `None` if it is not known.
+    told : str
+        The figure, in words.
+    """
+
+    level: int | None
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A section in the heat strip: one cell for each of its rows."""
+
+    place: int
+    number: int
+    image_id: int
+    suspicious: bool
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """All figures of all sections as shades, in the order of the page.
+
+    Attributes
+    ----------
+    rows : tuple of (str, str)
+        What each row is called, and what it is.
+    bands : tuple of Band
+        The sections.
+    every : int
+        Each so many sections have their number written.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    bands: tuple[Band, ...]
+    every: int
+
+
+_LOW_IS_BAD = {"overlap", "mutual_information", "continuity", "sharpness"}
+_LEVELS = (1.0, 2.0, 3.0, 4.5)  # deviations from the middle, towards what is bad
+_SHARES = (0.25, 0.5, 0.75, 1.0)  # of the threshold or of the most
+
+
+def strip(entries: Sequence[Entry], quality: DatasetQuality | None) -> Strip:
+    """Return the heat strip: expression, and how unusual each figure of quality is.
+
+    A figure's shade is how far it lies from the middle of the data set's, towards what is bad, in
+    robust standard deviations; that of the score is its part of the threshold.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The sections in the order in which the page counts them.
+    quality : DatasetQuality, optional
+        Their figures.
+    """
+    judged = {one.image_id: one for one in quality.sections} if quality else {}
+    odd = {one.image_id for one in quality.suspicious} if quality else set()
+    rows: list[tuple[str, str]] = []
+    columns: list[list[Cell]] = []
+    amounts = [entry.views.expression for entry in entries]
+    if any(amounts):
+        rows.append(("Expression", "how much of it is on the section"))
+        most = max(amount or 0.0 for amount in amounts)
+        columns.append([_amount(amount, most) for amount in amounts])
+    for figure in FIGURES if quality else ():
+        values = [
+            _known(getattr(judged.get(entry.section.id), figure.name, None)) for entry in entries
+        ]
+        if all(value is None for value in values):
+            continue
+        rows.append((figure.title, figure.about))
+        threshold = quality.threshold if quality and figure.name == "score" else None
+        shades = _levels(values, threshold, low_is_bad=figure.name in _LOW_IS_BAD)
+        columns.append(
+            [
+                Cell(level, f"{figure.title} {number(value)}")
+                for level, value in zip(shades, values, strict=True)
+            ]
+        )
+    bands = tuple(
+        Band(
+            place,
+            entry.section.number,
+            entry.section.id,
+            entry.section.id in odd,
+            tuple(column[place] for column in columns),
+        )
+        for place, entry in enumerate(entries)
+    )
+    return Strip(tuple(rows), bands, max(round(len(bands) / 14), 1))
+
+
+def levels(quality: DatasetQuality | None) -> dict[int, int]:
+    """Return how unusual sections are as a whole, 0 to 4, by image id."""
+    if quality is None:
+        return {}
+    scores = [_known(section.score) for section in quality.sections]
+    found = _levels(scores, quality.threshold, low_is_bad=False)
+    return {
+        section.image_id: level or 0 for section, level in zip(quality.sections, found, strict=True)
+    }
+
+
+def _amount(amount: float | None, most: float) -> Cell:
+    if amount is None:
+        return Cell(None, "no expression mask")
+    level = sum(amount > share * most for share in (0.02, *_SHARES[:-1]))
+    return Cell(level, f"Expression {number(100 * amount / most, 2)} % of the most")
+
+
+def _levels(
+    values: Sequence[float | None], threshold: float | None, *, low_is_bad: bool
+) -> list[int | None]:
+    """Return how unusual each value is, 0 to 4."""
+    known = sorted(value for value in values if value is not None)
+    if threshold is not None:
+        return [
+            None if value is None else sum(value > share * threshold for share in _SHARES)
+            for value in values
+        ]
+    middle = known[len(known) // 2]
+    spread = sorted(abs(value - middle) for value in known)[len(known) // 2]
+    # where most values are the same, small differences mean nothing
+    unit = max(1.4826 * spread, 0.02 * abs(middle), 1e-3)
+    out: list[int | None] = []
+    for value in values:
+        if value is None:
+            out.append(None)
+            continue
+        off = (middle - value if low_is_bad else value - middle) / unit
+        out.append(sum(off >= level for level in _LEVELS))
+    return out
 
 
 # ---- their quality
@@ -262,6 +422,7 @@ class Column:
 
     place: int
     number: int
+    image_id: int
     suspicious: bool
     x: float
     told: str
@@ -405,6 +566,7 @@ def _chart(
             Column(
                 place,
                 entry.section.number,
+                entry.section.id,
                 entry.section.id in odd,
                 x_of(entry.section.number),
                 "; ".join(_told(one, k) for one in known),

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atldld.errors import AtldldError, InvalidInputError, RecordError
+from atldld.errors import (
+    AtldldError,
+    InvalidInputError,
+    MissingAlignmentWarning,
+    RecordError,
+    RepeatedRowsWarning,
+    UnsortedRowsWarning,
+)
 from atldld.formats.common import need
 from atldld.place.sections import PlacedSection
-from atldld.report.pictures import Slices, Views, cut, views_of
+from atldld.report.pictures import (
+    Artist,
+    Picture,
+    Slices,
+    Views,
+    cut,
+    encode,
+    transparent,
+    views_of,
+)
 from atldld.report.source import ServiceSource
 from atldld.report.start import Move, move_between
-from atldld.sections.register import RegisteredSection
+from atldld.sections.register import Recipe, RegisteredSection, warp
+from atldld.support.memory import let_go
 from atldld.support.pipeline import workers_for
 from atldld.support.provenance import Progress, version
-from atldld.warp.stain import Scale, open_scale
+from atldld.warp.stain import JET, Scale, open_scale
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
@@ -29,14 +47,21 @@ if TYPE_CHECKING:
     from atldld.quality import DatasetQuality, SectionView
     from atldld.regions.table import RegionTable
     from atldld.report.source import Source
+    from atldld.sections.opened import OpenedDataSet
 
-__all__ = ["Entry", "Report", "gather", "try_atlas"]
+__all__ = ["Entry", "Hero", "Report", "gather", "try_atlas"]
 
 STAIN_THRESHOLD = 0.3
 """Of the ``stained_fraction`` that is shown where there are no masks."""
 
-VOLUME_RESOLUTION = 25.0
+FILES_RESOLUTION = 25.0
+"""In µm: image files are read at the tiers that this needs at least."""
+
+VOLUME_RESOLUTION = 50.0
 """In µm; finer volumes take much memory and show no more on a page."""
+
+HERO_RESOLUTION = 12.5
+"""In µm, of the picture that the page begins with, where its image can be had."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +94,25 @@ class Entry:
         return self.plane.central_depth
 
 
+@dataclass(frozen=True, slots=True)
+class Hero:
+    """The picture that the page begins with.
+
+    Attributes
+    ----------
+    place : int
+        Which of the report's entries it shows.
+    picture : Picture
+        The section on the reference grid, as fine as it could be had.
+    mask : Picture or None
+        Its expression mask on the same grid.
+    """
+
+    place: int
+    picture: Picture
+    mask: Picture | None
+
+
 @dataclass(frozen=True, eq=False)
 class Report:
     """What a report says.
@@ -93,7 +137,7 @@ class Report:
     failed : dict
         Sections that could not be had, by image id: the reason.
     warnings : tuple of str
-        What was met on the way.
+        All that was met on the way.
     absent : tuple of int
         Section numbers that the usual spacing would have, but the data set has not.
     created : str
@@ -104,6 +148,12 @@ class Report:
         How it was called.
     quality_before : DatasetQuality or None
         The same figures as the sections lay before, if an alignment has moved them.
+    remarks : tuple of str
+        Those of the warnings that change anything for the reader.
+    hero : Hero or None
+        The section that says most; the page chooses one of the entries where there is none.
+    scale : Scale
+        The colours of the expression masks.
     """
 
     source: Source
@@ -120,6 +170,18 @@ class Report:
     versions: Mapping[str, str]
     command_line: str | None
     quality_before: DatasetQuality | None = None
+    remarks: tuple[str, ...] = ()
+    hero: Hero | None = None
+    scale: Scale = JET
+
+    @property
+    def most_telling(self) -> Hero:
+        """The picture that the page begins with."""
+        if self.hero is not None:
+            return self.hero
+        place = _most_telling(self.entries, self.quality)
+        views = self.entries[place].views
+        return Hero(place, views.registered, views.mask)
 
     @property
     def synthetic(self) -> bool:
@@ -128,11 +190,15 @@ class Report:
 
 
 def try_atlas(
-    session: Session, resolution: float | None = None, name: str = "ccf_2017"
+    session: Session,
+    resolution: float | None = None,
+    name: str = "ccf_2017",
+    **own: str | None,
 ) -> tuple[Atlas | None, str | None]:
     """Open an atlas with its template, or say why there is none.
 
     A report is worth having without an atlas, so only an option that makes no sense is an error.
+    Files of your own (``annotation``, ``graph``, ``template``) are used where they are given.
 
     Raises
     ------
@@ -143,7 +209,8 @@ def try_atlas(
 
     try:
         need("shapely", "atlas", "Outlines of structures")
-        return open_atlas(resolution, name=name, session=session), None
+        given: dict[str, Any] = {key: value for key, value in own.items() if value is not None}
+        return open_atlas(resolution, name=name, session=session, **given), None
     except InvalidInputError:
         raise
     except AtldldError as error:
@@ -202,25 +269,34 @@ def gather(
     if atlas is not None:
         try:
             atlas.check_dataset(dataset.record)
+            atlas.compare_alignment(dataset.alignment, dataset.session)
         except RecordError as error:
             atlas, without_atlas = None, str(error)
     if atlas is None:
         missing["atlas"] = without_atlas or "No atlas was given."
     else:
         atlas = _asked_once(atlas)
-    entries, seen, failed = _sections(source, atlas, jobs, progress)
+    entries, seen, failed = _sections(source, atlas, scale, jobs, progress)
+    _give_back(atlas)
     quality = _quality(source, seen, atlas, jobs, missing)
     del seen
     quality_before = _quality_before(source, quality, atlas, jobs, missing)
-    regions = _regions(source, atlas, scale, jobs, missing)
+    entries.sort(key=lambda entry: (entry.coordinate, entry.section.id))
+    hero = _hero(source, entries, quality)
+    _give_back(atlas)
+    regions: RegionTable | None = None
     slices: tuple[Slices, ...] = ()
+    if source.curves_missing is None:
+        regions = _regions(source, atlas, scale, jobs, missing)
+        slices = _volume(source, atlas, jobs, missing) if volume else ()
+    else:
+        missing["curves"] = source.curves_missing
+        missing["regions"] = missing["volume"] = "It needs to know how the sections are curved."
     if not volume:
         missing["volume"] = "It was not asked for."
-    else:
-        slices = _volume(source, atlas, jobs, missing)
     return Report(
         source=source,
-        entries=tuple(sorted(entries, key=lambda entry: (entry.coordinate, entry.section.id))),
+        entries=tuple(entries),
         atlas=atlas,
         quality=quality,
         regions=regions,
@@ -230,12 +306,60 @@ def gather(
         warnings=tuple(
             dict.fromkeys([*map(str, dataset.session.defects), *dataset.alignment_notes])
         ),
+        remarks=_remarks(dataset),
         absent=_absent([section.number for section in dataset.sections]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
         command_line=command_line,
         quality_before=quality_before,
+        hero=hero,
+        scale=scale,
     )
+
+
+def _give_back(atlas: Atlas | None) -> None:
+    """Give back the memory of an atlas that the cache holds; it is mapped, and read again."""
+    if atlas is None:
+        return
+    let_go(atlas.annotation)
+    with suppress(AtldldError):
+        if atlas.template is not None:
+            let_go(atlas.template)
+
+
+def _remarks(dataset: OpenedDataSet) -> tuple[str, ...]:
+    """Return those warnings that change anything for who reads the page.
+
+    That rows came twice or in another order does not, as each is kept once: where rows are missing,
+    a warning of its own says so. Images that were left out are listed.
+    """
+    trifles = (UnsortedRowsWarning, RepeatedRowsWarning, MissingAlignmentWarning)
+    met = [str(defect) for defect in dataset.session.defects if not isinstance(defect, trifles)]
+    return tuple(dict.fromkeys([*met, *dataset.alignment_notes]))
+
+
+def _most_telling(entries: Sequence[Entry], quality: DatasetQuality | None) -> int:
+    """Return the place of the section with the most expression among those that can be trusted.
+
+    Without masks it is the one in the middle.
+    """
+    odd = {section.image_id for section in quality.suspicious} if quality else set()
+    sound = [k for k, entry in enumerate(entries) if entry.section.id not in odd]
+    places = sound or list(range(len(entries)))
+    middle = places[(len(places) - 1) // 2]
+    best = max(places, key=lambda k: entries[k].views.expression or 0.0)
+    return best if entries[best].views.expression else middle
+
+
+def _hero(source: Source, entries: Sequence[Entry], quality: DatasetQuality | None) -> Hero:
+    """Return the section that says most, with finer pictures than the others' where it can be."""
+    place = _most_telling(entries, quality)
+    views = entries[place].views
+    finer = source.finer(entries[place].section, HERO_RESOLUTION)
+    if finer is None:
+        return Hero(place, views.registered, views.mask)
+    mask = None if finer.mask is None else encode(transparent(finer.mask))
+    return Hero(place, encode(finer.image), mask or views.mask)
 
 
 def _asked_once(atlas: Atlas) -> Atlas:
@@ -253,22 +377,34 @@ def _asked_once(atlas: Atlas) -> Atlas:
 
 
 def _sections(
-    source: Source, atlas: Atlas | None, jobs: int | None, progress: Progress | None
+    source: Source,
+    atlas: Atlas | None,
+    scale: Scale,
+    jobs: int | None,
+    progress: Progress | None,
 ) -> tuple[list[Entry], list[SectionView], dict[str, str]]:
     from atldld.quality import LOOKED_AT, view_of
 
     resolution = max(source.resolution, LOOKED_AT)
+    artist = Artist(atlas, source.dataset.session, scale)
 
     def finish(registered: RegisteredSection) -> tuple[Entry, SectionView]:
         section, start = registered.section, source.start
         before = None if start is None else start.section(section.id)
         move = move_between(before, section)
-        moved = None if before is None or move is None or move.still else before.placement
+        then = None
+        if before is not None and move is not None and not move.still:
+            then = _as_it_lay(registered, before, source)
         entry = Entry(
             section,
             registered.plane,
             registered.downsample,
-            views_of(registered, atlas, source.dataset.session, moved),
+            views_of(
+                registered,
+                artist,
+                start=then,
+                curve_is_known=source.curve_is_known(section),
+            ),
             move,
         )
         return entry, view_of(registered, resolution)
@@ -289,6 +425,15 @@ def _sections(
     if first is not None and not entries:
         raise first
     return entries, seen, failed
+
+
+def _as_it_lay(
+    registered: RegisteredSection, before: PlacedSection, source: Source
+) -> RegisteredSection:
+    """Return a section on the same grid as it lay before, of the same file."""
+    recipe = Recipe(registered.plane.grid.resolution, downsample=registered.downsample)
+    files = replace(registered.files, mask=None)
+    return warp(recipe.plan(before), files, source.dataset.session)
 
 
 def _quality(
@@ -390,10 +535,17 @@ def _regions(
 def _volume(
     source: Source, atlas: Atlas | None, jobs: int | None, missing: dict[str, str]
 ) -> tuple[Slices, ...]:
+    from atldld.volume import VolumeRecipe, build_volume
+
+    dataset = source.dataset
+    recipe = VolumeRecipe(
+        max(source.resolution, VOLUME_RESOLUTION),
+        fill="linear",
+        # the files that the pictures are made of
+        read_at=max(source.resolution, FILES_RESOLUTION),
+    )
     try:
-        built = source.dataset.volume(
-            max(source.resolution, VOLUME_RESOLUTION), fill="linear", jobs=jobs
-        )
+        built = build_volume([(dataset, dataset.session)], recipe, jobs=jobs)
     except AtldldError as error:
         missing["volume"] = str(error)
         return ()

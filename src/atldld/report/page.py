@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,41 @@ import msgspec
 
 from atldld.formats.common import ending_of, need
 from atldld.place.spaces import AXES
-from atldld.report.charts import FIGURES, moves_chart, number, positions, quality_chart
+from atldld.report.charts import (
+    FIGURES,
+    levels,
+    moves_chart,
+    number,
+    positions,
+    quality_chart,
+    strip,
+)
 from atldld.report.contents import Entry, Report
 from atldld.report.moves import GUARDED, moves_of
 from atldld.report.pictures import STEPS, Slices, matrix_to_raw, tier_to_raw
-from atldld.report.words import DIRECTIONS, alignments, lead, methods, summary
+from atldld.report.words import (
+    DIRECTIONS,
+    MISSING,
+    alignments,
+    doubts,
+    judgement,
+    lead,
+    measure,
+    methods,
+    strongest,
+    summary,
+)
 from atldld.support.files import check_targets, whole_file
 from atldld.support.provenance import citation_of
 from atldld.support.text import shown
+from atldld.warp.stain import Scale
 
-__all__ = ["check_page", "figures", "render", "write_report"]
+__all__ = ["check_page", "figures", "parts", "render", "write_report"]
 
 FORMAT, VERSION = "atldld report", 1
 
 SHOWN_COLUMNS = (
-    ("acronym", "Structure"),
-    ("name", "Name"),
+    ("name", "Structure"),
     ("energy", "Energy"),
     ("density", "Density"),
     ("intensity", "Intensity"),
@@ -39,7 +58,7 @@ SHOWN_COLUMNS = (
     ("sections", "Sections"),
     ("coverage", "Coverage"),
     ("unionize_energy", "Allen’s energy"),
-    ("grid_energy", "200 µm grid’s energy"),
+    ("grid_energy", "Grid’s energy"),
 )
 """Columns of the region table that the page shows; the others are in its JSON and its CSV."""
 
@@ -84,14 +103,28 @@ def write_report(report: Report, path: str | Path, *, force: bool = False) -> Pa
     """
     path = Path(path)
     check_page(path, force=force)
-    text = render(report)
-    with whole_file(path, force=force) as temporary:
-        temporary.write_text(text, "utf-8")
+    with (
+        whole_file(path, force=force) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as page,
+    ):
+        for part in parts(report):
+            page.write(part)
     return path
 
 
 def render(report: Report) -> str:
-    """Return the page as HTML.
+    """Return the page as HTML, all of it.
+
+    Raises
+    ------
+    AtldldError
+        If Jinja2 is not installed.
+    """
+    return "".join(parts(report))
+
+
+def parts(report: Report) -> Iterator[str]:
+    """Yield the page as HTML, piece by piece: of the sections' pictures one at a time is text.
 
     Raises
     ------
@@ -121,7 +154,8 @@ def render(report: Report) -> str:
     grid = report.entries[0].plane.grid
     rows, columns = grid.shape
     moves = moves_of(report.entries)
-    page: str = environment.get_template("report.html").render(
+    regions = report.regions
+    yield from environment.get_template("report.html").generate(
         report=report,
         dataset=dataset,
         record=dataset.record,
@@ -131,8 +165,19 @@ def render(report: Report) -> str:
         methods=methods(report),
         citations=_citations(report),
         entries=report.entries,
+        hero=report.most_telling,
+        strongest=strongest(report),
+        measure=None if regions is None else measure(regions),
+        doubts=doubts(report),
+        judgement=judgement(report),
+        missing_names=MISSING,
         judged=judged,
         odd=odd,
+        strip=strip(report.entries, quality),
+        levels=levels(quality),
+        place_of={entry.section.id: place for place, entry in enumerate(report.entries)},
+        steps=STEPS,
+        gradient=_gradient(report.scale),
         axis=AXES[dataset.plane.depth_axis],
         direction=DIRECTIONS[dataset.plane.depth_axis],
         rows=rows,
@@ -147,18 +192,19 @@ def render(report: Report) -> str:
         slices=report.slices,
         masks=any(entry.views.mask for entry in report.entries),
         shown_columns=_columns(report),
+        first_rows=_first_rows(report),
         css=markup(text_of("report.css")),
         js=markup(text_of("report.js")),
         figure_names=markup(_json([(f.name, f.listed, f.unit) for f in FIGURES])),
         guarded_names=markup(_json([(f.name, f.title.lower()) for f in GUARDED])),
         figures=markup(_json(figures(report))),
-        section_data=[
+        # made when they are written, not before
+        section_data=(
             (entry.section.id, markup(_json(_pictures(entry)))) for entry in report.entries
-        ],
+        ),
         volume_data=markup(_json([_slices(cuts) for cuts in report.slices])),
         command=report.command_line,
     )
-    return page
 
 
 def figures(report: Report) -> dict[str, Any]:
@@ -170,9 +216,6 @@ def figures(report: Report) -> dict[str, Any]:
     before = report.quality_before
     judged_before = {row["image_id"]: row for row in before.to_rows()} if before else {}
     named = alignments(report)
-    names: dict[int, tuple[str, str, str]] = {}
-    for entry in report.entries:
-        names |= entry.views.names
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -192,6 +235,7 @@ def figures(report: Report) -> dict[str, Any]:
             "failed": record.failed,
             "tvr": list(record.alignment3d.tvr) if record.alignment3d else None,
             "alignment": dataset.alignment.describe() if dataset.alignment else None,
+            "coordinates": dataset.coordinates,
             "absent_section_numbers": list(report.absent),
         },
         "alignments": None if named is None else {"before": named[0], "after": named[1]},
@@ -203,19 +247,8 @@ def figures(report: Report) -> dict[str, Any]:
             "axes": list(report.entries[0].plane.grid.axis_names),
             "outline_units_per_pixel": STEPS,
         },
-        "atlas": None
-        if atlas is None
-        else {
-            "name": atlas.name,
-            "resolution_um": atlas.resolution,
-            "source": atlas.source,
-            "citation": atlas.citation,
-            "synthetic": atlas.synthetic,
-        },
-        "structures": {
-            str(structure): {"acronym": acronym, "name": name, "color": color}
-            for structure, (acronym, name, color) in names.items()
-        },
+        "atlas": None if atlas is None else atlas.describe(),
+        "structures": _structures(report),
         "sections": [
             {
                 "image_id": entry.section.id,
@@ -235,6 +268,7 @@ def figures(report: Report) -> dict[str, Any]:
                 "quality": judged.get(entry.section.id),
                 "reasons": reasons.get(entry.section.id, []),
                 "problems": entry.views.problems,
+                "expression_mm2": _short(entry.views.expression),
                 "quality_before": judged_before.get(entry.section.id),
                 "moved_um": None
                 if entry.move is None
@@ -289,9 +323,13 @@ def _pictures(entry: Entry) -> dict[str, Any]:
         "to_raw": [float(f"{value:.6g}") for value in matrix_to_raw(entry.plane, entry.downsample)],
         "shapes": [[shape.id, shape.path] for shape in views.shapes],
         # of a curved section, whose outlines no matrix takes to the raw picture
-        "raw_shapes": views.raw_shapes and [[shape.id, shape.path] for shape in views.raw_shapes],
+        "raw_shapes": None
+        if views.raw_shapes is None
+        else [[shape.id, shape.path] for shape in views.raw_shapes],
         "before": was
         and {
+            "registered": was.registered and was.registered.uri,
+            "own_shapes": [[shape.id, shape.path] for shape in was.own_shapes],
             "shapes": [[shape.id, shape.path] for shape in was.shapes],
             "raw_shapes": [[shape.id, shape.path] for shape in was.raw_shapes],
             "to_raw": tier_to_raw(entry.downsample),
@@ -308,6 +346,45 @@ def _slices(cuts: Slices) -> dict[str, Any]:
     }
 
 
+def _structures(report: Report) -> dict[str, dict[str, Any]]:
+    """Return the structures on the sections, and those that they lie in, by id."""
+    graph = None if report.atlas is None else report.atlas.graph
+    out: dict[str, dict[str, Any]] = {}
+    for entry in report.entries:
+        for structure, (acronym, name, color) in entry.views.names.items():
+            path = graph[structure].path if graph is not None and structure in graph else ()
+            for one in (graph[above] for above in path) if graph is not None else ():
+                out[str(one.id)] = {
+                    "acronym": one.acronym,
+                    "name": one.name,
+                    "color": one.color,
+                    "parent": one.parent_id,
+                }
+            if not path:
+                out[str(structure)] = {
+                    "acronym": acronym,
+                    "name": name,
+                    "color": color,
+                    "parent": None,
+                }
+    return out
+
+
+def _gradient(scale: Scale) -> str:
+    """Return the colours of a scale as stops of a gradient in CSS."""
+    return ", ".join("rgb({} {} {})".format(*colour) for colour in scale.colours[::15].tolist())
+
+
+def _first_rows(report: Report) -> list[dict[str, Any]]:
+    """Return the rows of the region table that are there without JavaScript, and on paper."""
+    table = report.regions
+    if table is None:
+        return []
+    least = min(3, len(report.entries))
+    top = table.select(hemispheres=["both"]).top(measure(table), 40, sections=least)
+    return list(top.rows())
+
+
 def _columns(report: Report) -> list[tuple[str, str, str]]:
     """Return the name, the title and the meaning of the columns that are shown."""
     table = report.regions
@@ -320,7 +397,7 @@ def _columns(report: Report) -> list[tuple[str, str, str]]:
     return [
         (name, title, about[name])
         for name, title in SHOWN_COLUMNS
-        if name in table.columns and (name in ("acronym", "name") or _holds(table.columns[name]))
+        if name in table.columns and (name == "name" or _holds(table.columns[name]))
     ]
 
 

@@ -6,28 +6,31 @@ import base64
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.atlas.outlines import Outline, Selection, bend_outline, outlines
-from atldld.atlas.sample import on_reference
+from atldld.atlas.sample import on_reference, voxel_side
 from atldld.errors import AtldldError
 from atldld.place import Affine
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import AXES
-from atldld.warp.stain import EXPRESSING
+from atldld.support.memory import let_go
+from atldld.warp.stain import EXPRESSING, JET, read_mask
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
     from atldld.fetch.session import Session
-    from atldld.place.placement import Placement
     from atldld.sections.register import RegisteredSection
     from atldld.volume.model import Volume
+    from atldld.warp.stain import Scale
 
 __all__ = [
+    "Artist",
     "Before",
     "Picture",
     "Shape",
@@ -39,11 +42,12 @@ __all__ = [
     "shapes_of",
     "silhouette",
     "tier_to_raw",
+    "transparent",
     "views_of",
 ]
 
-QUALITY = 78
-"""Of the pictures, as WebP counts it."""
+QUALITY = 77
+"""Of the pictures, as JPEG and WebP count it."""
 
 RAW_SIDE = 800
 """The longest side of a raw picture, in pixels."""
@@ -58,8 +62,6 @@ SLICE_EVERY = 100.0
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
-
-_TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The atlas's structures where they lay on a section before it was moved.
+    """A section as it lay before it was moved, and where the atlas's structures lay on it.
 
     Attributes
     ----------
@@ -116,10 +118,16 @@ class Before:
         On the picture on the reference grid, which is of where the section lies now.
     raw_shapes : tuple of Shape
         On the raw picture, in quarters of a pixel of its tier.
+    registered : Picture or None
+        The section on the reference grid as it lay then.
+    own_shapes : tuple of Shape
+        The structures on that picture.
     """
 
     shapes: tuple[Shape, ...]
     raw_shapes: tuple[Shape, ...]
+    registered: Picture | None = None
+    own_shapes: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,9 @@ class Views:
         its tier from the corner of the first one.
     before : Before or None
         Of a section that an alignment has moved: where the structures lay before.
+    expression : float or None
+        How much is expressed on the section: the area in mm² that would express as much at the
+        highest level of the masks' scale. `None` without a mask.
     """
 
     registered: Picture
@@ -156,6 +167,7 @@ class Views:
     names: dict[int, tuple[str, str, str]]
     raw_shapes: tuple[Shape, ...] | None = None
     before: Before | None = None
+    expression: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ class Slices:
     start : int
         The slice to begin with: in the middle of what is known.
     pictures, lines : tuple of Picture
-        The slices, and the borders of the structures in them, transparent between.
+        The slices, and the borders of the structures in them, black on white.
     """
 
     axis: str
@@ -188,7 +200,9 @@ class Slices:
 
 
 def encode(pixels: Pixels, quality: int = QUALITY) -> Picture:
-    """Return pixels as WebP.
+    """Return pixels as JPEG, or as WebP where some are transparent.
+
+    WebP is a sixth smaller and takes twenty times as long.
 
     Parameters
     ----------
@@ -197,18 +211,59 @@ def encode(pixels: Pixels, quality: int = QUALITY) -> Picture:
     quality : int
         1 to 100.
     """
-    turned = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, _TO_OPENCV[pixels.shape[2]])
-    done, data = cv2.imencode(".webp", turned, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        turned = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA)
+        return _encoded("webp", turned, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    turned = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    return _encoded(
+        "jpeg", turned, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    )
+
+
+def _encoded(kind: str, pixels: NDArray[Any], options: list[int]) -> Picture:
+    done, data = cv2.imencode(f".{kind}", pixels, options)
     if not done:
-        raise AtldldError("A picture of the report cannot be encoded as WebP.")
-    return Picture("image/webp", data.tobytes(), pixels.shape[1], pixels.shape[0])
+        raise AtldldError(f"A picture of the report cannot be encoded as {kind.upper()}.")
+    return Picture(f"image/{kind}", data.tobytes(), pixels.shape[1], pixels.shape[0])
+
+
+@dataclass(frozen=True)
+class Artist:
+    """What sections are drawn with: the same for all of a report.
+
+    Attributes
+    ----------
+    atlas : Atlas or None
+        Without it there is no template and there are no outlines.
+    session : Session
+        Where the pictures as scanned come from.
+    scale : Scale
+        The colours of the expression masks.
+    """
+
+    atlas: Atlas | None
+    session: Session
+    scale: Scale = JET
+
+    @cached_property
+    def resolution(self) -> float:
+        """Side of a voxel of the template, in µm."""
+        template = None if self.atlas is None else self.atlas.template
+        return 0.0 if template is None else voxel_side(template)
+
+    @cached_property
+    def white(self) -> float:
+        """The grey value of the template that is shown as white: the same for all sections."""
+        template = None if self.atlas is None else self.atlas.template
+        return 255.0 if template is None else _white(template)
 
 
 def views_of(
     registered: RegisteredSection,
-    atlas: Atlas | None,
-    session: Session,
-    start: Placement | None = None,
+    artist: Artist,
+    *,
+    start: RegisteredSection | None = None,
+    curve_is_known: bool = True,
 ) -> Views:
     """Return all that is shown of a section: its pictures, and the structures on it.
 
@@ -216,27 +271,30 @@ def views_of(
     ----------
     registered : RegisteredSection
         On the reference grid.
-    atlas : Atlas, optional
-        Without it there is no template and there are no outlines.
-    session : Session
-        Where the picture as scanned comes from.
-    start : Placement, optional
-        Where the section lay before, if it has moved.
+    artist : Artist
+        What it is drawn with.
+    start : RegisteredSection, optional
+        The same section as it lay before, if it has moved.
+    curve_is_known : bool
+        Whether outlines can be laid over the picture as scanned; how the section is curved must be
+        known for that.
     """
+    atlas = artist.atlas
     problems: dict[str, str] = {}
     plane = registered.plane
     raw = None
     try:
-        raw = encode(_shrunk(_raw(registered, session), RAW_SIDE))
+        raw = encode(_shrunk(_raw(registered, artist.session), RAW_SIDE))
     except (AtldldError, OSError) as error:
         problems["raw"] = (
             error.message
             if isinstance(error, AtldldError)
             else "The picture as scanned is not in the cache."
         )
-    mask = None
+    mask, expression = None, None
     if registered.mask is not None:
-        mask = encode(_transparent(registered.mask))
+        mask = encode(transparent(registered.mask))
+        expression = _expression(registered.mask, artist.scale, plane.grid.resolution)
     elif registered.files.mask_problem:
         problems["mask"] = registered.files.mask_problem
     template = None
@@ -248,12 +306,18 @@ def views_of(
         drawn = _outlines(plane, atlas)
         shapes = shapes_of(drawn, plane.grid.resolution)
         names = {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
-        template = _template(plane, atlas, problems)
+        template = _template(plane, artist, problems)
         if plane.deformation is not None:
             raw_shapes = _on_raw(drawn, plane, registered.downsample)
-        if start is not None:
-            before = _before(start, plane, registered.downsample, atlas)
-            names |= before[1]
+        if not curve_is_known:
+            raw_shapes = ()
+            problems["outlines"] = (
+                "How the section is curved is not known, so no outlines lie over the picture as "
+                "scanned."
+            )
+    if start is not None:
+        before = _before(start, plane, registered.downsample, atlas)
+        names |= before[1]
     return Views(
         registered=encode(registered.image),
         thumb=encode(_shrunk(registered.image, THUMB_SIDE), 68),
@@ -265,6 +329,7 @@ def views_of(
         names=names,
         raw_shapes=raw_shapes,
         before=before[0],
+        expression=expression,
     )
 
 
@@ -381,19 +446,22 @@ def _shrunk(pixels: Pixels, longest: int) -> Pixels:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _transparent(mask: Pixels) -> Pixels:
+def transparent(mask: Pixels) -> Pixels:
     """Return an expression mask with its black as transparency, its colours at full brightness."""
-    brightest = mask.max(axis=2)
-    scale = 255 / np.maximum(brightest, 1).astype(np.float32)
-    bright = np.rint(mask * scale[..., None]).astype(np.uint8)
-    bright[brightest == 0] = 0
+    red, green, blue = cv2.split(mask)
+    brightest = np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.uint8)
+    # black stays black: what is divided by nothing is nothing
+    bright = cv2.divide(mask, cv2.merge([brightest] * 3), scale=255)
     # what is noise on black does not count as expressing elsewhere either
     # (opacity is kept without loss, so few levels of it save much)
     opacity = np.where(brightest > EXPRESSING, brightest | 63, 0).astype(np.uint8)
     return np.dstack((bright, opacity))
 
 
-def _template(plane: OutputPlane, atlas: Atlas, problems: dict[str, str]) -> Picture | None:
+def _template(plane: OutputPlane, artist: Artist, problems: dict[str, str]) -> Picture | None:
+    atlas = artist.atlas
+    if atlas is None:
+        return None
     try:
         volume = atlas.template
     except AtldldError as error:
@@ -402,12 +470,14 @@ def _template(plane: OutputPlane, atlas: Atlas, problems: dict[str, str]) -> Pic
     if volume is None:
         problems["template"] = f"The atlas {atlas.name} has no template."
         return None
-    grey = on_reference(volume, plane, order=1)
-    return encode(np.clip(grey * (255 / _white(volume)), 0, 255).astype(np.uint8), 68)
+    # pixels lie at the centres of voxels of their size, and across the plane half a voxel is little
+    order: Literal[0, 1] = 0 if artist.resolution == plane.grid.resolution else 1
+    grey = on_reference(volume, plane, order=order)
+    return encode(np.clip(grey * (255 / artist.white), 0, 255).astype(np.uint8), 68)
 
 
 def _white(volume: NDArray[Any]) -> float:
-    """Return the grey value that is shown as white: the same for all sections."""
+    """Return the grey value that is brighter than nearly all of a template."""
     if volume.dtype == np.uint8:
         return 255.0
     step = max(min(volume.shape) // 64, 1)
@@ -447,10 +517,13 @@ def _bent(
 
 
 def _before(
-    start: Placement, plane: OutputPlane, downsample: int, atlas: Atlas
+    start: RegisteredSection, plane: OutputPlane, downsample: int, atlas: Atlas | None
 ) -> tuple[Before, dict[int, tuple[str, str, str]]]:
-    """Return the structures as they lay on a section that now lies in a plane, and their names."""
-    then = OutputPlane.oblique(start, plane.grid)
+    """Return a section, which now lies in a plane, as it lay before, and its structures' names."""
+    picture = encode(start.image)
+    if atlas is None:
+        return Before((), (), picture), {}
+    then = start.plane
     drawn = _outlines(then, atlas)
     to_grid = plane.pixel_to_image.inverse()
 
@@ -460,8 +533,21 @@ def _before(
         flat = xy if plane.deformation is None else plane.deformation.to_flat(xy)
         return to_grid.apply(flat) + 0.5
 
-    before = Before(_bent(drawn, bend, plane.grid.resolution), _on_raw(drawn, then, downsample))
+    before = Before(
+        _bent(drawn, bend, plane.grid.resolution),
+        _on_raw(drawn, then, downsample),
+        picture,
+        shapes_of(drawn, plane.grid.resolution),
+    )
     return before, {outline.id: (outline.acronym, outline.name, outline.color) for outline in drawn}
+
+
+def _expression(mask: Pixels, scale: Scale, resolution: float) -> float:
+    """Return the area, in mm², that would express as much at the highest level."""
+    # every other pixel tells sections apart as well
+    found = read_mask(np.ascontiguousarray(mask[::2, ::2]), scale=scale)
+    total = float(found.intensity.sum(dtype=np.int64))
+    return total / 255 * (2 * resolution / 1000) ** 2
 
 
 def _paths(outline: Outline) -> str:
@@ -480,6 +566,8 @@ def _path(ring: NDArray[np.float64]) -> str:
 
 def _averaged(data: Pixels, block: int) -> tuple[Pixels, NDArray[np.bool_]]:
     """Return the mean of blocks of voxels, of those that hold something, and which do."""
+    if block == 1:
+        return np.array(data, order="C"), np.ascontiguousarray(data.any(axis=-1))
     p, i, r = (side // block for side in data.shape[:3])
     # sums of strided views, in whatever order the volume lies in memory
     total: NDArray[Any] = np.zeros_like(data[:p, :i, :r], dtype=np.uint32)
@@ -500,23 +588,25 @@ def _labels(atlas: Atlas, shape: tuple[int, ...], side: float) -> NDArray[np.int
         np.minimum(((np.arange(count) + 0.5) * side / atlas.resolution).astype(int), have - 1)
         for count, have in zip(shape, atlas.annotation.shape, strict=True)
     ]
-    return np.asarray(atlas.annotation[np.ix_(*places)])
+    out = np.empty(shape, atlas.annotation.dtype)
+    # along the axis that is slowest in memory, so that little of a file is mapped at a time
+    axis = 2 if atlas.annotation.flags.f_contiguous else 0
+    for start in range(0, shape[axis], 16):
+        part = (slice(None),) * axis + (slice(start, start + 16),)
+        chosen = [*places[:axis], places[axis][start : start + 16], *places[axis + 1 :]]
+        out[part] = atlas.annotation[np.ix_(*chosen)]
+        let_go(atlas.annotation)
+    return out
 
 
 def _borders(labels: NDArray[Any]) -> Picture:
-    """Return where structures meet, at twice the size, dark on nothing."""
-    large = labels.repeat(2, axis=0).repeat(2, axis=1)
-    border = np.zeros(large.shape, dtype=bool)
-    border[1:] |= large[1:] != large[:-1]
-    border[:, 1:] |= large[:, 1:] != large[:, :-1]
-    # one bit of opacity: two colours, the first of which is transparent
-    pixels = np.zeros((*large.shape, 4), dtype=np.uint8)
-    pixels[border] = (70, 40, 20, 255)  # blue, green, red, opacity
-    parameters = [cv2.IMWRITE_WEBP_QUALITY, 101]  # above 100 is lossless
-    done, data = cv2.imencode(".webp", pixels, parameters)
-    if not done:
-        raise AtldldError("A picture of the report cannot be encoded as WebP.")
-    return Picture("image/webp", data.tobytes(), large.shape[1], large.shape[0])
+    """Return where structures meet, at twice the size: black on white, one bit for each pixel."""
+    height, width = labels.shape
+    pixels = np.full((2 * height, 2 * width), 255, dtype=np.uint8)
+    # the first row or column, at twice the size, of a pixel that differs from the one before
+    pixels[2::2][(labels[1:] != labels[:-1]).repeat(2, axis=1)] = 0
+    pixels[:, 2::2][(labels[:, 1:] != labels[:, :-1]).repeat(2, axis=0)] = 0
+    return _encoded("png", pixels, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 6])
 
 
 def silhouette(atlas: Atlas, rows: int, columns: int) -> str:

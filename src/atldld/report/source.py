@@ -18,18 +18,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld import quality
-from atldld.api import DataSet
 from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
-from atldld.fetch.cache import CachedImage
+from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session
 from atldld.place import Placement
-from atldld.place.alignment import read_alignment
+from atldld.place.alignment import Planes, read_alignment
 from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
+from atldld.place.registration import Registration
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.place.spaces import Grid, Layout
-from atldld.quality import SectionView
+from atldld.quality import SectionView, look_at, recipe
 from atldld.records import (
     Alignment2d,
     Alignment3d,
@@ -38,7 +37,7 @@ from atldld.records import (
     SectionImage,
     SkippedImage,
 )
-from atldld.report.start import Start, find_start
+from atldld.report.start import Start, find_start, same_file
 from atldld.sections.metadata import (
     METADATA,
     FolderMetadata,
@@ -47,10 +46,12 @@ from atldld.sections.metadata import (
     read_metadata,
 )
 from atldld.sections.open import report_oddities
-from atldld.sections.register import Files, Recipe, RegisteredSection, run
+from atldld.sections.opened import OpenedDataSet
+from atldld.sections.register import Files, Recipe, RegisteredSection, fetch, run, warp
 from atldld.support.pipeline import outcomes, workers_for
+from atldld.support.text import shown
 
-__all__ = ["FolderSource", "ServiceSource", "Source", "open_source"]
+__all__ = ["FolderSource", "ServiceSource", "Source", "open_source", "source_of"]
 
 Result = TypeVar("Result")
 
@@ -63,7 +64,7 @@ class Source(Protocol):
 
     Attributes
     ----------
-    dataset : DataSet
+    dataset : OpenedDataSet
         Its sections, placed; the session of which gives raw pictures.
     resolution : float
         Side of a pixel of the registered pictures, in µm.
@@ -80,7 +81,7 @@ class Source(Protocol):
     """
 
     @property
-    def dataset(self) -> DataSet:
+    def dataset(self) -> OpenedDataSet:
         """See the class."""
 
     @property
@@ -121,18 +122,39 @@ class Source(Protocol):
         """Return the sections as `atldld.quality.assess` looks at them."""
         ...
 
+    @property
+    def curves_missing(self) -> str | None:
+        """Why it is not known how curved sections are curved; `None` if it is, or none is."""
+
+    def curve_is_known(self, section: PlacedSection) -> bool:
+        """Whether a section is flat, or it is known how it is curved."""
+        ...
+
+    def finer(self, section: PlacedSection, resolution: float) -> RegisteredSection | None:
+        """Return a section at a finer resolution, in µm, than the others, if that can be done."""
+        ...
+
 
 @dataclass(frozen=True)
 class ServiceSource:
     """A data set of the service; pictures are fetched where they are not in the cache."""
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     resolution: float = 25
     table_resolution: float = TABLE_RESOLUTION
     plane: str = "oblique"
     origin: str = "the service and the cache"
     failed: Mapping[str, str] = field(default_factory=dict)
     start: Start | None = None
+    curves_missing: None = None
+
+    def curve_is_known(self, _: PlacedSection) -> bool:
+        """See `Source`."""
+        return True
+
+    def finer(self, section: PlacedSection, resolution: float) -> RegisteredSection | None:
+        """See `Source`."""
+        return _finer(self, section, resolution)
 
     def registered(
         self, finish: Callable[[RegisteredSection], Result], jobs: int | None = None
@@ -146,11 +168,11 @@ class ServiceSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        return self.resolution == quality.recipe().resolution
+        return self.resolution == recipe().resolution
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, session=self.dataset.session, jobs=jobs)
+        return look_at(self.dataset, session=self.dataset.session, jobs=jobs)
 
 
 @dataclass(frozen=True)
@@ -161,11 +183,23 @@ class FolderSource:
     folder are of another, the images are taken from the cache or, if that is allowed, fetched.
     """
 
-    dataset: DataSet
+    dataset: OpenedDataSet
     folder: Path
     metadata: FolderMetadata
     session: Session
     start: None = None
+    curves_missing: str | None = None
+
+    def curve_is_known(self, section: PlacedSection) -> bool:
+        """See `Source`."""
+        curved = self.metadata.per_image[str(section.id)].deformation is not None
+        return not curved or section.placement.deformation is not None
+
+    def finer(self, section: PlacedSection, resolution: float) -> RegisteredSection | None:
+        """See `Source`; of what the cache holds."""
+        if self.plane != "oblique" or not self.curve_is_known(section):
+            return None
+        return _finer(self, section, resolution)
 
     @property
     def resolution(self) -> float:
@@ -210,7 +244,7 @@ class FolderSource:
     @property
     def pictures_are_judged(self) -> bool:
         """See `Source`."""
-        wanted = quality.recipe()
+        wanted = recipe()
         return (self.plane, self.resolution, self.metadata.downsample_img) == (
             wanted.cut,
             wanted.resolution,
@@ -219,7 +253,9 @@ class FolderSource:
 
     def look_at(self, jobs: int | None = None) -> list[SectionView]:
         """See `Source`."""
-        return quality.look_at(self.dataset, session=self.session, jobs=jobs)
+        if self.curves_missing is not None:
+            raise OutputError("How its sections are curved is not known.")
+        return look_at(self.dataset, session=self.session, jobs=jobs)
 
     def _read(self, section: PlacedSection, grid: Grid) -> RegisteredSection:
         entry = self.metadata.per_image[str(section.id)]
@@ -230,6 +266,7 @@ class FolderSource:
             grid,
             np.array(entry.image_from_output, dtype=np.float64),
             np.array([depth[names[0]], depth[names[1]], depth["constant"]], dtype=np.float64),
+            section.placement.deformation,
         )
         return RegisteredSection(
             section,
@@ -285,13 +322,15 @@ def open_source(
     resolution, table_resolution : float
         In µm; a folder has its own.
     alignment : str or pathlib.Path, optional
-        A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment;
-        not for a folder, which says itself what it was made with.
+        A registration, or a JSON of QuickNII, VisuAlign or DeepSlice, to be used in place of the
+        service's alignment. Of a folder it must be the very file that the folder was made with,
+        which says how its sections are curved; it is found by itself in the folder, beside it, or
+        in the current one.
 
     Raises
     ------
     InvalidInputError
-        It is neither, or an alignment is given for a folder.
+        It is neither, or a folder was not made with the alignment that is given.
     OutputError
         The folder holds no readable result.
     AtldldError
@@ -300,10 +339,12 @@ def open_source(
     name = str(what).strip()
     if name.isdigit():
         planes = None if alignment is None else read_alignment(alignment)
-        dataset = DataSet(session.dataset(name), session, planes)
+        placed = PlacedDataSet.of(session.dataset(name), planes)
+        report_oddities(placed, session)
         start = None
         if planes is not None and alignment is not None:
-            start = find_start(planes, alignment, dataset.record)
+            start = find_start(planes, alignment, placed.record)
+        dataset = OpenedDataSet(placed, session)
         return ServiceSource(dataset, resolution, table_resolution, start=start)
     folder = Path(name)
     if not folder.is_dir():
@@ -311,26 +352,55 @@ def open_source(
             f"{what} is neither the id of a section data set nor a folder.",
             hint="Give an id such as 69289763, or a folder that `atldld download dataset` made.",
         )
-    if alignment is not None:
-        raise InvalidInputError(
-            f"{folder} holds sections that are placed already, so no alignment can be given.",
-            hint=f"Give the id of the data set, or make the folder anew with {Remedy.ALIGNMENT}.",
-        )
-    return _open_folder(folder, session)
+    return _open_folder(folder, session, alignment)
 
 
-def _open_folder(folder: Path, session: Session) -> FolderSource:
+def _finer(source: Source, section: PlacedSection, resolution: float) -> RegisteredSection | None:
+    if resolution >= source.resolution:
+        return None
+    session = source.dataset.session
+    try:
+        job = Recipe(resolution, expression=True).plan(section)
+        return warp(job, fetch(job, session), session)
+    except AtldldError:
+        return None
+
+
+def source_of(
+    dataset: OpenedDataSet, *, resolution: float = 25, table_resolution: float = TABLE_RESOLUTION
+) -> ServiceSource:
+    """Return what a report of a data set that is open already is made of.
+
+    Parameters
+    ----------
+    dataset : OpenedDataSet
+        Its sections, placed.
+    resolution, table_resolution : float
+        In µm.
+
+    Raises
+    ------
+    AtldldError
+        If the file that its alignment was read from is gone.
+    """
+    start, path = None, dataset.alignment_path
+    if path is not None:
+        start = find_start(read_alignment(path), path, dataset.record)
+    return ServiceSource(dataset, resolution, table_resolution, start=start)
+
+
+def _open_folder(folder: Path, session: Session, alignment: str | Path | None) -> FolderSource:
     path = folder / METADATA
     metadata = read_metadata(folder)
-    if any(entry.deformation is not None for entry in metadata.per_image.values()):
-        raise OutputError(
-            f"{folder} holds curved sections, and how they are curved is not in it: no raw picture "
-            "could be laid beside them.",
-            hint=f"Give the id of the data set, {metadata.dataset_id}, with {Remedy.ALIGNMENT}.",
+    if alignment is not None and not _made_with(metadata, Path(alignment)):
+        raise InvalidInputError(
+            f"{folder} was not made with {alignment}, and its sections are placed already.",
+            hint=f"Give the id of the data set, or make the folder anew with {Remedy.ALIGNMENT}.",
         )
     try:
         placed = _placed(metadata)
         _grid(placed, metadata)
+        placed, curves_missing = _curved(placed, folder, metadata, alignment)
     except (AtldldError, np.linalg.LinAlgError) as error:
         said = error.message if isinstance(error, AtldldError) else "a matrix has no inverse"
         raise OutputError(
@@ -341,7 +411,67 @@ def _open_folder(folder: Path, session: Session) -> FolderSource:
     quiet = copy.copy(session)
     quiet.settings = replace(session.settings, offline=True)
     report_oddities(placed, quiet)
-    return FolderSource(DataSet.with_pixels(placed, quiet), folder, metadata, session)
+    dataset = OpenedDataSet(placed, quiet)
+    return FolderSource(dataset, folder, metadata, session, curves_missing=curves_missing)
+
+
+def _made_with(metadata: FolderMetadata, path: Path) -> bool:
+    """Whether a file is the alignment that a folder was made with."""
+    try:
+        return sha256_of(path) == (metadata.alignment or {}).get("sha256")
+    except OSError as error:
+        raise InvalidInputError(
+            f"The alignment file {path} cannot be read: {error.strerror or error}."
+        ) from error
+
+
+def _curved(
+    placed: PlacedDataSet,
+    folder: Path,
+    metadata: FolderMetadata,
+    alignment: str | Path | None,
+) -> tuple[PlacedDataSet, str | None]:
+    """Return a folder's sections, curved as the file that it was made with has them.
+
+    If that file cannot be had they stay flat, and the second value says what to do.
+    """
+    curved = [name for name, entry in metadata.per_image.items() if entry.deformation is not None]
+    if not curved:
+        return placed, None
+    named = metadata.alignment or {"file": "an alignment that the folder does not name"}
+    try:
+        if alignment is None:
+            alignment = same_file(named, folder, folder.parent)
+        placements = _placements(read_alignment(alignment), placed.record)
+    except AtldldError as error:
+        told = OutputError(
+            f"{len(curved)} sections in {folder} are curved. How they are curved stands in the "
+            f"file that they were made with, {shown(str(named.get('file')))}, which cannot be "
+            f"used: {error.message} Their pictures are right, but a table, a volume, and outlines "
+            "over the pictures as scanned need that file.",
+            hint=f"Put it, with its folder of fields, beside {folder}, or give it with "
+            f"{Remedy.ALIGNMENT}, and make the report again.",
+        )
+        return placed, str(told)
+    sections = tuple(
+        replace(
+            section,
+            placement=replace(section.placement, deformation=placements[section.id].deformation),
+        )
+        if str(section.id) in curved
+        else section
+        for section in placed.sections
+    )
+    return replace(placed, sections=sections), None
+
+
+def _placements(planes: Planes, record: SectionDataSet) -> Mapping[int, Placement]:
+    """Return the placements of images, of which a folder may hold a part."""
+    if not isinstance(planes, Registration):
+        return planes.placements(record)
+    held = {image.id for image in record.images}
+    part = {image_id: fit for image_id, fit in planes.sections.items() if image_id in held}
+    return replace(planes, sections=part).placements(record)
 
 
 def _placed(metadata: FolderMetadata) -> PlacedDataSet:

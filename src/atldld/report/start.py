@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atldld.place.sections import PlacedSection
     from atldld.records import SectionDataSet
 
-__all__ = ["Move", "Start", "find_start", "move_between"]
+__all__ = ["Move", "Start", "find_start", "move_between", "same_file"]
 
 SERVICE = "the service’s alignment"
 
@@ -91,7 +91,7 @@ def find_start(planes: Planes, path: str | Path, record: SectionDataSet) -> Star
         return Start(PlacedDataSet.of(record))
     name = shown(str(named.get("file")))
     try:
-        before = read_alignment(_same_file(named, Path(path).parent))
+        before = read_alignment(same_file(named, Path(path).parent))
         return Start(PlacedDataSet.of(record, before), name)
     except AtldldError as error:
         note = (
@@ -111,8 +111,15 @@ def move_between(before: PlacedSection | None, now: PlacedSection) -> Move | Non
     return Move(float(np.median(off)), float(off.max()))
 
 
-def _same_file(named: Mapping[str, Any], beside: Path) -> Path:
+def same_file(named: Mapping[str, Any], *beside: Path) -> Path:
     """Return the file that a description is of.
+
+    Parameters
+    ----------
+    named : mapping
+        With its ``file`` and ``sha256``.
+    *beside : pathlib.Path
+        Folders in which it may lie; it may lie in the current one too.
 
     Raises
     ------
@@ -121,7 +128,7 @@ def _same_file(named: Mapping[str, Any], beside: Path) -> Path:
     """
     name = str(named.get("file"))
     # the name stands in a file that anyone may have edited: it must not lead elsewhere
-    places = [folder / name for folder in (beside, Path())] if is_plain(name) else []
+    places = [folder / name for folder in (*beside, Path())] if is_plain(name) else []
     there = [place for place in places if place.is_file()]
     for place in there:
         try:

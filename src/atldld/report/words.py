@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +14,84 @@ from atldld.place.spaces import AXES, ReferenceSpace
 from atldld.report.moves import Moves, moves_of
 
 if TYPE_CHECKING:
+    from atldld.regions.table import RegionTable
     from atldld.report.contents import Report
 
-__all__ = ["DIRECTIONS", "alignments", "lead", "methods", "summary"]
+__all__ = [
+    "DIRECTIONS",
+    "MISSING",
+    "Doubt",
+    "Region",
+    "alignments",
+    "doubts",
+    "judgement",
+    "lead",
+    "measure",
+    "methods",
+    "strongest",
+    "summary",
+]
 
 DIRECTIONS = ("posterior", "inferior", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A structure among those with the most expression.
+
+    Attributes
+    ----------
+    id : int
+        Of the structure.
+    acronym, name, color : str
+        As in the atlas.
+    value : float
+        Its energy, or its stained fraction.
+    share : float
+        Of the largest value, 0 to 1.
+    """
+
+    id: int
+    acronym: str
+    name: str
+    color: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason to be careful.
+
+    Attributes
+    ----------
+    title, text : str
+        What it is, and what follows from it.
+    places : tuple of int
+        Entries of the report that show it, the worst first.
+    serious : bool
+        Whether something is wrong, rather than merely missing.
+    """
+
+    title: str
+    text: str
+    places: tuple[int, ...] = ()
+    serious: bool = False
+
+
+MISSING = {
+    "atlas": "No atlas",
+    "curves": "Curves of the sections are missing",
+    "regions": "No region table",
+    "volume": "No volume",
+    "quality": "No quality figures",
+    "figures": "Some quality figures are missing",
+    "start": "“Before” is another alignment",
+    "before": "No quality figures of before",
+}
+"""What may be missing, as it is called on the page; in the order in which it is told."""
+
+_TOLD_ELSEWHERE = {"volume"}  # a reader expects no volume who did not ask for one
 
 
 def lead(report: Report) -> list[str]:
@@ -24,48 +100,138 @@ def lead(report: Report) -> list[str]:
     count = len(report.entries)
     genes = [gene.acronym for gene in record.genes if gene.acronym]
     if genes:
-        stain = f"stained for the gene{'s' if len(genes) > 1 else ''} {' and '.join(genes)}"
-        stain += " by in situ hybridisation"
+        stain = f"stained for {_list(genes)} by in situ hybridisation"
     else:
-        stain = "whose record names no gene (such as Nissl-stained sections)"
-    source = "made up in the place of" if record.synthetic else "from"
+        stain = "whose record names no gene"
+    source = "made up in place of" if record.synthetic else "from"
     first = (
         f"{count} {dataset.plane.value} section{'s' if count != 1 else ''} of one mouse brain, "
-        f"{stain}, {source} the Allen Institute’s section data set {record.id}. Each was laid, "
-        "in its own tilted plane, into the reference coordinates that mouse brains are compared in"
+        f"{stain}, {source} the Allen Institute’s section data set {record.id}. "
         + (
-            ", so that every pixel has a place in the brain and a structure of the atlas."
+            "Each is laid into the brain’s coordinates, so every pixel belongs to a structure."
             if report.atlas
-            else ", so that every pixel has a place in the brain."
+            else "Each is laid into the brain’s coordinates, so every pixel has a place."
         )
     )
-    second = []
-    if report.quality is not None:
-        odd = len(report.quality.suspicious)
-        second.append(
-            "No section looks out of place."
-            if odd == 0
-            else f"{odd} of {count} sections look suspicious (▲): look at them before you trust "
-            "what they show."
-        )
     moves = moves_of(report.entries)
-    if moves is not None:
-        second.append(_moved(moves, count))
+    return [first] if moves is None else [first, _moved(moves, count)]
+
+
+def judgement(report: Report) -> str:
+    """Return how many sections are suspicious, as a sentence."""
+    odd = len(report.quality.suspicious) if report.quality else 0
+    if not odd:
+        return "No section looks out of place."
+    return f"{odd} of {len(report.entries)} sections look suspicious."
+
+
+def strongest(report: Report, count: int = 8) -> tuple[Region, ...]:
+    """Return the structures with the most expression, the strongest first.
+
+    A structure and what it lies in say the same thing twice: only those without parts are taken,
+    and only those that are on several sections.
+    """
     table = report.regions
-    if table is not None:
-        by = "energy" if "energy" in table.columns else "stained_fraction"
-        top = table.select(hemispheres=["both"]).top(by, 40, sections=min(3, count))
-        # a structure and what it lies in say the same thing twice: only those without parts
-        parents = set(table["parent_id"].tolist())
-        names = [
-            f"{row['name']} ({row['acronym']})"
-            for row in top.rows()
-            if row["structure_id"] not in parents and row[by] > 0
-        ][:3]
-        what = "Expression is strongest" if by == "energy" else "Stain is densest"
-        if names:
-            second.append(f"{what} in {_list(names)}.")
-    return [first, " ".join(second)] if second else [first]
+    if table is None:
+        return ()
+    by = measure(table)
+    least = min(3, len(report.entries))
+    top = table.select(hemispheres=["both"]).top(by, len(table), sections=least)
+    parents = set(table["parent_id"].tolist())
+    rows = [row for row in top.rows() if row["structure_id"] not in parents and row[by] > 0][:count]
+    graph = None if report.atlas is None else report.atlas.graph
+    colors: dict[int, str] = {} if graph is None else {one.id: one.color for one in graph}
+    return tuple(
+        Region(
+            row["structure_id"],
+            row["acronym"],
+            row["name"],
+            colors.get(row["structure_id"], "808080"),
+            row[by],
+            row[by] / rows[0][by],
+        )
+        for row in rows
+    )
+
+
+def measure(table: RegionTable) -> str:
+    """Return the column that says how much a structure expresses, or how much of it is stained."""
+    return "energy" if "energy" in table.columns else "stained_fraction"
+
+
+def doubts(report: Report) -> tuple[Doubt, ...]:
+    """Return what speaks against trusting what is shown, the worst first."""
+    record, quality = report.source.dataset.record, report.quality
+    place = {entry.section.id: k for k, entry in enumerate(report.entries)}
+    found: list[Doubt] = []
+    if record.failed:
+        found.append(
+            Doubt(
+                "Marked as failed",
+                "The laboratory itself marked this data set as failed.",
+                serious=True,
+            )
+        )
+    if quality is not None and quality.suspicious:
+        odd = quality.suspicious
+        count = len(odd)
+        found.append(
+            Doubt(
+                f"{count} of {len(report.entries)} sections look out of place",
+                "Look at "
+                + ("it" if count == 1 else "them")
+                + " before you trust what "
+                + ("it shows" if count == 1 else "they show")
+                + ".",
+                tuple(place[one.image_id] for one in odd if one.image_id in place),
+                serious=True,
+            )
+        )
+    expected = [e.section.expected_error for e in report.entries]
+    known = [(k, one) for k, one in enumerate(expected) if one is not None]
+    if known:
+        middle = float(np.median([one.after for _, one in known]))
+        bound = float(np.median([one.bound90_after for _, one in known]))
+        found.append(
+            Doubt(
+                f"Sections lie about {middle:.0f} µm off",
+                f"Nine of ten should lie within {bound:.0f} µm. Thinner structures may show their "
+                "neighbours’ expression.",
+            )
+        )
+    for what, title in MISSING.items():
+        if what in report.missing and what not in _TOLD_ELSEWHERE:
+            found.append(Doubt(title, report.missing[what]))
+    left_out = [*report.failed, *(str(one.image_id) for one in report.source.dataset.skipped)]
+    if left_out:
+        count = len(left_out)
+        found.append(
+            Doubt(
+                f"{count} image{'s were' if count > 1 else ' was'} left out",
+                "The reasons stand under “About this data set”.",
+                serious=bool(report.failed),
+            )
+        )
+    if report.absent:
+        found.append(
+            Doubt(
+                f"{len(report.absent)} section{'s are' if len(report.absent) > 1 else ' is'} "
+                "missing",
+                f"Going by the usual spacing, there should be {_first(report.absent)}. What lies "
+                "only there is not shown.",
+            )
+        )
+    table = report.regions
+    if table is not None and measure(table) == "energy" and table.metadata["resolution_um"] > 10:
+        found.append(
+            Doubt(
+                "Coarse masks",
+                f"Expression was counted at {table.metadata['resolution_um']:g} µm a pixel, which "
+                "blurs cells: densities come out too high.",
+            )
+        )
+    found += [Doubt("From the service", remark) for remark in report.remarks]
+    return tuple(sorted(found, key=lambda doubt: not doubt.serious))
 
 
 def alignments(report: Report) -> tuple[str, str] | None:
@@ -101,7 +267,7 @@ def summary(report: Report) -> list[tuple[str, str]]:
         ("Sections", f"{len(report.entries)}, numbers {numbers[0]} to {numbers[-1]}"),
         (
             "Extent",
-            f"{name} = {places[0]:.0f} to {places[-1]:.0f} µm ({name}: µm towards "
+            f"{name} = {places[0] / 1000:.2f} to {places[-1] / 1000:.2f} mm ({name} grows towards "
             f"{DIRECTIONS[axis]})",
         ),
         ("Tilt", _range(min(tilts), max(tilts), "°", 1)),
@@ -218,10 +384,14 @@ def _refined(report: Report) -> bool:
 
 def _space(report: Report) -> str:
     """Return what the coordinates are those of: a refined section lies as the atlas does."""
-    known = report.source.dataset.alignment
-    if known is None or not _refined(report):
+    if report.source.dataset.alignment is None:
         return "the P56 reference space"
-    return f"the coordinates of the atlas {known.target}"
+    counts = Counter(section.coordinates for section in report.source.dataset.sections)
+    if len(counts) == 1:
+        return f"the coordinates of {next(iter(counts))}"
+    return "the coordinates of " + _list(
+        [f"{name} ({count} sections)" for name, count in counts.most_common()]
+    )
 
 
 def _alignment(report: Report) -> str:
@@ -269,6 +439,12 @@ def _range(low: float, high: float, unit: str, digits: int) -> str:
     if f"{low:.{digits}f}" == f"{high:.{digits}f}":
         return f"{low:.{digits}f}{unit}"
     return f"{low:.{digits}f} to {high:.{digits}f}{unit}"
+
+
+def _first(numbers: Sequence[int], count: int = 6) -> str:
+    """Return the first of some numbers in words."""
+    names = [str(number) for number in numbers]
+    return _list(names) if len(names) <= count else f"{', '.join(names[:count])} and others"
 
 
 def _list(names: list[str]) -> str:

@@ -49,6 +49,7 @@ from atldld.support.files import (
     make_folder,
 )
 from atldld.support.provenance import FRAME, Progress, citation_of, version
+from atldld.support.text import in_words
 
 __all__ = [
     "Summary",
@@ -101,7 +102,7 @@ class Summary:
 
 
 def download_dataset(
-    dataset_id: int | str,
+    dataset: int | str | PlacedDataSet,
     folder: str | Path,
     recipe: Recipe,
     *,
@@ -123,8 +124,8 @@ def download_dataset(
 
     Parameters
     ----------
-    dataset_id : int
-        The id of the section data set.
+    dataset : int or PlacedDataSet
+        The id of the section data set; or the data set itself, as it is placed.
     folder : str or pathlib.Path
         Made if need be.
     recipe : Recipe
@@ -143,6 +144,7 @@ def download_dataset(
         Ask the service for the metadata even if they are in the cache.
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment.
+        This and `refresh` are for ids.
     command_line : str, optional
         For ``metadata.json``.
     progress : callable, optional
@@ -155,11 +157,16 @@ def download_dataset(
     AtldldError
         If the data set cannot be fetched or placed; nothing is written then.
     """
-    dataset_id = check_id(dataset_id, "section data set")
+    if isinstance(dataset, PlacedDataSet):
+        dataset_id = dataset.id
+        met_before = 0  # what was met as it was opened is said of it, too
+    else:
+        dataset_id = check_id(dataset, "section data set")
+        met_before = len(session.defects)
     folder = Path(folder)
     before = earlier_result(folder, dataset_id, force=force)
-    met_before = len(session.defects)
-    dataset = place_dataset(dataset_id, session, refresh=refresh, alignment=alignment)
+    if not isinstance(dataset, PlacedDataSet):
+        dataset = place_dataset(dataset_id, session, refresh=refresh, alignment=alignment)
     dataset.check_placed()
     check_one_dataset(folder, dataset_id, dataset.image_ids, force=force)
     plans = [recipe.plan(section) for section in dataset.sections]
@@ -363,6 +370,7 @@ def _describe_section(registered: RegisteredSection, outputs: Mapping[str, Path]
     }
     if section.alignment is not None:
         entry["alignment"] = section.alignment
+        entry["coordinates"] = section.coordinates
     elif image.alignment2d is not None:
         entry["tsv"] = list(image.alignment2d.tsv)
         entry["tvs"] = list(image.alignment2d.tvs)
@@ -415,7 +423,7 @@ def _plain(number: float) -> float:
 def _difference(before: object, now: Mapping[str, Any]) -> str:
     old = before if isinstance(before, Mapping) else {}
     return ", ".join(
-        f"{name} {old.get(name)} there, {value} now"
+        f"{name} {in_words(old.get(name))} there, {in_words(value)} now"
         for name, value in now.items()
         if old.get(name) != value
     )
@@ -465,6 +473,7 @@ def _describe(
             axis_of_rows=row_axis,
             axis_of_columns=column_axis,
             frame=FRAME,
+            coordinates=dataset.coordinates,
         ),
         per_image={},
         skipped={str(skipped.image_id): skipped.reason for skipped in dataset.skipped},

@@ -166,6 +166,7 @@ def write_drawing(
             found,
             downsample=drawing.downsample,
             resolution=drawing.resolution,
+            coordinates=section.coordinates,
             force=force,
         )
         return path, found
@@ -199,7 +200,8 @@ def write_drawing(
         resolution=drawing.resolution,
         picture=picture,
         title=f"Section {section.number}, image {section.id}",
-        description=f"Outlines of {atlas.name} at {atlas.resolution:g} µm. {atlas.citation}",
+        description=f"Outlines of {atlas.name} at {atlas.resolution:g} µm, where the section lies "
+        f"in the coordinates of {section.coordinates}. {atlas.citation}",
         force=force,
     )
     return path, found

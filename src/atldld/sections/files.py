@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from atldld.errors import AtldldError, SkippedImageWarning
 from atldld.formats.common import as_json
 from atldld.formats.displacements import describe
 from atldld.formats.fields import check_field_format, write_field
 from atldld.formats.ome_tiff import write_pictures
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.sections.folder import check_one_dataset
-from atldld.sections.register import Recipe, RegisteredSection
+from atldld.sections.register import Recipe, RegisteredSection, report_left_out, run
 from atldld.support.files import check_folder, check_targets, whole_file
 from atldld.support.provenance import Progress, version
 
-__all__ = ["check_fields", "write_fields", "write_section"]
+if TYPE_CHECKING:
+    from atldld.fetch.session import Session
+
+__all__ = ["check_fields", "write_fields", "write_section", "write_sections"]
 
 INDEX = "fields.json"
 
@@ -132,7 +137,11 @@ def write_fields(
         if progress:
             progress(done, len(dataset.sections), path.name)
     with whole_file(folder / INDEX, force=force) as temporary:
-        document = {"dataset_id": dataset.id, "fields": entries}
+        document = {
+            "dataset_id": dataset.id,
+            "coordinates": dataset.coordinates,
+            "fields": entries,
+        }
         temporary.write_text(as_json(document, indent=1) + "\n", "utf-8")
     return folder / INDEX
 
@@ -171,6 +180,8 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
         "image_id": section.id,
         "dataset_id": section.image.data_set_id,
         "section_number": section.number,
+        "alignment": section.alignment,
+        "coordinates": section.coordinates,
         "plane_kind": plane.kind,
         "axis_of_rows": plane.grid.axis_names[0],
         "axis_of_columns": plane.grid.axis_names[1],
@@ -187,3 +198,78 @@ def write_section(registered: RegisteredSection, path: str | Path, *, force: boo
         pictures, path, resolution=step, depth=plane.central_depth, about=about, force=force
     )
     return path
+
+
+def write_sections(
+    dataset: PlacedDataSet,
+    folder: str | Path,
+    recipe: Recipe,
+    *,
+    session: Session,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write every section of a data set as OME-TIFF; see `write_section`.
+
+    Parameters
+    ----------
+    dataset : PlacedDataSet
+        The data set.
+    folder : str or pathlib.Path
+        Made if need be; the files are ``<image_id>.ome.tif``.
+    recipe : Recipe
+        How the sections are shown.
+    session : Session
+        Where pixels come from.
+    jobs : int, optional
+        Threads; the number of cores by default.
+    force : bool
+        Replace files that are there.
+    progress : callable, optional
+        Called with how many are done, how many there are, and what the last one was.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written; less than there are sections if some could not be fetched.
+
+    Raises
+    ------
+    InvalidInputError
+        If the recipe makes no sense.
+    AlignmentMissingError
+        If no section of the data set is placed.
+    OutputError
+        If a file cannot be written, or exists and `force` is false.
+
+    Warns
+    -----
+    SkippedImageWarning
+        If a section, or its mask, cannot be fetched: nothing would tell a section without its mask
+        from one that has none, so it is left out.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    dataset.check_placed()
+    check_one_dataset(folder, dataset.id, dataset.image_ids, force=force)
+    plans = [recipe.plan(section) for section in dataset.sections]
+    files = {section.id: folder / f"{section.id}.ome.tif" for section in dataset.sections}
+    check_targets(files.values(), force=force)
+    written: list[Path] = []
+    failed: list[tuple[PlacedSection, AtldldError]] = []
+    for done, (job, result) in enumerate(run(plans, lambda made: made, session, jobs=jobs), 1):
+        if isinstance(result, AtldldError):
+            failed.append((job.section, result))
+        elif result.files.mask_failed:
+            session.report(
+                SkippedImageWarning(
+                    f"Image {result.id} is left out, without its mask: {result.files.mask_problem}"
+                )
+            )
+        else:
+            written.append(write_section(result, files[result.id], force=force))
+        if progress:
+            progress(done, len(plans), str(job.section.id))
+    report_left_out(failed, session)
+    return written

@@ -104,6 +104,7 @@ class SectionEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: SourceEntry
     files: dict[str, FileEntry]
     alignment: str | None = None
+    coordinates: str | None = None
     deformation: DeformationEntry | None = None
     refinement: Refinement | None = None
     tsv: Six | None = None
@@ -131,6 +132,7 @@ class OutputEntry(msgspec.Struct, kw_only=True):
     axis_of_columns: Literal["p", "i", "r"]
     pixel_centre: str = "(k + 1/2) * resolution_um along each axis"
     frame: str | None = None
+    coordinates: str | None = None
     third_coordinate: str = (
         "per image: axis = a * row coordinate + b * column coordinate + constant, all in um"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,16 +13,24 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
 from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
+from atldld.formats.common import as_json
 from atldld.place.planes import Cut, OutputPlane
-from atldld.place.spaces import Grid, Layout, Plane, check_points
+from atldld.place.spaces import AXES, Grid, Layout, Plane, check_points
 from atldld.place.tiers import choose_downsample, shrink_source, tier_matrix, tier_way
 from atldld.support.arguments import plain
+from atldld.support.html import card, picture, synthetic_note
+from atldld.support.libraries import need
 from atldld.support.pipeline import outcomes, workers_for
+from atldld.support.provenance import FRAME, version
 from atldld.warp.background import background_of
 from atldld.warp.displacement import DisplacementField
 from atldld.warp.resample import largest_block, resample
 
 if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    import xarray
+
     from atldld.fetch.cache import CachedImage
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedSection
@@ -212,6 +220,138 @@ class RegisteredSection:
         pixels of the tier `downsample`.
         """
         return DisplacementField.of(tier_way(self.plane, self.downsample), self.plane.grid.shape)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return a `xarray.Dataset` with ``image``, and ``mask`` if there is one, in µm.
+
+        Rows and columns have coordinates in µm of the reference space, at the pixels' centres; the
+        third reference coordinate is one for each pixel, as an oblique section runs through it.
+
+        Raises
+        ------
+        AtldldError
+            If xarray is not installed.
+        """
+        from atldld.formats.memory import pictures_to_xarray
+
+        pictures = {"image": self.image} | ({} if self.mask is None else {"mask": self.mask})
+        return pictures_to_xarray(pictures, self.plane, self._about)
+
+    def to_sitk(self, *, mask: bool = False) -> SimpleITK.Image:
+        """Return a two-dimensional `SimpleITK.Image` in mm along columns and rows.
+
+        Parameters
+        ----------
+        mask : bool
+            The expression mask instead of the image.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no mask.
+        AtldldError
+            If SimpleITK is not installed.
+        """
+        library = need("SimpleITK", "sitk", "Images of ITK")
+        step = self.plane.grid.resolution / 1000
+        made: Any = library.GetImageFromArray(self._shown(mask), isVector=True)
+        made.SetSpacing((step, step))
+        made.SetOrigin((step / 2, step / 2))
+        made.SetMetaData("atldld", as_json(self._about))
+        image: SimpleITK.Image = made
+        return image
+
+    def to_nibabel(self, *, mask: bool = False) -> nibabel.Nifti1Image:
+        """Return a `nibabel.Nifti1Image` of one slice, which lies where the section does.
+
+        Its indices are (row, column, 0). The affine is exact, also for an oblique section, whose
+        axes are not at right angles; the slice is as thick as the section.
+
+        Parameters
+        ----------
+        mask : bool
+            The expression mask instead of the image.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no mask.
+        AtldldError
+            If nibabel is not installed.
+        """
+        from atldld.formats.nifti import RAS_OF_PIR, image_of
+        from atldld.formats.voxels import Voxels
+
+        shown = self._shown(mask)[:, :, None]
+        voxels = Voxels(
+            shown, self.plane.grid.resolution, "mask" if mask else "image", {**self._about}
+        )
+        # [p, i, r] = matrix @ [column, row, 1]
+        matrix = self.plane.pixel_to_reference.matrix
+        across = self.section.geometry.normal * self.section.thickness
+        affine = np.eye(4)
+        affine[:3] = RAS_OF_PIR @ np.column_stack(
+            (matrix[:, 1], matrix[:, 0], across, matrix[:, 2])
+        ) / 1000  # fmt: skip
+        made: nibabel.Nifti1Image = image_of(voxels, affine)
+        return made
+
+    def _shown(self, mask: bool) -> NDArray[np.uint8]:
+        if not mask:
+            return self.image
+        if self.mask is None:
+            raise InvalidInputError(
+                f"Section image {self.id} was registered without an expression mask.",
+                image_id=self.id,
+                hint="Register it with expression=True.",
+            )
+        return self.mask
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        grid = self.plane.grid
+        return {
+            "atldld_version": version(),
+            "image_id": self.id,
+            "section_number": self.section.number,
+            "resolution_um": float(grid.resolution),
+            "plane_kind": self.plane.kind,
+            "axis_of_rows": grid.axis_names[0],
+            "axis_of_columns": grid.axis_names[1],
+            "downsample": self.downsample,
+            "frame": FRAME,
+        }
+
+    def _repr_html_(self) -> str:
+        from atldld.formats.pictures import as_thumbnail
+
+        grid, section = self.plane.grid, self.section
+        rows, columns = grid.shape
+        row, column = grid.axis_names
+        depth = self.plane.depth_at(*np.ix_([0, rows - 1], [0, columns - 1])).ravel()
+        across = AXES[grid.depth_axis]
+        shown = {"section": self.image} | ({} if self.mask is None else {"mask of": self.mask})
+        return card(
+            f"Section {section.number}, registered",
+            {
+                "image": self.id,
+                "data set": section.image.data_set_id,
+                "pixels": f"{rows} × {columns} of {grid.resolution:g} µm, along {row} × {column}",
+                "plane": {
+                    "oblique": f"the section's own: {across} from {depth.min():.0f} to "
+                    f"{depth.max():.0f} µm",
+                    "parallel": f"{across} = {self.plane.central_depth:.0f} µm",
+                }[self.plane.kind],
+                "from tier": self.downsample,
+                "expression mask": self.files.mask_problem
+                or ("yes" if self.mask is not None else "not asked for"),
+            },
+            pictures=[
+                picture(as_thumbnail(pixels, 320), f"{name} {section.number}")
+                for name, pixels in shown.items()
+            ],
+            note=synthetic_note(section.synthetic),
+        )
 
     def __repr__(self) -> str:
         rows, columns = self.plane.grid.shape

@@ -156,7 +156,8 @@ def check_id(value: Any, what: str) -> int:
         # a whole number of thousands of digits has no text
         told = f"{value!r:.60}" if not isinstance(given, int) or abs(given) < 1 << 200 else "This"
         raise InvalidInputError(
-            f"{told} is not the id of a {what}: ids are positive whole numbers."
+            f"{told} is not the id of {'an' if what[0] in 'aeiou' else 'a'} {what}: ids are "
+            "positive whole numbers."
         )
     return number
 

@@ -1,10 +1,31 @@
-"""How much memory there is."""
+"""How much memory there is, and giving back what is only mapped."""
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
+from typing import Any
 
-__all__ = ["available_memory"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["available_memory", "let_go"]
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Give back the memory of a file that is mapped for reading; it is read again when needed.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Nothing is done about one that is not mapped, or that could have been written to.
+    """
+    mapped = getattr(array, "_mmap", None)
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows
+    if mapped is None or advice is None:
+        return
+    if isinstance(array, np.memmap) and array.mode == "r":
+        mapped.madvise(advice)
 
 
 def available_memory() -> int | None:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TextIO
 
-__all__ = ["TableWriter", "cell_of", "shown", "text_in_cell", "whole_text"]
+__all__ = ["TableWriter", "cell_of", "in_words", "shown", "text_in_cell", "whole_text"]
 
 _MARKS = 4  # on one letter; more of them run over the lines above and below
 
@@ -51,6 +51,19 @@ def shown(text: object) -> str:
         marks = 0 if visible and character != " " else _MARKS
         out.append(character if visible else _escaped(character))
     return "".join(out)
+
+
+def in_words(value: object) -> str:
+    """Return the value of an option as a user would say it, not as Python writes it."""
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value)) or "none"
+    return shown(value)
 
 
 def whole_text(text: str) -> str:

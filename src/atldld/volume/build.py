@@ -13,19 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, InvalidInputError
+from atldld.fetch.jpeg import REDUCTIONS
+from atldld.place.coordinates import all_coordinates
 from atldld.place.spaces import BOX, LARGEST_SIDE
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, plain
 from atldld.support.memory import available_memory
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, citation_of, version
-from atldld.volume.model import Volume
+from atldld.volume.model import Channel, Fill, Volume
 from atldld.volume.slabs import Accumulator, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
@@ -43,10 +45,10 @@ __all__ = [
     "build_volume",
 ]
 
-CHANNELS = ("image", "expression", "intensity")
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 """What a volume can show."""
 
-FILLS = ("none", "nearest", "linear")
+FILLS: tuple[Fill, ...] = get_args(Fill)
 """How gaps between sections can be filled."""
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
@@ -55,13 +57,14 @@ _USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """One section, and what is read of it."""
+    """One section, the tier of its pixels, and the tier of the file that they are in."""
 
     dataset: PlacedDataSet
     section: PlacedSection
     session: Session
     slab: Slab
     downsample: int
+    file: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +94,10 @@ class VolumeRecipe:
         How thick sections are taken to be, in volume µm; what their data set says if None.
     scale : Scale
         The colours of the expression masks.
+    read_at : float or None
+        In µm: read the files that voxels of this side would need, where others at hand are made of
+        them too. Pixels of images are averaged as they are read; masks, whose colours cannot be
+        averaged, are not.
 
     Raises
     ------
@@ -99,13 +106,14 @@ class VolumeRecipe:
     """
 
     resolution: float = 25
-    channel: str = "image"
-    fill: str = "none"
+    channel: Channel = "image"
+    fill: Fill = "none"
     thickness: float | None = None
     scale: Scale | str | Path = "jet"
+    read_at: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("resolution", "thickness"):
+        for name in ("resolution", "thickness", "read_at"):
             object.__setattr__(self, name, plain(getattr(self, name)))
         _check_options(self.resolution, self.channel, self.fill, self.thickness)
         object.__setattr__(self, "scale", open_scale(self.scale))
@@ -155,9 +163,20 @@ class VolumeRecipe:
         )
 
     def tier_of(self, section: PlacedSection, slab: Slab) -> int:
-        """Return the tier that is read of a section."""
+        """Return the tier of the pixels that are made of a section."""
         image, axis = section.image, section.plane.depth_axis
         return slab.downsample(self.resolution, axis, image.highest_downsample)
+
+    def files_of(self, section: PlacedSection, slab: Slab) -> tuple[int, int]:
+        """Return the tier of the pixels that are made of a section, and of the file they are in."""
+        wanted = self.tier_of(section, slab)
+        if self.read_at is None or self.read_at >= self.resolution:
+            return wanted, wanted
+        image, axis = section.image, section.plane.depth_axis
+        file = slab.downsample(self.read_at, axis, image.highest_downsample)
+        if self.channel == "expression":
+            return file, file
+        return min(wanted, file + len(REDUCTIONS) - 1), file
 
     def check_memory(self) -> None:
         """Check that the volume fits into memory.
@@ -296,8 +315,7 @@ def _plan(
                 without.append(section)
                 continue
             slab = recipe.slab(dataset, section)
-            tier = recipe.tier_of(section, slab)
-            tasks.append(_Task(dataset, section, session, slab, tier))
+            tasks.append(_Task(dataset, section, session, slab, *recipe.files_of(section, slab)))
     return tasks, without
 
 
@@ -314,11 +332,15 @@ def _arriving(
     masks = channel == "expression"
 
     def fetch(task: _Task) -> CachedImage:
-        return task.session.image(task.section.image, task.downsample, expression=masks)
+        return task.session.image(task.section.image, task.file, expression=masks)
 
     def work(task: _Task, file: CachedImage) -> _Pixels:
         pixels = task.session.pixels(
-            task.section.image, task.downsample, expression=masks, held=file
+            task.section.image,
+            task.file,
+            expression=masks,
+            reduction=1 << (task.downsample - task.file),
+            held=file,
         )
         if masks:
             # before anything is averaged: the average of two colours is another level's
@@ -419,6 +441,7 @@ def _describe(
                 "plane_of_section": dataset.plane.value,
                 "reference_space_id": record.reference_space_id,
                 "alignment": dataset.alignment.describe() if dataset.alignment else None,
+                "coordinates": dataset.coordinates,
                 "section_thickness_um": record.section_thickness,
                 "thickness_used_um": record.section_thickness if thickness is None else thickness,
                 "sections": [
@@ -446,6 +469,7 @@ def _describe(
         "channel": recipe.channel,
         "fill": recipe.fill,
         "frame": FRAME,
+        "coordinates": all_coordinates(dataset.coordinates for dataset, _ in datasets),
         "voxel_centre": "(k + 1/2) * resolution_um along each axis",
         "coverage": "fraction of each voxel that lies within sections, summed over sections",
         "datasets": described,

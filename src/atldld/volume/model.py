@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.formats.voxels import Voxels, beside, check_volume, write_voxels
 from atldld.place.spaces import AXES
+from atldld.support.html import card, picture, synthetic_note
 from atldld.support.provenance import FRAME, version
 
-__all__ = ["Volume"]
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
+    import xarray
+
+__all__ = ["Channel", "Fill", "Volume"]
+
+Channel = Literal["image", "expression", "intensity"]
+"""What a volume can show; see `atldld.build_volume`."""
+
+Fill = Literal["none", "nearest", "linear"]
+"""How gaps between sections can be filled; see `atldld.volume.slabs`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +57,9 @@ class Volume:
     data: NDArray[Any]
     coverage: NDArray[np.float32]
     resolution: float
-    channel: str
+    channel: Channel
     dataset_ids: tuple[int, ...]
-    fill: str
+    fill: Fill
     metadata: dict[str, Any]
 
     def save(self, path: str | Path, *, coverage: bool = False, force: bool = False) -> list[Path]:
@@ -97,6 +109,46 @@ class Volume:
             volumes[beside(path)] = self._voxels(weights, "coverage")
         return write_voxels(volumes, force=force)
 
+    def to_xarray(self) -> xarray.DataArray:
+        """Return a `xarray.DataArray` over ``p``, ``i``, ``r`` (and ``channel``), in µm.
+
+        Coordinates are the centres of the voxels, in µm of the reference space, with ``units``. The
+        coverage goes along as a coordinate: ``array.where(array.coverage > 0)``. It shares the
+        volume's memory.
+
+        Raises
+        ------
+        AtldldError
+            If xarray is not installed.
+        """
+        from atldld.formats.memory import voxels_to_xarray
+
+        return voxels_to_xarray(self._voxels(self.data, self.channel), coverage=self.coverage)
+
+    def to_sitk(self) -> SimpleITK.Image:
+        """Return a `SimpleITK.Image` in mm of (left, posterior, superior), as NRRD files have it.
+
+        Raises
+        ------
+        AtldldError
+            If SimpleITK is not installed.
+        """
+        from atldld.formats.memory import voxels_to_sitk
+
+        return voxels_to_sitk(self._voxels(self.data, self.channel))
+
+    def to_nibabel(self) -> nibabel.Nifti1Image:
+        """Return a `nibabel.Nifti1Image` with axis codes P, I, R, as NIfTI files have it.
+
+        Raises
+        ------
+        AtldldError
+            If nibabel is not installed.
+        """
+        from atldld.formats.memory import voxels_to_nibabel
+
+        return voxels_to_nibabel(self._voxels(self.data, self.channel))
+
     def _voxels(self, data: NDArray[Any], name: str) -> Voxels:
         provenance = {
             "atldld_version": version(),
@@ -108,10 +160,62 @@ class Volume:
             "axes": list(AXES),
             "voxel_centre": "(k + 1/2) * resolution_um along each axis",
             "frame": FRAME,
+            "coordinates": self.metadata.get("coordinates"),
             "metadata": self.metadata,
         }
         return Voxels(data, float(self.resolution), name, provenance)
 
+    def _repr_html_(self) -> str:
+        from atldld.formats.pictures import as_thumbnail
+
+        sizes = " × ".join(str(side) for side in self.coverage.shape)
+        known = float(np.count_nonzero(self.coverage) / max(self.coverage.size, 1))
+        views = [
+            picture(as_thumbnail(pixels, 240), f"{self.channel}, {name}", height=140)
+            for name, pixels in _views(self.data).items()
+        ]
+        return card(
+            f"Volume of {self.channel}",
+            {
+                "voxels": f"{sizes} (p × i × r) of {self.resolution:g} µm",
+                "data sets": ", ".join(map(str, self.dataset_ids)),
+                "filled between sections": self.fill,
+                "voxels with samples": f"{known:.0%}",
+                "values": f"{self.data.dtype}"
+                + ("" if self.data.ndim == 4 else f", up to {float(self.data.max()):.3g}"),
+                "memory": f"{(self.data.nbytes + self.coverage.nbytes) / 1e6:.0f} MB",
+            },
+            pictures=views,
+            note=synthetic_note(bool(self.metadata.get("synthetic"))),
+            hint=".save('volume.nii.gz')   .to_xarray()   .to_nibabel()   .to_sitk()",
+        )
+
     def __repr__(self) -> str:
         sizes = " × ".join(str(side) for side in self.coverage.shape)
         return f"<Volume of {self.channel}, {sizes} voxels of {self.resolution:g} µm>"
+
+
+def _views(data: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:
+    """Return a volume from three sides: colours in the middle, numbers by their maximum."""
+    views = {"from the front": 0, "from above": 1, "from the side": 2}
+    made = {}
+    for name, axis in views.items():
+        if data.ndim == 4:
+            seen = _fullest(data, axis)
+        else:
+            flat = data.max(axis=axis)
+            top = float(flat.max()) or 1.0
+            seen = np.repeat((flat / top * 255).astype(np.uint8)[..., None], 3, axis=2)
+        # dorsal up: i runs down wherever it is seen, and p down from above
+        made[name] = np.ascontiguousarray(seen if axis != 2 else np.swapaxes(seen, 0, 1))
+    return made
+
+
+def _fullest(data: NDArray[Any], axis: int) -> NDArray[np.uint8]:
+    """Return the plane of some around the middle that holds most: sections have gaps."""
+    middle, reach = data.shape[axis] // 2, max(1, data.shape[axis] // 8)
+    planes = range(max(0, middle - reach), min(data.shape[axis], middle + reach + 1))
+    by_plane: NDArray[np.uint8] = np.moveaxis(data, axis, 0)
+    found = max(planes, key=lambda k: int(np.count_nonzero(by_plane[k, ::4, ::4])))
+    plane: NDArray[np.uint8] = np.ascontiguousarray(by_plane[found])
+    return plane

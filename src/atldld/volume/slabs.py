@@ -38,7 +38,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -46,6 +46,9 @@ from numpy.typing import NDArray
 
 from atldld.place.tiers import choose_downsample, tier_matrix
 from atldld.warp.resample import resample
+
+if TYPE_CHECKING:
+    from atldld.volume.model import Fill
 
 __all__ = ["Accumulator", "Neighbours", "Slab"]
 
@@ -69,7 +72,7 @@ class Neighbours:
     before: float | None = None
     after: float | None = None
 
-    def reach(self, fill: str) -> tuple[float, float]:
+    def reach(self, fill: Fill) -> tuple[float, float]:
         """Return the smallest and the largest d, in µm, that the section fills."""
         if fill == "none" or (self.before is None and self.after is None):
             return 0.0, 0.0
@@ -79,7 +82,7 @@ class Neighbours:
         high = share * self.after if self.after is not None else 0.5 * (self.before or 0.0)
         return -low, high
 
-    def weight(self, d: Matrix, fill: str) -> Matrix:
+    def weight(self, d: Matrix, fill: Fill) -> Matrix:
         """Return how much of a voxel's filling the section gives, 0 to 1.
 
         Parameters
@@ -291,7 +294,7 @@ class _Weights:
 
     @classmethod
     def of(
-        cls, slab: Slab, resolution: float, depth_axis: int, neighbours: Neighbours, fill: str
+        cls, slab: Slab, resolution: float, depth_axis: int, neighbours: Neighbours, fill: Fill
     ) -> _Weights:
         extent = slab.half_extent(resolution)
         low, high = neighbours.reach(fill)
@@ -376,7 +379,7 @@ class Accumulator:
         background: Sequence[float] = (0.0,),
         shown: NDArray[np.bool_] | None = None,
         neighbours: Neighbours | None = None,
-        fill: str = "none",
+        fill: Fill = "none",
         pool: Executor | None = None,
     ) -> None:
         """Add one section.

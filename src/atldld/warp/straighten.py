@@ -76,7 +76,7 @@ class FlatFrame:
         shift = low * block
         flat_to_image = tier_to_image(downsample).matrix.copy()
         flat_to_image[:, 2] += shift
-        way = CurvedMap(flat_to_image, deformation.to_image, tier_matrix(np.eye(2, 3), downsample))
+        way = CurvedMap.to_image(flat_to_image, deformation, tier_matrix(np.eye(2, 3), downsample))
         forward, backward = placement.forward.copy(), placement.backward.copy()
         forward[:, 2] += forward[:, :2] @ shift
         backward[:2, 3] -= shift

@@ -13,23 +13,83 @@
     node.append(...children);
     return node;
   };
+  /* A number as people read it; the rule of atldld.report.charts.number. */
   const say = (value, digits = 3) => {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-    if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
-    return Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(digits)));
+    const size = Math.abs(value), sign = value < 0 ? "−" : "";
+    if (size === 0) return "0";
+    if (size < 1e-3) return value > 0 ? "<\u00a00.001" : ">\u00a0−0.001";
+    if (size >= 99.95) return sign + Math.round(size).toLocaleString("en-US");
+    return sign + String(Number(size.toPrecision(digits)));
+  };
+  const checked = (name) => {
+    const found = document.querySelector(`input[name="${name}"]:checked`);
+    return found ? found.value : null;
   };
 
+  /* ---- which structure it is ---- */
+  const lineage = (id) => {
+    const above = [];
+    // what all structures lie in tells nothing
+    for (let one = structures[id] && structures[id].parent; one && structures[one] && structures[one].parent; one = structures[one].parent) {
+      above.unshift(structures[one].name);
+    }
+    return above.join(" › ");
+  };
+  const name = (id) => [
+    make("b", {}, structures[id].acronym), ` ${structures[id].name}`,
+    ...(lineage(id) ? [make("span", { class: "path" }, ` ${lineage(id)}`)] : []),
+  ];
+  const tip = $("tip");
+  const place = (x, y) => {
+    const width = tip.offsetWidth, height = tip.offsetHeight;
+    const right = x + 16 + width < innerWidth ? x + 16 : x - 16 - width;
+    tip.style.left = `${Math.min(Math.max(right, 8), Math.max(innerWidth - width - 8, 8))}px`;
+    tip.style.top = `${y + 20 + height < innerHeight ? y + 20 : Math.max(y - 14 - height, 8)}px`;
+  };
+  let lit = null;
+  const light = (id, event) => {
+    if (id !== lit) {
+      for (const node of document.querySelectorAll(".lit")) node.classList.remove("lit");
+      lit = id;
+      if (id !== null) {
+        for (const node of document.querySelectorAll(`[data-id="${id}"]`)) node.classList.add("lit");
+        if ($("under")) $("under").replaceChildren(...name(id));
+        tip.replaceChildren(...name(id));
+      }
+    }
+    tip.hidden = id === null || !event;
+    if (!tip.hidden) place(event.clientX, event.clientY);
+  };
+  document.addEventListener("pointermove", (event) => {
+    const found = event.target.closest && event.target.closest(".still, .stage, .chips");
+    const shape = found && event.target.closest("[data-id]");
+    light(shape ? Number(shape.dataset.id) : null, shape && !found.classList.contains("chips") ? event : null);
+  });
+  document.addEventListener("pointerdown", (event) => {
+    const shape = event.target.closest && event.target.closest(".stage [data-id]");
+    if (shape) light(Number(shape.dataset.id), event.pointerType === "mouse" ? event : null);
+  });
+  document.addEventListener("pointerleave", () => light(null, null));
+  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
   /* ---- section by section ---- */
-  const stage = $("stage"), cut = $("cut"), versus = $("versus"), other = $("other");
+  const stage = $("stage"), cut = $("cut");
+  const choice = { left: $("left"), right: $("right") };
   const showLines = $("show-lines"), showColours = $("show-colours"), showMask = $("show-mask");
   const FIGURES = read("figure-names"), GUARDED = read("guarded-names");
+  const LABELS = {};
+  for (const option of [...choice.left.options]) {
+    LABELS[option.value] = option.textContent;
+    choice.right.append(make("option", { value: option.value }, option.textContent));
+  }
   let now = -1;
   let data = null;
 
-  const go = (place) => {
-    const wanted = Math.min(Math.max(place, 0), sections.length - 1);
-    if (wanted === now) return;
-    now = wanted;
+  const go = (wanted, quiet) => {
+    const at = Math.min(Math.max(wanted, 0), sections.length - 1);
+    if (at === now) return;
+    now = at;
     const one = sections[now];
     data = read(`data-${one.image_id}`);
     const odd = Boolean(one.quality && one.quality.suspicious);
@@ -37,71 +97,102 @@
     $("which").value = now;
     $("said").textContent =
       `Section ${one.section_number} · ${now + 1} of ${sections.length} · ` +
-      `${axis} = ${say(one.coordinate_um, 5)} µm · tilt ${one.tilt_degrees.toFixed(1)}°`;
-    const why = $("why");
-    why.className = odd ? "why suspicious" : "why";
-    why.textContent = odd ? `▲ Suspicious: ${one.reasons.join("; ") || "its figures depart from its neighbours’"}.` : "";
-    const what = `Section ${one.section_number} (image ${one.image_id})`;
-    $("registered").src = data.registered;
-    $("registered").alt = `${what} in reference coordinates`;
-    const raw = $("raw");
-    raw.hidden = !data.raw;
-    if (data.raw) raw.src = data.raw; else raw.removeAttribute("src");
-    raw.alt = `${what} as scanned`;
-    $("raw-missing").hidden = Boolean(data.raw);
-    $("raw-missing").textContent = data.raw ? "" : one.problems.raw || "The picture as scanned is not there.";
-    draw();
-    compare();
+      `${axis} = ${(one.coordinate_um / 1000).toFixed(2)} mm · tilt ${one.tilt_degrees.toFixed(1)}°`;
+    $("previous").disabled = now === 0;
+    $("next").disabled = now === sections.length - 1;
+    $("why").hidden = !odd;
+    $("why").textContent = odd ? `▲ Suspicious: ${one.reasons.join("; ") || "its figures depart from its neighbours’"}.` : "";
+    show();
     tellMove(one);
     listFigures(one);
     listSteps(one);
     listStructures(one);
-    for (const link of document.querySelectorAll("a.now")) link.classList.remove("now");
-    for (const link of document.querySelectorAll(`a[data-go="${now}"]`)) link.classList.add("now");
+    for (const link of document.querySelectorAll("a.now")) { link.classList.remove("now"); link.removeAttribute("aria-current"); }
+    for (const link of document.querySelectorAll(`.film a[data-go="${now}"], .heat a[data-go="${now}"], svg a[data-go="${now}"]`)) {
+      link.classList.add("now");
+      link.setAttribute("aria-current", "true");
+    }
+    for (const row of strips) rove(row);
+    if (!quiet) history.replaceState(null, "", `#s-${one.image_id}`);
   };
 
-  const draw = () => {
-    const [width, height] = data.raw_size;
+  /* What a side can show: a picture, the outlines that belong on it, and whether it is dark. */
+  const layer = (kind) => {
     const { columns, rows, outline_units_per_pixel: units } = figures.picture;
-    const which = alignment();
-    const was = which !== "after" && data.before, is = which !== "before" || !data.before;
-    for (const id of ["lines", "lines-over"]) {
-      const scale = `scale(${1 / units})`;
-      fill($(id), `0 0 ${columns} ${rows}`, [
-        is && group(data.shapes, scale, "is", true),
-        was && group(was.shapes, scale, "was", true),
-      ]);
+    const [width, height] = data.raw_size;
+    const one = sections[now], was = data.before;
+    const which = checked("alignment") || "after";
+    const old = which !== "after" && was, current = which !== "before" || !was;
+    const grid = { box: [columns, rows], scale: `scale(${1 / units})` };
+    const what = `Section ${one.section_number}`;
+    if (kind === "raw") {
+      return {
+        src: data.raw, alt: `${what} as scanned`, absent: one.problems.raw || "The picture as scanned is not there.",
+        box: [width, height],
+        lines: [
+          current && [data.raw_shapes || data.shapes, `matrix(${data.to_raw.join(" ")})`, "is"],
+          old && [was.raw_shapes, `matrix(${was.to_raw.join(" ")})`, "was"],
+        ],
+      };
     }
-    fill($("raw-lines"), `0 0 ${width} ${height}`, [
-      is && group(data.raw_shapes || data.shapes, `matrix(${data.to_raw.join(" ")})`, "is", false),
-      was && group(was.raw_shapes, `matrix(${was.to_raw.join(" ")})`, "was", false),
-    ]);
-    // atlas colours fill the structures of one alignment, never of two
-    for (const svg of document.querySelectorAll("svg.lines")) svg.classList.toggle("only-was", !is);
-    $("raw-lines").style.visibility = data.raw ? "" : "hidden";
+    const lines = [current && [data.shapes, grid.scale, "is"], old && [was.shapes, grid.scale, "was"]];
+    if (kind === "before") {
+      if (!was) return { ...layer("registered"), tag: "not moved" };
+      return {
+        src: was.registered, alt: `${what} as it lay before`, absent: "The section as it lay before is not there.",
+        box: grid.box, lines: [[was.own_shapes, grid.scale, "was"]],
+      };
+    }
+    if (kind === "mask") return { src: data.mask, alt: `${what}: expression mask`, dark: true, absent: one.problems.mask ? `No mask: ${one.problems.mask}` : "No mask here.", box: grid.box, lines };
+    if (kind === "template") return { src: data.template, alt: "The atlas’s template in the same plane", dark: true, absent: one.problems.template || "No template here.", box: grid.box, over: true, lines: [[data.shapes, grid.scale, "is"]] };
+    return { src: data.registered, alt: `${what} in the brain’s coordinates`, box: grid.box, over: true, lines };
   };
-  const fill = (svg, box, groups) => {
-    svg.setAttribute("viewBox", box);
+  const show = () => {
+    const alone = choice.right.value === "";
+    stage.classList.toggle("alone", alone);
+    stage.dataset.mode = checked("mode");
+    cut.disabled = alone || stage.dataset.mode === "beside";
+    for (const radio of document.querySelectorAll("input[name=mode]")) radio.disabled = alone;
+    $("cut-label").textContent = stage.dataset.mode === "blend" ? "Blend" : "Slide";
+    for (const side of ["left", "right"]) {
+      const kind = choice[side].value;
+      if (kind) drawLayer(side, kind);
+    }
+  };
+  const setPicture = (node, source, alt) => {
+    node.hidden = !source;
+    if (source) node.src = source; else node.removeAttribute("src");
+    node.alt = source ? alt : "";
+  };
+  const drawLayer = (side, kind) => {
+    const one = layer(kind);
+    const masked = Boolean(one.over && showMask && showMask.checked && data.mask);
+    $(`layer-${side}`).classList.toggle("dark", Boolean(one.dark && one.src));
+    setPicture($(`${side}-picture`), one.src, one.alt);
+    setPicture($(`${side}-mask`), masked ? data.mask : null, "Expression, laid over");
+    if (masked) $(`${side}-mask`).style.opacity = $("mask-opacity").value / 100;
+    $(`${side}-absent`).hidden = Boolean(one.src);
+    $(`${side}-absent`).textContent = one.src ? "" : one.absent;
+    $(`${side}-tag`).textContent = one.tag ? `${LABELS[kind]}: ${one.tag}` : LABELS[kind];
+    const svg = $(`${side}-lines`);
+    svg.setAttribute("viewBox", `0 0 ${one.box.join(" ")}`);
     svg.setAttribute("preserveAspectRatio", "xMidYMid meet");
-    svg.replaceChildren(...groups.filter(Boolean));
+    svg.classList.toggle("bare", !(showLines && showLines.checked));
+    svg.classList.toggle("coloured", Boolean(showColours && showColours.checked));
+    svg.replaceChildren(...(one.src ? one.lines.filter(Boolean).map((group) => drawGroup(...group)) : []));
   };
-  const group = (shapes, transform, name, titled) => {
+  const drawGroup = (shapes, transform, kind) => {
     const made = document.createElementNS(SVG, "g");
     made.setAttribute("transform", transform);
-    made.setAttribute("class", name);
+    made.setAttribute("class", kind);
     for (const [id, d] of shapes) {
       const path = document.createElementNS(SVG, "path");
       path.setAttribute("d", d);
-      path.setAttribute("class", `s${id}`);
       path.style.setProperty("--c", `#${structures[id].color}`);
-      if (titled) path.dataset.id = id;
+      path.dataset.id = id;
       made.append(path);
     }
     return made;
-  };
-  const alignment = () => {
-    const chosen = document.querySelector("#switch input:checked");
-    return chosen ? chosen.value : "after";
   };
   const tellMove = (one) => {
     const told = $("moved-here");
@@ -111,42 +202,10 @@
     else if (!data.before) told.textContent = "This section has not moved.";
     else told.textContent = `This section has moved by ${moved.median.toFixed(0)} µm (median), ${moved.most.toFixed(0)} µm at most.`;
   };
-  const light = (id) => {
-    for (const lit of document.querySelectorAll(".lit")) lit.classList.remove("lit");
-    const under = $("under");
-    if (id === null) { under.textContent = ""; return; }
-    for (const node of document.querySelectorAll(`.s${id}`)) node.classList.add("lit");
-    under.textContent = `${structures[id].acronym}: ${structures[id].name}`;
-  };
-
-  const compare = () => {
-    const kind = versus.value, source = kind && data[kind];
-    other.hidden = !source;
-    $("edge").hidden = !source;
-    stage.classList.toggle("alone", !source);
-    stage.classList.toggle("split", Boolean(source));
-    $("other-tag").hidden = !source;
-    cut.disabled = !source;
-    if (source) other.src = source; else other.removeAttribute("src");
-    other.alt = { template: "The atlas’s template in the same plane", mask: "The expression mask" }[kind] || "";
-    $("other-tag").textContent = { template: "template", mask: "expression mask" }[kind] || "";
-    if (kind && !source) {
-      const one = sections[now];
-      $("under").textContent = one.problems[kind] ? `No ${kind}: ${one.problems[kind]}` : `No ${kind} here.`;
-    }
-    const mask = $("mask");
-    const masked = Boolean(showMask && showMask.checked && data.mask);
-    mask.hidden = !masked;
-    if (masked) mask.src = data.mask; else mask.removeAttribute("src");
-    mask.alt = masked ? "The expression mask, laid over" : "";
-    for (const svg of document.querySelectorAll("svg.lines")) {
-      svg.classList.toggle("bare", !(showLines && showLines.checked));
-      svg.classList.toggle("coloured", Boolean(showColours && showColours.checked));
-    }
-  };
   const setCut = () => stage.style.setProperty("--cut", `${cut.value}%`);
   const drag = (event) => {
-    if (cut.disabled || (event.type === "pointermove" && !event.buttons)) return;
+    if (cut.disabled || stage.dataset.mode !== "slide" || (event.type === "pointermove" && !event.buttons)) return;
+    if (event.type === "pointerdown") { try { stage.setPointerCapture(event.pointerId); } catch { /* it is gone already */ } }
     const box = stage.getBoundingClientRect();
     cut.value = Math.min(Math.max((100 * (event.clientX - box.left)) / box.width, 0), 100);
     setCut();
@@ -156,9 +215,9 @@
     const body = $("section-figures").tBodies[0];
     const quality = one.quality || {};
     const two = Boolean(figures.alignments), before = one.quality_before || {};
-    const line = (title, about, was, now) => make("tr", {},
-      make("th", { scope: "row" }, title, " ", make("span", { class: "light" }, about)),
-      ...(two ? [make("td", {}, was)] : []), make("td", {}, now));
+    const line = (title, about, was, is) => make("tr", { title: about },
+      make("th", { scope: "row" }, title, about.startsWith("µm") ? ", µm" : ""),
+      ...(two ? [make("td", {}, was)] : []), make("td", {}, is));
     const rows = FIGURES.filter(([name]) => name in quality)
       .map(([name, title, about]) => line(title, about, say(before[name]), say(quality[name])));
     const expected = one.refinement && one.refinement.expected_error;
@@ -200,7 +259,7 @@
       const expected = one.refinement && one.refinement.expected_error;
       const off = expected && expected.structures && expected.structures[id];
       const told = off ? `${name}; expected error ${say(off[0])} → ${say(off[1])} µm` : name;
-      const button = make("button", { type: "button", title: told, class: `s${id}`, "data-id": id },
+      const button = make("button", { type: "button", title: told, "data-id": id },
         swatch, acronym, make("span", {}, say(area, 2)));
       button.setAttribute("aria-label", `${acronym}, ${name}, ${say(area, 2)} mm²`);
       return make("li", {}, button);
@@ -208,112 +267,226 @@
     list.scrollTop = 0;
   };
 
+  const rove = (row) => {
+    // one stop for the Tab key; arrows go through the sections
+    const links = row.querySelectorAll("a[data-go]");
+    for (const link of links) link.tabIndex = Number(link.dataset.go) === now ? 0 : -1;
+    const current = row.querySelector("a.now");
+    const box = row.classList.contains("heat") ? row.querySelector(".heat-bands") : row;
+    if (current && box.scrollWidth > box.clientWidth) {
+      const item = current.closest("li") || current;
+      const middle = item.offsetLeft + item.offsetWidth / 2 - box.offsetLeft;
+      box.scrollTo({ left: middle - box.clientWidth / 2, behavior: "instant" });
+    }
+  };
+  const strips = [$("film"), $("heat")].filter(Boolean);
+  const viewed = () => { $("viewer").scrollIntoView({ block: "start" }); };
+
   $("previous").addEventListener("click", () => go(now - 1));
   $("next").addEventListener("click", () => go(now + 1));
   $("which").addEventListener("input", (event) => go(Number(event.target.value)));
   cut.addEventListener("input", setCut);
   stage.addEventListener("pointerdown", drag);
   stage.addEventListener("pointermove", drag);
-  for (const control of [versus, showLines, showColours, showMask]) if (control) control.addEventListener("change", compare);
-  for (const [node, on, off] of [[stage, "pointerover", "pointerout"], [$("structures"), "pointerover", "pointerout"], [$("structures"), "focusin", "focusout"]]) {
-    if (!node) continue;
-    node.addEventListener(on, (event) => {
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
+  for (const control of [choice.left, choice.right, showLines, showColours, showMask, ...document.querySelectorAll("#mode input, #switch input")]) {
+    if (control) control.addEventListener("change", show);
+  }
+  if ($("mask-opacity")) $("mask-opacity").addEventListener("input", show);
+  $("swap").addEventListener("click", () => {
+    const { left, right } = choice;
+    if (!right.value) return;
+    [left.value, right.value] = [right.value, left.value];
+    show();
+  });
+  if ($("structures")) {
+    $("structures").addEventListener("focusin", (event) => {
       const found = event.target.closest("[data-id]");
-      if (found) light(Number(found.dataset.id));
+      if (found) light(Number(found.dataset.id), null);
     });
-    node.addEventListener(off, () => light(null));
+    $("structures").addEventListener("focusout", () => light(null, null));
   }
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-go], a[data-image]");
-    if (!link) return;
-    go("go" in link.dataset ? Number(link.dataset.go)
-      : sections.findIndex((one) => String(one.image_id) === link.dataset.image));
+    const link = event.target.closest("a[data-go]");
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    go(Number(link.dataset.go));
+    if (!link.closest(".film")) viewed();
   });
-  for (const choice of document.querySelectorAll("#switch input")) choice.addEventListener("change", () => { draw(); compare(); });
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const choice = $({ b: "show-before", a: "show-after", o: "show-both" }[event.key]);
-    if (choice && !event.target.closest("input:not([type=radio], [type=checkbox], [type=range]), select, textarea")) {
-      choice.click();
+    const chosen = $({ b: "show-before", a: "show-after", o: "show-both" }[event.key]);
+    if (chosen && !event.target.closest("input:not([type=radio], [type=checkbox], [type=range]), select, textarea")) {
+      chosen.click();
       return;
     }
     if (event.target.closest("input, select, textarea, .scroll, .wide")) return;
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
     event.preventDefault();
+    const row = event.target.closest(".film, .heat");
     go(now + step);
+    if (row) row.querySelector("a.now").focus({ preventScroll: true });
   });
 
+  /* ---- where one is on the page ---- */
+  const parts = [...document.querySelectorAll("nav a")].map((link) => [link, document.querySelector(link.hash)]).filter(([, part]) => part);
+  let waiting = false;
+  const mark = () => {
+    waiting = false;
+    const line = innerHeight / 3;
+    let here = parts[0];
+    for (const part of parts) if (part[1].getBoundingClientRect().top <= line) here = part;
+    if (innerHeight + scrollY >= document.documentElement.scrollHeight - 2) here = parts[parts.length - 1];
+    for (const [link] of parts) {
+      const is = link === here[0];
+      if (is && !link.classList.contains("here")) {
+        const bar = link.parentElement;
+        bar.scrollTo({ left: link.offsetLeft - bar.offsetLeft - bar.clientWidth / 2 + link.offsetWidth / 2 });
+      }
+      link.classList.toggle("here", is);
+      if (is) link.setAttribute("aria-current", "location"); else link.removeAttribute("aria-current");
+    }
+  };
+  addEventListener("scroll", () => { if (!waiting) { waiting = true; requestAnimationFrame(mark); } }, { passive: true });
+  mark();
+
   /* ---- regions ---- */
+  let open = null; // shows a structure in the table
   const regions = () => {
     const { columns, rows } = figures.regions;
-    const place = Object.fromEntries(columns.map((name, k) => [name, k]));
-    const heads = [...document.querySelectorAll("#region-table th")];
+    const at = Object.fromEntries(columns.map((name, k) => [name, k]));
+    const heads = [...document.querySelectorAll("#region-table thead th")];
     const shown = heads.map((head) => head.dataset.column);
     const body = $("region-table").tBodies[0];
-    let by = "energy" in place ? "energy" : "stained_fraction";
-    let down = true;
+    const main = "energy" in at ? "energy" : "stained_fraction";
+    const few = rows.length < 200;
+    let by = main, down = true;
+    const opened = new Set();
+    for (const row of rows) if (few || row[at.depth] <= 3) opened.add(row[at.structure_id]);
+    let wanted = null;
 
     const order = (a, b) => {
-      const x = a[place[by]], y = b[place[by]];
+      const x = a[at[by]], y = b[at[by]];
+      if (by === "name") return down ? 0 : -1; // the order of the atlas
       // what is not known comes last, whichever way
       if (x === null || y === null) return (x === null) - (y === null);
-      const least = typeof x === "string" ? x.localeCompare(y) : x - y;
-      return down ? -least : least;
+      return down ? y - x : x - y;
     };
-    const show = () => {
-      const wanted = $("filter").value.trim().toLowerCase();
+    const cell = (value, named, largest) => {
+      const made = make("td", { class: "n" }, say(value));
+      if (named === by && value > 0) {
+        made.classList.add("bar-cell");
+        made.style.setProperty("--v", `${Math.min((100 * value) / largest, 100).toFixed(1)}%`);
+      }
+      return made;
+    };
+    const line = (row, depth, children, largest, matches) => {
+      const id = row[at.structure_id], known = structures[id];
+      const swatch = make("i", {});
+      if (known) swatch.style.setProperty("--c", `#${known.color}`);
+      const head = make("th", { scope: "row", title: row[at.name] });
+      head.style.setProperty("--depth", depth);
+      if (depth !== null && children) {
+        head.append(make("button", { type: "button", class: "twist", "data-twist": id, "aria-expanded": String(opened.has(id)), "aria-label": `Parts of ${row[at.name]}` }, opened.has(id) ? "▾" : "▸"));
+      } else if (depth !== null) head.append(make("span", { class: "leaf" }));
+      head.append(swatch, make("b", {}, row[at.acronym]), " ", make("span", {}, row[at.name]));
+      const made = make("tr", { "data-row": id, ...(matches ? { class: "found" } : {}) }, head);
+      for (const name of shown.slice(1)) made.append(cell(row[at[name]], name, largest));
+      return made;
+    };
+    const fill = () => {
+      const sought = $("filter").value.trim().toLowerCase();
       const side = $("hemisphere").value;
       const least = Number($("least").value) || 0;
-      const found = rows.filter((row) =>
-        (!side || row[place.hemisphere] === side) && row[place.sections] >= least &&
-        (!wanted || row[place.acronym].toLowerCase().includes(wanted) || row[place.name].toLowerCase().includes(wanted)));
-      found.sort(order);
-      const largest = Math.max(...found.filter((row) => row[place.kind] === "structure").map((row) => row[place[by]] || 0), 1e-12);
+      const tree = checked("shape") === "tree";
+      const here = rows.filter((row) => row[at.hemisphere] === side || (row[at.kind] === "outside" && row[at.hemisphere] === "both"));
+      const meets = (row) => (!sought || row[at.acronym].toLowerCase().includes(sought) || row[at.name].toLowerCase().includes(sought))
+        && row[at.sections] >= least;
+      const found = here.filter(meets);
+      const largest = Math.max(...here.filter((row) => row[at.kind] === "structure" && row[at.sections] >= least).map((row) => row[at[by]] || 0), 1e-12);
       const made = document.createDocumentFragment();
-      for (const row of found) {
-        const line = document.createElement("tr");
-        for (const name of shown) {
-          const value = row[place[name]], cell = document.createElement("td");
-          if (name === "acronym") {
-            const known = structures[row[place.structure_id]];
-            const swatch = document.createElement("i");
-            if (known) swatch.style.setProperty("--c", `#${known.color}`);
-            cell.append(swatch, side ? value : `${value} · ${row[place.hemisphere]}`);
-          } else if (typeof value === "string") {
-            cell.textContent = value;
-          } else {
-            cell.className = "n";
-            cell.textContent = say(value);
-            if (name === by && value > 0) {
-              cell.classList.add("bar-cell");
-              cell.style.setProperty("--v", `${Math.min((100 * value) / largest, 100).toFixed(1)}%`);
-            }
-          }
-          line.append(cell);
+      if (!tree) {
+        for (const row of [...found].sort(order)) made.append(line(row, null, false, largest, false));
+      } else {
+        // 0 is what roots lie in, and the outside
+        const ids = new Set(here.map((row) => row[at.structure_id]).filter((id) => id !== 0));
+        const kept = new Set(found.map((row) => row[at.structure_id]));
+        const parents = new Map(here.map((row) => [row[at.structure_id], row[at.parent_id]]));
+        // what a match lies in is shown too
+        for (const id of [...kept]) for (let up = parents.get(id); ids.has(up) && !kept.has(up); up = parents.get(up)) kept.add(up);
+        const parts = new Map();
+        for (const row of here) {
+          if (!kept.has(row[at.structure_id])) continue;
+          const parent = ids.has(row[at.parent_id]) ? row[at.parent_id] : null;
+          if (!parts.has(parent)) parts.set(parent, []);
+          parts.get(parent).push(row);
         }
-        made.append(line);
+        const walk = (parent, depth) => {
+          for (const row of [...(parts.get(parent) || [])].sort(order)) {
+            const id = row[at.structure_id], inner = parts.has(id);
+            made.append(line(row, depth, inner, largest, sought && meets(row)));
+            if (inner && (opened.has(id) || sought)) walk(id, depth + 1);
+          }
+        };
+        walk(null, 0);
       }
       body.replaceChildren(made);
-      $("table-count").textContent = `${found.length} of ${rows.length} rows`;
+      const all = here.length;
+      $("table-count").textContent = sought || found.length < all
+        ? `${found.length} of ${all} structures${sought ? " match" : `; ${all - found.length} are on fewer sections`}.`
+        : `${all} structures.`;
       for (const head of heads) {
         if (head.dataset.column === by) head.setAttribute("aria-sort", down ? "descending" : "ascending");
         else head.removeAttribute("aria-sort");
       }
+      $("open-all").disabled = $("close-all").disabled = !tree || Boolean(sought);
+      if (wanted !== null) {
+        const row = body.querySelector(`[data-row="${wanted}"]`);
+        if (row) {
+          row.classList.add("found");
+          const box = document.querySelector("#regions .scroll");
+          box.scrollTop = row.offsetTop - box.clientHeight / 2;
+        }
+        wanted = null;
+      }
     };
+    open = (id) => {
+      $("filter").value = "";
+      const parents = new Map(rows.map((row) => [row[at.structure_id], row[at.parent_id]]));
+      for (let up = parents.get(id); up; up = parents.get(up)) opened.add(up);
+      wanted = id;
+      fill();
+    };
+    body.addEventListener("click", (event) => {
+      const twist = event.target.closest("[data-twist]");
+      if (!twist) return;
+      const id = Number(twist.dataset.twist);
+      if (!opened.delete(id)) opened.add(id);
+      fill();
+      const again = body.querySelector(`[data-twist="${id}"]`);
+      if (again) again.focus({ preventScroll: true });
+    });
     for (const head of heads) {
       head.firstElementChild.addEventListener("click", () => {
         const name = head.dataset.column;
-        down = name === by ? !down : !["acronym", "name"].includes(name);
+        down = name === by ? !down : true;
         by = name;
-        show();
+        fill();
       });
     }
-    for (const id of ["filter", "hemisphere", "least"]) $(id).addEventListener("input", show);
+    for (const id of ["filter", "hemisphere", "least"]) $(id).addEventListener("input", fill);
+    for (const radio of document.querySelectorAll("#shape input")) radio.addEventListener("change", fill);
+    $("open-all").addEventListener("click", () => { for (const row of rows) opened.add(row[at.structure_id]); fill(); });
+    $("close-all").addEventListener("click", () => { opened.clear(); fill(); });
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest("a[data-structure]");
+      if (link) open(Number(link.dataset.structure));
+    });
     $("save-csv").addEventListener("click", () => {
       save(`${figures.dataset.id}-regions.csv`, "text/csv", [columns, ...rows].map((row) => row.map(field).join(",")).join("\n") + "\n");
     });
-    show();
+    fill();
   };
 
   /* A cell of CSV in which no text is a formula; the rule of atldld.support.text.cell_of. */
@@ -343,11 +516,12 @@
           picture.dataset.place = place;
         }
         lines.hidden = !(one.lines.length && $("show-borders").checked);
-        boxes[k].querySelector("output").textContent = ((place + 0.5) * one.step).toFixed(0);
+        const depth = ((place + 0.5) * one.step / 1000).toFixed(2);
+        boxes[k].querySelector("output").textContent = depth;
+        sliders[k].setAttribute("aria-valuetext", `${depth} mm`);
         const [across, down] = AXES[k];
-        const crosses = !$("show-cross") || $("show-cross").checked;
         const [horizontal, vertical] = boxes[k].querySelectorAll(".cross");
-        horizontal.hidden = vertical.hidden = !crosses;
+        horizontal.hidden = vertical.hidden = !$("show-cross").checked;
         horizontal.style.top = `${100 * at[down]}%`;
         vertical.style.left = `${100 * at[across]}%`;
       });
@@ -379,8 +553,14 @@
     }
   });
 
+  choice.right.value = figures.atlas ? "template" : sections.some((one) => !one.problems.raw) ? "raw" : "";
+  if (figures.alignments) { choice.left.value = "before"; choice.right.value = "registered"; }
   setCut();
-  go(Math.floor((sections.length - 1) / 2));
+  const linked = () => sections.findIndex((one) => location.hash === `#s-${one.image_id}`);
+  const first = linked();
+  go(first >= 0 ? first : Number($("which").getAttribute("value")), true);
+  addEventListener("hashchange", () => { if (linked() >= 0) go(linked(), true); });
   if (figures.regions) regions();
   if (document.querySelector(".cuts")) volume();
+  if (first >= 0) viewed();
 })();

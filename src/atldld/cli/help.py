@@ -1,0 +1,258 @@
+"""What help shows of a command: what it does, an example, and its options by what one wants.
+
+The same option stands under the same heading in every command. Typer's own help has columns for
+types and stars, which leave too little room at 80 columns.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from atldld.cli.examples import EXAMPLES
+from atldld.cli.layout import kept, listed, screen_width, wrapped
+from atldld.cli.terminal import bold
+
+__all__ = [
+    "HEADINGS",
+    "choices_of",
+    "dress",
+    "first_sentence",
+    "heading_of",
+    "help_lines",
+    "kind_of",
+    "name_of",
+    "value_of",
+]
+
+WHICH, HOW, ATLAS = "Which ones", "How it is done", "The atlas"
+RESULT, MANY, WHERE = "The result", "Many at once", "Where to ask and where to keep"
+HELP = "Help"
+
+HEADINGS = (WHICH, HOW, ATLAS, RESULT, MANY, WHERE, HELP)
+"""In the order in which help shows them."""
+
+_OPTIONS = {
+    WHICH: (
+        "age atlas-id dataset datasets depth failed gene hemisphere id image max-sections max-size "
+        "min-sections older-than ontology organism orientation pixel-size plane product rma "
+        "section sex specimen strain structure treatment"
+    ),
+    HOW: (
+        "alignment budget channel cut downsample-img few fill frame full grid images kind "
+        "marker-tolerance max-distance max-move no-volume picture public quality-resolution repair "
+        "resolution scale space stain-threshold steps table-resolution target-alignment thickness "
+        "threads threshold tolerance unionize unit"
+    ),
+    ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
+    RESULT: (
+        "annotated csv fields force format ids image-format include-expression json limit output "
+        "regions table"
+    ),
+    MANY: "at-once dask dry-run in-flight rate",
+    WHERE: "api-url cache-dir download-url host live offline port refresh strict",
+    HELP: "help quiet verbose version",
+}
+_HEADING_OF = {name: heading for heading, names in _OPTIONS.items() for name in names.split()}
+
+_NAMES = 27  # cells for names at most, before what they mean
+_WIDEST = 100  # longer lines are hard to read
+
+
+def dress(command: Any, path: tuple[str, ...]) -> None:
+    """Make a command, and all below it, show help in our words."""
+    command.format_help = functools.partial(_write, command, path)
+    for name, inner in dict(getattr(command, "commands", {})).items():
+        dress(inner, (*path, name))
+
+
+def _write(command: Any, path: tuple[str, ...], context: Any, formatter: Any) -> None:
+    width = min(screen_width(sys.stdout) or 80, _WIDEST)
+    formatter.write("\n".join(help_lines(command, path, context, width)) + "\n")
+
+
+def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) -> Iterator[str]:
+    """Yield the lines of the help of a command.
+
+    Parameters
+    ----------
+    command : click.Command
+        Of Typer's make.
+    path : tuple of str
+        Its names, without that of the program.
+    context : click.Context
+        As Typer has it.
+    width : int
+        Of the screen, in cells.
+    """
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        yield from wrapped(" ".join(paragraph.split()), width)
+        yield ""
+    parameters = [one for one in command.get_params(context) if not getattr(one, "hidden", False)]
+    arguments = [one for one in parameters if one.param_type_name == "argument"]
+    options = [one for one in parameters if one.param_type_name == "option"]
+    inner = getattr(command, "commands", None)
+    pieces = ["COMMAND"] if inner else [_in_usage(one) for one in arguments]
+    pieces += [_in_usage(one) for one in options if one.required] + ["[options]"]
+    lines = wrapped(" ".join(pieces), max(width - len(" ".join(path)) - 16, 30))
+    yield f"{_heading('Usage:')} atldld {' '.join(path)} {lines[0]}"
+    yield from (f"    {line}" for line in lines[1:])
+    example = EXAMPLES.get(" ".join(path))
+    if example:
+        yield ""
+        yield _heading("Example:")
+        yield from (f"  {line}" for line in example.split("\n"))
+    if inner:
+        known = dict(inner)
+        pairs = [(name, first_sentence(known[name].help)) for name in known]
+        yield from _part("Commands", pairs, width)
+    yield from _part("Arguments", [(name_of(one), _meaning(one)) for one in arguments], width)
+    for heading in HEADINGS:
+        pairs = [
+            (_names(one), _meaning(one)) for one in options if heading_of(one, path) == heading
+        ]
+        yield from _part(heading, pairs, width)
+    if inner:
+        yield ""
+        yield f"More about one: atldld {' '.join(path)} COMMAND --help"
+
+
+def heading_of(option: Any, path: tuple[str, ...]) -> str | None:
+    """Return the heading that an option stands under; None if nobody has thought of it."""
+    names = [name.lstrip("-") for name in option.opts if name.startswith("--")]
+    if path[:1] == ("search",) and "space" in names:  # a filter there
+        return WHICH
+    given = getattr(option, "rich_help_panel", None)
+    if given in HEADINGS and "alignment" not in names:  # of many data sets, or of one
+        return str(given)
+    return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), None)
+
+
+def _heading(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if bold() else text
+
+
+def _part(title: str, pairs: list[tuple[str, str]], width: int) -> Iterator[str]:
+    if not pairs:
+        return
+    yield ""
+    yield _heading(f"{title}:")
+    longest = max(len(name) for name, _ in pairs)
+    for line in listed(pairs, width - 2, min(longest, _NAMES) + 2):
+        yield f"  {line}".rstrip()
+
+
+def first_sentence(text: str | None) -> str:
+    """Return the first sentence of a help text."""
+    paragraph = " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
+    head, dot, _ = paragraph.partition(". ")
+    return head + "." if dot else paragraph
+
+
+# ---- parameters, as several versions of Typer have them
+
+
+def choices_of(parameter: Any) -> tuple[str, ...]:
+    """Return the words that a parameter may be; none where it may be anything."""
+    descriptor = getattr(parameter, "type_descriptor", None)
+    found = getattr(descriptor, "choices", None)
+    if found is None:
+        found = getattr(getattr(parameter, "type", None), "choices", None)
+    if found is None and descriptor is not None:
+        found = get_args(descriptor.annotation) if descriptor.is_choice else None
+    return tuple(str(getattr(one, "value", one)) for one in found or ())
+
+
+def kind_of(parameter: Any) -> str:
+    """Return what a parameter is: a flag, choice, whole, number, path or text."""
+    if getattr(parameter, "is_flag", False):
+        return "flag"
+    if choices_of(parameter):
+        return "choice"
+    descriptor = getattr(parameter, "type_descriptor", None)
+    if descriptor is not None:
+        annotation = descriptor.annotation
+        inside = get_args(annotation)
+        name = getattr(inside[0] if inside else annotation, "__name__", "")
+    else:
+        name = type(parameter.type).__name__
+    for kind, words in (("whole", ("int", "Int")), ("number", ("float", "Float"))):
+        if name.startswith(words):
+            return kind
+    return "path" if "Path" in name else "text"
+
+
+def value_of(parameter: Any) -> str:
+    """Return the word that stands for the value of an option in its help; none of a flag."""
+    kind = kind_of(parameter)
+    if kind == "flag":
+        return ""
+    if parameter.metavar:
+        return str(parameter.metavar)
+    if kind == "choice":
+        return "|".join(choices_of(parameter))
+    if kind in ("whole", "number"):
+        return "N"
+    return "PATH" if kind == "path" else str(parameter.name).upper().replace("_", "-")
+
+
+def _in_usage(parameter: Any) -> str:
+    if parameter.param_type_name == "option":
+        short = next((name for name in parameter.opts if not name.startswith("--")), None)
+        return f"{short or parameter.opts[0]} {value_of(parameter)}"
+    if " " in (parameter.metavar or ""):  # several things, as in `ID... [OUT]`
+        return str(parameter.metavar)
+    name = name_of(parameter) + ("..." if parameter.nargs != 1 else "")
+    return name if parameter.required else f"[{name}]"
+
+
+def name_of(argument: Any) -> str:
+    """Return the name of an argument, without the brackets that say how often it may come."""
+    name = str(argument.metavar or argument.name.upper()).partition(" ")[0]
+    return name.removesuffix("...").removeprefix("[").removesuffix("]")
+
+
+def _names(option: Any) -> str:
+    short = [name for name in option.opts if not name.startswith("--")]
+    long = [name for name in option.opts if name.startswith("--")]
+    negative = [name for name in option.secondary_opts if name.startswith("--")]
+    shown = ", ".join([*short[:1], *long[:1], *negative[:1]])
+    return f"{shown} {value_of(option)}".rstrip()
+
+
+def _meaning(parameter: Any) -> str:
+    """Return what the help says of a parameter, and then what else there is to know."""
+    said = [" ".join((parameter.help or "").replace("\\[", "[").split())]
+    if parameter.param_type_name == "option":
+        others = [name for name in parameter.opts if name.startswith("--")][1:]
+        if others:
+            said.append(f"Also {', '.join(others)}.")
+    default = _default(parameter)
+    if default:
+        said.append(_note(f"default: {default}"))
+    if parameter.param_type_name == "option" and parameter.required:
+        said.append(_note("required"))
+    if parameter.envvar:
+        said.append(_note(f"env: {parameter.envvar}"))
+    return " ".join(part for part in said if part)
+
+
+def _note(text: str) -> str:
+    return f"[{kept(text) if len(text) <= _NAMES else text}]"
+
+
+def _default(parameter: Any) -> str | None:
+    shown, default = getattr(parameter, "show_default", True), parameter.default
+    if isinstance(shown, str):
+        return shown
+    if not shown or callable(default) or kind_of(parameter) == "flag":
+        return None
+    if default is None or isinstance(default, bool) or default in ("", (), []):
+        return None
+    if isinstance(default, float):
+        return f"{default:g}"
+    plain = getattr(default, "value", default)
+    return "the folder you are in" if str(plain) == "." else str(plain)
