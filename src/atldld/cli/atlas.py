@@ -186,8 +186,8 @@ def outlines(
         bool,
         typer.Option("--smooth/--no-smooth", help="Smooth lines, or along the edges of pixels."),
     ] = True,
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Write acronyms onto a PNG, where they have room.")
+    acronyms: Annotated[
+        bool, typer.Option("--acronyms", help="Write acronyms onto a PNG, where they have room.")
     ] = False,
     scale_bar: Annotated[
         bool, typer.Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
@@ -216,7 +216,7 @@ def outlines(
             structure or None, depth, hemisphere or "both", tolerance, smooth=smooth
         ),
         picture=picture,
-        labels=labels,
+        labels=acronyms,
         scale_bar=scale_bar,
     )
     # everything that can be said before the service is asked
