@@ -387,3 +387,15 @@ def test_colours_are_told_apart(blindness):
     light = seen(colours_of_values()(np.linspace(0, 1, 64))[:, :3], blindness)[:, 0]
     assert (np.diff(light) < 0).all()
     assert light[0] == pytest.approx(100, abs=0.5)
+
+
+def test_the_legend_of_sides_covers_no_bar(table):
+    figure = plot.regions(table, structures=["TH", 11, 12], sides=True)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    box = legend.get_window_extent(renderer)
+    bars = [patch.get_window_extent(renderer) for patch in figure.axes[0].patches]
+    assert len(bars) == 6
+    assert not any(box.overlaps(bar) for bar in bars)

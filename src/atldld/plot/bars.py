@@ -150,8 +150,11 @@ def regions(
 
             axes.legend(
                 handles=[Patch(color="0.75", label="left"), Patch(color="0.35", label="right")],
-                loc="lower right",
+                loc="lower left",
+                bbox_to_anchor=(0.0, 0.99),
+                ncols=2,
                 frameon=False,
+                borderpad=0.1,
             )
         if table.metadata.get("synthetic"):
             axes.text(

@@ -193,7 +193,7 @@ def sections(
         image = None
         for place, (axis, one) in enumerate(zip(drawn, shown, strict=True)):
             last = place == len(shown) - 1
-            image = _draw(axis, one, fill=fill, labels=False, scale_bar=last, title=None)
+            image = _draw(axis, one, fill=fill, labels=False, scale_bar=last, line=0.25)
         if image is not None:
             colour_bar(image, drawn, "expression")
         note(drawn[0], atlas is not None and atlas.synthetic)
@@ -362,6 +362,7 @@ def _draw(
     labels: bool = True,
     scale_bar: bool = True,
     title: str | None = None,
+    line: float = 0.4,
 ) -> Any:
     """Draw one section into axes; returns the picture of values, if there is one."""
     left, right, top, bottom = shown.box
@@ -384,7 +385,7 @@ def _draw(
     for spine in axes.spines.values():
         spine.set_visible(False)
     ink, paper = _inks(shown)
-    _draw_outlines(axes, shown, fill=fill, ink=ink, paper=paper)
+    _draw_outlines(axes, shown, fill=fill, ink=ink, paper=paper, width=line)
     if labels:
         _draw_labels(axes, shown, ink, paper)
     # beside the brain a template is black
@@ -419,7 +420,9 @@ def _inks(shown: _Shown) -> tuple[str, str]:
     return dark if tissue.size and float(np.median(tissue)) < 0.45 else dark[::-1]
 
 
-def _draw_outlines(axes: Axes, shown: _Shown, *, fill: bool, ink: str, paper: str) -> None:
+def _draw_outlines(
+    axes: Axes, shown: _Shown, *, fill: bool, ink: str, paper: str, width: float
+) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
     from matplotlib.patheffects import Normal, Stroke
@@ -442,12 +445,14 @@ def _draw_outlines(axes: Axes, shown: _Shown, *, fill: bool, ink: str, paper: st
             path,
             facecolor="none",
             edgecolor=ink,
-            linewidth=0.4,
+            linewidth=width,
             joinstyle="round",
             gid=f"{outline.acronym}-{outline.hemisphere}",
         )
         if over and not fill:
-            line.set_path_effects([Stroke(linewidth=1.1, foreground=paper, alpha=0.5), Normal()])
+            line.set_path_effects(
+                [Stroke(linewidth=2.75 * width, foreground=paper, alpha=0.5), Normal()]
+            )
         axes.add_patch(line)
 
 
