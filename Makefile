@@ -3,6 +3,7 @@
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
+# make gallery  the pictures of docs/gallery.md, by the code on that page
 # make screens   the pictures of the terminal in docs/images, made anew
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
@@ -21,7 +22,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint screens notebook bench pictures mutants clean
+.PHONY: demo test quick test-oldest lint screens notebook gallery bench pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -54,6 +55,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+
+gallery: $(VENV)/.installed
+	$(BIN)/python docs/gallery.py
 
 screens: $(VENV)/.installed
 	$(BIN)/python benchmarks/screens.py

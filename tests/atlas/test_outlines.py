@@ -16,6 +16,7 @@ from atldld.place.spaces import Grid, Plane
 from atldld.place.tiers import tier_to_image
 
 SAME = tier_to_image(0)
+TRACED = Selection(smooth=False)
 
 GRAPH = StructureGraph.from_answer(
     [
@@ -64,7 +65,7 @@ def filled(outline, shape):
 
 
 def test_a_square():
-    (one,) = outlines(picture("0000", "0330", "0330", "0000"), SAME, GRAPH)
+    (one,) = outlines(picture("0000", "0330", "0330", "0000"), SAME, GRAPH, TRACED)
     assert (one.id, one.acronym, one.name, one.color, one.hemisphere) == (
         3,
         "b",
@@ -82,14 +83,14 @@ def test_a_square():
 
 
 def test_what_touches_the_edge_of_the_picture_is_closed():
-    (one,) = outlines(picture("33", "33"), SAME, GRAPH)
+    (one,) = outlines(picture("33", "33"), SAME, GRAPH, TRACED)
     assert one.polygons[0][0].min() == -0.5
     assert one.area == pytest.approx(3.5)
 
 
 def test_holes_and_islands():
     labels = picture("33333", "30003", "30403", "30003", "33333")
-    b, c = outlines(labels, SAME, GRAPH)
+    b, c = outlines(labels, SAME, GRAPH, TRACED)
     assert [len(polygon) for polygon in b.polygons] == [2]
     assert b.area == pytest.approx(16)
     assert [len(polygon) for polygon in c.polygons] == [1]
@@ -101,7 +102,7 @@ def test_holes_and_islands():
 
 
 def test_neighbours_share_their_border():
-    left, right = outlines(picture("3344", "3344", "3344"), SAME, GRAPH)
+    left, right = outlines(picture("3344", "3344", "3344"), SAME, GRAPH, TRACED)
     shared = {tuple(p) for p in left.polygons[0][0]} & {tuple(p) for p in right.polygons[0][0]}
     # also where the outside is the third that meets them
     assert shared == {(1.5, y) for y in (-0.5, 0.0, 1.0, 2.0, 2.5)}
@@ -117,10 +118,10 @@ def test_ids_that_the_graph_lacks_are_kept_and_named():
 def test_the_hierarchy():
     labels = picture("003344", "003344", "999999")
     assert [one.id for one in outlines(labels, SAME, GRAPH, Selection(depth=1))] == [2, 9]
-    (a,) = outlines(labels, SAME, GRAPH, Selection(structures=["a"]))
+    (a,) = outlines(labels, SAME, GRAPH, Selection(structures=["a"], smooth=False))
     assert a.area == pytest.approx(7.5)
     # one within the other: both whole
-    a, b = outlines(labels, SAME, GRAPH, Selection(structures=["b", 2]))
+    a, b = outlines(labels, SAME, GRAPH, Selection(structures=["b", 2], smooth=False))
     assert (a.id, b.id) == (2, 3)
     assert a.area == pytest.approx(7.5)
     assert b.area == pytest.approx(3.5)
@@ -137,11 +138,11 @@ def test_the_hemispheres():
         (3, "both"),
         (4, "right"),
     ]
-    each = outlines(labels, SAME, GRAPH, Selection(hemisphere="each"), **kept)
+    each = outlines(labels, SAME, GRAPH, Selection(hemisphere="each", smooth=False), **kept)
     assert [(o.id, o.hemisphere) for o in each] == [(3, "left"), (3, "right"), (4, "right")]
     # together they are one piece, whose corners are cut
     assert sum(o.area for o in each) == 6 - 0.5
-    (left,) = outlines(labels, SAME, GRAPH, Selection(hemisphere="left"), **kept)
+    (left,) = outlines(labels, SAME, GRAPH, Selection(hemisphere="left", smooth=False), **kept)
     assert left.polygons[0][0][:, 0].max() == 1.5
     with pytest.raises(InvalidInputError, match="sides"):
         outlines(labels, SAME, GRAPH, Selection(hemisphere="left"))
@@ -183,7 +184,7 @@ def labels(real_atlas, plane):
 
 
 def test_areas_are_the_pixel_counts(labels, graph):
-    found = outlines(labels, SAME, graph)
+    found = outlines(labels, SAME, graph, TRACED)
     assert len(found) == len(np.unique(labels)) - 1 == 171
     for one in found:
         count = np.count_nonzero(labels == one.id)

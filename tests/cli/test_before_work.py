@@ -96,7 +96,7 @@ EXTRAS = [
     ("nrrd", "quality 909 -o a.csv"),
     ("nrrd", "atlas fetch annotation"),
     ("nrrd", "atlas outlines 909 -o out"),
-    ("contourpy", "atlas outlines 909 -o out"),
+    ("shapely", "atlas outlines 909 -o out"),
     ("brainglobe_atlasapi", "quantify 909 --atlas brainglobe:allen_mouse_50um"),
     ("brainglobe_atlasapi", "atlas fetch brainglobe:allen_mouse_50um"),
     ("pyarrow", "sync image-to-reference points.csv -o a.parquet"),

@@ -1,9 +1,10 @@
 """The borders in a picture of labels as lines: each is traced once, for both of its sides.
 
 A line runs half-way between the centres of pixels that differ, and cuts their corners by an eighth
-of a pixel (marching squares). Where three labels or four meet, their lines meet in the corner that
-the pixels share. So what two neighbours have between them is one and the same line: their polygons
-leave no gap and do not overlap, however far the lines are simplified.
+of a pixel (marching squares), or is smoothed from there (`atldld.atlas.smoothing`). Where three
+labels or four meet, their lines meet in the corner that the pixels share. So what two neighbours
+have between them is one and the same line: their polygons leave no gap and do not overlap, however
+far the lines are simplified.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atldld.atlas.smoothing import CLEAR, smooth_lines
 from atldld.formats.common import need
 
 __all__ = ["Faces", "trace_faces"]
@@ -40,6 +42,7 @@ def _next_arms() -> Index:
 
 
 _NEXT = _next_arms()
+_TRIALS = 6  # of smoothing, until no line has leapt over another
 # three labels or four: all lines meet in the middle
 _MEETING = np.array([kind < 16 and kind.bit_count() > 2 for kind in range(18)])
 
@@ -53,7 +56,7 @@ class Faces:
     labels : list of int
         Of each face.
     areas : list of float
-        Within the exterior ring of each, in pixels, before lines are simplified.
+        Within the exterior ring of each, in pixels, as traced.
     rings : list of list of numpy.ndarray
         Of each face the exterior ring and its holes: places in `points`, closed.
     points : numpy.ndarray, shape (N, 2), float64
@@ -67,7 +70,13 @@ class Faces:
     points: NDArray[np.float64]
 
 
-def trace_faces(labels: NDArray[np.integer[Any]], tolerance: float = 0.0) -> Faces:
+def trace_faces(
+    labels: NDArray[np.integer[Any]],
+    tolerance: float = 0.0,
+    *,
+    smooth: bool = True,
+    voxel: float = 1.0,
+) -> Faces:
     """Turn a picture of labels into faces that fit together.
 
     Parameters
@@ -78,6 +87,10 @@ def trace_faces(labels: NDArray[np.integer[Any]], tolerance: float = 0.0) -> Fac
         How far, in pixels, a line may be simplified: no point of it is farther from what is left
         (the Douglas-Peucker algorithm). Points where three labels meet stay, and no line is moved
         over another one.
+    smooth : bool
+        Whether lines are smoothed, before they are simplified; see `atldld.atlas.smoothing`.
+    voxel : float
+        Side of a voxel in pixels, where pixels are finer: steps of that height are smoothed.
 
     Returns
     -------
@@ -91,26 +104,144 @@ def trace_faces(labels: NDArray[np.integer[Any]], tolerance: float = 0.0) -> Fac
     start, middle, label, following = _steps(np.pad(labels, 1), width)
     lines, rings = _lines(start.tolist(), middle.tolist(), _cycles(following))
     owners = [int(label[steps]) for steps, _ in rings]
-    exact = _joined([np.array(line) for line in lines], rings)
-    nested, areas = _nested(shapely, owners, exact, width)
+    drawn = [np.array(line) for line in lines]
+    # the same whether lines are smoothed or not
+    nested, areas = _nested(shapely, owners, _joined(drawn, rings), width)
+    vertices, first = np.unique(np.concatenate(drawn), return_index=True)
+    points = _points(vertices, width)
+    if smooth:
+        smoothed = _smoothed(shapely, drawn, rings, nested, width, labels.shape, voxel)
+        points = smoothed[first]
     if tolerance:
-        drawn = shapely.linestrings(
-            _points(np.concatenate([np.array(line) for line in lines]), width),
-            indices=np.repeat(np.arange(len(lines)), [len(line) for line in lines]),
-        )
-        # all lines at once: that is how none of them is moved over another
-        simple = shapely.simplify(shapely.multilinestrings(drawn), tolerance)
-        places, line = shapely.get_coordinates(shapely.get_parts(simple), return_index=True)
-        whole = np.rint(2 * (places + 1)).astype(np.intp) @ (1, width)
-        exact = _joined(np.split(whole, np.flatnonzero(np.diff(line)) + 1), rings)
-    vertices, index = np.unique(np.concatenate(exact), return_inverse=True)
+        simple = _simplified(shapely, drawn, vertices, points, tolerance)
+        drawn = _kept_apart(shapely, simple, drawn, vertices, points) if smooth else simple
+    exact = _joined(drawn, rings)
+    index = np.searchsorted(vertices, np.concatenate(exact))
     split = np.split(index, np.cumsum([len(ring) for ring in exact])[:-1])
     return Faces(
         labels=[owners[face[0]] for face in nested],
         areas=areas,
         rings=[[split[ring] for ring in face] for face in nested],
-        points=_points(vertices, width),
+        points=points,
     )
+
+
+def _smoothed(
+    shapely: Any,
+    lines: list[Index],
+    rings: list[tuple[int, list[tuple[int, bool]]]],
+    nested: list[list[int]],
+    width: int,
+    shape: tuple[int, ...],
+    voxel: float,
+) -> NDArray[np.float64]:
+    """Return where smoothing moves the vertices of all lines, one line after the other."""
+    points = _points(np.concatenate(lines), width)
+    rows, columns = shape
+    sizes = np.array([len(line) for line in lines])
+    # a line that returns to a meeting point is none that is closed
+    meets = (points % 1 == 0.5).all(axis=1)
+    ends = np.cumsum(sizes)
+    closed = (points[ends - sizes] == points[ends - 1]).all(axis=1) & ~meets[ends - 1]
+    # what is cut off by the picture's edge stays cut off straight
+    edges = (points == -0.5) | (points == (columns - 0.5, rows - 0.5))
+    slides = np.zeros(len(lines), dtype=bool)
+    for _ in range(_TRIALS):
+        smooth = smooth_lines(points, sizes, closed, edges.any(axis=1), voxel, slides)
+        if voxel <= 1 or slides.all():
+            break
+        # Lines that do not meet may yet have leapt over an island.
+        wrong = _wrong_lines(shapely, np.split(smooth, ends[:-1]), rings, nested)
+        if not wrong:
+            return smooth
+        slides[wrong] = True
+    else:
+        slides[:] = True
+        smooth = smooth_lines(points, sizes, closed, edges.any(axis=1), voxel, slides)
+    return smooth
+
+
+def _wrong_lines(
+    shapely: Any,
+    lines: list[NDArray[np.float64]],
+    rings: list[tuple[int, list[tuple[int, bool]]]],
+    nested: list[list[int]],
+) -> list[int]:
+    """Return the lines around faces that are not valid, or lie on others."""
+    joined = _joined(lines, rings)
+    faces = np.array([shapely.Polygon(joined[f[0]], [joined[h] for h in f[1:]]) for f in nested])
+    wrong = ~shapely.is_valid(faces)
+    if not wrong.any():
+        wrong = ~shapely.is_empty(shapely.coverage_invalid_edges(faces))
+    return [
+        line
+        for face in np.flatnonzero(wrong)
+        for ring in nested[face]
+        for line, _ in rings[ring][1]
+    ]
+
+
+def _simplified(
+    shapely: Any,
+    lines: list[Index],
+    vertices: Index,
+    points: NDArray[np.float64],
+    tolerance: float,
+) -> list[Index]:
+    """Return lines without the vertices that are not needed."""
+    places = points[np.searchsorted(vertices, np.concatenate(lines))]
+    drawn = shapely.linestrings(
+        places, indices=np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    )
+    # all lines at once: that is how none of them is moved over another
+    simple = shapely.simplify(shapely.multilinestrings(drawn), tolerance)
+    left, line = shapely.get_coordinates(shapely.get_parts(simple), return_index=True)
+    # vertices are known by where they are: no two are in one place
+    known = points @ (1, 1j)
+    order = np.argsort(known)
+    places = vertices[order[np.searchsorted(known, left @ (1, 1j), sorter=order)]]
+    return np.split(places, np.flatnonzero(np.diff(line)) + 1)
+
+
+def _kept_apart(
+    shapely: Any,
+    simple: list[Index],
+    lines: list[Index],
+    vertices: Index,
+    points: NDArray[np.float64],
+) -> list[Index]:
+    """Return simplified lines, but those as they were that would touch others.
+
+    Smooth lines may be straight: where one is left out to its ends, another one is soon on it, but
+    for what numbers are rounded by.
+    """
+    simple = list(simple)
+    while True:
+        near = _near_lines(shapely, simple, vertices, points)
+        changed = [line for line in near if len(simple[line]) < len(lines[line])]
+        if not changed:
+            return simple
+        for line in changed:
+            simple[line] = lines[line]
+
+
+def _near_lines(
+    shapely: Any, lines: list[Index], vertices: Index, points: NDArray[np.float64]
+) -> list[int]:
+    """Return the lines that cross others, or are nearer to vertices of others than `CLEAR`."""
+    place = np.searchsorted(vertices, np.concatenate(lines))
+    owner = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    inner = owner[1:] == owner[:-1]
+    start, end, of = place[:-1][inner], place[1:][inner], owner[:-1][inner]
+    segments = shapely.linestrings(np.stack((points[start], points[end]), axis=1))
+    tree = shapely.STRtree(segments)
+    one, other = tree.query(segments, predicate="intersects")
+    ends = np.stack((start, end), axis=1)
+    apart = (ends[one][:, :, None] != ends[other][:, None]).all(axis=(1, 2))
+    point, segment = tree.query(shapely.points(points[place]), predicate="dwithin", distance=CLEAR)
+    strange = (place[point] != start[segment]) & (place[point] != end[segment])
+    near = (of[one[apart]], of[segment[strange]], owner[point[strange]])
+    return [int(line) for line in np.unique(np.concatenate(near))]
 
 
 def _points(vertices: Index, width: int) -> NDArray[np.float64]:
@@ -216,7 +347,9 @@ def _lines(
     return lines, rings
 
 
-def _joined(lines: list[Index], rings: list[tuple[int, list[tuple[int, bool]]]]) -> list[Index]:
+def _joined(
+    lines: list[NDArray[Any]], rings: list[tuple[int, list[tuple[int, bool]]]]
+) -> list[NDArray[Any]]:
     """Put rings together again out of their lines."""
     joined = []
     for _, ring in rings:

@@ -162,7 +162,7 @@ def check_atlas(
         if not own:
             _known(name, resolution)
     if outlines:
-        need("contourpy", "atlas", "Outlines of structures")
+        need("shapely", "atlas", "Outlines of structures")
 
 
 def _known(name: str, resolution: float | None) -> VolumeFile:

@@ -1,9 +1,9 @@
 """Outlines of structures as vector polygons.
 
 The borders in a picture of labels are traced once for both of their sides
-(`atldld.atlas.borders`), along the edges of the pixels, half-way between centres, with each corner
-cut by an eighth of a pixel. The polygons are valid and fit together: neighbours share their border
-point by point, without a gap and without an overlap.
+(`atldld.atlas.borders`) and smoothed (`atldld.atlas.smoothing`): no staircases of pixels, yet no
+pixel's centre changes sides, and areas stay what the pixels say. The polygons are valid and fit
+together: neighbours share their border point by point, without a gap and without an overlap.
 
 With a tolerance, points are left out that lie no farther from the line that is left than it (the
 Douglas-Peucker algorithm, as GEOS has it). All borders are simplified together, each once, and none
@@ -35,7 +35,7 @@ from atldld.atlas.sample import (
     hemispheres_on_reference,
     section_annotation,
 )
-from atldld.atlas.structures import StructureGraph
+from atldld.atlas.structures import Structure, StructureGraph
 from atldld.errors import InvalidInputError
 from atldld.formats.common import need
 from atldld.place import Affine
@@ -71,6 +71,7 @@ _UNKNOWN_COLOR = "808080"
 # How far, in pixels of the picture of labels, a bent line may lie from the curve.
 _OFF_CURVE = 0.05
 _HALVINGS = 12  # of a line, at most
+_FINER = 4  # times that lines are bent more finely, where they cross
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ class Selection:
         How far, in pixels of the picture, outlines may be simplified. 0 keeps every point.
     smallest : float
         Leave out polygons of a smaller area, in pixels of the picture.
+    smooth : bool
+        Smooth the lines. Else they run along the edges of the pixels, with each corner cut by an
+        eighth of a pixel.
 
     Raises
     ------
@@ -103,6 +107,7 @@ class Selection:
     hemisphere: Hemisphere = "both"
     tolerance: float = 0.0
     smallest: float = 0.0
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         names = self.structures
@@ -165,6 +170,8 @@ class Outline:
         picture on the reference grid.
     known : bool
         Whether the graph has the structure.
+    ancestors : tuple of Structure
+        What it lies in, from the root on.
     """
 
     id: int
@@ -175,6 +182,17 @@ class Outline:
     polygons: tuple[tuple[Points, ...], ...]
     frame: Frame
     known: bool = True
+    ancestors: tuple[Structure, ...] = ()
+
+    @property
+    def parent(self) -> Structure | None:
+        """The structure that it lies in."""
+        return self.ancestors[-1] if self.ancestors else None
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """Ids from the root to this structure, both included."""
+        return (*(structure.id for structure in self.ancestors), self.id)
 
     @property
     def area(self) -> float:
@@ -196,6 +214,7 @@ def outlines(
     selection: Selection = EVERYTHING,
     *,
     sides: NDArray[np.uint8] | None = None,
+    voxel: float = 1.0,
 ) -> tuple[Outline, ...]:
     """Return the outlines of the structures in a picture of labels.
 
@@ -212,6 +231,9 @@ def outlines(
         Which structures, and how finely; all of them, with every point, by default.
     sides : numpy.ndarray, shape (rows, columns), uint8, optional
         1 where a pixel lies in the left hemisphere, 2 in the right one.
+    voxel : float
+        Side of the annotation's voxels in pixels of the picture, where these are finer: the steps
+        that voxels make are smoothed then.
 
     Returns
     -------
@@ -229,7 +251,7 @@ def outlines(
     ids, places = compact_labels(labels)
     found: list[Outline] = []
     for named in _layers(ids, graph, selection):
-        layer = _polygons(named, places, sides, to_target, selection)
+        layer = _polygons(named, places, sides, to_target, selection, voxel)
         for (structure_id, side), polygons in layer.items():
             known = structure_id in graph
             structure = graph[structure_id] if known else None
@@ -245,6 +267,9 @@ def outlines(
                     polygons=tuple(polygons),
                     frame="image" if to_target.target == "image" else "reference",
                     known=known,
+                    ancestors=tuple(graph[above] for above in structure.path[:-1])
+                    if structure
+                    else (),
                 )
             )
     found.sort(key=lambda outline: _place(outline, graph))
@@ -304,14 +329,39 @@ def section_outlines(
                 def bend(xy: Points) -> Points:
                     return apply_affine(forward, to_flat(xy))
 
-    found = outlines(labels, to_target, atlas.graph, selection, sides=sides)
+    unit = float(np.linalg.norm(section.placement.forward[:, 0]))  # µm, of a pixel of the image
+    pixel = resolution if downsample is None else unit * 2**downsample
+    found = outlines(
+        labels, to_target, atlas.graph, selection, sides=sides, voxel=atlas.resolution / pixel
+    )
     if bend is None:
         return found
     side = float(np.linalg.norm(to_target.matrix[:, 0])) * _OFF_CURVE
-    unit = 1.0
-    if frame == "reference":
-        unit = float(np.linalg.norm(section.placement.forward[:, 0]))
-    return tuple(bend_outline(outline, bend, side * unit, frame) for outline in found)
+    most = side * (unit if frame == "reference" else 1.0)
+    bent: tuple[Outline, ...] = ()
+    for _ in range(_FINER):
+        bent = tuple(bend_outline(outline, bend, most, frame) for outline in found)
+        if _fit_together(bent, atlas.graph, selection):
+            break
+        # lines that are nearer to each other than to their curves
+        most /= 8
+    return bent
+
+
+def _fit_together(outlines: Sequence[Outline], graph: StructureGraph, selection: Selection) -> bool:
+    """Return whether polygons are valid, and those of one level do not cross."""
+    shapely = need("shapely", "atlas", "Outlines of structures")
+    chosen = {graph.find(name).id for name in selection.names or ()}
+    levels: dict[int, list[Any]] = {}
+    for outline in outlines:
+        level = sum(above.id in chosen for above in outline.ancestors)
+        levels.setdefault(level, []).extend(
+            shapely.Polygon(ring, holes) for ring, *holes in outline.polygons
+        )
+    return all(
+        shapely.is_valid(shapes).all() and shapely.coverage_is_valid(shapes)
+        for shapes in levels.values()
+    )
 
 
 def bend_outline(
@@ -416,6 +466,7 @@ def _polygons(
     sides: NDArray[np.uint8] | None,
     to_target: Affine,
     selection: Selection,
+    voxel: float,
 ) -> dict[tuple[int, Side], list[tuple[Points, ...]]]:
     """Return the polygons of each structure, on each side of the brain if they are told apart."""
     ids = np.concatenate(([0], np.unique(named[named != 0])))
@@ -432,7 +483,7 @@ def _polygons(
         on = LEFT * met[:, LEFT] + RIGHT * met[:, RIGHT]
         if hemisphere == "each":
             keys[keys > 0] |= sides[keys > 0]
-    faces = trace_faces(keys, selection.tolerance)
+    faces = trace_faces(keys, selection.tolerance, smooth=selection.smooth, voxel=voxel)
     points = to_target.apply(faces.points)
     found: dict[tuple[int, Side], list[tuple[Points, ...]]] = {}
     for key, area, rings in zip(faces.labels, faces.areas, faces.rings, strict=True):

@@ -182,6 +182,16 @@ def outlines(
     picture: Annotated[
         bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
     ] = False,
+    smooth: Annotated[
+        bool,
+        typer.Option("--smooth/--no-smooth", help="Smooth lines, or along the edges of pixels."),
+    ] = True,
+    acronyms: Annotated[
+        bool, typer.Option("--acronyms", help="Write acronyms onto a PNG, where they have room.")
+    ] = False,
+    scale_bar: Annotated[
+        bool, typer.Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
+    ] = True,
     alignment: AlignmentFile = None,
     force: Force = False,
 ) -> None:
@@ -194,6 +204,7 @@ def outlines(
     from atldld.atlas.outlines import Selection
     from atldld.find.named import find_dataset, read_image_name
     from atldld.sections.drawings import Drawing, check_drawings, write_drawing
+    from atldld.sections.folder import check_one_dataset
     from atldld.support.numbers import pick, read_numbers
 
     drawing = Drawing(
@@ -201,8 +212,12 @@ def outlines(
         frame=frame,
         resolution=resolution,
         downsample=tier_of(downsample_img, 3),
-        selection=Selection(structure or None, depth, hemisphere or "both", tolerance),
+        selection=Selection(
+            structure or None, depth, hemisphere or "both", tolerance, smooth=smooth
+        ),
         picture=picture,
+        labels=acronyms,
+        scale_bar=scale_bar,
     )
     # everything that can be said before the service is asked
     folder = folder_of(output)
@@ -211,9 +226,11 @@ def outlines(
     numbers = read_numbers(numbered)
     images = [read_image_name(one, api_url=session.settings.api_url) for one in image or ()]
     number = find_dataset(dataset_id, session=session)
+    check_one_dataset(folder, number, force=force)
     drawing.check_record(session.dataset(number))
     dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     dataset.check_placed()
+    check_one_dataset(folder, number, dataset.image_ids, force=force)
     sections = list(dataset)
     if images or numbers:
         named = {dataset.section(image_id).id for image_id in images}

@@ -67,6 +67,7 @@ def export_quicknii(
     from atldld.find.named import find_dataset
     from atldld.formats import image_name, write_quicknii
     from atldld.formats.quicknii import anchors_of, check_quicknii, check_tolerance
+    from atldld.sections.folder import check_one_dataset
     from atldld.sections.images import copy_image
     from atldld.support.files import check_targets
 
@@ -80,6 +81,9 @@ def export_quicknii(
     tier = tier_of(downsample_img, 3)
     number = find_dataset(dataset_id, session=session)
     dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    if images:
+        folder = Path(output).parent
+        check_one_dataset(folder, number, dataset.image_ids, force=force)
     pictures = {
         Path(output).parent / image_name(section.image, f".{image_format}"): section.image
         for section in dataset.sections
@@ -148,6 +152,7 @@ def export_fields(
     from atldld.api import open_dataset
     from atldld.find.named import find_dataset
     from atldld.sections.files import check_fields, write_fields
+    from atldld.sections.folder import check_one_dataset
     from atldld.sections.register import Recipe
 
     # everything that can be said before the service is asked
@@ -155,6 +160,7 @@ def export_fields(
     place = folder_of(place_of(output, folder))
     check_fields(place, ending, force=force)
     number = find_dataset(dataset_id, session=session)
+    check_one_dataset(place, number, force=force)
     dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
     recipe = Recipe(resolution=resolution, cut=cut)
     with progress_bar(f"Fields of {number}") as progress:
@@ -180,13 +186,16 @@ def export_sections(
     from atldld.api import open_dataset
     from atldld.find.named import find_dataset
     from atldld.sections.files import write_section
+    from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder, check_targets
 
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_folder(place)
     number = find_dataset(dataset_id, session=session)
+    check_one_dataset(place, number, force=force)
     dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    check_one_dataset(place, number, dataset.image_ids, force=force)
     files = {section.id: place / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)
     registered = dataset.register(resolution, cut=cut, expression=include_expression)

@@ -319,6 +319,12 @@ class PlacedDataSet:
         return self.record.id
 
     @property
+    def image_ids(self) -> frozenset[int]:
+        """Ids of all its images, also of those that cannot be placed."""
+        ids = {image.id for image in self.record.images}
+        return frozenset(ids | {one.image_id for one in self.skipped if one.image_id is not None})
+
+    @property
     def coordinates(self) -> str:
         """Whose coordinates its sections lie in; see `atldld.place.coordinates`."""
         return all_coordinates(section.coordinates for section in self.sections)

@@ -22,6 +22,7 @@ from atldld.formats.pictures import write_picture
 from atldld.formats.sheets import contact_sheet
 from atldld.place.sections import PlacedDataSet
 from atldld.sections.folder import (
+    check_one_dataset,
     earlier_result,
     older_files,
     remove_older,
@@ -167,6 +168,7 @@ def download_dataset(
     if not isinstance(dataset, PlacedDataSet):
         dataset = place_dataset(dataset_id, session, refresh=refresh, alignment=alignment)
     dataset.check_placed()
+    check_one_dataset(folder, dataset_id, dataset.image_ids, force=force)
     plans = [recipe.plan(section) for section in dataset.sections]
 
     request = _request(recipe, fields=fields, picture_format=picture_format)

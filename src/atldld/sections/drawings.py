@@ -46,6 +46,10 @@ class Drawing:
         Which structures, and how finely.
     picture : bool
         Whether an SVG holds the picture.
+    labels : bool
+        Whether a PNG has the structures' acronyms.
+    scale_bar : bool
+        Whether a PNG has a scale bar.
     """
 
     format: Literal["svg", "geojson", "png"] = "svg"
@@ -54,8 +58,14 @@ class Drawing:
     downsample: int = 3
     selection: Selection = EVERYTHING
     picture: bool = False
+    labels: bool = False
+    scale_bar: bool = True
 
     def __post_init__(self) -> None:
+        if self.labels and self.format != "png":
+            raise InvalidInputError(
+                "Only a PNG has labels; SVG and GeoJSON hold the structures' names themselves."
+            )
         if self.picture and self.format != "svg":
             raise InvalidInputError("Only an SVG can hold the picture; a PNG always does.")
 
@@ -164,8 +174,16 @@ def write_drawing(
         _picture(section, drawing, session) if drawing.format == "png" or drawing.picture else None
     )
     if drawing.format == "png" and picture is not None:
+        side = drawing.resolution
+        if not on_grid:
+            side = (section.image.resolution or 0) * 2**drawing.downsample
         drawn = draw_outlines(
-            picture, found, downsample=drawing.downsample, resolution=drawing.resolution
+            picture,
+            found,
+            downsample=drawing.downsample,
+            resolution=drawing.resolution,
+            labels=drawing.labels,
+            pixel_um=side if drawing.scale_bar and side > 0 else None,
         )
         with whole_file(path, force=force) as temporary:
             temporary.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())

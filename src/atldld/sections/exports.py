@@ -11,6 +11,7 @@ from atldld.formats.quicknii import MARKER_TOLERANCE, check_quicknii, image_name
 from atldld.place.planes import Cut
 from atldld.place.sections import PlacedSection
 from atldld.sections.files import check_fields, write_fields, write_sections
+from atldld.sections.folder import check_one_dataset
 from atldld.sections.images import copy_image
 from atldld.sections.register import Recipe
 from atldld.support.files import check_targets
@@ -85,6 +86,8 @@ class Exports:
         """
         path, dataset = Path(path), self.dataset
         check_quicknii(path, force=force)
+        if images:
+            check_one_dataset(path.parent, dataset.id, dataset.image_ids, force=force)
         pictures = {
             path.parent / image_name(section.image, image_ending): section.image
             for section in dataset.sections

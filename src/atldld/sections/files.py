@@ -11,6 +11,7 @@ from atldld.formats.displacements import describe
 from atldld.formats.fields import check_field_format, write_field
 from atldld.formats.ome_tiff import write_pictures
 from atldld.place.sections import PlacedDataSet, PlacedSection
+from atldld.sections.folder import check_one_dataset
 from atldld.sections.register import Recipe, RegisteredSection, report_left_out, run
 from atldld.support.files import check_folder, check_targets, whole_file
 from atldld.support.provenance import Progress, version
@@ -57,6 +58,7 @@ def check_fields(
     check_folder(folder)
     check_targets([folder / INDEX], force=force)
     if dataset is not None:
+        check_one_dataset(folder, dataset.id, dataset.image_ids, force=force)
         needed = 0
         if recipe is not None and ending in _BYTES and dataset.sections:
             rows, columns = recipe.plan(dataset.sections[0]).plane.grid.shape
@@ -250,6 +252,7 @@ def write_sections(
     folder = Path(folder)
     check_folder(folder)
     dataset.check_placed()
+    check_one_dataset(folder, dataset.id, dataset.image_ids, force=force)
     plans = [recipe.plan(section) for section in dataset.sections]
     files = {section.id: folder / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)

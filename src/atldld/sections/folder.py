@@ -1,9 +1,16 @@
-"""How a run goes on in a folder: what an earlier one has left there, and what of it still holds."""
+"""How a run goes on in a folder: what an earlier one has left there, and what of it still holds.
+
+A folder is for one data set: files are named by the ids of images, and nobody could tell later
+which belong together. `check_one_dataset` refuses a second one, by what the folder says of itself
+and by the names in it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +23,7 @@ from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import check_folder, whole_file, write_errors
 
 __all__ = [
+    "check_one_dataset",
     "earlier_result",
     "files_of",
     "older_files",
@@ -23,6 +31,63 @@ __all__ = [
     "still_there",
     "write_metadata",
 ]
+
+
+# Files that say which data set they are of.
+_INDICES = (METADATA, "fields.json")
+
+# Names that this package gives to the files of an image, but those that anyone might give.
+_OF_IMAGE = re.compile(
+    r"(?P<id>\d{1,18})(_outlines\.(svg|geojson|png)|\.ome\.tif|_expr\.(png|tif)"
+    r"|_field\.(mha|nii|nii\.gz|nrrd|npy|zarr|ome\.zarr)|_s\d{3,}\.(jpg|png))"
+)
+
+
+def check_one_dataset(
+    folder: str | Path,
+    dataset_id: int | str,
+    image_ids: Collection[int] | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Refuse a folder that holds files of another data set.
+
+    Parameters
+    ----------
+    folder : str or pathlib.Path
+        It need not be there.
+    dataset_id : int
+        Whose files are to be written.
+    image_ids : collection of int, optional
+        All images of the data set; without them, only what the folder says of itself counts.
+    force : bool
+        Whether another data set's files may be there.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds another data set's files and `force` is false.
+    """
+    folder = Path(folder)
+    if force or not folder.is_dir():
+        return
+    other: object = None
+    for name in _INDICES:
+        with contextlib.suppress(OSError, DocumentError, TypeError, KeyError):
+            found = parse_json((folder / name).read_bytes())["dataset_id"]
+            if str(found) != str(dataset_id):
+                other = f"data set {found}"
+    if other is None and image_ids is not None:
+        with contextlib.suppress(OSError):
+            names = (_OF_IMAGE.fullmatch(name) for name in sorted(os.listdir(folder)))
+            strange = (int(name["id"]) for name in names if name)
+            image = next((number for number in strange if number not in image_ids), None)
+            other = None if image is None else f"another data set, such as of image {image}"
+    if other is not None:
+        raise OutputError(
+            f"{folder} holds files of {other}; a folder is for one data set.",
+            hint=f"Choose another folder, or write beside them with {Remedy.FORCE}.",
+        )
 
 
 def earlier_result(folder: Path, dataset_id: int, *, force: bool) -> dict[str, Any]:
