@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from atldld.fetch.upkeep import Holding
 
 app = typer.Typer(
-    help="What is kept, whether it is sound, and moving it about.", no_args_is_help=True
+    help="Look at the cache, check it, prune it, move it.", no_args_is_help=True
 )
 
 
