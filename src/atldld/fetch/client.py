@@ -27,6 +27,7 @@ from atldld.fetch.limits import Limits
 from atldld.fetch.look import Look
 from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
+from atldld.support.fields import CHANGED
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -280,6 +281,13 @@ class Client:
                     retry_after=retry_after(response.headers),
                 )
             self._raise_for_status(response, url)
+            if isinstance(envelope, dict) and "success" in envelope and "msg" not in envelope:
+                raise AnswerError(
+                    "In the service's answer, msg is missing; there are "
+                    f"{', '.join(map(str, envelope))[:200]}.",
+                    url=url,
+                    hint=CHANGED,
+                )
             if not isinstance(envelope, dict) or "msg" not in envelope:
                 raise AnswerError(
                     f"The service answered with status {response.status_code}, but not with its "
