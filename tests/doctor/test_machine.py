@@ -190,7 +190,7 @@ def test_little_space(tmp_path, monkeypatch):
     class Usage:
         free, total = 1_000_000, 10**9
 
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
     found = machine.cache_space(Cache(tmp_path))
     assert found.status == "fails"
 
@@ -227,3 +227,10 @@ def test_versions_are_compared_by_number(older, newer):
 
 def test_the_library_is_where_it_is():
     assert str(Path(machine.__file__).parent.parent) in machine.package().found
+
+
+def test_the_page_names_every_check():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "doctor.md").read_text("utf-8")
+    for name in (*CONTRACT_CHECKS, "rate_limit"):
+        group = f"{name.partition('.')[0]}.…"
+        assert f"`{name}`" in page or f"`{group}`" in page, name

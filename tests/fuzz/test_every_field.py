@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -340,6 +341,7 @@ def _check_sentence(mutation: Mutation, told: str, where: str) -> None:
     assert any(name in told for name in names), f"{where} is not named: {told}"
     assert "atldld doctor" in told, f"{where}: {told}"
     came = mutation.came
+    words: tuple[str, ...]
     if came is MISSING or came is None or came in ("", [], {}, ()):
         words = ("missing", "null", " no ", "instead of", "no such gene", quoted(came))
     else:
@@ -361,8 +363,7 @@ def _tried(answer: Answer, sample: int | None, cache: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     wrong: list[str] = []
     for mutation in listed:
-        document = mutation(answer.document)
-        made = outcome(lambda document=document: answer.read(document, cache / "odd"))
+        made = outcome(partial(answer.read, mutation(answer.document), cache / "odd"))
         try:
             found[verdict(answer, mutation, base.value, made)] += 1
         except AssertionError as error:
