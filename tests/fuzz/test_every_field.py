@@ -323,6 +323,7 @@ def _is_less(known: Any, came: Any, where: str) -> bool:
     if isinstance(known, tuple | list) and isinstance(came, tuple | list):
         if set(came) <= set(known):  # in whatever order
             return True
+        assert len(known) == len(came), f"{where} is {came!r} instead of {known!r}"
         pairs = zip(known, came, strict=True)
         return sum(_is_less(a, b, where) for a, b in pairs) > 0
     nothing = came is None or (came in (False, "unknown", (), [], 0) and not _is_number(known))
@@ -337,7 +338,7 @@ def _is_number(value: Any) -> bool:
 def _check_sentence(mutation: Mutation, told: str, where: str) -> None:
     names = [str(key) for key in mutation.path if isinstance(key, str)]
     if isinstance(mutation.path[-1], int) or mutation.path == ("msg",):
-        names += ["row", "record"]
+        names += ["row", "record", "id"]
     assert any(name in told for name in names), f"{where} is not named: {told}"
     assert "atldld doctor" in told, f"{where}: {told}"
     came = mutation.came

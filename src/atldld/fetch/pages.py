@@ -65,7 +65,8 @@ def fetch_all(
     else:
         report(
             RowShortfallWarning(
-                f"The service promised {pages.promised} rows and sent {len(rows)} for {query.text}."
+                f"The service promised {pages.promised} rows and sent {len(rows)} for {query.text}. "
+                f"{CHANGED}"
             )
         )
     if pages.odd:
