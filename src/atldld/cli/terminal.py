@@ -17,8 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from atldld.cli.codes import CLOSED_PIPE, STOPPED, code_of
 from atldld.cli.layout import laid_out, listed, screen_width, wrapped
@@ -32,6 +31,9 @@ from atldld.errors import (
     speaking,
 )
 from atldld.support.text import TableWriter, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "answer",
