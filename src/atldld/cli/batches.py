@@ -158,7 +158,8 @@ def _show_summary(summary: BatchSummary) -> None:
     if summary.given_up:
         say(f"Given up: {summary.given_up}")
     if not summary.complete:
-        say("The same command tries what failed again, and goes on with what is left.")
+        failed = f"{len(summary.failed)} failed. " if summary.failed else ""
+        say(f"{failed}The same command tries what failed again, and goes on with what is left.")
 
 
 def _row(name: str, state: str, entries: list[Entry], why: str | None = None) -> list[str]:
