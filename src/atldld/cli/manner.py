@@ -8,14 +8,10 @@ it, and an error goes to standard error as one line of JSON.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date
 from typing import Any
 
 from atldld.cli.codes import STOPPED
@@ -37,7 +33,6 @@ SCHEMA = "atldld/1"
 """The envelope's version: it changes where something is renamed, removed or means another thing."""
 
 
-@dataclasses.dataclass
 class Manner:
     """How the command of this process talks.
 
@@ -57,15 +52,14 @@ class Manner:
         What it has said meanwhile.
     """
 
-    quiet: bool = False
-    verbose: bool = False
-    as_json: bool = False
-    output: str | None = None
-    force: bool = False
-    command: str | None = None
-    working: bool = False
-    found: Any = None
-    remarks: list[str] = dataclasses.field(default_factory=list)
+    def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+        self.output: str | None = None
+        self.force = False
+        self.command: str | None = None
+        self.working = False
+        self.found: Any = None
+        self.remarks: list[str] = []
 
     def keeps(self, text: str) -> bool:
         """Whether a sentence for a person is not to be shown; a program gets it at the end."""
@@ -223,6 +217,10 @@ def _unfinished(code: int) -> dict[str, Any]:
 
 def plain_json(value: Any) -> Any:
     """Return a value as JSON can hold it: records as objects, what is not finite as null."""
+    import dataclasses
+    import math
+    from datetime import date
+
     item = getattr(value, "item", None)
     if getattr(value, "ndim", None) == 0 and callable(item):
         value = item()
@@ -249,4 +247,6 @@ def plain_json(value: Any) -> Any:
 
 def as_line(document: Mapping[str, Any]) -> str:
     """Return a document as one line of JSON, in ASCII."""
+    import json
+
     return json.dumps(document, allow_nan=False)
