@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.fetch.upkeep import Holding
 
-app = Commands("What is kept, whether it is sound, and moving it about.")
+app = Commands("Look at the cache, check it, prune it, move it.")
 
 
 _MOST_SHOWN = 100

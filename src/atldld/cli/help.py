@@ -51,8 +51,8 @@ _OPTIONS = {
     ),
     ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
-        "annotated csv fields force format ids image-format include-expression json limit output "
-        "regions table"
+        "acronyms annotated csv fields force format ids image-format include-expression json limit "
+        "output regions scale-bar smooth table"
     ),
     MANY: "at-once dask dry-run in-flight rate",
     WHERE: "api-url cache-dir download-url host live offline port refresh strict",
@@ -123,15 +123,15 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         yield f"More about one: atldld {' '.join(path)} COMMAND --help"
 
 
-def heading_of(option: Any, path: tuple[str, ...]) -> str | None:
-    """Return the heading that an option stands under; None if nobody has thought of it."""
+def heading_of(option: Any, path: tuple[str, ...]) -> str:
+    """Return the heading that an option stands under."""
     names = [name.lstrip("-") for name in option.opts if name.startswith("--")]
     if path[:1] == ("search",) and "space" in names:  # a filter there
         return WHICH
     given = getattr(option, "heading", None)
     if given in HEADINGS and "alignment" not in names:  # of many data sets, or of one
         return str(given)
-    return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), None)
+    return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), HOW)
 
 
 def _heading(text: str) -> str:

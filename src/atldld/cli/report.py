@@ -25,7 +25,6 @@ from atldld.cli.options import (
     to,
     written_to,
 )
-from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.batch import AtlasChoice
@@ -60,7 +59,7 @@ def report(
     The page holds everything itself, loads nothing, and opens from disk. Without the atlas it has
     no outlines and no table of regions. A folder's sections keep the resolution that they have.
     """
-    from atldld.report import check_page, gather, open_source, try_atlas, write_report
+    from atldld.report import check_page, find_source, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
     # everything that can be said before the service is asked
@@ -70,7 +69,7 @@ def report(
     if not no_atlas:
         choice.check_files()
     colours = open_scale(scale)
-    named = _named(what, session)
+    named = find_source(what, session=session)
     source = open_source(
         named,
         session=session,
@@ -131,20 +130,3 @@ def report(
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
         raise Exit(1)
-
-
-def _named(what: str, session: "Session") -> int | str:
-    """Return the data set that is named, or the folder."""
-    from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
-
-    if not what.strip().isdigit() and Path(what).is_dir():
-        return what
-    try:
-        named = read_dataset_name(what, api_url=session.settings.api_url)
-    except InvalidInputError:
-        if "://" in what:
-            raise
-        return what  # which is no folder either
-    if isinstance(named, GeneInPlane) and named.plane is None and ("/" in what or "\\" in what):
-        return what
-    return find_dataset(what, session=session)
