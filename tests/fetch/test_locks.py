@@ -20,7 +20,7 @@ from atldld.fetch.cache import Cache
 from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import Taken, locked
 from atldld.find import search
-from atldld.find.update import update
+from atldld.find.renewal import update
 
 fcntl = pytest.importorskip("fcntl")
 

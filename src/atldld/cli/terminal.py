@@ -9,7 +9,6 @@ from __future__ import annotations
 import _thread
 import atexit
 import codecs
-import errno
 import io
 import os
 import signal
@@ -285,6 +284,8 @@ class _Stream(io.TextIOWrapper):
             _lead_nowhere(self)
             if self.fileno() != 1:
                 return
+            import errno
+
             if error.errno == errno.EPIPE:
                 raise SystemExit(CLOSED_PIPE) from None
             raise OutputError(

@@ -38,12 +38,12 @@ def named(root: Any, words: Sequence[str]) -> tuple[Any, str]:
 
 
 def sentence_of_usage(error: Any, command: Any, path: str) -> str:
-    """Return what is wrong with a command that Typer has refused, as sentences.
+    """Return what is wrong with a command that Click has refused, as sentences.
 
     Parameters
     ----------
     error : click.UsageError
-        Of Click itself, or of Typer's copy of it.
+        What it says.
     command : click.Command
         Which has refused it.
     path : str
@@ -164,11 +164,6 @@ def _variable(error: Any, parameter: Any) -> str | None:
 
 def _given(error: Any) -> str | None:
     """Return the value that was refused; where there were several, the one that was wrong."""
-    errors = getattr(error.__cause__, "errors", None)
-    if callable(errors):
-        found = errors()
-        if found and isinstance(found[0].get("input"), str | int | float):
-            return str(found[0]["input"])
     quoted = re.match(r"(?:'(.*?)'|\"(.*?)\"|(-?[\d.]+)) is ", error.message)
     return next((one for one in quoted.groups() if one is not None), None) if quoted else None
 
@@ -191,8 +186,4 @@ def _may_be(parameter: Any) -> str:
 
 
 def _limits(parameter: Any) -> tuple[float | None, float | None]:
-    for holder in (parameter, getattr(parameter, "type", None)):
-        least, most = getattr(holder, "min", None), getattr(holder, "max", None)
-        if least is not None or most is not None:
-            return least, most
-    return None, None
+    return getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)
