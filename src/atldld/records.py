@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from atldld.errors import AlignmentMissingError, AnswerError
 from atldld.support.fields import (
@@ -28,8 +26,12 @@ from atldld.support.fields import (
     whole,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 T = TypeVar("T")
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = "NDArray[np.float64]"
 
 # What numbers can be at all, far beyond any that is known: what is larger is no brain's.
 LARGEST_ID = 10**15
@@ -153,12 +155,25 @@ def _both_ways(
     return numbers(names[0]), numbers(names[1])
 
 
-def _contradiction(there: Matrix, back: Matrix, points: Sequence[Sequence[float]]) -> float:
+def _contradiction(
+    there: Sequence[float], back: Sequence[float], points: Sequence[Sequence[float]]
+) -> float:
     """Return how far points come to lie from themselves, there and back."""
-    shape = np.asarray(points, dtype=float)
-    gone = shape @ there[:, :-1].T + there[:, -1]
-    returned = gone @ back[:, :-1].T + back[:, -1]
-    return float(np.abs(returned - shape).max())
+    # in plain Python: a few points, and records are read by commands that need no arrays
+    return max(
+        abs(came - known)
+        for point in points
+        for came, known in zip(_moved(back, _moved(there, point)), point, strict=True)
+    )
+
+
+def _moved(numbers: Sequence[float], point: Sequence[float]) -> list[float]:
+    """Apply a matrix as records have it."""
+    size = len(point)
+    return [
+        sum(numbers[size * row + k] * point[k] for k in range(size)) + numbers[size * size + row]
+        for row in range(size)
+    ]
 
 
 def _row_of(matrix: Matrix) -> tuple[float, ...]:
@@ -167,6 +182,8 @@ def _row_of(matrix: Matrix) -> tuple[float, ...]:
 
 
 def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:
+    import numpy as np  # records are read, searched and listed without it
+
     linear, shift = numbers[: size * size], numbers[size * size :]
     return np.column_stack((np.reshape(linear, (size, size)), shift))
 
@@ -470,7 +487,7 @@ def _alignment2d_in(record: Mapping[str, Any], image: SectionImage) -> Alignment
         return None
     alignment = Alignment2d(*_both_ways(included, ("tsv", "tvs"), 2))
     corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
-    off = _contradiction(alignment.to_volume, alignment.to_image, corners)
+    off = _contradiction(alignment.tsv, alignment.tvs, corners)
     if not off <= AGREE_WITHIN:
         raise UnusableFieldError(
             "alignment2d",
@@ -487,7 +504,7 @@ def _alignment3d_in(record: Mapping[str, Any]) -> Alignment3d | None:
         return None
     alignment = Alignment3d(*_both_ways(included, ("tvr", "trv"), 3))
     corners = [(p, i, r) for p in (0, 13200) for i in (0, 8000) for r in (0, 11400)]
-    off = _contradiction(alignment.to_volume, alignment.to_reference, corners)
+    off = _contradiction(alignment.trv, alignment.tvr, corners)
     if not off <= AGREE_WITHIN:
         raise UnusableFieldError(
             "alignment3d",

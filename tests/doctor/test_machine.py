@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.cli.results import envelope_schema

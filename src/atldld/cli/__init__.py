@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import typer
+    import click
 
 __all__ = ["COMMANDS", "app", "help_text", "main"]
 
@@ -103,7 +103,7 @@ def _run() -> int:
     return run()
 
 
-def __getattr__(name: str) -> typer.Typer:
+def __getattr__(name: str) -> click.Group:
     if name == "app":
         from atldld.cli.root import app
 

@@ -4,9 +4,8 @@ import os
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from atldld.cli.codes import code_of
+from atldld.cli.declare import Exit
 from atldld.cli.manner import result
 from atldld.cli.options import answer, knows_service, progress_bar, say, table
 from atldld.errors import AtldldError, CacheError, InvalidInputError, ServiceError
@@ -70,7 +69,7 @@ def doctor(chosen: dict[str, Any]) -> None:
     say(_summary(found))
     code = _status(found)
     if code:
-        raise typer.Exit(code)
+        raise Exit(code)
 
 
 _SHORT = {"pass": "pass", "differs": "DIFFERS", "fails": "FAILS", "skipped": "–"}

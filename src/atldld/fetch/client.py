@@ -28,6 +28,7 @@ from atldld.fetch.look import Look
 from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
 from atldld.support.fields import CHANGED
+from atldld.support.http import load_httpx
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Client:
         InvalidInputError
             If the host's name, or the path, cannot stand in an address.
         """
+        load_httpx()
         import httpx
 
         address = (self.base_url if base is None else base) + path
@@ -365,6 +367,7 @@ class Client:
 
         Redirects are followed on the same host alone, and with the same login.
         """
+        load_httpx()
         import httpx
         from socksio import SOCKSError
 

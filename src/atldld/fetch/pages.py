@@ -65,8 +65,8 @@ def fetch_all(
     else:
         report(
             RowShortfallWarning(
-                f"The service promised {pages.promised} rows and sent {len(rows)} for {query.text}. "
-                f"{CHANGED}"
+                f"The service promised {pages.promised} rows and sent {len(rows)} for "
+                f"{query.text}. {CHANGED}"
             )
         )
     if pages.odd:
