@@ -64,6 +64,7 @@ __all__ = [
     "command_line",
     "facts",
     "folder_of",
+    "knows_service",
     "last_is_place",
     "place_of",
     "progress_bar",
@@ -448,8 +449,45 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
 
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.session import Session
+
+        settings = Settings.from_environment({}, **chosen)
+        began = time.monotonic()
+        with Session(settings) as session, warnings_once(), waiting_told():
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
+                    )
+
+    return _with_service_options(command, "session", call)
+
+
+def knows_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it what was ``chosen``.
+
+    For a command that has to bear it if that makes no sense.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        with warnings_once(), waiting_told():
+            command(chosen=chosen, **arguments)
+
+    return _with_service_options(command, "chosen", call)
+
+
+def _with_service_options(
+    command: Callable[..., None],
+    passed: str,
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "session"]
+    own = [p for p in signature.parameters.values() if p.name != passed]
     added = [
         inspect.Parameter(
             name,
@@ -462,20 +500,7 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        from atldld.fetch.session import Session
-
-        chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        settings = Settings.from_environment({}, **chosen)
-        began = time.monotonic()
-        with Session(settings) as session, warnings_once(), waiting_told():
-            try:
-                command(session=session, **arguments)
-            finally:
-                if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
-                    )
+        call({name: arguments.pop(name) for name in _SERVICE_OPTIONS}, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
