@@ -31,6 +31,7 @@
     ├── UnsortedRowsWarning                      rows arrived in another order than asked for
     ├── ClampedSectionWarning                    points lie far from the section they were put on
     ├── MissingAlignmentWarning                  images without an alignment are left out
+    ├── OtherSourceWarning                       images come from elsewhere than asked for first
     └── SkippedImageWarning                      an image cannot be used and is left out
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
@@ -75,6 +76,7 @@ __all__ = [
     "NotFoundError",
     "OfflineError",
     "OtherAtlasWarning",
+    "OtherSourceWarning",
     "OutputError",
     "RMAError",
     "RecordError",
@@ -458,6 +460,10 @@ class ClampedSectionWarning(ServiceWarning):
 
 class MissingAlignmentWarning(ServiceWarning):
     """Section images without a usable alignment are left out."""
+
+
+class OtherSourceWarning(ServiceWarning):
+    """Images come from elsewhere than was asked first, so their pixels are encoded otherwise."""
 
 
 class SkippedImageWarning(ServiceWarning):

@@ -291,6 +291,26 @@ _SERVICE_OPTIONS = {
             rich_help_panel=PANEL,
         ),
     ],
+    "bucket_url": Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the public bucket of slides.",
+            envvar="ATLDLD_BUCKET_URL",
+            metavar="URL",
+            rich_help_panel=PANEL,
+        ),
+    ],
+    "image_source": Annotated[
+        Literal["auto", "api", "bucket"] | None,
+        typer.Option(
+            "--source",
+            help="Where the pixels of section images come from; auto takes the API, and the "
+            "bucket where that fails.",
+            envvar="ATLDLD_SOURCE",
+            show_default="auto",
+            rich_help_panel=PANEL,
+        ),
+    ],
     "cache_dir": Annotated[
         Path | None,
         typer.Option(
@@ -471,7 +491,8 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
         from atldld.fetch.session import Session
 
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        settings = Settings.from_environment({}, **chosen)
+        source = chosen.pop("image_source")  # "source" is a parameter of some commands
+        settings = Settings.from_environment({}, source=source, **chosen)
         began = time.monotonic()
         with Session(settings) as session, warnings_once(), waiting_told():
             try:

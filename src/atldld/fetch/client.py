@@ -9,8 +9,10 @@ for by another address, is asked for again on a new connection (decision 8).
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -33,11 +35,33 @@ if TYPE_CHECKING:
 
     from atldld.fetch.routes import Proxy
 
-__all__ = ["Client"]
+__all__ = ["Client", "Range"]
 
 T = TypeVar("T")
 
 REDIRECTS = 5
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a file on a server.
+
+    Attributes
+    ----------
+    content : bytes
+        The part.
+    size : int
+        How many bytes the whole file has.
+    etag : str
+        What the server calls this version of the file; empty if it does not say.
+    """
+
+    content: bytes
+    size: int
+    etag: str
 
 
 class Client:
@@ -127,6 +151,8 @@ class Client:
         *,
         largest: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
+        md5: bool = False,
+        once: bool = False,
     ) -> str:
         """Write a body into a file and check it; try again from the start when the check fails.
 
@@ -143,6 +169,11 @@ class Client:
             Bytes after which the answer is refused; that of images by default.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
+        md5 : bool
+            Compare the body's MD5 with the ETag, where that is one: in S3 it is, of what was
+            written in one piece.
+        once : bool
+            Try only once.
 
         Returns
         -------
@@ -156,8 +187,37 @@ class Client:
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(
-            lambda: self._download_once(url, file, check, limit, progress)
+            lambda: self._download_once(url, file, check, limit, progress, md5),
+            attempts=1 if once else None,
         )
+
+    def get_range(self, url: str, start: int, stop: int) -> Range:
+        """Return a part of a file.
+
+        The answer must be the very part that was asked for, and whole. Nothing tells whether its
+        bytes are right: whoever asks has to look at them.
+
+        Parameters
+        ----------
+        url : str
+            The whole address.
+        start, stop : int
+            The first byte, and the first one after the part. What lies behind the file's end is
+            left off.
+
+        Raises
+        ------
+        ServiceError
+            If no such part can be had, or the server knows no parts.
+        """
+        return self._persistence.persist(lambda: self._range_once(url, start, stop))
+
+    def persist(self, attempt: Callable[[], T]) -> T:
+        """Return what an attempt of several requests returns in the end.
+
+        It is made again as often as its errors make that worth while; see `ServiceError.tries`.
+        """
+        return self._persistence.persist(attempt)
 
     def close(self) -> None:
         """Close the connections, and end waits between tries.
@@ -213,20 +273,65 @@ class Client:
         check: Callable[[], object],
         largest: int,
         progress: Callable[[int, int | None], None] | None,
+        md5: bool,
     ) -> str:
+        sum_of_all = hashlib.md5(usedforsecurity=False)
+
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            nonlocal sum_of_all
             self._raise_for_status(response, url)
             file.seek(0)
             file.truncate()
+            sum_of_all = hashlib.md5(usedforsecurity=False)
             for chunk in chunks:
                 file.write(chunk)
+                if md5:
+                    sum_of_all.update(chunk)
 
-        def accept(_: httpx.Response, digest: bytes) -> str:
+        def accept(response: httpx.Response, digest: bytes) -> str:
             file.flush()
+            told = _MD5.fullmatch(response.headers.get("etag", "")) if md5 else None
+            if told is not None and told[1] != sum_of_all.hexdigest():
+                raise AnswerError(
+                    f"The bytes that arrived have the MD5 {sum_of_all.hexdigest()} instead of "
+                    f"{told[1]}.",
+                    url=url,
+                )
             check()
             return digest.hex()
 
         return self._ask(url, largest, read, accept, progress)
+
+    def _range_once(self, url: str, start: int, stop: int) -> Range:
+        body = bytearray()
+
+        def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            self._raise_for_status(response, url)
+            body.clear()
+            if response.status_code == 206:
+                for chunk in chunks:
+                    body.extend(chunk)
+
+        def accept(response: httpx.Response, _: bytes) -> Range:
+            told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+            if response.status_code != 206 or told is None:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and the answer (status "
+                    f"{response.status_code}) is no part of a file.",
+                    url=url,
+                    hint="The server, or a proxy before it, may not answer with parts of files.",
+                )
+            first, last, size = map(int, told.groups())
+            if (first, last + 1) != (start, min(stop, size)) or len(body) != last + 1 - first:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and {len(body)} bytes arrived "
+                    f"that are called {first} to {last} of {size}.",
+                    url=url,
+                )
+            return Range(bytes(body), size, response.headers.get("etag", "").strip())
+
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        return self._ask(url, stop - start, read, accept, headers=headers)
 
     def _ask(
         self,
@@ -235,6 +340,7 @@ class Client:
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         accept: Callable[[httpx.Response, bytes], T],
         progress: Callable[[int, int | None], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a GET in a free slot, read its answer and return what `accept` makes of it.
 
@@ -243,14 +349,14 @@ class Client:
         costs the connection too: nobody knows what is still to come on it.
         """
         with self._connections.slot(), self._connections.line() as line:
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             if not line.has_seen(url, digest):
                 line.remember(url, digest)
                 return accept(response, digest)
             line.drop()
         with self._connections.slot(), self._connections.line() as line:
             line.drop()
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             line.remember(url, digest)
             return accept(response, digest)
 
@@ -261,6 +367,7 @@ class Client:
         largest: int,
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         progress: Callable[[int, int | None], None] | None,
+        headers: Mapping[str, str] | None,
     ) -> tuple[httpx.Response, bytes]:
         """Send a GET, return its answer and the digest of its body; translate errors.
 
@@ -272,7 +379,7 @@ class Client:
         from atldld.fetch.troubles import trouble
 
         address, login = self._parted(url)
-        headers = {"Authorization": login.authorization} if login else {}
+        sent = {**(headers or {}), **({"Authorization": login.authorization} if login else {})}
         guard = HeadGuard(self.limits.read, line)
         digest = hashlib.sha256()
         began, size = time.monotonic(), 0
@@ -292,7 +399,7 @@ class Client:
             for _ in range(REDIRECTS + 1):
                 self.requests_sent += 1
                 with line.http().stream(
-                    "GET", address, headers=headers, extensions={"trace": guard.trace}
+                    "GET", address, headers=sent, extensions={"trace": guard.trace}
                 ) as response:
                     next_address = onward(response)
                     if next_address is None:

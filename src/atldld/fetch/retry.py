@@ -74,8 +74,15 @@ class Persistence:
         self._clock = time.monotonic
         self._failed_in_a_row = 0
 
-    def persist(self, attempt: Callable[[], T]) -> T:
+    def persist(self, attempt: Callable[[], T], *, attempts: int | None = None) -> T:
         """Return what an attempt returns in the end.
+
+        Parameters
+        ----------
+        attempt : callable
+            Makes a request.
+        attempts : int, optional
+            How often it is tried at most, where that is less than the limits say.
 
         Raises
         ------
@@ -86,7 +93,7 @@ class Persistence:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(may_pass),
-            stop=self._give_up,
+            stop=lambda state: self._give_up(state, attempts),
             wait=self._wait,
             sleep=self._sleep,
             before_sleep=self._say_again,
@@ -105,11 +112,11 @@ class Persistence:
         """Wait between tries, but not once the client is closed."""
         self.closed.wait(seconds)
 
-    def _give_up(self, state: tenacity.RetryCallState) -> bool:
+    def _give_up(self, state: tenacity.RetryCallState, attempts: int | None) -> bool:
         error = state.outcome.exception() if state.outcome else None
         hopeless = getattr(error, "tries", None) is not None
         return (
-            state.attempt_number >= self._attempts(error)
+            state.attempt_number >= min(self._attempts(error), attempts or self._limits.attempts)
             or (hopeless and self._clock() - state.start_time >= self._limits.reach)
             or self.closed.is_set()
         )

@@ -21,13 +21,22 @@ from atldld.errors import (
     ImageNotFoundError,
     InvalidInputError,
     OfflineError,
+    OtherSourceWarning,
     Remedy,
     ServiceDefectError,
     ServiceError,
     ServiceWarning,
     SkippedImageWarning,
 )
-from atldld.fetch.cache import Arriving, Cache, CachedFile, CachedImage, read_json, sha256_of
+from atldld.fetch.cache import (
+    Arriving,
+    Cache,
+    CachedFile,
+    CachedImage,
+    Origin,
+    read_json,
+    sha256_of,
+)
 from atldld.fetch.client import Client
 from atldld.fetch.documents import Documents
 from atldld.fetch.facts import FileFacts, ImageFacts
@@ -36,13 +45,15 @@ from atldld.fetch.retry import log
 from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
 from atldld.records import SectionDataSet, SectionImage
 from atldld.rma.query import Criteria, RMAParameters
-from atldld.settings import API_URL, DOWNLOAD_URL, Settings
+from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
 
 if TYPE_CHECKING:
     import httpx
     import numpy as np
     from numpy.typing import NDArray
+
+    from atldld.fetch.bucket import BucketImages
 
 __all__ = [
     "Host",
@@ -77,6 +88,8 @@ class Session:
         exported archive, such as ``ArchiveImages("images.zip")``, or a source of one's own.
     client : Client, optional
         That of another session for the same service, to share its connections.
+    bucket : BucketImages, optional
+        That of another session; by default the one that the settings name.
 
     Attributes
     ----------
@@ -88,6 +101,8 @@ class Session:
         Asks them.
     sources : tuple of ImageSource
         Where section images are looked for before the service is asked.
+    bucket : BucketImages or None
+        The public bucket of slides, if there is one that belongs to the service.
     defects : list of ServiceWarning or AlignmentFileWarning
         What was wrong so far: with the answers, or with what is used beside them.
 
@@ -105,6 +120,7 @@ class Session:
         transport: httpx.BaseTransport | None = None,
         sources: Sequence[ImageSource] = (),
         client: Client | None = None,
+        bucket: BucketImages | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings), allens=self.settings.api_url == API_URL)
@@ -121,6 +137,20 @@ class Session:
             transport=transport,
             logins=self.settings.logins,
         )
+        self.bucket = bucket or self._own_bucket()
+        self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
+        self._told: set[tuple[int, str]] = set()
+
+    def _own_bucket(self) -> BucketImages | None:
+        if not self.settings.bucket_url or self.settings.source == "api":
+            return None
+        from atldld.fetch.bucket import BucketImages
+
+        client = Client(
+            self.settings.bucket_url, limits=self.client.limits, logins=self.settings.logins
+        )
+        root = cache_root(self.settings, "bucket")
+        return BucketImages(client, Cache(root, allens=self.settings.bucket_url == BUCKET_URL))
 
     def __enter__(self) -> Session:
         return self
@@ -133,6 +163,8 @@ class Session:
         self.client.close()
         for source in self.sources:
             source.close()
+        if self.bucket is not None:
+            self.bucket.close()
 
     def report(self, defect: ServiceWarning | AlignmentFileWarning) -> None:
         """Warn of a defect of the service, or of what is used beside it, and remember it.
@@ -159,11 +191,11 @@ class Session:
     def strictly(self) -> Session:
         """Return a session with the same cache and connections that is strict."""
         settings = dataclasses.replace(self.settings, strict=True)
-        return Session(settings, client=self.client, sources=self.sources)
+        return Session(settings, client=self.client, sources=self.sources, bucket=self.bucket)
 
     def apart(self) -> Session:
         """Return a session with the same cache and connections that remembers its own defects."""
-        return Session(self.settings, client=self.client, sources=self.sources)
+        return Session(self.settings, client=self.client, sources=self.sources, bucket=self.bucket)
 
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
@@ -326,7 +358,7 @@ class Session:
         Whoever has downloaded a data set needs no request for one of its images.
         """
         folder = self.cache.image_path(image_id, 0).parent
-        for companion in folder.glob("[0-9]*.jpg.json"):
+        for companion in folder.glob("[0-9]*.json"):
             dataset = self.cache.read_document(
                 "datasets", str(read_json(companion).get("dataset_id"))
             )
@@ -367,9 +399,10 @@ class Session:
         known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
             log.debug("%s at downsample %d is in the cache.", wanted, wanted.downsample)
-            return known
         try:
-            return self._fetch(wanted)
+            known = known or self._fetch(wanted)
+            self._note_origin(wanted, known)
+            return known
         except AtldldError as error:
             about = error.about(dataset_id=image.data_set_id, image_id=image.id)
             raise about from error.__cause__
@@ -408,7 +441,7 @@ class Session:
         OfflineError, ServiceError
             See `image`.
         """
-        from atldld.fetch.jpeg import decode
+        from atldld.fetch.pictures import decode
 
         file = held or self.image(image, downsample, expression=expression)
         for _ in range(3):  # another run may prune the cache at this very moment
@@ -506,18 +539,50 @@ class Session:
             return arriving.keep(FileFacts(url=url, sha256=sha256))
 
     def _held(self, wanted: Wanted) -> CachedImage | None:
+        """Return an image of the cache whose pixels are of an origin that may be used."""
         return self.cache.find_image(
-            wanted.image.id, wanted.downsample, expression=wanted.expression
+            wanted.image.id,
+            wanted.downsample,
+            expression=wanted.expression,
+            origins=self._order(wanted),
         )
+
+    def _order(self, wanted: Wanted) -> list[Origin]:
+        """Return whose pixels may be used, those that the data set has already first."""
+        if wanted.expression:
+            return ["api"]
+        if self.settings.source != "auto":
+            return [self.settings.source]
+        before = self._origins.get(wanted.image.data_set_id or 0, {"api"})
+        return ["bucket", "api"] if before == {"bucket"} else ["api", "bucket"]
+
+    def _note_origin(self, wanted: Wanted, image: CachedImage) -> None:
+        """Tell when the images of a data set begin to come from more than one origin."""
+        if wanted.expression:
+            return
+        dataset_id = wanted.image.data_set_id or 0
+        origins = self._origins.setdefault(dataset_id, set())
+        origins.add("api" if image.path.suffix == ".jpg" else "bucket")
+        if len(origins) > 1:
+            self._tell_once(
+                dataset_id,
+                "both",
+                f"Some images of section data set {dataset_id} are the service's and some the "
+                "public bucket's: they show the same sections, but were encoded apart, so their "
+                "pixels differ a little. With --source bucket (ATLDLD_SOURCE) all come from there.",
+            )
+
+    def _tell_once(self, dataset_id: int, what: str, text: str) -> None:
+        if (dataset_id, what) not in self._told:
+            self._told.add((dataset_id, what))
+            self.report(OtherSourceWarning(text))
 
     def _fetch(self, wanted: Wanted) -> CachedImage:
         """Return an image from the first source that has it."""
-        sources: list[ImageSource] = [*self.sources, ServiceImages(self.client)]
-        if self.settings.offline:
-            sources = [source for source in sources if not source.remote]
+        sources = self._sources(wanted)
         if not sources:
-            raise self._not_here(wanted)
-        failed: ServiceError | None = None
+            raise self._not_here(wanted) if self.settings.offline else self._nowhere(wanted)
+        failed: ServiceError | ImageNotFoundError | None = None
         with self._arriving(wanted) as arriving:
             known = self._held(wanted)
             if known is not None:
@@ -528,13 +593,56 @@ class Session:
                 arriving.file.seek(0)
                 arriving.file.truncate()
                 try:
+                    if source is self.bucket:
+                        self._compare_once(wanted, ask=failed is None)
                     facts = _received(source, wanted, arriving)
-                except ServiceError as error:
-                    failed = error
+                except (ServiceError, ImageNotFoundError) as error:
+                    # what the service says is told rather than what the bucket does
+                    failed = failed if failed and source is self.bucket else error
                     continue
-                if facts is not None:
-                    return arriving.keep(facts)
-        raise failed or self._not_here(wanted)
+                if facts is None:
+                    continue
+                if source is self.bucket and failed is not None:
+                    self._tell_once(
+                        wanted.image.data_set_id or 0,
+                        "elsewhere",
+                        f"Images of section data set {wanted.image.data_set_id} come from "
+                        f"{source.name}, as the service failed: {failed.message}",
+                    )
+                return arriving.keep(facts)
+        raise failed or self._nowhere(wanted)
+
+    def _sources(self, wanted: Wanted) -> list[ImageSource]:
+        """Return where an image is looked for, one after the other."""
+        service = ServiceImages(self.client)
+        remote: dict[Origin, ImageSource] = {"api": service}
+        if self.bucket is not None:
+            remote["bucket"] = self.bucket
+        found = [*self.sources, *(remote[one] for one in self._order(wanted) if one in remote)]
+        if self.settings.source == "bucket" and wanted.expression:
+            found.remove(service)
+        return [source for source in found if not (source.remote and self.settings.offline)]
+
+    def _compare_once(self, wanted: Wanted, *, ask: bool) -> None:
+        """Compare a picture of the bucket with the service's, for the first of a data set."""
+        from atldld.fetch.compare import compare
+
+        assert self.bucket is not None
+        with self.bucket.first_use(wanted.image.data_set_id or 0) as first:
+            if first:
+                compare(wanted.image, self.bucket, self.cache, self.client if ask else None)
+
+    def _nowhere(self, wanted: Wanted) -> ImageNotFoundError:
+        """Return the error that says that no source has an image, though all were asked."""
+        assert self.bucket is not None
+        if wanted.expression:
+            why = "holds no expression masks"
+        else:
+            why = f"does not have it at downsample {wanted.downsample}"
+        return ImageNotFoundError(
+            f"{wanted} is to come from {self.bucket.name}, which {why}.",
+            hint="The service may have it: --source auto, or ATLDLD_SOURCE=auto.",
+        )
 
     def _arriving(
         self, wanted: Wanted
@@ -563,9 +671,11 @@ class Session:
         """
         from atldld.fetch.jpeg import verify
 
+        if "api" not in self._order(wanted):
+            return None
         image, view = wanted.image, {"expression": wanted.expression}
         for path in (
-            self.cache.image_path(image.id, wanted.downsample, **view),
+            self.cache.image_path(image.id, wanted.downsample, expression=wanted.expression),
             self.cache.old_image_path(image.id, wanted.downsample, **view),
         ):
             try:
@@ -586,7 +696,7 @@ def _received(
 ) -> ImageFacts | None:
     """Have a source write an image, and return what is known of it, now that it is verified."""
     # Here, not at the top: asking for metadata needs no image library.
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     sound = False
 
@@ -616,7 +726,7 @@ def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
     )
 
 
-def cache_root(settings: Settings, host: Host = "api") -> Path:
+def cache_root(settings: Settings, host: Host | Literal["bucket"] = "api") -> Path:
     """Return the folder of the cache for one service.
 
     What another service than the Allen Institute's answers is kept apart: the demo archive serves
@@ -626,12 +736,14 @@ def cache_root(settings: Settings, host: Host = "api") -> Path:
     ----------
     settings : Settings
         Say where to ask and where to keep.
-    host : {"api", "download"}
-        The API, or the informatics archive.
+    host : {"api", "download", "bucket"}
+        The API, the informatics archive, or the public bucket.
     """
-    url, own = (
-        (settings.api_url, API_URL) if host == "api" else (settings.download_url, DOWNLOAD_URL)
-    )
+    url, own = {
+        "api": (settings.api_url, API_URL),
+        "download": (settings.download_url, DOWNLOAD_URL),
+        "bucket": (settings.bucket_url or "", BUCKET_URL),
+    }[host]
     if url == own:
         return settings.cache_dir
     host_name = urlsplit(url).netloc

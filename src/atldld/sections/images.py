@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import simplejpeg
+
 from atldld.errors import AtldldError
 from atldld.fetch.cache import CachedImage
-from atldld.fetch.jpeg import decode
+from atldld.fetch.pictures import decode
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import as_png, write_picture
 from atldld.records import SectionImage
@@ -91,6 +93,8 @@ def copy_image(
 ) -> None:
     """Write a section image as the service keeps it: its own JPEG, or decoded to PNG.
 
+    One that is not from the service has no JPEG of its own, and is encoded at quality 95.
+
     Parameters
     ----------
     session : Session
@@ -110,4 +114,8 @@ def copy_image(
         write_picture(path, session.pixels(image, downsample, held=cached), force=force)
         return
     with whole_file(path, force=force, sync=False) as temporary:
-        shutil.copyfile(cached.path, temporary)
+        if cached.path.suffix == ".jpg":
+            shutil.copyfile(cached.path, temporary)
+        else:
+            pixels = session.pixels(image, downsample, held=cached)
+            temporary.write_bytes(simplejpeg.encode_jpeg(pixels, 95, "RGB", "444"))
