@@ -340,7 +340,7 @@ class Session:
             If it is not in the cache, and cannot be fetched.
         """
         image_id = check_id(image_id, "section image")
-        known = self._record_in_cached_dataset(image_id)
+        known = self._record_in_cached_dataset(image_id) or self._record_in_placements(image_id)
         if known is not None:
             return known
         rows = self.query("SectionImage", {"id": image_id}, ("alignment2d",))
@@ -366,6 +366,15 @@ class Session:
                 if isinstance(record, dict) and record.get("id") == image_id:
                     return dict(record)
         return None
+
+    def _record_in_placements(self, image_id: int) -> dict[str, Any] | None:
+        """Return an image's record if the placements catalogue has it."""
+        from atldld.fetch.placements import read_placement, whose_image
+
+        dataset_id = whose_image(self.cache.root, image_id)
+        placed = None if dataset_id is None else read_placement(self.cache.root, dataset_id)
+        images = placed["section_images"] if placed else ()
+        return next((dict(image) for image in images if image.get("id") == image_id), None)
 
     def image(
         self, image: SectionImage, downsample: int = 0, *, expression: bool = False
