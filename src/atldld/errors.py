@@ -12,6 +12,7 @@
     │   └── ImageNotFoundError
     ├── ServiceError                             asking the service failed
     │   ├── OfflineError                         a request would be needed, and none is allowed
+    │   ├── DailyLimitError                      all requests that are allowed a day were sent
     │   ├── NetworkError (also ConnectionError)  no connection, or it broke
     │   ├── ServiceTimeoutError (also TimeoutError)
     │   ├── HTTPStatusError                      an HTTP status that is not success
@@ -64,6 +65,7 @@ __all__ = [
     "CacheError",
     "ClampedSectionWarning",
     "CurveLeftOutWarning",
+    "DailyLimitError",
     "DatasetNotFoundError",
     "GridNotFoundError",
     "HTTPStatusError",
@@ -374,6 +376,10 @@ class ServiceError(AtldldError):
 
 class OfflineError(ServiceError):
     """A request would be needed, and working offline was asked for."""
+
+
+class DailyLimitError(ServiceError):
+    """As many requests have been sent today as are allowed a day, and none was sent now."""
 
 
 class NetworkError(ServiceError, ConnectionError):

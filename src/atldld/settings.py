@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from atldld.errors import InvalidInputError, Remedy
@@ -23,6 +23,8 @@ __all__ = [
     "Source",
     "default_cache_dir",
 ]
+
+T = TypeVar("T")
 
 API_URL = "https://api.brain-map.org"
 BUCKET_URL = "https://allen-mouse-brain-atlas.s3.us-west-2.amazonaws.com"
@@ -78,6 +80,12 @@ class Settings:
     source : {"auto", "api", "bucket"}
         Where the pixels of section images come from (``ATLDLD_SOURCE``): the API, the bucket, or
         the API and, where that fails, the bucket.
+    per_second : float, optional
+        Requests each second on average (``ATLDLD_PER_SECOND``), and
+    per_day : int, optional
+        requests a day (``ATLDLD_PER_DAY``) to the API; 0 for as many as you like. By default the
+        Allen Institute's own is asked no more often than `atldld.fetch.limits` says, and others
+        without bounds.
     cache_dir : pathlib.Path
         The folder of the cache (``ATLDLD_CACHE_DIR``). ``~`` stands for a home folder; a relative
         one is taken from the folder that is the current one now.
@@ -105,6 +113,8 @@ class Settings:
     logins: tuple[Login, ...] = field(default=(), repr=False)
     bucket_url: str | None = None
     source: Source = "auto"
+    per_second: float | None = None
+    per_day: int | None = None
 
     def __post_init__(self) -> None:
         logins = {login.address: login for login in self.logins}
@@ -125,6 +135,13 @@ class Settings:
                 f"The source of images is {self.source!r}, but must be auto, api or bucket.",
                 hint="Set ATLDLD_SOURCE or --source.",
             )
+        for name in ("per_second", "per_day"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1e9:
+                raise InvalidInputError(
+                    f"{name} is {value!r}, but must be a number of requests, or 0 for no bound.",
+                    hint=f"Set ATLDLD_{name.upper()}.",
+                )
         if self.source == "bucket" and not self.bucket_url:
             raise InvalidInputError(
                 f"Images are to come from the bucket, but none is known that belongs to the "
@@ -179,6 +196,8 @@ class Settings:
             offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
             strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,
             bucket_url=None if bucket is None else str(bucket),
+            per_second=_number(env, "ATLDLD_PER_SECOND", float),
+            per_day=_number(env, "ATLDLD_PER_DAY", int),
             source=str(chosen("ATLDLD_SOURCE", source) or "auto").strip(),  # type: ignore[arg-type]
         )
 
@@ -201,6 +220,18 @@ def _checked(name: str, address: str) -> tuple[str, Login | None]:
             "percent-encoded.",
         )
     return url, login
+
+
+def _number(environ: Mapping[str, str], name: str, kind: type[T]) -> T | None:
+    value = environ.get(name, "").strip()
+    if not value:
+        return None
+    try:
+        return kind(value)  # type: ignore[call-arg]
+    except ValueError:
+        raise InvalidInputError(
+            f"{name} is {value!r}, but must be a number of requests, or 0 for no bound."
+        ) from None
 
 
 def _is_on(environ: Mapping[str, str], name: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from atldld.cli.batches import PANEL as BATCH
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.manner import result
 from atldld.cli.options import (
     TIER,
@@ -156,6 +156,7 @@ def download_datasets(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped.
 
@@ -179,6 +180,7 @@ def download_datasets(
         in_flight=in_flight,
         force=force,
         dry_run=dry_run,
+        between=between,
     )
 
 

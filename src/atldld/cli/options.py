@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -492,7 +493,8 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
         source = chosen.pop("image_source")  # "source" is a parameter of some commands
-        settings = Settings.from_environment({}, source=source, **chosen)
+        kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
+        settings = Settings.from_environment(kind, source=source, **chosen)
         began = time.monotonic()
         with Session(settings) as session, warnings_once(), waiting_told():
             try:
@@ -501,13 +503,23 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
                 if manner.verbose:
                     say_now(
                         f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
+                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
+                        f"{session.cache.root}."
                     )
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def _bounds(session: "Session") -> str:
+    """Say how many requests are allowed, and how many were sent today."""
+    limits, allowance = session.client.limits, session.client.allowance
+    told = [f"at most {limits.per_second:g} a second"] if limits.per_second else []
+    if allowance is not None:
+        told.append(f"{allowance.used():,} of {allowance.most:,} a day")
+    return f" ({', '.join(told)})" if told else ""
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.manner import result
 from atldld.cli.options import (
     DATASET,
@@ -63,6 +63,7 @@ def refine(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Find anew where the sections lie, never worse than where they lay.
 
@@ -110,6 +111,7 @@ def refine(
             in_flight=in_flight,
             force=force,
             dry_run=dry_run,
+            between=between,
         )
         return
     if dataset_id is None:

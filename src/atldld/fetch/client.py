@@ -24,6 +24,7 @@ from atldld.errors import (
     RMAError,
     ServiceTimeoutError,
 )
+from atldld.fetch.allowance import Allowance
 from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
 from atldld.fetch.retry import Notices, Persistence, log
@@ -82,6 +83,8 @@ class Client:
         the same process, ``httpx.MockTransport`` in tests.
     logins : tuple of Login
         Who asks which address; see `atldld.settings.Settings`.
+    allowance : Allowance, optional
+        How many requests may be sent a day.
     """
 
     def __init__(
@@ -91,8 +94,10 @@ class Client:
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
         logins: tuple[Login, ...] = (),
+        allowance: Allowance | None = None,
     ) -> None:
         self.base_url = base_url
+        self.allowance = allowance
         self._logins = logins
         self.limits = limits or Limits()
         self.requests_sent = 0
@@ -104,7 +109,8 @@ class Client:
         renew_in_children(self)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        return _unpickled, (self.base_url, self.limits, self._transport, self._logins)
+        known = self.base_url, self.limits, self._transport, self._logins, self.allowance
+        return _unpickled, known
 
     def renew(self) -> None:
         """Forget, in a forked child, the parent's connections and who held what there."""
@@ -397,6 +403,8 @@ class Client:
             notice.start()
         try:
             for _ in range(REDIRECTS + 1):
+                if self.allowance is not None:
+                    self.allowance.take()
                 self.requests_sent += 1
                 with line.http().stream(
                     "GET", address, headers=sent, extensions={"trace": guard.trace}
@@ -494,10 +502,13 @@ def _unpickled(
     limits: Limits,
     transport: httpx.BaseTransport | None,
     logins: tuple[Login, ...],
+    allowance: Allowance | None,
 ) -> Client:
     """Return a client that stands for a pickled one."""
-    if transport is not None:
-        return Client(base_url, limits=limits, transport=transport, logins=logins)
+    if transport is not None or allowance is not None:
+        return Client(
+            base_url, limits=limits, transport=transport, logins=logins, allowance=allowance
+        )
     return _client(base_url, limits, logins)
 
 

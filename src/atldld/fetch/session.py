@@ -28,6 +28,7 @@ from atldld.errors import (
     ServiceWarning,
     SkippedImageWarning,
 )
+from atldld.fetch.allowance import Allowance
 from atldld.fetch.cache import (
     Arriving,
     Cache,
@@ -40,7 +41,7 @@ from atldld.fetch.cache import (
 from atldld.fetch.client import Client
 from atldld.fetch.documents import Documents
 from atldld.fetch.facts import FileFacts, ImageFacts
-from atldld.fetch.limits import Limits
+from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
 from atldld.fetch.retry import log
 from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
 from atldld.records import SectionDataSet, SectionImage
@@ -63,6 +64,7 @@ __all__ = [
     "check_id",
     "default_session",
     "session_for",
+    "usual_limits",
 ]
 
 Host = Literal["api", "download"]
@@ -131,24 +133,33 @@ class Session:
         self.cache.check_folder()
         self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
-        self.client = client or Client(
+        self.client = client or self._own_client(limits, transport)
+        self.bucket = bucket or self._own_bucket()
+        self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
+        self._told: set[tuple[int, str]] = set()
+
+    def _own_client(self, limits: Limits | None, transport: httpx.BaseTransport | None) -> Client:
+        limits = usual_limits(self.settings, limits)
+        allowance = None
+        if limits.per_day:
+            host = urlsplit(self.settings.api_url).netloc
+            allowance = Allowance(self.cache.root, limits.per_day, host)
+        return Client(
             self.settings.api_url,
             limits=limits,
             transport=transport,
             logins=self.settings.logins,
+            allowance=allowance,
         )
-        self.bucket = bucket or self._own_bucket()
-        self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
-        self._told: set[tuple[int, str]] = set()
 
     def _own_bucket(self) -> BucketImages | None:
         if not self.settings.bucket_url or self.settings.source == "api":
             return None
         from atldld.fetch.bucket import BucketImages
 
-        client = Client(
-            self.settings.bucket_url, limits=self.client.limits, logins=self.settings.logins
-        )
+        # a store of files is made for many requests, and a box needs several
+        limits = dataclasses.replace(self.client.limits, per_second=None, per_day=None)
+        client = Client(self.settings.bucket_url, limits=limits, logins=self.settings.logins)
         root = cache_root(self.settings, "bucket")
         return BucketImages(client, Cache(root, allens=self.settings.bucket_url == BUCKET_URL))
 
@@ -757,6 +768,27 @@ def cache_root(settings: Settings, host: Host | Literal["bucket"] = "api") -> Pa
         return settings.cache_dir
     host_name = urlsplit(url).netloc
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
+
+
+def usual_limits(settings: Settings, limits: Limits | None = None) -> Limits:
+    """Return limits with the bounds of requests a second and a day that the settings say.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where nothing is said there, the Allen Institute's own service has bounds, others have none.
+    limits : Limits, optional
+        What they say themselves goes first.
+    """
+    limits = limits or Limits()
+    own = settings.api_url == API_URL
+    per_second = PER_SECOND if settings.per_second is None and own else settings.per_second
+    per_day = PER_DAY if settings.per_day is None and own else settings.per_day
+    return dataclasses.replace(
+        limits,
+        per_second=limits.per_second or per_second or None,
+        per_day=limits.per_day or per_day or None,
+    )
 
 
 def check_downsample(image: SectionImage, downsample: int) -> int:
