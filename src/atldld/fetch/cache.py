@@ -124,6 +124,8 @@ class CachedFile:
         Where it came from.
     fetched : str
         When, in UTC (ISO 8601).
+    etag, modified : str
+        What the server calls this version of it; empty where it says nothing.
     """
 
     path: Path
@@ -131,6 +133,8 @@ class CachedFile:
     sha256: str
     url: str
     fetched: str
+    etag: str = ""
+    modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,12 @@ class Arriving(Generic[Facts, Kept]):
         # no companion, no file.
         companion_of(kept.path).unlink(missing_ok=True)
         os.replace(self.path, kept.path)
-        known = {name: value for name, value in asdict(kept).items() if name != "path"}
+        known = {
+            name: value
+            for name, value in asdict(kept).items()
+            # what a server does not tell is left out, as files of older versions have it
+            if name != "path" and (value or name not in {"etag", "modified"})
+        }
         self._cache.write_json(companion_of(kept.path), known)
         return kept
 
@@ -343,6 +352,14 @@ class Cache:
         except TypeError:
             return None
 
+    def still_the_same(self, name: str) -> CachedFile | None:
+        """Note that the server has just been asked, and has no other version of a file."""
+        path = self.file_path(name)
+        known = read_json(companion_of(path))
+        if known:
+            self.write_json(companion_of(path), {**known, "fetched": _now()})
+        return self.find_file(name)
+
     @contextmanager
     def new_file(self, name: str) -> Iterator[Arriving[FileFacts, CachedFile]]:
         """Give a place for another file to arrive at; see `new_image`."""
@@ -350,7 +367,8 @@ class Cache:
 
         def kept(facts: FileFacts, size: int, _: Path) -> CachedFile:
             url = shown_address(facts.url)
-            return CachedFile(final, size, facts.sha256, url, facts.fetched or _now())
+            when = facts.fetched or _now()
+            return CachedFile(final, size, facts.sha256, url, when, facts.etag, facts.modified)
 
         number = zlib.crc32(name.encode())
         with self._locked(number, name), self._writing(final) as new:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from atldld.fetch.routes import Proxy
 
-__all__ = ["Client", "Range"]
+__all__ = ["Client", "Range", "Unchanged", "Version"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,29 @@ REDIRECTS = 5
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a server calls a version of a file, so that it need not send it again.
+
+    Attributes
+    ----------
+    etag, modified : str
+        Its ``ETag`` and ``Last-Modified``; empty where it says neither.
+    """
+
+    etag: str = ""
+    modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for another version alone."""
+        told = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in told.items() if value}
+
+
+class Unchanged(Exception):  # noqa: N818 - no error: there is nothing to fetch
+    """The server has no other version than the one that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +182,8 @@ class Client:
         progress: Callable[[int, int | None], None] | None = None,
         md5: bool = False,
         once: bool = False,
+        known: Version | None = None,
+        tell: Callable[[Version], object] | None = None,
     ) -> str:
         """Write a body into a file and check it; try again from the start when the check fails.
 
@@ -180,6 +205,10 @@ class Client:
             written in one piece.
         once : bool
             Try only once.
+        known : Version, optional
+            What is there already: only another version is sent.
+        tell : callable, optional
+            Takes the version that was sent.
 
         Returns
         -------
@@ -188,12 +217,16 @@ class Client:
 
         Raises
         ------
+        Unchanged
+            If the server has no other version than the known one.
         ServiceError
             If no body that passes the check can be had.
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(
-            lambda: self._download_once(url, file, check, limit, progress, md5),
+            lambda: self._download_once(
+                url, file, check, limit, progress, md5, known or Version(), tell
+            ),
             attempts=1 if once else None,
         )
 
@@ -280,11 +313,15 @@ class Client:
         largest: int,
         progress: Callable[[int, int | None], None] | None,
         md5: bool,
+        known: Version,
+        tell: Callable[[Version], object] | None,
     ) -> str:
         sum_of_all = hashlib.md5(usedforsecurity=False)
 
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
             nonlocal sum_of_all
+            if response.status_code == 304 and known.headers():
+                raise Unchanged
             self._raise_for_status(response, url)
             file.seek(0)
             file.truncate()
@@ -304,9 +341,12 @@ class Client:
                     url=url,
                 )
             check()
+            if tell is not None:
+                told_by = response.headers
+                tell(Version(told_by.get("etag", ""), told_by.get("last-modified", "")))
             return digest.hex()
 
-        return self._ask(url, largest, read, accept, progress)
+        return self._ask(url, largest, read, accept, progress, known.headers())
 
     def _range_once(self, url: str, start: int, stop: int) -> Range:
         body = bytearray()

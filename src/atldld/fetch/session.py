@@ -27,6 +27,7 @@ from atldld.errors import (
     ServiceError,
     ServiceWarning,
     SkippedImageWarning,
+    shown_address,
 )
 from atldld.fetch.allowance import Allowance
 from atldld.fetch.cache import (
@@ -38,7 +39,7 @@ from atldld.fetch.cache import (
     read_json,
     sha256_of,
 )
-from atldld.fetch.client import Client
+from atldld.fetch.client import Client, Unchanged, Version
 from atldld.fetch.documents import Documents
 from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
@@ -527,7 +528,7 @@ class Session:
         largest : int, optional
             Bytes after which the answer is refused.
         refresh : bool
-            Fetch it even if it is in the cache.
+            Fetch it even if it is in the cache, unless the server says that it has not changed.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
 
@@ -549,14 +550,33 @@ class Session:
             known = None if refresh else cache.find_file(kept)
             if known is not None:
                 return known  # another process has fetched it while this one waited
-            sha256 = self.client.download(
-                url,
-                arriving.file,
-                lambda: check(arriving.path),
-                largest=largest,
-                progress=progress,
+            version = Version()
+
+            def note(told: Version) -> None:
+                nonlocal version
+                version = told
+
+            before = cache.find_file(kept) if refresh else None
+            try:
+                sha256 = self.client.download(
+                    url,
+                    arriving.file,
+                    lambda: check(arriving.path),
+                    largest=largest,
+                    progress=progress,
+                    known=_version_of(before, url),
+                    tell=note,
+                )
+            except Unchanged:
+                log.debug("%s has not changed since it was fetched.", what)
+                same = cache.still_the_same(kept)
+                assert same is not None
+                return same
+            return arriving.keep(
+                FileFacts(
+                    url=url, sha256=sha256, etag=version.etag[:512], modified=version.modified[:512]
+                )
             )
-            return arriving.keep(FileFacts(url=url, sha256=sha256))
 
     def _held(self, wanted: Wanted) -> CachedImage | None:
         """Return an image of the cache whose pixels are of an origin that may be used."""
@@ -732,6 +752,13 @@ def _received(
     if not sound:
         check()
     return _facts(wanted, received, received.sha256 or sha256_of(arriving.path))
+
+
+def _version_of(file: CachedFile | None, url: str) -> Version | None:
+    """Return the version of a file that need not be sent again: only the whole and sound one."""
+    if file is None or file.url != shown_address(url):
+        return None
+    return Version(file.etag, file.modified) if sha256_of(file.path) == file.sha256 else None
 
 
 def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
