@@ -158,6 +158,11 @@ class Remedy(enum.StrEnum):
     DATASET = "\U000f0011"
     SPACE = "\U000f0012"
     UNIT = "\U000f0013"
+    SOURCE_API = "\U000f0014"
+    SOURCE_AUTO = "\U000f0015"
+    SOURCE_BUCKET = "\U000f0016"
+    API_URL = "\U000f0017"
+    BUCKET_URL = "\U000f0018"
 
 
 IN_PYTHON: Mapping[Remedy, str] = {
@@ -180,6 +185,11 @@ IN_PYTHON: Mapping[Remedy, str] = {
     Remedy.DATASET: "dataset_id",
     Remedy.SPACE: "space",
     Remedy.UNIT: "unit",
+    Remedy.SOURCE_API: "Settings(source='api')",
+    Remedy.SOURCE_AUTO: "Settings(source='auto')",
+    Remedy.SOURCE_BUCKET: "Settings(source='bucket')",
+    Remedy.API_URL: "Settings(api_url=…)",
+    Remedy.BUCKET_URL: "Settings(bucket_url=…)",
 }
 """How a caller in Python uses each remedy."""
 

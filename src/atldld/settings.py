@@ -133,7 +133,7 @@ class Settings:
         if self.source not in SOURCES:
             raise InvalidInputError(
                 f"The source of images is {self.source!r}, but must be auto, api or bucket.",
-                hint="Set ATLDLD_SOURCE or --source.",
+                hint="Set ATLDLD_SOURCE to one of them.",
             )
         for name in ("per_second", "per_day"):
             value = getattr(self, name)
@@ -146,7 +146,7 @@ class Settings:
             raise InvalidInputError(
                 f"Images are to come from the bucket, but none is known that belongs to the "
                 f"service at {self.api_url}.",
-                hint="Name its address: ATLDLD_BUCKET_URL or --bucket-url.",
+                hint=f"Name its address: {Remedy.BUCKET_URL}, or ATLDLD_BUCKET_URL.",
             )
 
     @classmethod

@@ -66,6 +66,8 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
             "remarks": "array: what the service did not send",
             "placements": "object?: the placements, if they are there: `path`, `service`, "
             "`updated`, `bytes`, `data_sets`, `images`, `incomplete`",
+            "estimate": "object: of `update --dry-run`, and nothing else then; see "
+            "`atldld.find.placements.PlacementsEstimate`",
         }
         for name in ("update", "info")
     },

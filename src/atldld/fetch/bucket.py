@@ -27,6 +27,7 @@ from atldld.errors import (
     AnswerError,
     BrokenImageError,
     HTTPStatusError,
+    Remedy,
     ServiceError,
 )
 from atldld.fetch.cache import Cache
@@ -268,7 +269,7 @@ class BucketImages(ImageSource):
             raise BrokenImageError(
                 f"{what} {error}.",
                 url=url,
-                hint="Take the images from the service: --source api, or ATLDLD_SOURCE=api."
+                hint=f"Take the images from the service: {Remedy.SOURCE_API}, or ATLDLD_SOURCE=api."
                 if error.unknown
                 else None,
                 tries=1 if error.unknown else None,

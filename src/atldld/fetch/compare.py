@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AnswerError, AtldldError, ServiceError
+from atldld.errors import AnswerError, AtldldError, Remedy, ServiceError
 from atldld.fetch import jpeg, pictures
 from atldld.fetch.documents import record_in
 from atldld.fetch.retry import log
@@ -96,7 +96,7 @@ def compare(image: SectionImage, bucket: BucketImages, cache: Cache, client: Cli
         url=bucket.address(wanted),
         image_id=wanted.image.id,
         dataset_id=image.data_set_id,
-        hint="Take the images of this data set from the service: --source api, or "
+        hint=f"Take the images of this data set from the service: {Remedy.SOURCE_API}, or "
         "ATLDLD_SOURCE=api.",
         tries=1,
     )

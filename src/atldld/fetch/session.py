@@ -609,7 +609,7 @@ class Session:
                 "both",
                 f"Some images of section data set {dataset_id} are the service's and some the "
                 "public bucket's: they show the same sections, but were encoded apart, so their "
-                "pixels differ a little. With --source bucket (ATLDLD_SOURCE) all come from there.",
+                "pixels differ a little. With ATLDLD_SOURCE=bucket all come from there.",
             )
 
     def _tell_once(self, dataset_id: int, what: str, text: str) -> None:
@@ -681,7 +681,7 @@ class Session:
             why = f"does not have it at downsample {wanted.downsample}"
         return ImageNotFoundError(
             f"{wanted} is to come from {self.bucket.name}, which {why}.",
-            hint="The service may have it: --source auto, or ATLDLD_SOURCE=auto.",
+            hint=f"The service may have it: {Remedy.SOURCE_AUTO}, or ATLDLD_SOURCE=auto.",
         )
 
     def _arriving(

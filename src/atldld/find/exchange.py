@@ -143,7 +143,7 @@ def import_catalogue(session: Session, source: str | Path, *, force: bool = Fals
             raise InvalidInputError(
                 f"{source} is a catalogue of {marker.service}, and this is one of "
                 f"{session.settings.api_url}.",
-                hint="Give the address of its service with --api-url.",
+                hint=f"Name its service: {Remedy.API_URL}, or ATLDLD_API_URL.",
             )
         files = _files(root)
         taken = [name for name in files if name in marker.files]

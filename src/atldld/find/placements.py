@@ -42,8 +42,8 @@ AT_ONCE = 3
 """Queries at once; each is large."""
 
 # What one row is, on the wire and on the disk. Of records like the genuine ones.
-IMAGE_SENT, DATASET_SENT = 640, 3_000
-IMAGE_KEPT, DATASET_KEPT = 75, 900
+IMAGE_SENT, DATASET_SENT = 660, 3_000
+IMAGE_KEPT, DATASET_KEPT = 90, 900
 SECTIONS = {1: 60, 2: 20}
 """Images of a data set whose images are not known, by its plane: every eighth section."""
 
@@ -151,7 +151,7 @@ def estimate_placements(session: Session, *, full: bool = False) -> PlacementsEs
     return PlacementsEstimate(
         data_sets=len(missing),
         images=images,
-        requests=batches + -(-images // 2000) + batches // 2,
+        requests=batches + -(-images // 2000) + batches,
         fetched_bytes=images * IMAGE_SENT + len(missing) * DATASET_SENT,
         written_bytes=images * IMAGE_KEPT + len(missing) * DATASET_KEPT,
     )
