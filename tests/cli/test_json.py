@@ -205,6 +205,7 @@ EXPECTED = {
     "ImageNotFoundError": 3,
     "ServiceError": 4,
     "OfflineError": 4,
+    "DailyLimitError": 4,
     "NetworkError": 4,
     "ServiceTimeoutError": 4,
     "HTTPStatusError": 4,
