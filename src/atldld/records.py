@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from atldld.errors import AlignmentMissingError, AnswerError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 T = TypeVar("T")
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = "NDArray[np.float64]"
 
 __all__ = [
     "Alignment2d",
@@ -116,6 +118,8 @@ def _row_of(matrix: Matrix) -> tuple[float, ...]:
 
 
 def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:
+    import numpy as np  # records are read, searched and listed without it
+
     linear, shift = numbers[: size * size], numbers[size * size :]
     return np.column_stack((np.reshape(linear, (size, size)), shift))
 

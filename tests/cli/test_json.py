@@ -14,11 +14,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld import errors
 from atldld.cli import app
 from atldld.cli.codes import CODES, code_of
+from atldld.cli.declare import Exit
 from atldld.cli.manner import plain_json
 from atldld.cli.results import RESULTS, envelope_schema, error_schema, table_of_results
 from atldld.cli.spelling import NO_JSON
@@ -135,8 +136,6 @@ def test_what_is_not_whole_says_so(tmp_path, monkeypatch):
 
 def test_what_is_stopped_says_so(capsys):
     """Whatever a command says as it ends goes to the program, too."""
-    import typer
-
     from atldld.cli.manner import at_work, start
     from atldld.cli.terminal import say, say_now
 
@@ -144,10 +143,10 @@ def test_what_is_stopped_says_so(capsys):
         with at_work("volume", lambda _: pytest.fail("no result"), None, say_now):
             say("Stopped. The same command goes on from here.")
             print("not for programs")
-            raise typer.Exit(130)
+            raise Exit(130)
 
     start(as_json=True)
-    with pytest.raises(typer.Exit):
+    with pytest.raises(Exit):
         work()
     start()
     told = capsys.readouterr()

@@ -6,7 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.serve.app import Application

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Option
 from atldld.cli.manner import plain_json, result
 from atldld.cli.options import Force, answer, asks_service, facts, progress_bar, say
 
@@ -13,17 +12,17 @@ if TYPE_CHECKING:
     from atldld.find import CatalogueInfo
     from atldld.find.placements import PlacementsEstimate, PlacementsInfo
 
-app = typer.Typer(help="The local catalogue that searches are answered from.", no_args_is_help=True)
+app = Commands("The local catalogue that searches are answered from.")
 
 
 @app.command()
 @asks_service
 def update(
     session: "Session",
-    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
+    images: Annotated[bool, Option("--images", help="The section images too.")] = False,
     placements: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--placements",
             help="Where every section of the adult brain lies too, so that data sets open "
             "without the service.",
@@ -31,13 +30,11 @@ def update(
     ] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Fetch everything anew, to see what changed in old records."),
+        Option("--full", help="Fetch everything anew, to see what changed in old records."),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="With --placements: say how much it will be, and do nothing."
-        ),
+        Option("--dry-run", help="With --placements: say how much it will be, and do nothing."),
     ] = False,
 ) -> None:
     """Make the catalogue, or add what is new. One that was stopped goes on where it was.
@@ -77,7 +74,7 @@ def info(session: "Session") -> None:
 @asks_service
 def export_(
     session: "Session",
-    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The file to write.")],
+    file: Annotated[Path, Argument(metavar="FILE.zip", help="The file to write.")],
     force: Force = False,
 ) -> None:
     """Write the catalogue, with its placements, into one file for others."""
@@ -93,7 +90,7 @@ def export_(
 @asks_service
 def import_(
     session: "Session",
-    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="What was exported.")],
+    file: Annotated[Path, Argument(metavar="FILE.zip", help="What was exported.")],
     force: Force = False,
 ) -> None:
     """Take a catalogue, with its placements, that somebody else has exported."""

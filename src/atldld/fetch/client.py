@@ -29,6 +29,7 @@ from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
 from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
+from atldld.support.http import load_httpx
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Client:
         InvalidInputError
             If the host's name, or the path, cannot stand in an address.
         """
+        load_httpx()
         import httpx
 
         address = (self.base_url if base is None else base) + path
@@ -227,7 +229,7 @@ class Client:
             lambda: self._download_once(
                 url, file, check, limit, progress, md5, known or Version(), tell
             ),
-            attempts=1 if once else None,
+            once=once,
         )
 
     def get_range(self, url: str, start: int, stop: int) -> Range:
@@ -419,6 +421,7 @@ class Client:
 
         Redirects are followed on the same host alone, and with the same login.
         """
+        load_httpx()
         import httpx
         from socksio import SOCKSError
 

@@ -18,7 +18,7 @@ from atldld.errors import CacheError, InvalidInputError, Remedy
 from atldld.fetch import placements
 from atldld.fetch.session import Session
 from atldld.find import catalogue
-from atldld.find.update import only_one
+from atldld.find.renewal import only_one
 from atldld.support.documents import DocumentError, parse_as
 from atldld.support.files import check_targets, whole_file, write_errors
 

@@ -19,8 +19,8 @@ from atldld.fetch.pages import fetch_all
 from atldld.fetch.placements import MATRICES, placements_path
 from atldld.fetch.session import Session
 from atldld.find import catalogue
+from atldld.find.renewal import only_one
 from atldld.find.service import batched_ids
-from atldld.find.update import only_one
 from atldld.place.spaces import ReferenceSpace
 from atldld.rma.query import RMAParameters, Term, among
 from atldld.support.files import write_errors
