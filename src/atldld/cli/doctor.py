@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from atldld.cli.codes import code_of
 from atldld.cli.declare import Exit
 from atldld.cli.manner import result
-from atldld.cli.options import answer, knows_service, progress_bar, say, table
+from atldld.cli.options import answer, knows_service, progress_bar, say, settings_of, table
 from atldld.errors import AtldldError, CacheError, InvalidInputError, ServiceError
 from atldld.settings import Settings
 
@@ -29,7 +29,7 @@ def doctor(chosen: dict[str, Any]) -> None:
 
     settings: Settings | AtldldError
     try:
-        settings = Settings.from_environment({}, **chosen)
+        settings = settings_of(chosen)
     except AtldldError as error:
         settings = error
     with progress_bar("Looking") as progress:

@@ -37,7 +37,7 @@ __all__ = [
     "verify_cache",
 ]
 
-IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", re.ASCII)
+IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(jpg|tif)", re.ASCII)
 _COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
@@ -435,7 +435,7 @@ _GONE = ""
 
 def _problem_of_image(path: Path) -> str | None:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     facts = _facts(path)
     problem = _problem_of_bytes(path)
