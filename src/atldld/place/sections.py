@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from atldld.place.anchoring import AlignmentFile
     from atldld.place.registration import ExpectedError
 
-__all__ = ["PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
+__all__ = ["LEFT_OUT", "PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
+
+LEFT_OUT = "it was left out by hand"
+"""Why a section is not placed that people have marked as not to be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +256,11 @@ class PlacedDataSet:
             return cls.with_placements(record)
         if isinstance(alignment, Registration):
             file, told = alignment.source, alignment.refinements
+            left_out = alignment.left_out
         else:
-            file, told = alignment.file, {}
-        return cls.with_placements(record, alignment.placements(record), file, told)
+            file, told, left_out = alignment.file, {}, frozenset()
+        placements = alignment.placements(record)
+        return cls.with_placements(record, placements, file, told, left_out)
 
     @classmethod
     def with_placements(
@@ -264,6 +269,7 @@ class PlacedDataSet:
         given: Mapping[int, Placement] | None = None,
         alignment: AlignmentFile | None = None,
         refinements: Mapping[int, Refinement] | None = None,
+        left_out: frozenset[int] = frozenset(),
     ) -> PlacedDataSet:
         """Place the sections of a data set, some of them by placements that are given.
 
@@ -277,6 +283,8 @@ class PlacedDataSet:
             Where the given ones come from.
         refinements : mapping of int to Refinement, optional
             What a registration says of them, by id of the section image.
+        left_out : frozenset of int
+            Images that people have marked as not to be used; they are not placed.
 
         Raises
         ------
@@ -291,6 +299,8 @@ class PlacedDataSet:
         for image in record.images:
             if image.failed:
                 reason = "the laboratory marked it as failed"
+            elif image.id in left_out:
+                reason = LEFT_OUT
             elif image.alignment2d is None and image.id not in given:
                 reason = "it has no alignment2d"
             else:
