@@ -23,9 +23,13 @@ from werkzeug.routing import BaseConverter, Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from atldld.align.access import HEADERS, MOST_BYTES, Access, Refusal
+from atldld.align.compare import Comparison
+from atldld.align.cuts import Cuts
 from atldld.align.desk import Desk, StaleError
 from atldld.align.edits import MOST_MARKERS, deformed
 from atldld.align.images import Pictures
+from atldld.align.jobs import Jobs
+from atldld.align.marks import Marks
 from atldld.align.overlay import KINDS, Painter, View
 from atldld.align.plane_numbers import PlaneNumbers, check_forward
 from atldld.align.state import Marker, rows_of
@@ -40,6 +44,7 @@ from atldld.errors import (
 from atldld.place.placement import Placement
 from atldld.serve.lanes import BusyError, Lane
 from atldld.support.provenance import version
+from atldld.support.text import shown
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -85,6 +90,13 @@ class _Edit(msgspec.Struct):
     markers: list[_Mark] | None = None
     status: str | None = None
     note: str | None = None
+
+
+class _Fit(msgspec.Struct):
+    image_ids: list[int]
+    steps: tuple[str, ...] = ("sections", "inplane")
+    resolution: float | None = None
+    revision: int | None = None
 
 
 class _Step(msgspec.Struct):
@@ -139,16 +151,25 @@ class Application:
         Who may ask.
     tabs : Tabs, optional
         Which tab may edit.
+    marks : Marks, optional
+        Which sections are suspicious.
     """
 
-    def __init__(self, desk: Desk, access: Access, tabs: Tabs | None = None) -> None:
+    def __init__(
+        self, desk: Desk, access: Access, tabs: Tabs | None = None, marks: Marks | None = None
+    ) -> None:
         self.desk = desk
         self.access = access
         self.tabs = tabs or Tabs()
         self._pictures = Pictures(desk.dataset.session)
         self._painter = Painter(desk.atlas)
+        self._slices = Cuts(self._painter)
+        self._jobs = Jobs(desk)
+        self._comparison = Comparison(desk)
+        self._marks = marks or Marks(desk)
         # drawing keeps a core busy each; pictures may wait for the service as well
         self._drawing, self._fetching = Lane(2, 60), Lane(6, 400)
+        self._products = _products(desk)
         self._page = files("atldld.align") / "page"
         section = "/api/sections/<id:image_id>"
         rules: list[tuple[str, str, Callable[..., Response]]] = [
@@ -160,6 +181,15 @@ class Application:
             ("GET", f"{section}/thumbnail.jpg", self._thumbnail),
             ("GET", f"{section}/overlay", self._overlay),
             ("GET", f"{section}/structure", self._structure),
+            ("GET", "/api/cuts", self._cuts),
+            ("GET", "/api/cut.jpg", self._cut),
+            ("GET", "/api/compare", self._compare),
+            ("GET", "/api/methods", self._methods),
+            ("POST", "/api/fit", self._fit),
+            ("GET", "/api/jobs/<string(maxlength=40):job>", self._job),
+            ("POST", "/api/jobs/<string(maxlength=40):job>/accept", self._accept),
+            ("POST", "/api/jobs/<string(maxlength=40):job>/discard", self._discard),
+            ("POST", "/api/jobs/<string(maxlength=40):job>/cancel", self._discard),
             ("POST", "/api/edit", self._edit),
             ("POST", "/api/undo", self._undo),
             ("POST", "/api/redo", self._redo),
@@ -175,6 +205,11 @@ class Application:
             merge_slashes=False,
         )
         self._paths.update()
+
+    def close(self) -> None:
+        """End what works beside the requests."""
+        self._marks.close()
+        self._jobs.close()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
@@ -268,7 +303,9 @@ class Application:
     # ---- what there is
 
     def _dataset(self, request: Request) -> Response:
-        return _json(self._told(request))
+        told = self._told(request)
+        self._marks.begin()
+        return _json(told)
 
     def _told(self, request: Request) -> dict[str, Any]:
         desk = self.desk
@@ -279,7 +316,7 @@ class Application:
             "id": record.id,
             "gene": ", ".join(gene.acronym for gene in record.genes if gene.acronym),
             "plane": desk.dataset.plane.value,
-            "products": list(record.products) if hasattr(record, "products") else [],
+            "products": self._products,
             "synthetic": desk.synthetic,
             "atlas": {
                 "name": atlas.name,
@@ -297,6 +334,7 @@ class Application:
             "tab": {"readonly": not may_edit, "since": None},
             "readonly": not may_edit,
             "version": version(),
+            "news": self._marks.news,
             **self._where(),
         }
 
@@ -313,7 +351,7 @@ class Application:
     def _described(self, image_id: int) -> dict[str, Any]:
         image = self.desk.sections[image_id].image
         told = self.desk.describe(image_id)
-        return {**told, "tiers": self._pictures.tiers(image), "quality": None}
+        return {**told, "tiers": self._pictures.tiers(image), "quality": self._marks.of(image_id)}
 
     def _section(self, request: Request, image_id: int) -> Response:
         self.desk.check_section(image_id)
@@ -381,6 +419,8 @@ class Application:
     def _proposed(self, request: Request, image_id: int) -> Placement:
         """Return where a section would lie, by a request's matrix and markers."""
         self.desk.check_section(image_id)
+        if job := request.args.get("job"):
+            return self._jobs.placement(job, image_id)
         forward = _forward(request) if request.args.get("forward") else None
         markers = _markers(request) if request.args.get("markers") else None
         return self.desk.placement(image_id, forward=forward, markers=markers)
@@ -473,10 +513,77 @@ class Application:
     def _take_over(self, request: Request) -> Response:
         sent = _read(request.get_data(), _Take)
         may_edit = self.tabs.met(_tab(request) or sent.tab, take=sent.take)
-        return _json({"readonly": not may_edit, "revision": self.desk.revision})
+        return _json(
+            {
+                "readonly": not may_edit,
+                "revision": self.desk.revision,
+                "news": self._marks.news,
+            }
+        )
+
+    # ---- cuts, comparison and fits
+
+    def _cuts(self, request: Request) -> Response:
+        image_id = _whole(request, "section", 1, 10**15)
+        self.desk.check_section(image_id)
+        document = self.desk.document
+        forward = _forward(request) if request.args.get("forward") else self._forward_of(image_id)
+        sections = {
+            one: (section.image, np.array(document.sections[one].forward))
+            for one, section in self.desk.sections.items()
+        }
+        cuts = self._slices.describe(forward, image_id, sections, self.desk.dataset.plane)
+        for cut in cuts:
+            cut["picture"] = f"/api/cut.jpg?axis={cut['axis']}&voxel={cut['voxel']}"
+        return _json({"cuts": cuts})
+
+    def _cut(self, request: Request) -> Response:
+        axis = _whole(request, "axis", 0, 2)
+        voxel = _whole(request, "voxel", 0, self.desk.atlas.annotation.shape[axis] - 1)
+        with self._drawing.enter(2, _gone(request)):
+            return _picture(self._slices.picture(axis, voxel), "jpeg")
+
+    def _compare(self, request: Request) -> Response:
+        with self._drawing.enter(10, _gone(request)):
+            return _json({"rows": self._comparison.rows()})
+
+    def _methods(self, request: Request) -> Response:
+        with self._drawing.enter(10, _gone(request)):
+            return Response(self._comparison.methods(), content_type="text/plain; charset=utf-8")
+
+    def _fit(self, request: Request) -> Response:
+        self._check_may_edit(request)
+        sent = _read(request.get_data(), _Fit)
+        if sent.revision is not None and sent.revision != self.desk.revision:
+            raise StaleError
+        job = self._jobs.start(sent.image_ids, sent.steps, resolution=sent.resolution)
+        return _json({"job": job.id}, HTTPStatus.ACCEPTED)
+
+    def _job(self, request: Request, job: str) -> Response:
+        return _json(self._jobs.describe(job))
+
+    def _accept(self, request: Request, job: str) -> Response:
+        self._check_may_edit(request)
+        revision = _read(request.get_data(), _Step).revision
+        return self._changed(self._jobs.accept(job, revision=revision))
+
+    def _discard(self, request: Request, job: str) -> Response:
+        self._check_may_edit(request)
+        self._jobs.cancel(job)
+        return self._changed(())
 
 
 # ---- requests and answers
+
+
+def _products(desk: Desk) -> list[str]:
+    """Return the names of what the data set belongs to, as the service's record says."""
+    session, dataset_id = desk.dataset.session, desk.dataset.id
+    record = session.dataset_records(dataset_id)["section_data_set"]
+    found = record.get("products")
+    listed = found if isinstance(found, list) else []
+    names = [one.get("name") for one in listed if isinstance(one, dict)]
+    return [shown(name) for name in names if isinstance(name, str)]
 
 
 def _tab(request: Request) -> str | None:
@@ -512,12 +619,13 @@ def _number(request: Request, name: str, default: float | None = None) -> float:
 
 
 def _whole(request: Request, name: str, least: int, most: int) -> int:
-    number = _number(request, name)
-    if not (number.is_integer() and least <= number <= most):
+    given = request.args.get(name, "")
+    number = int(given) if given.isascii() and given.isdigit() and len(given) < 18 else -1
+    if not least <= number <= most:
         raise Refusal(
             HTTPStatus.BAD_REQUEST, f"{name} must be a whole number from {least} to {most}"
         )
-    return int(number)
+    return number
 
 
 def _forward(request: Request) -> Matrix:

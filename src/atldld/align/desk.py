@@ -255,6 +255,12 @@ class Desk:
         origin = document.origins[state.origin]
         return self.places[image_id].placement(state, origin, self.curve_of(image_id, origin))
 
+    def start_placement(self, image_id: int) -> Placement:
+        """Return where a section lay when the work began."""
+        start = self._starts[image_id]
+        state = SectionState(forward=start.forward, origin=0, markers=start.markers)
+        return self.places[image_id].placement(state, start, self.curve_of(image_id, start))
+
     # ---- edits
 
     def place(
@@ -350,8 +356,14 @@ class Desk:
             document = self.document
             origins, changed = [], {}
             for image_id, fit in fits.items():
-                origins.append(self._origin_of(image_id, fit))
                 state = document.sections[image_id]
+                # what was done before stays told, what was done by hand as well
+                steps = (*self._fit(image_id, document).steps, *fit.steps)
+                fit = msgspec.structs.replace(fit, steps=steps)
+                origin = self._origin_of(image_id, fit)
+                if _same_places(origin.markers, state.markers):
+                    origin = msgspec.structs.replace(origin, markers=state.markers)
+                origins.append(origin)
                 changed[image_id] = msgspec.structs.replace(
                     state,
                     forward=origins[-1].forward,
@@ -526,6 +538,14 @@ class Desk:
         if image.alignment2d is None:
             return None
         return Placement.of(self.dataset.record, image)
+
+
+def _same_places(markers: Sequence[Marker], others: Sequence[Marker]) -> bool:
+    """Whether markers are others that have lost their names."""
+    return len(markers) == len(others) and all(
+        np.allclose((*one.image, *one.flat), (*other.image, *other.flat), rtol=0, atol=1e-6)
+        for one, other in zip(markers, others, strict=True)
+    )
 
 
 # ---- opening

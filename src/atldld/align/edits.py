@@ -181,8 +181,8 @@ def said(
 ) -> dict[int, SectionState]:
     """Return a section with another status, or another note.
 
-    A section that is no longer confirmed or left out is ``"edited"`` if it lies elsewhere than its
-    origin, and else ``"automatic"``; either word stands for both.
+    A section that is no longer confirmed or left out is ``"edited"`` if it lies elsewhere than at
+    the start, and else ``"automatic"``; either word stands for both.
 
     Raises
     ------
@@ -198,8 +198,8 @@ def said(
             )
         state = msgspec.structs.replace(state, note=note)
     if status in ("edited", "automatic"):
-        moved = document.moved(image_id)
-        state = msgspec.structs.replace(state, status="edited" if moved else "automatic")
+        touched = document.touched(image_id)
+        state = msgspec.structs.replace(state, status="edited" if touched else "automatic")
     elif status == "confirmed" or status == "left out":
         state = msgspec.structs.replace(state, status=status)
     elif status is not None:

@@ -120,6 +120,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         state, origin = self.sections[image_id], self.origin(image_id)
         return state.forward != origin.forward or state.markers != origin.markers
 
+    def touched(self, image_id: int) -> bool:
+        """Whether a section lies elsewhere than at the start, by hand or by a fit."""
+        started = self.sections[image_id].origin < len(self.sections)
+        return not started or self.moved(image_id)
+
     def with_sections(
         self, changed: Mapping[int, SectionState], origins: tuple[Origin, ...] = ()
     ) -> Document:

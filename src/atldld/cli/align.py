@@ -84,6 +84,7 @@ def align(
                 opened.server.run()
         finally:
             opened.server.close()
+            opened.application.close()
     finally:
         desk.close()
     say("Stopped.")
