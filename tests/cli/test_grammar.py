@@ -29,6 +29,8 @@ ATLAS = {"--atlas", "--atlas-resolution", "--annotation", "--graph", "--template
 MAY_DIFFER = {
     # the files differ: pictures, volumes, drawings, fields
     "--format": {"kind", "default"},
+    # an archive is looked for where it was, and a page is opened by the address that is printed
+    "--port": {"default"},
 }
 SHORT = re.compile(r"-[a-zA-Z]")
 # What `-i` and `--id` stand for is an id of whatever is searched for; both are of atldld 0.3.

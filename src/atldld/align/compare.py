@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.align.desk import Desk
+from atldld.align.edits import HAND
 from atldld.align.state import Document
 from atldld.place.placement import Placement
 from atldld.sections.opened import Section
@@ -102,7 +103,7 @@ class Comparison:
             step.step
             for image_id in desk.sections
             for step in {s.step: s for s in document.origin(image_id).steps if s.kept}.values()
-            if step.step != "hand"
+            if step.step != HAND
         )
         hand = [row for row in rows if _by_hand(document, row["image_id"])]
         marked = [row for row in hand if row["markers"]]
@@ -164,7 +165,7 @@ class Comparison:
 def _by_hand(document: Document, image_id: int) -> bool:
     """Whether a section was placed by hand, before a fit or after it."""
     steps = document.origin(image_id).steps
-    return document.moved(image_id) or any(step.step == "hand" for step in steps)
+    return document.moved(image_id) or any(step.step == HAND for step in steps)
 
 
 def places_on(section: Section) -> Matrix:

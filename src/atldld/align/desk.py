@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.align.edits import (
+    HAND,
     Carry,
     Place,
     carried,
@@ -33,7 +34,7 @@ from atldld.align.edits import (
 )
 from atldld.align.journal import Beginning, Entry, Journal, journal_of
 from atldld.align.plane_numbers import PlaneNumbers, Shape
-from atldld.align.state import Document, Marker, Origin, SectionState, rows_of
+from atldld.align.state import Document, Marker, Origin, Rows, SectionState, rows_of
 from atldld.errors import InvalidInputError, OutputError, Remedy
 from atldld.fetch.locks import Taken, locked
 from atldld.place.alignment import Planes, read_alignment
@@ -99,7 +100,7 @@ class _Start:
 
     placed: PlacedDataSet
     about: dict[str, Any]
-    said: Mapping[int, tuple[Status, str]]
+    saved: Mapping[int, SectionFit]
 
 
 class Desk:
@@ -690,8 +691,9 @@ def _begun(
     start = _start_of(record, session, atlas, begins)
     start.placed.check_placed()
     sections: dict[int, SectionState] = {}
-    origins = []
-    for k, section in enumerate(start.placed.sections):
+    starts: list[Origin] = []
+    later: list[Origin] = []
+    for section in start.placed.sections:
         told = section.refinement
         fit = SectionFit.of(
             section.placement,
@@ -700,23 +702,57 @@ def _begun(
             pixel=section.image.resolution,
             expected_error=None if told is None else told.expected_error,
         )
-        origins.append(_origin_of(output, record.id, section, fit))
-        status, note = start.said.get(section.id, ("automatic", ""))
-        sections[section.id] = SectionState(
-            forward=origins[-1].forward,
-            origin=k,
-            markers=origins[-1].markers,
-            status=status,
-            note=note,
-        )
+        origin = _origin_of(output, record.id, section, fit)
+        saved = start.saved.get(section.id)
+        place = len(starts)
+        state = SectionState(forward=origin.forward, origin=place, markers=origin.markers)
+        if saved is not None:
+            state = msgspec.structs.replace(state, status=saved.status, note=saved.note)
+            by_hand = bool(saved.steps) and saved.steps[-1].step == HAND
+            if by_hand or saved.start is not None:
+                begun = _before(record, section, origin, saved.start or origin.forward)
+                if not by_hand:  # it was fitted: that is where it was put last
+                    state = msgspec.structs.replace(
+                        state, origin=len(start.placed.sections) + len(later)
+                    )
+                    later.append(origin)
+                origin = begun
+        starts.append(origin)
+        sections[section.id] = state
+    origins = (*starts, *later)
     beginning = Beginning(
         id=secrets.token_hex(8),
         dataset_id=record.id,
         about=start.about,
         sections=sections,
-        origins=tuple(origins),
+        origins=origins,
     )
     return Journal.begin(journal_of(output), beginning)
+
+
+def _before(
+    record: SectionDataSet, section: PlacedSection, origin: Origin, forward: Rows
+) -> Origin:
+    """Return where a section lay before people moved it, as far as the registration says."""
+    step = np.linalg.inv(np.array(origin.backward)[:, :3])[:, 2]
+    placement = Placement.from_plane(forward, step, section.number)
+    if section.image.alignment2d is not None:
+        own = Placement.of(record, section.image)
+        if rows_of(own.forward) == forward:  # the service's way back is another than the inverse
+            placement = own
+    if placement is None:
+        return origin
+    steps = tuple(one for one in origin.steps if one.step != HAND)
+    return msgspec.structs.replace(
+        origin,
+        forward=forward,
+        backward=SectionFit.of(
+            Placement(np.array(forward), placement.backward), section.number
+        ).reference_to_image,
+        markers=(),
+        steps=steps,
+        expected_error=None,
+    )
 
 
 def _origin_of(output: Path, dataset_id: int, section: PlacedSection, fit: SectionFit) -> Origin:
@@ -762,9 +798,7 @@ def _start_of(
         about.pop(BY_HAND, None)
         if about["start"] is None:
             about["start"] = planes.source.describe()
-        return _Start(
-            start, about, {k: (fit.status, fit.note) for k, fit in planes.sections.items()}
-        )
+        return _Start(start, about, planes.sections)
     about["start"] = planes.file.describe()
     return _Start(PlacedDataSet.with_placements(record, placements, planes.file), about, {})
 

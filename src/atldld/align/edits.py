@@ -32,6 +32,7 @@ from atldld.place.registration import SectionFit, StepResult
 from atldld.place.sections import PlacedSection
 
 __all__ = [
+    "HAND",
     "MOST_MARKERS",
     "MOST_NOTE",
     "Carry",
@@ -53,6 +54,9 @@ MOST_MARKERS = 500
 
 MOST_NOTE = 4000
 """Characters of a note."""
+
+HAND = "hand"
+"""The step of a registration that stands for what people did."""
 
 _BY_HAND = "It was placed by hand."
 _FOLLOWS = "It follows the sections beside it, which were placed by hand."
@@ -331,7 +335,7 @@ def fit_of(
         steps = (
             *steps,
             StepResult(
-                step="hand",
+                step=HAND,
                 kept=True,
                 reason=_BY_HAND if own else _FOLLOWS,
                 moved=round(farthest(section, was, placement), 1),

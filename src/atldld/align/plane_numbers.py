@@ -173,6 +173,7 @@ class PlaneNumbers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LARGEST = 1e6  # µm, degrees or times: far beyond any brain
+_FARTHEST = 1e8  # µm, of the first pixel of a picture that may be large
 _LEAST_SCALE = 1e-6
 
 
@@ -196,9 +197,9 @@ def check_forward(forward: ArrayLike) -> Matrix:
         matrix = np.asarray(forward, dtype=np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
-    if matrix.size != 9 or not np.isfinite(matrix).all() or np.abs(matrix).max() > _LARGEST:
+    if matrix.size != 9 or not np.isfinite(matrix).all() or np.abs(matrix).max() > _FARTHEST:
         raise InvalidInputError(
-            "A plane is given by nine finite numbers below a million: forward, row by row, with "
+            "A plane is given by nine finite numbers of a sensible size: forward, row by row, with "
             "[p, i, r] = forward @ [x, y, 1]."
         )
     matrix = matrix.reshape(3, 3)

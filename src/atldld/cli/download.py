@@ -11,6 +11,7 @@ from atldld.cli.manner import result
 from atldld.cli.options import (
     TIER,
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -23,6 +24,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     folder_of,
     last_is_place,
@@ -73,6 +75,7 @@ def download_dataset(
     picture_format: PictureFormat = "png",
     refresh: Refresh = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -84,6 +87,7 @@ def download_dataset(
     from atldld.find.named import find_dataset
     from atldld.sections.download import download_dataset as write
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     place = folder_of(place_of(output, folder))
     number = find_dataset(dataset_id, session=session)
@@ -99,7 +103,7 @@ def download_dataset(
                 jobs=jobs,
                 force=force,
                 refresh=refresh,
-                alignment=alignment_of(alignment, number),
+                alignment=alignment_of(alignment, number, confirmed=confirmed),
                 command_line=command_line(),
                 progress=progress,
             )
@@ -148,6 +152,7 @@ def download_datasets(
     fields: Fields = False,
     picture_format: PictureFormat = "png",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
     jobs: Annotated[
         int, typer.Option("--at-once", min=1, help="Data sets at once.", rich_help_panel=BATCH)
@@ -163,6 +168,7 @@ def download_datasets(
     """
     from atldld.batch import Alignments, Download, read_ids
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     ids, place = last_is_place(words, output)
     folder_of(place)
@@ -171,7 +177,10 @@ def download_datasets(
         read_ids(ids, session=session),
         place,
         Download(
-            recipe, fields, picture_format, None if alignment is None else Alignments(alignment)
+            recipe,
+            fields,
+            picture_format,
+            None if alignment is None else Alignments(alignment, confirmed),
         ),
         jobs=jobs,
         dask=dask,

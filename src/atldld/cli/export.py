@@ -8,6 +8,7 @@ import typer
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -17,6 +18,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     place_of,
     progress_bar,
@@ -56,6 +58,7 @@ def export_quicknii(
         ),
     ] = 20,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil.
@@ -71,6 +74,7 @@ def export_quicknii(
     from atldld.sections.images import copy_image
     from atldld.support.files import check_targets
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     printed = output == "-"
     if printed and images:
@@ -80,7 +84,9 @@ def export_quicknii(
     check_tolerance(tolerance)
     tier = tier_of(downsample_img, 3)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     if images:
         folder = Path(output).parent
         check_one_dataset(folder, number, dataset.image_ids, force=force)
@@ -142,6 +148,7 @@ def export_fields(
     resolution: Resolution = 25,
     cut: Cut = "oblique",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the displacement field of every section; no image is fetched.
@@ -155,13 +162,16 @@ def export_fields(
     from atldld.sections.folder import check_one_dataset
     from atldld.sections.register import Recipe
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     ending = _FIELD_ENDINGS[field_format]
     place = folder_of(place_of(output, folder))
     check_fields(place, ending, force=force)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     recipe = Recipe(resolution=resolution, cut=cut)
     with progress_bar(f"Fields of {number}") as progress:
         index = write_fields(dataset, place, recipe, ending, force=force, progress=progress)
@@ -180,6 +190,7 @@ def export_sections(
     cut: Cut = "oblique",
     include_expression: Expression = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
@@ -189,12 +200,15 @@ def export_sections(
     from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder, check_targets
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_folder(place)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     check_one_dataset(place, number, dataset.image_ids, force=force)
     files = {section.id: place / f"{section.id}.ome.tif" for section in dataset.sections}
     check_targets(files.values(), force=force)

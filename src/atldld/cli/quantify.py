@@ -7,6 +7,7 @@ import typer
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     DatasetId,
     Depth,
     Force,
@@ -18,6 +19,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     progress_bar,
     say,
     stoppable,
@@ -78,6 +80,7 @@ def quantify(
         ),
     ] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     grid: Annotated[
         bool, typer.Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
     ] = True,
@@ -100,6 +103,7 @@ def quantify(
     from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     if output is not None and output != "-":
         check_output(output, force=force)
@@ -107,7 +111,9 @@ def quantify(
     choice.check()
     colours = open_scale(scale)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     opened = choice.open(session)
     ids = ids_within(opened.graph, structure) if structure else None

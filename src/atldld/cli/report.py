@@ -8,6 +8,7 @@ import typer
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Force,
     Jobs,
     MaskScale,
@@ -17,6 +18,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     place_of,
     progress_bar,
@@ -53,6 +55,7 @@ def report(
     no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -64,6 +67,7 @@ def report(
     from atldld.report import check_page, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = place_of(output, None, "report.html")
     if place != "-":
@@ -77,7 +81,9 @@ def report(
         session=session,
         resolution=resolution,
         table_resolution=table_resolution,
-        alignment=alignment_of(alignment, named if isinstance(named, int) else None),
+        alignment=alignment_of(
+            alignment, named if isinstance(named, int) else None, confirmed=confirmed
+        ),
     )
     source.dataset.check_placed()
     opened, reason = (

@@ -414,8 +414,10 @@ class Registration:
                 dataset_id=self.dataset_id,
                 hint="Confirm sections with `atldld align`, or use the file as it is.",
             )
+        source = replace(self.source, confirmed_only=True)
         return replace(
             self,
+            file=source,
             sections={
                 image_id: fit
                 if fit.status == "confirmed"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
@@ -221,6 +221,8 @@ class PlacedDataSet:
         The file whose planes are used in place of the service's alignment, if one is.
     alignment_notes : tuple of str
         What is strange about that file's planes, such as sections that it shows mirrored.
+    set_aside : mapping of int to Placement
+        By image id, where those sections lie that people have marked as not to be used.
     """
 
     record: SectionDataSet
@@ -229,6 +231,7 @@ class PlacedDataSet:
     skipped: tuple[SkippedImage, ...]
     alignment: AlignmentFile | None = None
     alignment_notes: tuple[str, ...] = ()
+    set_aside: Mapping[int, Placement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: SectionDataSet, alignment: Planes | None = None) -> PlacedDataSet:
@@ -321,7 +324,8 @@ class PlacedDataSet:
                     continue
                 reason = f"its alignment does not lie in the {plane.value} plane"
             skipped.append(SkippedImage(image.id, image.section_number, reason))
-        return cls(record, plane, tuple(sections), tuple(skipped), alignment, notes)
+        aside = {image_id: given[image_id] for image_id in sorted(left_out & set(given))}
+        return cls(record, plane, tuple(sections), tuple(skipped), alignment, notes, aside)
 
     @property
     def id(self) -> int:

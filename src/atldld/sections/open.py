@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
-from atldld.place.alignment import read_alignment
+from atldld.place.alignment import AlignmentPath, read_alignment
 from atldld.place.sections import LEFT_OUT, PlacedDataSet
 
 __all__ = ["place_dataset", "report_oddities"]
@@ -18,7 +17,7 @@ def place_dataset(
     session: Session,
     *,
     refresh: bool = False,
-    alignment: str | Path | None = None,
+    alignment: AlignmentPath | None = None,
 ) -> PlacedDataSet:
     """Fetch the records of a data set and place its sections; see `atldld.open_dataset`.
 
