@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from werkzeug.test import Client
-from werkzeug.wrappers import Response
+from werkzeug.test import Client, TestResponse
 
 from atldld.align.access import Access
 from atldld.align.app import Application
@@ -61,7 +60,7 @@ class Asking:
     headers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.client = Client(self.application, Response)
+        self.client = Client(self.application)
         token = self.application.access.token
         self.headers = {
             "Host": f"127.0.0.1:{PORT}",
@@ -70,10 +69,10 @@ class Asking:
             **self.headers,
         }
 
-    def get(self, path: str, **headers: str | None) -> Response:
+    def get(self, path: str, **headers: str | None) -> TestResponse:
         return self.client.get(path, headers=self._with(headers))
 
-    def post(self, path: str, sent: object, **headers: str | None) -> Response:
+    def post(self, path: str, sent: object, **headers: str | None) -> TestResponse:
         content = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
         return self.client.post(
             path, data=content, content_type="application/json", headers=self._with(headers)
@@ -91,7 +90,7 @@ class Asking:
 
     def _with(self, headers: dict[str, str | None]) -> dict[str, str]:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        named = {**{name.title(): value for name, value in self.headers.items()}}
+        named: dict[str, str | None] = {name.title(): one for name, one in self.headers.items()}
         named |= {name.title(): value for name, value in given.items()}
         return {name: value for name, value in named.items() if value is not None}
 

@@ -8,12 +8,20 @@ import time
 
 import pytest
 
-from atldld.align.desk import BY_HAND, journal_of
-from atldld.align.journal import Journal
+from atldld.align.desk import BY_HAND
+from atldld.align.journal import Journal, journal_of
 from atldld.align.state import Marker
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place.alignment import read_alignment
+from atldld.place.registration import Registration
 from tests.align.working import DATASET, work
+
+
+def saved_at(path):
+    """Return a registration that was written."""
+    found = read_alignment(path)
+    assert isinstance(found, Registration)
+    return found
 
 
 def first(desk):
@@ -179,7 +187,7 @@ def test_what_was_not_edited_is_not_replaced(opened, tmp_path):
         opened(path)
     assert path.read_text() == "{}"
     desk = opened(path, force=True)
-    assert read_alignment(path).about[BY_HAND]["journal"] == desk.journal.beginning.id
+    assert saved_at(path).about[BY_HAND]["journal"] == desk.journal.beginning.id
 
 
 def test_a_registration_put_in_its_place_is_not_taken_for_it(opened, tmp_path):
@@ -219,7 +227,7 @@ def test_a_killed_process_loses_nothing_that_was_told(demo, opened, tmp_path):
         told = list(_heard(hears))
         hears.close()
         process.join()
-        saved = read_alignment(output)
+        saved = saved_at(output)
         assert saved.dataset_id == DATASET
         with Journal.open(journal_of(output)) as journal:
             notes = {k: state.note for k, state in journal.history.document.sections.items()}

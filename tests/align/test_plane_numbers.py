@@ -28,7 +28,7 @@ upright = st.builds(
 
 
 def numbers(told):
-    flat = []
+    flat: list[float] = []
     for value in msgspec.structs.astuple(told):
         flat += value if isinstance(value, tuple) else [value]
     return np.array(flat)

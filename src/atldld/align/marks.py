@@ -14,6 +14,7 @@ from atldld.align.desk import Desk
 from atldld.errors import AtldldError
 from atldld.place.sections import PlacedDataSet
 from atldld.quality import assess
+from atldld.support.memory import let_go
 
 __all__ = ["Marks"]
 
@@ -89,6 +90,8 @@ class Marks:
         except Exception:
             _log.exception("the sections' quality could not be told")
             return
+        finally:
+            let_go(desk.atlas.annotation)
         self._found = {
             one.image_id: {"suspicious": one.suspicious, "reasons": list(one.reasons)}
             for one in made.sections

@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.sample import on_pixels
+from atldld.atlas.sample import Flat, on_pixels
 from atldld.errors import InvalidInputError, OutputError
+from atldld.place.deformation import Deformation
+from atldld.place.markers import MarkedDeformation, MarkerDeformation
 from atldld.place.placement import Placement
+from atldld.support.memory import let_go
 
 if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
@@ -32,6 +35,11 @@ KINDS: tuple[Kind, ...] = ("labels", "borders", "template")
 LARGEST_SIDE, MOST_PIXELS = 4096, 4_000_000
 
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+_FLAT = 1e-9  # twice a triangle's area, in pixels, below which it holds nothing
+_SHIFT = 4  # bits after the point of a triangle's corners
+_CLOSE = 0.05  # full-resolution pixels, below which corners of triangles are too far for numbers
+_APART = 4  # pixels from one node to the next where a section is bent smoothly
+_LET_GO = 50  # drawings after which that is done
 _BRIGHTEST = 99.8  # per cent of the brain's voxels that are not white
 
 
@@ -96,6 +104,7 @@ class Painter:
     def __init__(self, atlas: Atlas) -> None:
         self.atlas = atlas
         self._lock = threading.Lock()
+        self._drawn = 0
         self._ids = np.array(sorted(one.id for one in atlas.graph), dtype=np.int64)
         self._tables: dict[int | None, tuple[NDArray[np.intp], NDArray[np.uint8]]] = {}
         self._bright: float | None = None
@@ -138,14 +147,19 @@ class Painter:
             If the atlas has no template.
         """
         shape = view.height, view.width
+        flat = _flattened(placement.deformation, view)
+        self._drawn += 1
+        if self._drawn % _LET_GO == 0:  # what was looked at is mapped, all of it in the end
+            self.let_go()
         if kind == "template":
-            return self._template(placement, view.to_image, shape)
+            return self._template(placement, view, flat)
         labels = on_pixels(
             self.atlas.annotation,
             placement,
             view.to_image,
             shape,
             resolution=self.atlas.resolution,
+            flat=flat,
         )
         rolled, colours = self._table(depth)
         places = rolled[self._places(labels)]
@@ -153,12 +167,29 @@ class Painter:
             return _png(_painted(places, colours))
         return _png(_lines(places, ink, thick))
 
-    def _template(self, placement: Placement, to_image: Matrix, shape: tuple[int, int]) -> bytes:
+    def let_go(self) -> None:
+        """Give back the memory of what is only mapped; it is mapped again when it is needed."""
+        let_go(self.atlas.annotation)
+        template = vars(self.atlas).get("template")
+        if template is not None:
+            let_go(template)
+
+    def _template(self, placement: Placement, view: View, flat: Flat | None) -> bytes:
         grey = self.atlas.template
         if grey is None:
             raise InvalidInputError(f"The atlas {self.atlas.name} has no template.")
         side = self.atlas.resolution * self.atlas.annotation.shape[0] / grey.shape[0]
-        found = on_pixels(grey, placement, to_image, shape, order=1, resolution=side)
+        # between voxels there is something to see only where pixels are finer
+        fine = float(np.linalg.norm(placement.forward[:, 0])) * view.across < side
+        found = on_pixels(
+            grey,
+            placement,
+            view.to_image,
+            (view.height, view.width),
+            order=1 if fine else 0,
+            resolution=side,
+            flat=flat,
+        )
         values = np.clip(found * (255 / self._brightest(grey)), 0, 255).astype(np.uint8)
         shown = np.repeat(values[..., None], 4, axis=2)
         shown[..., 3] = np.where(found > 0, np.uint8(255), np.uint8(0))
@@ -217,6 +248,72 @@ class Painter:
             colours[place] = blue, green, red, 255
         colours[-1] = 128, 128, 128, 255
         return rolled, colours
+
+
+# ---- curved sections
+
+
+@dataclass(frozen=True, eq=False)
+class _Everywhere:
+    """Which (column, row) of the flat picture each pixel has."""
+
+    at: NDArray[np.float32]  # (2, rows, columns)
+
+    def block(self, rows: slice, /) -> Matrix:
+        return self.at[:, rows].astype(np.float64)
+
+
+def _flattened(bent: Deformation | None, view: View) -> Flat | None:
+    """Return which pixel of the flat picture each pixel of a view has, to a fraction of a pixel.
+
+    Quicker than `atldld.place.curves`, which keeps to less: triangles are filled with their numbers
+    and each number has an affine map, and what is smooth is evaluated at every few pixels.
+    """
+    if bent is None or min(view.across, view.down) < _CLOSE:
+        return None
+    row, column = np.indices((view.height, view.width), dtype=np.float32)
+    at = np.stack((column, row))
+    curve: Deformation | None = bent
+    if isinstance(bent, MarkedDeformation):
+        at, curve = _by_triangles(bent.markers, view, at), bent.curve
+    elif isinstance(bent, MarkerDeformation):
+        at, curve = _by_triangles(bent, view, at), None
+    return _Everywhere(at if curve is None else _by_nodes(curve, view, at))
+
+
+def _by_triangles(
+    bent: MarkerDeformation, view: View, at: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return where markers lead pixels of a view, in its pixels, shape (2, rows, columns)."""
+    shift, scale = view.to_image[:, 2], np.array([view.across, view.down])
+    here, there = (((side - shift) / scale)[bent.triangles] for side in (bent.image, bent.flat))
+    sides = np.concatenate((np.swapaxes(here, 1, 2), np.ones((len(here), 1, 3))), axis=1)
+    sound = np.abs(np.linalg.det(sides)) > _FLAT
+    here, there, sides = here[sound], there[sound], sides[sound]
+    # the first map is that of what lies beyond the outer corners
+    maps = np.concatenate((np.eye(2, 3)[None], np.swapaxes(there, 1, 2) @ np.linalg.inv(sides)))
+    number = np.zeros((view.height, view.width), dtype=np.int32)
+    corners = np.round(here * (1 << _SHIFT)).astype(np.int32)
+    for k, triangle in enumerate(corners, 1):
+        cv2.fillConvexPoly(number, triangle, k, shift=_SHIFT)
+    out = np.empty_like(at)
+    for axis in (0, 1):
+        x, y, one = (maps[:, axis, k].astype(np.float32).take(number) for k in (0, 1, 2))
+        out[axis] = x * at[0] + y * at[1] + one
+    return out
+
+
+def _by_nodes(curve: Deformation, view: View, at: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return where a smooth deformation leads places in a view, in its pixels."""
+    shift, scale = view.to_image[:, 2], np.array([view.across, view.down])
+    low, high = at.min(axis=(1, 2)) - _APART, at.max(axis=(1, 2)) + 2 * _APART
+    x, y = (np.arange(low[axis], high[axis], _APART) for axis in (0, 1))
+    nodes = np.stack(np.meshgrid(x, y), axis=-1)
+    moved = (curve.to_flat(nodes * scale + shift) - shift) / scale - nodes
+    across, down = ((at[axis] - np.float32(low[axis])) / np.float32(_APART) for axis in (0, 1))
+    away = cv2.remap(moved.astype(np.float32), across, down, cv2.INTER_LINEAR)
+    out: NDArray[np.float32] = at + np.moveaxis(away, -1, 0)
+    return out
 
 
 def _painted(places: NDArray[np.intp], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:

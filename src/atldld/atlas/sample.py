@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
-from atldld.place.curves import CurvedMap, Lookup
+from atldld.place.curves import CurvedMap
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid
 from atldld.place.tiers import tier_to_image
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from atldld.place.sections import PlacedSection
 
 __all__ = [
+    "Flat",
     "hemispheres_on_image",
     "hemispheres_on_reference",
     "on_image",
@@ -49,6 +50,14 @@ __all__ = [
 
 Matrix = NDArray[np.float64]
 Order = Literal[0, 1]
+
+
+class Flat(Protocol):
+    """Says which pixel of the flat picture each pixel of a picture has."""
+
+    def block(self, rows: slice, /) -> Matrix:
+        """Return (column, row) over some rows of the picture, shape (2, rows, columns)."""
+
 
 # Points sampled at once: their indices take a few MB, whatever the picture's size.
 _AT_ONCE = 1 << 17
@@ -139,6 +148,7 @@ def on_pixels(
     *,
     order: Order = 0,
     resolution: float | None = None,
+    flat: Flat | None = None,
 ) -> NDArray[Any]:
     """Sample a volume at the pixels of any picture of a section, such as a part of it.
 
@@ -154,6 +164,9 @@ def on_pixels(
         Its rows and columns.
     order, resolution :
         See `on_image`.
+    flat : Flat, optional
+        Which (column, row) of the flat picture each pixel has, where that is known already; by
+        default it is looked up in the placement's deformation.
 
     Returns
     -------
@@ -161,6 +174,9 @@ def on_pixels(
         As of `on_image`.
     """
     rows, columns = shape
+    if flat is not None:
+        matrix = placement.forward @ np.vstack((to_image, [0, 0, 1]))
+        return _sample(volume, _Pixels(matrix, rows, columns, flat), order, resolution)
     return _sample(volume, _seen(placement, to_image, rows, columns), order, resolution)
 
 
@@ -287,14 +303,14 @@ class _Pixels:
         ``[p, i, r] = matrix @ [column, row, 1]``.
     rows, columns : int
         Size of the picture.
-    flat : Lookup or None
+    flat : Flat or None
         Which (column, row) of the flat picture each pixel has, if there is a deformation.
     """
 
     matrix: Matrix
     rows: int
     columns: int
-    flat: Lookup | None = None
+    flat: Flat | None = None
 
     def at(self, block: slice, lines: Matrix) -> list[Matrix]:
         """Return each of ``lines @ [column, row, 1]`` over some rows of the picture."""
