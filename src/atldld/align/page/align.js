@@ -3,16 +3,16 @@
 import { Lost, Refused, hasToken, whenConnectionChanges } from "./server.js";
 import { element, part, say, takesKeys, tell, tellFault } from "./page.js";
 import {
-  commit, commitSoon, current, forgetDraft, happened, heartbeat, load, on, redo, show, state, undo,
+  commit, current, forgetDraft, happened, heartbeat, load, on, redo, show, state, undo,
 } from "./state.js";
 import {
-  addMarkerInTheMiddle, cancelDrag, chooseTool, deleteMarker, hands, startHands,
+  addMarkerInTheMiddle, cancelDrag, chooseTool, deleteMarker, startHands,
 } from "./hands.js";
 import { confirm, deepen, leaveOut, pointAt, pointAway, rotateBy, scaleBy, shearBy, shiftBy, startPanel, step } from "./panel.js";
 import { fitThis, startFit, toggleProposed } from "./fit.js";
 import { help, startDialogs } from "./dialogs.js";
 import { lines, look, redraw, redrawTimes, seen, startOverlay } from "./overlay.js";
-import { choosePicture, open, panBy, pixelAt, startViewer, wholePicture, zoomBy } from "./viewer.js";
+import { choosePicture, open, panBy, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
 import { singleKeys, useSingleKeys } from "./keys.js";
 import { startCuts } from "./cuts.js";
 import { startSeries } from "./series.js";
@@ -71,8 +71,11 @@ function chooseMode(mode) {
   seen();
 }
 
+/** Levels of the tree below the brain as a whole. */
+const deepest = () => Math.max(1, state.dataset.atlas.depths - 1);
+
 function chooseDetail(depth) {
-  const most = state.dataset.atlas.depths;
+  const most = deepest();
   const level = Math.min(Math.max(depth, 1), most);
   look.depth = level === most ? null : level;
   part("detail").value = level;
@@ -134,7 +137,7 @@ const LETTERS = {
   0: wholePicture,
   s: () => chooseMode(look.mode === "swipe" ? "over" : "swipe"),
   t: () => chooseFill({ labels: "template", template: "none", none: "labels" }[look.fill]),
-  d: (far) => chooseDetail((look.depth ?? state.dataset.atlas.depths) + (far ? -1 : 1)),
+  d: (far) => chooseDetail((look.depth ?? deepest()) + (far ? -1 : 1)),
   "?": help,
   ",": () => rotateBy(-0.25),
   ".": () => rotateBy(0.25),
@@ -213,9 +216,15 @@ function drawSaved() {
   else if (state.waiting) say(place, "Saving …");
   else if (state.savedAt) say(place, `Saved at ${time(state.savedAt)} in ${file}`);
   else say(place, `Every change is saved in ${file}`);
+  part("undo").title = `Undo${state.dataset?.undo ? `: ${EDITS[state.dataset.undo] ?? state.dataset.undo}` : ""} (Ctrl+Z)`;
+  part("redo").title = `Redo${state.dataset?.redo ? `: ${EDITS[state.dataset.redo] ?? state.dataset.redo}` : ""} (Ctrl+Shift+Z)`;
   part("undo").disabled = state.readonly || !(state.dataset?.can_undo || state.draft);
   part("redo").disabled = state.readonly || !state.dataset?.can_redo;
 }
+
+const EDITS = {
+  place: "the move", markers: "the markers", status: "the state", note: "the note", reset: "back to the start", fit: "the fit",
+};
 
 let lost = false;
 
@@ -277,9 +286,10 @@ function title() {
   const { id, gene, plane } = state.dataset;
   part("gene").textContent = gene ?? "";
   part("dataset").textContent = `Data set ${id}, ${plane}`;
+  part("synthetic").hidden = !state.dataset.synthetic;
   document.title = `${gene ? `${gene} ` : ""}${id}: align`;
   const detail = part("detail");
-  detail.max = state.dataset.atlas.depths;
+  detail.max = deepest();
   detail.value = detail.max;
   detail.setAttribute("aria-valuetext", "everything");
 }
@@ -329,5 +339,5 @@ async function start() {
   beat();
 }
 
-window.atldld = { state, current, redrawTimes, commitSoon, hands }; // for those who measure, and in the console
+window.atldld = { state, current, redrawTimes, toStage }; // for those who measure, and for the console
 start();

@@ -9,6 +9,7 @@ import {
 } from "./state.js";
 import { tilts } from "./panel.js";
 
+const SLOW = 0.2; // with Shift
 const AXES = ["p", "i", "r"];
 
 const asking = new Newest(fetchCuts, 60);
@@ -24,7 +25,10 @@ async function fetchCuts() {
     section: section.image_id,
     forward: numbers(shownForward()),
   });
-  if (section.image_id === current().image_id) answer.cuts.forEach(draw);
+  // the two in which the plane is a line and that are low stand side by side
+  const order = ["sagittal", "coronal", "horizontal"];
+  const cuts = answer.cuts.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
+  if (section.image_id === current().image_id) cuts.forEach(draw);
 }
 
 function draw(cut) {
@@ -43,6 +47,7 @@ function draw(cut) {
     place.lastElementChild.before(figure);
   }
   figure.cut = cut;
+  figure.querySelector(".cut").style.aspectRatio = `${cut.width} / ${cut.height}`; // before the picture is there
   const picture = figure.querySelector("img");
   const source = address(cut.picture);
   if (picture.dataset.picture !== cut.picture) {
@@ -52,10 +57,10 @@ function draw(cut) {
   figure.querySelector("figcaption").textContent = cut.name;
   const svg = figure.querySelector("svg");
   svg.setAttribute("viewBox", `0 0 ${cut.width} ${cut.height}`);
-  const own = cut.lines.filter((line) => line.kind !== "other");
+  // "before" and "after" are the sections beside it
   svg.replaceChildren(
-    ...cut.lines.filter((line) => line.kind === "other").map((line) => path(line, "other")),
-    ...own.flatMap((line) => [path(line, "rim"), path(line, line.kind)]),
+    ...cut.lines.filter(({ kind }) => kind !== "this").map((line) => path(line, line.kind === "other" ? "other" : "other beside")),
+    ...cut.lines.filter(({ kind }) => kind === "this").flatMap((line) => [path(line, "rim"), path(line, "this")]),
     ...grips(cut),
   );
 }
@@ -77,7 +82,18 @@ function grips(cut) {
     drawing("circle", { class: "reach", r: 7 * size }),
     hand === "depth" ? drawing("rect", { x: -3 * size, y: -3 * size, width: 6 * size, height: 6 * size })
       : drawing("circle", { r: 3 * size }));
-  return [grip(within(centre, a, 0.8), "tilt"), grip(within(centre, b, 0.8), "tilt"), grip(centre, "depth")];
+  return [grip(towards(cut, centre, a), "tilt"), grip(towards(cut, centre, b), "tilt"), grip(centre, "depth")];
+}
+
+/** Most of the way to the end of the line, as far as that is in the picture. */
+function towards({ width, height }, centre, end) {
+  let share = 0.85;
+  [width, height].forEach((size, k) => {
+    const edge = end[k] > centre[k] ? 0.93 * size : 0.07 * size;
+    const way = end[k] - centre[k];
+    if (Math.abs(way) > 1e-6) share = Math.min(share, Math.max(0.15, (edge - centre[k]) / way));
+  });
+  return within(centre, end, share);
 }
 
 const within = ([a, b], [c, d], share) => [a + (c - a) * share, b + (d - b) * share];
@@ -103,7 +119,7 @@ function take(event) {
 function follow(event) {
   if (!held) return;
   const { cut, hand, from, start, centre } = held;
-  const to = at(event);
+  const to = event.shiftKey ? within(from, at(event), SLOW) : at(event);
   const [across, down] = cut.axes.map((axis) => AXES.indexOf(axis));
   if (hand === "depth") {
     const { axis } = tilts();

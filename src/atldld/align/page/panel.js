@@ -1,10 +1,10 @@
 // The panel at the right: what is known of the section, its numbers, its markers, its note.
 
-import { Newest, get, numbers } from "./server.js";
+import { Newest, Refused, get, numbers } from "./server.js";
 import { placed, rotation, shift, pushed } from "./matrix.js";
-import { element, part, say } from "./page.js";
+import { element, part, say, tellFault } from "./page.js";
 import {
-  commit, commitSoon, current, edit, mayEdit, middle, on, propose, shownForward, shownMarkers, state,
+  commit, commitSoon, current, edit, forgetDraft, mayEdit, middle, on, propose, shownForward, shownMarkers, state,
 } from "./state.js";
 import {
   addMarkerInTheMiddle, deleteMarker, hands, markerFigures, nudgeMarker, selectMarker, structureAt,
@@ -34,27 +34,46 @@ const asking = new Newest(async () => {
   if (forward === shownForward()) fillNumbers(found.plane);
 }, 50);
 
-const typing = new Newest(async (wanted, save) => {
-  const section = current();
-  const found = await get(`/api/sections/${section.image_id}/plane`, { plane: JSON.stringify(wanted) });
-  if (section !== current() && section.image_id !== current().image_id) return;
-  plane = wanted;
-  if (propose(found.forward, wanted)) (save ? commit : commitSoon)();
+const typing = new Newest(async (wanted) => {
+  const { image_id } = current();
+  let found;
+  try {
+    found = await get(`/api/sections/${image_id}/plane`, { plane: JSON.stringify(wanted) });
+  } catch (error) {
+    if (error instanceof Refused) {
+      tellFault(error);
+      plane = null;
+      drawNumbers();
+    }
+    throw error;
+  }
+  if (image_id === current().image_id && propose(found.forward, wanted)) commitSoon();
 });
 
 export function startPanel() {
-  for (const { id, step } of FIELDS) {
+  for (const { id, step, digits } of FIELDS) {
     const input = part(id);
-    input.step = step;
-    input.addEventListener("input", () => { if (input.validity.valid && input.value !== "") typed(); });
+    input.step = "any"; // or the browser calls what lies between two steps wrong
+    const read = () => { if (Number.isFinite(input.valueAsNumber)) typed(); };
+    input.addEventListener("input", read);
     input.addEventListener("keydown", (event) => {
+      const way = { ArrowUp: 1, ArrowDown: -1 }[event.key];
       if (event.key === "Enter") commit();
+      if (!way || input.disabled) return;
+      event.preventDefault();
+      input.value = rounded(input.valueAsNumber + way * step * (event.shiftKey ? 10 : 1), digits);
+      read();
     });
     input.addEventListener("blur", () => fillNumbers(plane));
   }
   part("confirm").addEventListener("click", confirm);
   part("leave-out").addEventListener("click", leaveOut);
   part("note").addEventListener("change", saveNote);
+  part("reset").addEventListener("click", () => {
+    if (!mayEdit()) return;
+    forgetDraft();
+    edit({ kind: "reset", image_id: current().image_id });
+  });
   part("marker-list").addEventListener("click", (event) => {
     const row = event.target.closest("li");
     if (!row) return;
@@ -71,7 +90,7 @@ export function startPanel() {
   on("section sections markers proposal", drawMarkers);
   on("tab proposal section sections", () => {
     const still = state.readonly || state.proposal !== null;
-    for (const id of ["numbers", "marks", "check"]) part(id).disabled = still;
+    for (const id of ["numbers", "marks", "check", "carry", "reset"]) part(id).disabled = still;
   });
 }
 
@@ -105,7 +124,8 @@ function typed() {
     if (k === undefined) wanted[key] = value;
     else wanted[key][k] = value;
   }
-  typing.ask(wanted, false);
+  plane = wanted;
+  typing.ask(wanted);
 }
 
 /** Change one of the numbers by a step, as keys do. */
@@ -114,7 +134,7 @@ export function step(key, by) {
   const wanted = structuredClone(plane);
   wanted[key] += by;
   plane = wanted;
-  typing.ask(wanted, false);
+  typing.ask(wanted);
 }
 
 // ---- keys that need no numbers from the server

@@ -88,6 +88,7 @@ function takeAnswer(answer) {
   state.sections = state.sections.map((section) => changed.get(section.image_id) ?? section);
   Object.assign(state.dataset, {
     revision: answer.revision, can_undo: answer.can_undo, can_redo: answer.can_redo,
+    undo: answer.undo, redo: answer.redo,
   });
   state.savedAt = answer.saved ?? new Date().toISOString();
   happened("sections");
@@ -149,8 +150,7 @@ export function commit() {
     kind: "place",
     image_id: draft.image_id,
     forward: draft.forward,
-    // each picture was cropped otherwise, so that it is moves that carry over, not places
-    carry: part("carry").checked && "moves",
+    carry: part("carry").value || false,
   }, {
     already: (now) => same(now.forward, draft.forward),
     whenDone: forget,
@@ -272,7 +272,8 @@ function saving(count) {
 /** Say that this tab is there; ask to be the one that edits with `take`. */
 export async function heartbeat(take = false) {
   const answer = await post("/api/lock", { take });
-  const other = answer.revision !== state.dataset.revision && !busy;
+  // of another tab, or quality marks that have been found meanwhile
+  const other = (answer.revision !== state.dataset.revision || answer.news !== state.dataset.news) && !busy;
   if (answer.readonly !== state.readonly || other) await load();
   if (answer.readonly !== state.readonly) {
     state.readonly = answer.readonly;
