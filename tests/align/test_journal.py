@@ -183,7 +183,7 @@ def test_the_journal_without_the_registration_is_gone_on_with(opened):
 def test_what_was_not_edited_is_not_replaced(opened, tmp_path):
     path = tmp_path / "other.json"
     path.write_text("{}")
-    with pytest.raises(OutputError, match="no registration that `atldld align` has edited"):
+    with pytest.raises(OutputError, match="is no registration that `atldld align` has edited"):
         opened(path)
     assert path.read_text() == "{}"
     desk = opened(path, force=True)

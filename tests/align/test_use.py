@@ -126,7 +126,7 @@ def test_a_section_that_is_bent_and_marked_is_both(work, edited):
 
 
 def test_it_goes_through_every_use(work, edited, demo, tmp_path):
-    session, atlas = demo
+    session, _ = demo
     output = work.application.desk.output
     dataset = open_dataset(DATASET, session=session, alignment=output)
     ids = [section.id for section in dataset.sections]
@@ -148,17 +148,6 @@ def test_it_goes_through_every_use(work, edited, demo, tmp_path):
 
     volume = dataset.volume(100)
     assert volume.data.any()
-
-    table = dataset.quantify(
-        atlas, 100, sections=list(dataset.sections)[3:6], grid=False, unionize=False
-    )
-    assert list(table.rows())
-
-    page = dataset.report(
-        tmp_path / "report.html", atlas, resolution=100, table_resolution=100, volume=False
-    )
-    text = page.read_text("utf-8")
-    assert "by hand" in text
 
     exported = tmp_path / "quicknii.json"
     dataset.export.quicknii(exported)
@@ -188,6 +177,22 @@ def test_it_goes_through_every_use(work, edited, demo, tmp_path):
         here = dataset.section(edited[name]).to_reference(grid)
         there = again.section(edited[name]).to_reference(grid)
         assert np.linalg.norm(here - there, axis=-1).max() < 30
+
+
+@pytest.mark.slow
+def test_it_goes_through_tables_and_reports(work, edited, demo, tmp_path):
+    session, atlas = demo
+    dataset = open_dataset(DATASET, session=session, alignment=work.application.desk.output)
+    table = dataset.quantify(
+        atlas, 100, sections=list(dataset.sections)[3:6], grid=False, unionize=False
+    )
+    assert list(table.rows())
+
+    page = dataset.report(
+        tmp_path / "report.html", atlas, resolution=100, table_resolution=100, volume=False
+    )
+    text = page.read_text("utf-8")
+    assert "by hand" in text
 
 
 def test_only_what_was_confirmed(work, edited, demo, tmp_path):

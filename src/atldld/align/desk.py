@@ -32,7 +32,7 @@ from atldld.align.edits import (
     placed,
     said,
 )
-from atldld.align.journal import Beginning, Entry, Journal, journal_of
+from atldld.align.journal import Beginning, Entry, Journal, is_journal, journal_of
 from atldld.align.plane_numbers import PlaneNumbers, Shape
 from atldld.align.state import Document, Marker, Origin, Rows, SectionState, rows_of
 from atldld.errors import InvalidInputError, OutputError, Remedy
@@ -573,14 +573,15 @@ def check_start(output: Path, *, force: bool) -> bool:
     if force or not (there or beside):
         check_registration(output, force=force)
         return False
-    if not there:
-        return True
-    edited = _journal_id(output)
-    if edited is None:
+    if there and _journal_id(output) is None:
         raise OutputError(
-            f"{output} is there, and no registration that `atldld align` has edited.",
-            hint=f"Start from it with {Remedy.ALIGNMENT} and another name for the result, or "
-            f"replace it with {Remedy.FORCE}.",
+            f"{output} is there already, and is no registration that `atldld align` has edited.",
+            hint=f"Replace it with {Remedy.FORCE}, or start from it under another name.",
+        )
+    if beside and not is_journal(journal_of(output)):
+        raise OutputError(
+            f"{journal_of(output)} is there already, and is no journal of `atldld align`.",
+            hint=f"Replace it with {Remedy.FORCE}, or choose another name.",
         )
     return True
 

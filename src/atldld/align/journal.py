@@ -25,7 +25,7 @@ from atldld.errors import InvalidInputError, OutputError
 from atldld.support.files import read_errors, write_errors
 from atldld.support.text import shown
 
-__all__ = ["Beginning", "Entry", "History", "Journal", "journal_of"]
+__all__ = ["Beginning", "Entry", "History", "Journal", "is_journal", "journal_of"]
 
 FORMAT = "atldld journal of edits by hand"
 FORMAT_VERSION = 1
@@ -170,6 +170,12 @@ class History:
 def journal_of(path: Path) -> Path:
     """Return the journal of a registration: ``REG.journal.jsonl`` for ``REG.json``."""
     return path.with_suffix(".journal.jsonl")
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file calls itself a journal."""
+    with read_errors(path), open(path, "rb") as file:
+        return FORMAT.encode() in file.read(200)
 
 
 @dataclass
