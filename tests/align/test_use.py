@@ -310,12 +310,14 @@ def test_fits_that_make_no_sense(asking, sent):
 
 
 def test_marks_are_found_beside_the_work(desk):
-    marks = Marks(desk, wait=0)
+    waits = iter([True, True])
+    marks = Marks(desk, wait=0, busy=lambda: next(waits, False))
     marks.begin()
     marks.begin()
     assert marks._thread is not None
     marks._thread.join()
     assert marks.news == 1
+    assert next(waits, None) is None
     for image_id in desk.sections:
         found = marks.of(image_id)
         assert found is not None

@@ -59,6 +59,7 @@ T = TypeVar("T")
 LIVE = 15.0
 """Seconds after which a tab that has said nothing no longer keeps others from editing."""
 
+_STILL = 1.0  # seconds without a drawing after which nothing is being dragged
 MAX_URL = 65_536  # markers stand in addresses of overlays
 
 _log = logging.getLogger(__name__)
@@ -166,7 +167,8 @@ class Application:
         self._slices = Cuts(self._painter)
         self._jobs = Jobs(desk)
         self._comparison = Comparison(desk)
-        self._marks = marks or Marks(desk)
+        self._marks = marks or Marks(desk, busy=self._is_drawing)
+        self._drawn_at = 0.0
         # drawing keeps a core busy each; pictures may wait for the service as well
         self._drawing, self._fetching = Lane(2, 60), Lane(6, 400)
         self._products = _products(desk)
@@ -410,11 +412,15 @@ class Application:
         )
         depth = _whole(request, "depth", 0, 99) if request.args.get("depth") else None
         placement = self._proposed(request, image_id)
+        self._drawn_at = time.monotonic()
         with self._drawing.enter(0, _gone(request)):
             drawn = self._painter.png(placement, view, _kind(kind), depth=depth)
         response = _picture(drawn, "png")
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    def _is_drawing(self) -> bool:
+        return time.monotonic() < self._drawn_at + _STILL
 
     def _proposed(self, request: Request, image_id: int) -> Placement:
         """Return where a section would lie, by a request's matrix and markers."""

@@ -1,13 +1,15 @@
 """Which sections look or lie unlike those around them: found once, beside the work.
 
 It takes a while, and needs every section's picture. So it waits until the page has what it shows
-first, works with one thread, and says of a section where it lay at the start.
+first, and whenever something is being dragged, works with one thread, and says of a section where
+it lay at the start.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from atldld.align.desk import Desk
@@ -20,6 +22,7 @@ __all__ = ["Marks"]
 
 _RESOLUTION = 100.0  # µm: coarse, as it is done while people wait for other things
 _LATER = 4.0  # seconds
+_PAUSE = 0.3
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +40,16 @@ class Marks:
         What is edited.
     wait : float
         Seconds to wait before it begins.
+    busy : callable
+        Whether somebody waits for something else.
     """
 
-    def __init__(self, desk: Desk, wait: float = _LATER) -> None:
+    def __init__(
+        self, desk: Desk, wait: float = _LATER, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         self._desk = desk
         self._wait = wait
+        self.busy = busy
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -67,6 +75,8 @@ class Marks:
 
     def _work(self) -> None:
         def advance(*_: object) -> None:
+            while self.busy() and not self._end.wait(_PAUSE):
+                pass
             if self._end.is_set():
                 raise _Ended
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
     DatasetId,
@@ -74,7 +73,6 @@ def align(
             if desk.synthetic:
                 say("SYNTHETIC: of the demo brain.")
             say(f"Everything is saved at once, into {place}. Ctrl-C ends it.")
-            result({"dataset_id": number, "files": [place], "address": opened.address})
             answer(opened.address)
             if not no_browser:
                 import webbrowser

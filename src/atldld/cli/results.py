@@ -196,11 +196,6 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
         **_BATCH,
         **_ESTIMATE,
     },
-    "align": {
-        **_DATASET,
-        **_FILES,
-        "address": "string: of the page, with the token that it needs",
-    },
     "quality": {
         **_DATASET,
         **_FILES,
