@@ -114,7 +114,9 @@ def test_what_takes_an_atlas_takes_all_of_it():
         if words & ATLAS and name != "atlas fetch":
             assert words >= ATLAS, name
             taking.add(name)
-    assert taking == {"atlas outlines", "quantify", "quality", "report", "refine", "grid"}
+    assert taking == {
+        *("align", "atlas outlines", "grid", "quality", "quantify", "refine", "report")
+    }
 
 
 def test_every_command_says_where_its_result_goes_and_how_it_talks():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import socket
+import platform
 from dataclasses import dataclass
 
 from atldld.align.access import MOST_BYTES, Access
@@ -59,7 +59,7 @@ def listen(desk: Desk, host: str = "127.0.0.1", port: int = 0, *, public: bool =
     listening = bound(host, port, public=public)
     try:
         found = listening.getsockname()[1]
-        names = (socket.gethostname().lower(),) if public else ()
+        names = (platform.node().lower(),) if public else ()
         access = Access(found, public=public, names=names)
         application = Application(desk, access)
         server = serve_at(listening, application, threads=_THREADS, body=MOST_BYTES)
@@ -68,6 +68,6 @@ def listen(desk: Desk, host: str = "127.0.0.1", port: int = 0, *, public: bool =
         raise
     shown = host
     if host in ("0.0.0.0", "::"):  # everywhere; whoever asks must name this machine
-        shown = socket.gethostname() if public else "127.0.0.1"
+        shown = platform.node() if public else "127.0.0.1"
     shown = f"[{shown}]" if ":" in shown else shown
     return Opened(server, f"http://{shown}:{found}/?token={access.token}", application)

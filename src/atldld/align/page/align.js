@@ -12,7 +12,7 @@ import { confirm, deepen, leaveOut, pointAt, pointAway, rotateBy, scaleBy, shear
 import { fitThis, startFit, toggleProposed } from "./fit.js";
 import { help, startDialogs } from "./dialogs.js";
 import { lines, look, redraw, redrawTimes, seen, startOverlay } from "./overlay.js";
-import { choosePicture, open, panBy, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
+import { choosePicture, isWhole, open, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
 import { singleKeys, useSingleKeys } from "./keys.js";
 import { startCuts } from "./cuts.js";
 import { startSeries } from "./series.js";
@@ -339,5 +339,5 @@ async function start() {
   beat();
 }
 
-window.atldld = { state, current, redrawTimes, toStage }; // for those who measure, and for the console
+window.atldld = { state, current, isWhole, redrawTimes, toStage }; // for those who measure, and for the console
 start();

@@ -246,6 +246,7 @@ async function leave(event) {
   const done = held;
   held = null;
   event.stopPropagation();
+  part("stage").classList.add(done.hand === "pin" ? "marked" : "moved"); // needs no hint any more
   if (done.hand !== "pin") commit();
   else if (done.to || done.fresh) await settle(done);
 }

@@ -2,7 +2,7 @@
 
 import { address } from "./server.js";
 import { inverse, moved } from "./matrix.js";
-import { part } from "./page.js";
+import { part, tell } from "./page.js";
 import { current, on } from "./state.js";
 
 const TILE = 512;
@@ -31,12 +31,18 @@ export function startViewer() {
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0.01 : 0.35,
     springStiffness: 9,
     imageLoaderLimit: 6,
+    timeout: 120_000, // a picture may have to be fetched from afar
+    tileRetryMax: 20,
+    tileRetryDelay: 1500,
     placeholderFillStyle: null,
     gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: true, scrollToZoom: true },
     gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: true },
     gestureSettingsPen: { clickToZoom: false },
   });
   viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
+  viewer.addHandler("tile-load-failed", () => {
+    tell("A part of the picture has not come.", "It is asked for again.");
+  });
   viewer.canvas.append(part("atlas"), part("hands"));
   for (const event of ["update-viewport", "open", "resize", "animation-finish"]) {
     viewer.addHandler(event, () => listeners.forEach((listener) => listener(event)));
@@ -86,6 +92,11 @@ export function isOpen() {
   return viewer !== null && viewer.world.getItemCount() > 0;
 }
 
+/** Whether all of the picture that is seen has come. */
+export function isWhole() {
+  return isOpen() && viewer.world.getItemAt(0).getFullyLoaded();
+}
+
 /** The size of the stage on the screen. */
 export function stageSize() {
   const size = viewer.viewport.getContainerSize();
@@ -120,9 +131,4 @@ export function zoomBy(factor) {
 
 export function wholePicture() {
   viewer.viewport.goHome();
-}
-
-export function panBy(dx, dy) {
-  viewer.viewport.panBy(viewer.viewport.deltaPointsFromPixels(new window.OpenSeadragon.Point(dx, dy)));
-  viewer.viewport.applyConstraints();
 }
