@@ -500,7 +500,10 @@ def _places(line: Matrix, rows: slice, columns: int) -> NDArray[np.float32]:
     """Return one coordinate in the section of some rows of voxels, shape (rows, columns)."""
     by_column, by_row, constant = line
     down = np.arange(rows.start, rows.stop) * by_row + constant
-    return np.add.outer(down, np.arange(columns) * by_column).astype(np.float32)
+    places: NDArray[np.float32] = np.add.outer(down, np.arange(columns) * by_column).astype(
+        np.float32
+    )
+    return places
 
 
 def _leave_out_beyond(
