@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atldld.errors import InvalidInputError
@@ -26,6 +26,11 @@ ROWS = st.lists(st.lists(st.sampled_from(CELLS), min_size=2, max_size=2), max_si
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-5, 10**17).map(float)
 
 
+@pytest.fixture(autouse=True)
+def however_small(monkeypatch):
+    monkeypatch.setattr(texts, "_WORTH", 0)
+
+
 def both(content, use, monkeypatch):
     """What a table gives, as it is and where nothing is taken for plain."""
     outcomes = []
@@ -40,6 +45,7 @@ def both(content, use, monkeypatch):
     return outcomes
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\r"]), last=st.booleans())
 def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
     content = end.join(["a,b", *map(",".join, rows)]) + (end if last else "")
@@ -64,6 +70,7 @@ def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
     assert plain == slow
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(NUMBERS, min_size=1, max_size=50))
 def test_numbers_are_spelled_as_python_spells_them(values):
     found = texts._written(np.array(values), ",").to_pylist()
@@ -129,6 +136,14 @@ def test_memory_is_that_of_a_piece_not_of_the_table(tmp_path, monkeypatch, quote
     assert peak < 4e6
     assert pyarrow.total_allocated_bytes() - before < 1e6
     assert (tmp_path / "out.csv").read_text().count("\n") == count + 1
+
+
+def test_a_small_table_does_without_pyarrow(tmp_path, monkeypatch):
+    """Whose import takes longer than all the rest of the command."""
+    monkeypatch.undo()
+    monkeypatch.setattr(TextTable, "_pieces", lambda self: pytest.fail("for pyarrow"))
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    assert read_table(str(tmp_path / "t.csv")).numbers("a").tolist() == [1]
 
 
 def test_a_table_replaces_itself(tmp_path):

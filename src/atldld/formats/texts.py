@@ -32,6 +32,7 @@ __all__ = ["TextColumn", "TextTable", "cells_of", "check_names"]
 
 _PIECE = 1 << 19  # bytes of a plain table that are worked on at once
 _ROWS = 1 << 14  # and rows of any other
+_WORTH = 1 << 20  # bytes from which pyarrow saves more time than it takes to import
 _TOLD = 40  # characters of a cell that holds something else than it must
 _LONGEST = 1 << 16  # bytes of a line of a plain table; `csv` has a limit for a cell
 
@@ -96,13 +97,8 @@ class TextTable:
 
     def rows(self) -> Iterator[list[list[str]]]:
         """Yield the rows, some at a time, as texts."""
-        self._file.seek(self._start)
-        with _left_open(self._file) as text:
-            reader = csv.reader(text, delimiter=self.separator, strict=True)
-            next(reader, None)
-            cells = (row for row in reader if row)
-            while rows := [[text_in_cell(cell) for cell in row] for row in islice(cells, _ROWS)]:
-                yield rows
+        for rows in self._read():
+            yield [[_text(cell) for cell in row] for row in rows]
 
     def texts(self, place: int) -> Iterator[list[str]]:
         """Yield the cells of a column, some at a time."""
@@ -110,8 +106,18 @@ class TextTable:
             for piece in self._pieces():
                 yield self._column(piece, place).to_pylist()
         else:
-            for rows in self.rows():
-                yield [row[place] for row in rows]
+            for rows in self._read():
+                yield [_text(row[place]) for row in rows]
+
+    def _read(self) -> Iterator[list[list[str]]]:
+        """Yield the rows, some at a time, with cells as they stand in the file."""
+        self._file.seek(self._start)
+        with _left_open(self._file) as text:
+            reader = csv.reader(text, delimiter=self.separator, strict=True)
+            next(reader, None)
+            cells = filter(None, reader)
+            while rows := list(islice(cells, _ROWS)):
+                yield rows
 
     def numbers(self, place: int) -> NDArray[np.float64]:
         """Return a column as float64, shape (N,), NaN where a cell is empty.
@@ -168,10 +174,12 @@ class TextTable:
         if self._plain and separator == self.separator and not look:
             self._copy(file, list(new.values()), separator)
             return
-        more = [cells_of(values) for values in new.values()]
+        at = 0
         for rows in self.rows():
-            for row in rows:
-                cells = [*row, *(next(column) for column in more)]
+            added = [cells_of(values[at : at + len(rows)]) for values in new.values()]
+            at += len(rows)
+            for row, *more in zip(rows, *added, strict=True):
+                cells = [*row, *more]
                 writer.row([shown(cell) for cell in cells] if look else cells)
 
     def _copy(self, file: TextIO, new: Sequence[NDArray[Any]], separator: str) -> None:
@@ -276,6 +284,8 @@ class TextTable:
 
     def _is_plain(self) -> bool:
         """Whether rows may be copied as they are; if so, note the names and count the rows."""
+        if self._file.seek(0, os.SEEK_END) < _WORTH:
+            return False
         with suppress(ImportError):
             import pyarrow.csv  # noqa: F401
 
@@ -305,7 +315,7 @@ class TextTable:
             self._file.seek(self._start)
             with _left_open(self._file) as text:
                 self._name(next(csv.reader(text, delimiter=self.separator, strict=True), []))
-            for rows in self.rows():
+            for rows in self._read():
                 for cells in rows:
                     self.count += 1
                     if len(cells) != len(self.names):
@@ -396,6 +406,10 @@ def cells_of(values: NDArray[Any], digits: int | None = None) -> Iterator[object
                 yield "" if value != value else text
             else:
                 yield "" if value is None else value
+
+
+def _text(cell: str) -> str:
+    return text_in_cell(cell) if cell[:1] == "'" else cell
 
 
 class _left_open(io.TextIOWrapper):  # noqa: N801 - as `open`
