@@ -1,7 +1,7 @@
-"""Have a release's papers checked by the tools that others will check them with: ``make check-release``.
+"""Check what a release is made of with the tools of others: ``make check-release``.
 
-Each tool runs in an environment of its own (`uv tool run`), in the version that is named here. A tool that
-cannot be installed where this runs is named at the end, and nothing else is hidden.
+Each tool runs in an environment of its own (`uv tool run`), in the version that is named here. A
+tool that cannot be installed where this runs is named at the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each extra is for, as a small job that an environment with that extra alone must do.
 
-Run in such an environment, from outside of the repository, with ``ATLDLD_API_URL`` at the demo archive:
-``python jobs.py EXTRA``. It needs nothing but the package and what the extra brings.
+Run in such an environment, from outside of the repository, with ``ATLDLD_API_URL`` at the demo
+archive: ``python jobs.py EXTRA``. It needs nothing but the package and what the extra brings.
 """
 
 import importlib

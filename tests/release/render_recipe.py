@@ -1,4 +1,4 @@
-"""Render the conda recipe, as rattler-build does before it builds: ``python render_recipe.py RECIPE``."""
+"""Render the conda recipe, as rattler-build does first: ``python render_recipe.py RECIPE``."""
 
 import json
 import sys

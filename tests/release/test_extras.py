@@ -1,4 +1,4 @@
-"""The wheel, with each extra alone, in a clean environment: it installs, and does what it is for."""
+"""The wheel with each extra alone, in a clean environment: it installs, and does its job."""
 
 import os
 import shutil
