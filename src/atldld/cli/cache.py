@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.fetch.upkeep import Holding
 
-app = typer.Typer(
-    help="Look at the cache, check it, prune it, move it.", no_args_is_help=True
-)
+app = typer.Typer(help="Look at the cache, check it, prune it, move it.", no_args_is_help=True)
 
 
 _MOST_SHOWN = 100
