@@ -57,6 +57,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+	$(BIN)/python tests/prose/check.py
 
 # no network: what the theme would load is in its package
 docs: $(VENV)/.installed-docs

@@ -132,18 +132,14 @@ def _command(command: Any, path: tuple[str, ...], context: Any) -> Iterator[str]
 def _table(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:
     if not rows:
         return
-    yield from (f"| {title} | |", "|---|---|")
-    for name, meaning in rows:
-        yield f"| `{name.replace('|', _BAR)}` | {_plain(meaning)} |"
-    yield ""
-
-
-_BAR = "\u2223"  # a bar that does not end a cell of a table
+    yield from (f"**{title}**", "")
+    for name, meaning in rows:  # not a table: names would break on narrow screens
+        yield from (f"`{name}`", f":   {_plain(meaning)}", "")
 
 
 def _plain(text: str) -> str:
     """Return a text of the program as Markdown that shows it as it is."""
-    text = text.replace("\u00a0", " ").replace("|", r"\|").replace("*", r"\*").replace("<", "&lt;")
+    text = text.replace("\u00a0", " ").replace("*", r"\*").replace("<", "&lt;")
     return re.sub(r"\[(default: |env: |required)(.*?)\]$", r"*(\1\2)*", text)
 
 
@@ -267,8 +263,6 @@ def _settings() -> str:
         "An option goes before a variable of the environment, and that before the default.",
         "In Python, `atldld.Settings` and the arguments of `atldld.open_dataset` hold the same.",
         "",
-        "| variable | option | what it does | default |",
-        "|---|---|---|---|",
     ]
     for field in dataclasses.fields(Settings):
         variable = f"ATLDLD_{field.name.upper()}"
@@ -281,11 +275,11 @@ def _settings() -> str:
         if default is dataclasses.MISSING:
             default = "the platform's folder for caches"
         shown = "off" if default is False else f"`{default}`" if "://" in str(default) else default
-        lines.append(f"| `{variable}` | {option} | {about} | {shown} |")
-    lines += ["", "Other variables:", "", "| variable | what it does |", "|---|---|"]
+        lines += [f"`{variable}`, {option}", f":   {about} *(default: {shown})*", ""]
+    lines += ["Other variables:", ""]
     for names, about in OTHER_VARIABLES.items():
         shown = ", ".join(f"`{name}`" for name in names.split(", "))
-        lines.append(f"| {shown} | {about} |")
+        lines += [shown, f":   {about}", ""]
     lines += ["", "[`atldld info cache`](commands/info.md) prints what is in force.", ""]
     return "\n".join(lines)
 

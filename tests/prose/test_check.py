@@ -44,3 +44,23 @@ def test_the_line_is_right():
 def test_pages_are_free_of_it(path):
     """As `make lint` says; here too, so that it is noticed by whoever runs the tests alone."""
     assert not list(faults(path.read_text("utf-8"), TURNS))
+
+
+def test_help_and_errors_are_free_of_it():
+    """The reference is made from the program, so this reads all help, and what errors mean."""
+    import sys
+    from importlib import import_module
+
+    from tests.prose.check import ROOT
+
+    sys.path.insert(0, str(ROOT / "docs" / "site"))
+    try:
+        reference = import_module("reference")
+    finally:
+        sys.path.pop(0)
+    # names of commands and classes have words of their own
+    listed = [turn for turn in TURNS if turn.instead != "data set"]
+    made = {name: text for name, text in reference.pages().items() if "schemas" not in name}
+    assert len(made) > 30
+    found = {(name, words) for name, text in made.items() for _, words, _ in faults(text, listed)}
+    assert not found

@@ -36,7 +36,7 @@ COMMANDS = {
         "atlas": "Which structure is where: atlases, outlines on sections, plates.",
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
-        "refine": "Improve where the sections lie; one that would not gain stays.",
+        "refine": "Move and bend sections to fit the atlas; one that would not gain stays.",
         "quality": "Mark the sections that lie, or look, unlike those around them.",
         "report": "Write one page about a data set: sections, quality, regions, volume, methods.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",

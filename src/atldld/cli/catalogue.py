@@ -21,7 +21,7 @@ def update(
     images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Fetch everything anew, to see what changed in old records."),
+        typer.Option("--full", help="Fetch everything again, to see what changed in old records."),
     ] = False,
 ) -> None:
     """Make the catalogue, or add what is new. One that was stopped goes on where it was.

@@ -163,7 +163,7 @@ Refresh = Annotated[
     bool,
     typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
-NoAtlas = Annotated[bool, typer.Option("--no-atlas", help="Do without the atlas.")]
+NoAtlas = Annotated[bool, typer.Option("--no-atlas", help="Leave the atlas out.")]
 Depth = Annotated[
     int | None,
     typer.Option(
