@@ -91,6 +91,9 @@ _COARSE: dict[str, dict[str, str]] = {
 def coarser(words: list[str]) -> list[str]:
     """Return the words of a command that does the same with fewer pixels."""
     words = [SMALL.get(word, word) for word in words]
+    full = [at for at, word in enumerate(words[:-1]) if word == "--downsample-img"]
+    for at in full:  # the full size is drawn and labelled in minutes
+        words[at + 1] = words[at + 1].replace("0", "5")
     name = next((name for name in _COARSE if words[: name.count(" ") + 1] == name.split()), None)
     if name is None or words[:2] == ["download", "image"]:
         return words
