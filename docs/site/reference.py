@@ -89,12 +89,12 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> Iterator[tuple[str, str]]:
-    from typer.main import get_command
+    import click
 
     from atldld.cli import COMMANDS, app
 
-    root: Any = get_command(app)
-    context = root.make_context("atldld", ["info", "version"], resilient_parsing=True)
+    root: Any = app
+    context = click.Context(root, info_name="atldld")
     for names in COMMANDS.values():
         for name in names:
             lines = list(_command(root.commands[name], (name,), context))

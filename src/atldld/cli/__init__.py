@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import typer
+    import click
 
 __all__ = ["COMMANDS", "app", "help_text", "main"]
 
@@ -42,6 +42,7 @@ COMMANDS = {
         "export": "Write files that other tools open: QuickNII, ITK, OME.",
     },
     "This program": {
+        "doctor": "Check this machine, the network and the service.",
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
         "completion": "Print what makes a shell complete commands, genes and ids.",
@@ -102,7 +103,7 @@ def _run() -> int:
     return run()
 
 
-def __getattr__(name: str) -> typer.Typer:
+def __getattr__(name: str) -> click.Group:
     if name == "app":
         from atldld.cli.root import app
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -30,11 +29,9 @@ from atldld.errors import InvalidInputError
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
 
-app = typer.Typer(
-    help="Write files that other tools open: QuickNII, ITK, OME.", no_args_is_help=True
-)
+app = Commands("Write files that other tools open: QuickNII, ITK, OME.")
 
-Folder = Annotated[str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
+Folder = Annotated[str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
 
 
 @app.command("quicknii")
@@ -44,11 +41,11 @@ def export_quicknii(
     dataset_id: DatasetId,
     output: Annotated[str, to("FILE.json|FILE.csv|-")],
     downsample_img: Tier = "auto",
-    image_format: Annotated[Literal["jpg", "png"], typer.Option(help="Of the images.")] = "jpg",
-    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
+    image_format: Annotated[Literal["jpg", "png"], Option(help="Of the images.")] = "jpg",
+    images: Annotated[bool, Option("--images", help="The section images too.")] = False,
     tolerance: Annotated[
         float,
-        typer.Option(
+        Option(
             "--marker-tolerance",
             help="How far, in µm, the markers of a curved section may lead from where it lies.",
         ),
@@ -133,7 +130,7 @@ def export_fields(
     output: Annotated[str | None, to("FOLDER")] = None,
     field_format: Annotated[
         Literal["itk", "zarr", "npy"],
-        typer.Option("--format", help="Format of the files that are written."),
+        Option("--format", help="Format of the files that are written."),
     ] = "itk",
     resolution: Resolution = 25,
     cut: Cut = "oblique",
@@ -208,4 +205,4 @@ def export_sections(
     say(f"{len(written)} sections written.")
     answer(place)
     if len(written) < len(dataset.sections):
-        raise typer.Exit(1)
+        raise Exit(1)

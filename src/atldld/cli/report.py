@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -39,7 +38,7 @@ def report(
     choice: "AtlasChoice",
     what: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="ID|FOLDER",
             help="A section data set: its id, the address of its page, or a gene and plane "
             "(Prox1:coronal); or a folder that `atldld download dataset` made.",
@@ -49,7 +48,7 @@ def report(
     resolution: Resolution = 25,
     table_resolution: TableResolution = 8,
     no_atlas: NoAtlas = False,
-    no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
+    no_volume: Annotated[bool, Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
     jobs: Jobs = None,
@@ -130,4 +129,4 @@ def report(
         answer(path)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
-        raise typer.Exit(1)
+        raise Exit(1)
