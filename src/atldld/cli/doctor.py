@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from atldld.cli.codes import code_of
 from atldld.cli.declare import Exit
 from atldld.cli.manner import result
-from atldld.cli.options import answer, knows_service, progress_bar, say, table
+from atldld.cli.options import answer, knows_service, progress_bar, say, settings_of, table
 from atldld.errors import AtldldError, CacheError, InvalidInputError, ServiceError
 from atldld.settings import Settings
 
@@ -19,7 +19,7 @@ __all__ = ["doctor"]
 
 @knows_service
 def doctor(chosen: dict[str, Any]) -> None:
-    """Look whether all is well: this machine, the network, and what the service answers.
+    """Check this machine, the network and the service.
 
     Asks for less than 2 MB in less than a minute; with --offline for nothing. A problem report is
     best sent with what `atldld doctor --json` prints: passwords and tokens are not in it.
@@ -29,7 +29,7 @@ def doctor(chosen: dict[str, Any]) -> None:
 
     settings: Settings | AtldldError
     try:
-        settings = Settings.from_environment({}, **chosen)
+        settings = settings_of(chosen)
     except AtldldError as error:
         settings = error
     with progress_bar("Looking") as progress:

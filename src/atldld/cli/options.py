@@ -3,9 +3,10 @@
 import functools
 import inspect
 import logging
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -34,12 +35,14 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.alignment import AlignmentPath
 
 __all__ = [
     "DATASET",
     "TIER",
     "AlignmentFile",
     "AtlasResolution",
+    "Confirmed",
     "Cut",
     "DatasetId",
     "Datasets",
@@ -61,6 +64,7 @@ __all__ = [
     "alignment_of",
     "answer",
     "asks_service",
+    "check_confirmed",
     "command_line",
     "facts",
     "folder_of",
@@ -69,6 +73,7 @@ __all__ = [
     "place_of",
     "progress_bar",
     "say",
+    "settings_of",
     "stoppable",
     "table",
     "takes_atlas",
@@ -117,6 +122,14 @@ AlignmentFile = Annotated[
         "ID/ID.json), or names such as planes/{id}.json.",
     ),
 ]
+Confirmed = Annotated[
+    bool,
+    Option(
+        "--confirmed",
+        help="Of --alignment, only the sections that were confirmed by hand with `atldld align`; "
+        "the others are left out.",
+    ),
+]
 Force = Annotated[bool, Option("--force", help=FORCE)]
 Jobs = Annotated[
     int | None,
@@ -159,7 +172,7 @@ Refresh = Annotated[
     bool,
     Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
-NoAtlas = Annotated[bool, Option("--no-atlas", help="Do without the atlas.")]
+NoAtlas = Annotated[bool, Option("--no-atlas", help="Leave the atlas out.")]
 Depth = Annotated[
     int | None,
     Option(
@@ -286,6 +299,26 @@ _SERVICE_OPTIONS = {
             heading=PANEL,
         ),
     ],
+    "bucket_url": Annotated[
+        str | None,
+        Option(
+            help="Address of the public bucket of slides.",
+            envvar="ATLDLD_BUCKET_URL",
+            metavar="URL",
+            heading=PANEL,
+        ),
+    ],
+    "image_source": Annotated[
+        Literal["auto", "api", "bucket"] | None,
+        Option(
+            "--source",
+            help="Where the pixels of section images come from; auto takes the API, and the "
+            "bucket where that fails.",
+            envvar="ATLDLD_SOURCE",
+            show_default="auto",
+            heading=PANEL,
+        ),
+    ],
     "cache_dir": Annotated[
         Path | None,
         Option(
@@ -346,7 +379,9 @@ def takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path | None":
+def alignment_of(
+    alignment: str | None, dataset_id: int | None = None, *, confirmed: bool = False
+) -> "AlignmentPath | None":
     """Return the alignment file of a data set: the one that is named, or that of a folder.
 
     Parameters
@@ -355,14 +390,39 @@ def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path 
         A file, a folder of them, or a name with ``{id}`` in it.
     dataset_id : int, optional
         The data set; without one, only a file will do.
+    confirmed : bool
+        Whether only sections count that were confirmed by hand.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
     """
+    from atldld.place.alignment import ConfirmedOnly
+
+    check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
         from atldld.batch import Alignments
 
-        return Alignments(alignment).of(dataset_id)
-    return Path(alignment)
+        return Alignments(alignment, confirmed).of(dataset_id)
+    return ConfirmedOnly(Path(alignment)) if confirmed else Path(alignment)
+
+
+def check_confirmed(alignment: str | None, confirmed: bool) -> None:
+    """Check that there is an alignment whose sections may be confirmed, before anything is asked.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
+    """
+    if confirmed and alignment is None:
+        raise InvalidInputError(
+            "Confirmed sections are asked for, but no registration that says which they are.",
+            hint="Add --alignment REG.json, which `atldld align` has saved.",
+        )
 
 
 def tier_of(text: str, auto: int) -> int:
@@ -447,13 +507,19 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
         answer_file(path)
 
 
+def settings_of(chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings that options have chosen; limits of requests have variables alone."""
+    kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
+    return Settings.from_environment(kind, **chosen)
+
+
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
 
     def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
         from atldld.fetch.session import Session
 
-        settings = Settings.from_environment({}, **chosen)
+        settings = settings_of(chosen)
         began = time.monotonic()
         with Session(settings) as session, warnings_once(), waiting_told():
             try:
@@ -462,7 +528,8 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
                 if manner.verbose:
                     say_now(
                         f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
+                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
+                        f"{session.cache.root}."
                     )
 
     return _with_service_options(command, "session", call)
@@ -500,12 +567,23 @@ def _with_service_options(
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        call({name: arguments.pop(name) for name in _SERVICE_OPTIONS}, arguments)
+        chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
+        chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
+        call(chosen, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def _bounds(session: "Session") -> str:
+    """Say how many requests are allowed, and how many were sent today."""
+    limits, allowance = session.client.limits, session.client.allowance
+    told = [f"at most {limits.per_second:g} a second"] if limits.per_second else []
+    if allowance is not None:
+        told.append(f"{allowance.used():,} of {allowance.most:,} a day")
+    return f" ({', '.join(told)})" if told else ""
 
 
 @contextmanager

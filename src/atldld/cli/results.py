@@ -64,8 +64,21 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
             "imaged": "integer: of how many data sets the images are known",
             "added": "object: rows that the last update brought, by table",
             "remarks": "array: what the service did not send",
+            "placements": "object?: the placements, if they are there: `path`, `service`, "
+            "`updated`, `bytes`, `data_sets`, `images`, `incomplete`",
+            "estimate": "object: of `update --dry-run`, and nothing else then; see "
+            "`atldld.find.placements.PlacementsEstimate`",
         }
         for name in ("update", "info")
+    },
+    **{
+        f"catalogue {name}": {
+            "path": "string: the file",
+            "service": "string: of which service",
+            "files": "array: what it holds",
+            "bytes": "integer: of those, unpacked",
+        }
+        for name in ("export", "import")
     },
     "dataset info": {
         "id": "integer: the section data set",

@@ -19,10 +19,7 @@ from atldld.fetch.client import Client
 from atldld.fetch.session import Session, cache_root
 from atldld.settings import API_URL, Settings
 
-__all__ = ["BUCKET_URL", "CONTRACT_CHECKS", "diagnose"]
-
-BUCKET_URL = "https://allen-mouse-brain-atlas.s3.us-west-2.amazonaws.com"
-"""The public bucket of the Allen Mouse Brain Atlas."""
+__all__ = ["CONTRACT_CHECKS", "diagnose"]
 
 AT_ONCE = 4  # checks; few requests at once are kind to the service
 
@@ -99,7 +96,6 @@ def diagnose(
     offline: bool = False,
     given: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
-    bucket_url: str | None = None,
     largest: int = LARGEST,
     longest: float = LONGEST,
     patience: float = PATIENCE,
@@ -122,8 +118,6 @@ def diagnose(
         Which settings were given to a command, by name.
     environ : mapping, optional
         The environment; the process's own by default.
-    bucket_url : str, optional
-        Where the public bucket is. By default it is asked only beside the Allen Institute's API.
     largest : int
         Bytes that may come from the network.
     longest : float
@@ -158,7 +152,7 @@ def diagnose(
     else:
         own = session.client if session is not None else Client(known.api_url, logins=known.logins)
         try:
-            bucket = bucket_url or (BUCKET_URL if known.api_url == API_URL else "")
+            bucket = known.bucket_url or ""
             ask = Asker(own, budget, api=known.api_url, archive=known.download_url, bucket=bucket)
             more, synthetic = _asked(ask, progress)
             checks += more

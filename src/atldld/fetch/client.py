@@ -9,8 +9,10 @@ for by another address, is asked for again on a new connection (decision 8).
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from atldld.errors import (
     RMAError,
     ServiceTimeoutError,
 )
+from atldld.fetch.allowance import Allowance
 from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
 from atldld.fetch.look import Look
@@ -36,11 +39,56 @@ if TYPE_CHECKING:
 
     from atldld.fetch.routes import Proxy
 
-__all__ = ["Client"]
+__all__ = ["Client", "Range", "Unchanged", "Version"]
 
 T = TypeVar("T")
 
 REDIRECTS = 5
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a server calls a version of a file, so that it need not send it again.
+
+    Attributes
+    ----------
+    etag, modified : str
+        Its ``ETag`` and ``Last-Modified``; empty where it says neither.
+    """
+
+    etag: str = ""
+    modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for another version alone."""
+        told = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in told.items() if value}
+
+
+class Unchanged(Exception):  # noqa: N818 - no error: there is nothing to fetch
+    """The server has no other version than the one that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a file on a server.
+
+    Attributes
+    ----------
+    content : bytes
+        The part.
+    size : int
+        How many bytes the whole file has.
+    etag : str
+        What the server calls this version of the file; empty if it does not say.
+    """
+
+    content: bytes
+    size: int
+    etag: str
 
 
 class Client:
@@ -61,6 +109,8 @@ class Client:
         the same process, ``httpx.MockTransport`` in tests.
     logins : tuple of Login
         Who asks which address; see `atldld.settings.Settings`.
+    allowance : Allowance, optional
+        How many requests may be sent a day.
     """
 
     def __init__(
@@ -70,8 +120,10 @@ class Client:
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
         logins: tuple[Login, ...] = (),
+        allowance: Allowance | None = None,
     ) -> None:
         self.base_url = base_url
+        self.allowance = allowance
         self._logins = logins
         self.limits = limits or Limits()
         self.requests_sent = 0
@@ -83,7 +135,8 @@ class Client:
         renew_in_children(self)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        return _unpickled, (self.base_url, self.limits, self._transport, self._logins)
+        known = self.base_url, self.limits, self._transport, self._logins, self.allowance
+        return _unpickled, known
 
     def renew(self) -> None:
         """Forget, in a forked child, the parent's connections and who held what there."""
@@ -131,6 +184,10 @@ class Client:
         *,
         largest: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
+        md5: bool = False,
+        once: bool = False,
+        known: Version | None = None,
+        tell: Callable[[Version], object] | None = None,
     ) -> str:
         """Write a body into a file and check it; try again from the start when the check fails.
 
@@ -147,6 +204,15 @@ class Client:
             Bytes after which the answer is refused; that of images by default.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
+        md5 : bool
+            Compare the body's MD5 with the ETag, where that is one: in S3 it is, of what was
+            written in one piece.
+        once : bool
+            Try only once.
+        known : Version, optional
+            What is there already: only another version is sent.
+        tell : callable, optional
+            Takes the version that was sent.
 
         Returns
         -------
@@ -155,13 +221,46 @@ class Client:
 
         Raises
         ------
+        Unchanged
+            If the server has no other version than the known one.
         ServiceError
             If no body that passes the check can be had.
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(
-            lambda: self._download_once(url, file, check, limit, progress)
+            lambda: self._download_once(
+                url, file, check, limit, progress, md5, known or Version(), tell
+            ),
+            once=once,
         )
+
+    def get_range(self, url: str, start: int, stop: int) -> Range:
+        """Return a part of a file.
+
+        The answer must be the very part that was asked for, and whole. Nothing tells whether its
+        bytes are right: whoever asks has to look at them.
+
+        Parameters
+        ----------
+        url : str
+            The whole address.
+        start, stop : int
+            The first byte, and the first one after the part. What lies behind the file's end is
+            left off.
+
+        Raises
+        ------
+        ServiceError
+            If no such part can be had, or the server knows no parts.
+        """
+        return self._persistence.persist(lambda: self._range_once(url, start, stop))
+
+    def persist(self, attempt: Callable[[], T]) -> T:
+        """Return what an attempt of several requests returns in the end.
+
+        It is made again as often as its errors make that worth while; see `ServiceError.tries`.
+        """
+        return self._persistence.persist(attempt)
 
     @property
     def in_process(self) -> bool:
@@ -232,7 +331,7 @@ class Client:
                 read,
                 None,
                 method=method,
-                more_headers=headers,
+                headers=headers,
                 content=content,
                 seconds=seconds,
             )
@@ -309,20 +408,72 @@ class Client:
         check: Callable[[], object],
         largest: int,
         progress: Callable[[int, int | None], None] | None,
+        md5: bool,
+        known: Version,
+        tell: Callable[[Version], object] | None,
     ) -> str:
+        sum_of_all = hashlib.md5(usedforsecurity=False)
+
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            nonlocal sum_of_all
+            if response.status_code == 304 and known.headers():
+                raise Unchanged
             self._raise_for_status(response, url)
             file.seek(0)
             file.truncate()
+            sum_of_all = hashlib.md5(usedforsecurity=False)
             for chunk in chunks:
                 file.write(chunk)
+                if md5:
+                    sum_of_all.update(chunk)
 
-        def accept(_: httpx.Response, digest: bytes) -> str:
+        def accept(response: httpx.Response, digest: bytes) -> str:
             file.flush()
+            told = _MD5.fullmatch(response.headers.get("etag", "")) if md5 else None
+            if told is not None and told[1] != sum_of_all.hexdigest():
+                raise AnswerError(
+                    f"The bytes that arrived have the MD5 {sum_of_all.hexdigest()} instead of "
+                    f"{told[1]}.",
+                    url=url,
+                )
             check()
+            if tell is not None:
+                told_by = response.headers
+                tell(Version(told_by.get("etag", ""), told_by.get("last-modified", "")))
             return digest.hex()
 
-        return self._ask(url, largest, read, accept, progress)
+        return self._ask(url, largest, read, accept, progress, known.headers())
+
+    def _range_once(self, url: str, start: int, stop: int) -> Range:
+        body = bytearray()
+
+        def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            self._raise_for_status(response, url)
+            body.clear()
+            if response.status_code == 206:
+                for chunk in chunks:
+                    body.extend(chunk)
+
+        def accept(response: httpx.Response, _: bytes) -> Range:
+            told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+            if response.status_code != 206 or told is None:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and the answer (status "
+                    f"{response.status_code}) is no part of a file.",
+                    url=url,
+                    hint="The server, or a proxy before it, may not answer with parts of files.",
+                )
+            first, last, size = map(int, told.groups())
+            if (first, last + 1) != (start, min(stop, size)) or len(body) != last + 1 - first:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and {len(body)} bytes arrived "
+                    f"that are called {first} to {last} of {size}.",
+                    url=url,
+                )
+            return Range(bytes(body), size, response.headers.get("etag", "").strip())
+
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        return self._ask(url, stop - start, read, accept, headers=headers)
 
     def _ask(
         self,
@@ -331,6 +482,7 @@ class Client:
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         accept: Callable[[httpx.Response, bytes], T],
         progress: Callable[[int, int | None], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a GET in a free slot, read its answer and return what `accept` makes of it.
 
@@ -339,14 +491,14 @@ class Client:
         costs the connection too: nobody knows what is still to come on it.
         """
         with self._connections.slot(), self._connections.line() as line:
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             if not line.has_seen(url, digest):
                 line.remember(url, digest)
                 return accept(response, digest)
             line.drop()
         with self._connections.slot(), self._connections.line() as line:
             line.drop()
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             line.remember(url, digest)
             return accept(response, digest)
 
@@ -357,9 +509,9 @@ class Client:
         largest: int,
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         progress: Callable[[int, int | None], None] | None,
+        headers: Mapping[str, str] | None = None,
         *,
         method: str = "GET",
-        more_headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         seconds: float | None = None,
     ) -> tuple[httpx.Response, bytes]:
@@ -374,9 +526,7 @@ class Client:
         from atldld.fetch.troubles import trouble
 
         address, login = self._parted(url)
-        headers = {**(more_headers or {})}
-        if login:
-            headers["Authorization"] = login.authorization
+        sent = {**(headers or {}), **({"Authorization": login.authorization} if login else {})}
         connect, wait = self.limits.connect, self.limits.read
         if seconds is not None:
             connect, wait = min(connect, seconds), min(wait, seconds)
@@ -397,11 +547,13 @@ class Client:
             notice.start()
         try:
             for _ in range(REDIRECTS + 1):
+                if self.allowance is not None:
+                    self.allowance.take()
                 self.requests_sent += 1
                 with line.http().stream(
                     method,
                     address,
-                    headers=headers,
+                    headers=sent,
                     content=content,
                     timeout=httpx.Timeout(wait, connect=connect, pool=None),
                     extensions={"trace": guard.trace},
@@ -499,10 +651,13 @@ def _unpickled(
     limits: Limits,
     transport: httpx.BaseTransport | None,
     logins: tuple[Login, ...],
+    allowance: Allowance | None,
 ) -> Client:
     """Return a client that stands for a pickled one."""
-    if transport is not None:
-        return Client(base_url, limits=limits, transport=transport, logins=logins)
+    if transport is not None or allowance is not None:
+        return Client(
+            base_url, limits=limits, transport=transport, logins=logins, allowance=allowance
+        )
     return _client(base_url, limits, logins)
 
 

@@ -32,7 +32,7 @@ from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.fields import CHANGED, quoted
 from atldld.support.files import whole_file, write_errors
 
-__all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
+__all__ = ["CatalogueInfo", "build", "catalogue_info", "only_one", "update"]
 
 STAGED_FOR = timedelta(days=2)
 """Pages of an interrupted update are used again so long; the service has changed after that."""
@@ -239,7 +239,7 @@ def update(
         Fetch also the numbers of all section images: id, section number, size, tiers, resolution.
         An update of a catalogue that has them does so anyway.
     full : bool
-        Fetch everything anew.
+        Fetch everything again.
     progress : callable, optional
         Takes how many rows have arrived of a table, how many there are, and the model.
 
@@ -257,7 +257,7 @@ def update(
     path = catalogue.catalogue_path(root)
     with (
         _errors(path),
-        _only_one(session) as alone,
+        only_one(session) as alone,
         closing(_Staging(root, session, progress, alone=alone)) as staging,
     ):
         known = _base(path)
@@ -568,7 +568,7 @@ class _Staging:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Remove a file that is damaged, so that the next update begins anew."""
+        """Remove a file that is damaged, so that the next update starts again."""
         try:
             yield
         except (*catalogue.DATABASE_ERRORS, zlib.error, DocumentError, TypeError) as error:
@@ -584,7 +584,7 @@ def _total(envelope: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def _only_one(session: Session) -> Iterator[bool]:
+def only_one(session: Session) -> Iterator[bool]:
     """Keep a second update of the same catalogue from running at once, where there are locks."""
     session.cache.check_version()
     path = session.cache.root / "locks" / "catalogue.lock"
