@@ -8,6 +8,7 @@
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # make pictures  take the pictures of the report in docs/images anew, of the demo brain; needs Chromium
+# make align-pictures  take the pictures of the page of atldld align in docs/images anew; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
@@ -22,7 +23,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint screens notebook gallery bench pictures mutants clean
+.PHONY: demo test quick test-oldest lint screens notebook gallery bench pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -70,6 +71,9 @@ bench: $(VENV)/.installed
 
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/images/take_report.py
+
+align-pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_align.py
 
 FILES ?=
 SAMPLE ?= 1
