@@ -49,7 +49,7 @@ WORTH_ALL = 1.3
 """A file is read whole, and so proved by its MD5, if it has no more than so many times the bytes
 that a box needs of it."""
 
-WASTE = 0.15
+WASTE = 0.05
 """Part of a box's bytes that may be read beside them, to need fewer requests."""
 
 LARGEST_RECORD = 16 << 20
