@@ -352,7 +352,10 @@ class _Slide(io.RawIOBase):
             if self._held(start, stop) is None:
                 self._fetch(start, stop)
         found = [self._held(start, stop) for start, stop in spans]
-        return [content for content in found if content is not None]
+        contents = [content for content in found if content is not None]
+        if len(contents) < len(spans):
+            raise SlideError("breaks off")
+        return contents
 
     def _read_all(self) -> None:
         if self._held(0, self.size) is not None:
