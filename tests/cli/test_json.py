@@ -53,6 +53,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "cache export": ("c.zip",),
     "cache import": ("c.zip",),
     "cache prune": ("--older-than", "1000w"),
+    "doctor": ("--offline",),
     "info version": (),
     "info cache": (),
     "sync image-to-reference": ("points.csv",),

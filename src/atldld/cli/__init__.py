@@ -37,11 +37,13 @@ COMMANDS = {
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
         "refine": "Improve where the sections lie; one that would not gain stays.",
+        "align": "See, correct and confirm by hand where the sections lie, in the browser.",
         "quality": "Mark the sections that lie, or look, unlike those around them.",
         "report": "Write one page about a data set: sections, quality, regions, volume, methods.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",
     },
     "This program": {
+        "doctor": "Look whether all is well: this machine, the network, the service.",
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
         "completion": "Print what makes a shell complete commands, genes and ids.",

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,12 +35,14 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.alignment import AlignmentPath
 
 __all__ = [
     "DATASET",
     "TIER",
     "AlignmentFile",
     "AtlasResolution",
+    "Confirmed",
     "Cut",
     "DatasetId",
     "Datasets",
@@ -62,13 +64,16 @@ __all__ = [
     "alignment_of",
     "answer",
     "asks_service",
+    "check_confirmed",
     "command_line",
     "facts",
     "folder_of",
+    "knows_service",
     "last_is_place",
     "place_of",
     "progress_bar",
     "say",
+    "settings_of",
     "stoppable",
     "table",
     "takes_atlas",
@@ -115,6 +120,14 @@ AlignmentFile = Annotated[
         help="Where the sections lie, in place of Allen's alignment: a registration of `atldld "
         "refine`, or a file of QuickNII, VisuAlign or DeepSlice; or a folder of them (ID.json or "
         "ID/ID.json), or names such as planes/{id}.json.",
+    ),
+]
+Confirmed = Annotated[
+    bool,
+    Option(
+        "--confirmed",
+        help="Of --alignment, only the sections that were confirmed by hand with `atldld align`; "
+        "the others are left out.",
     ),
 ]
 Force = Annotated[bool, Option("--force", help=FORCE)]
@@ -366,7 +379,9 @@ def takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path | None":
+def alignment_of(
+    alignment: str | None, dataset_id: int | None = None, *, confirmed: bool = False
+) -> "AlignmentPath | None":
     """Return the alignment file of a data set: the one that is named, or that of a folder.
 
     Parameters
@@ -375,14 +390,39 @@ def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path 
         A file, a folder of them, or a name with ``{id}`` in it.
     dataset_id : int, optional
         The data set; without one, only a file will do.
+    confirmed : bool
+        Whether only sections count that were confirmed by hand.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
     """
+    from atldld.place.alignment import ConfirmedOnly
+
+    check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
         from atldld.batch import Alignments
 
-        return Alignments(alignment).of(dataset_id)
-    return Path(alignment)
+        return Alignments(alignment, confirmed).of(dataset_id)
+    return ConfirmedOnly(Path(alignment)) if confirmed else Path(alignment)
+
+
+def check_confirmed(alignment: str | None, confirmed: bool) -> None:
+    """Check that there is an alignment whose sections may be confirmed, before anything is asked.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
+    """
+    if confirmed and alignment is None:
+        raise InvalidInputError(
+            "Confirmed sections are asked for, but no registration that says which they are.",
+            hint="Add --alignment REG.json, which `atldld align` has saved.",
+        )
 
 
 def tier_of(text: str, auto: int) -> int:
@@ -467,10 +507,54 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
         answer_file(path)
 
 
+def settings_of(chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings that options have chosen; limits of requests have variables alone."""
+    kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
+    return Settings.from_environment(kind, **chosen)
+
+
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.session import Session
+
+        settings = settings_of(chosen)
+        began = time.monotonic()
+        with Session(settings) as session, warnings_once(), waiting_told():
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
+                        f"{session.cache.root}."
+                    )
+
+    return _with_service_options(command, "session", call)
+
+
+def knows_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it what was ``chosen``.
+
+    For a command that has to bear it if that makes no sense.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        with warnings_once(), waiting_told():
+            command(chosen=chosen, **arguments)
+
+    return _with_service_options(command, "chosen", call)
+
+
+def _with_service_options(
+    command: Callable[..., None],
+    passed: str,
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "session"]
+    own = [p for p in signature.parameters.values() if p.name != passed]
     added = [
         inspect.Parameter(
             name,
@@ -483,23 +567,9 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        from atldld.fetch.session import Session
-
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        source = chosen.pop("image_source")  # "source" is a parameter of some commands
-        kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
-        settings = Settings.from_environment(kind, source=source, **chosen)
-        began = time.monotonic()
-        with Session(settings) as session, warnings_once(), waiting_told():
-            try:
-                command(session=session, **arguments)
-            finally:
-                if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
-                        f"{session.cache.root}."
-                    )
+        chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
+        call(chosen, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
