@@ -92,7 +92,7 @@ def main() -> None:
             say(f"{about}: writing the PNG", best(lambda: write_picture(png, picture)))  # noqa: B023
     for what, code in (
         ("start of Python", "pass"),
-        ("and Typer", "import click"),
+        ("and Click", "import click"),
         ("and what a download needs", "import click, atldld.sections.download"),
     ):
         say(what, best(lambda: subprocess.run([sys.executable, "-c", code], check=True)))  # noqa: B023

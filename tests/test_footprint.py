@@ -29,7 +29,17 @@ def test_help_loads_next_to_nothing():
     assert len(loaded) <= 40
 
 
-NEVER = {"typer", "pydantic", "rich", "asyncio", "matplotlib", "pandas", "werkzeug", "atldld.batch"}
+NEVER = {
+    "typer",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "asyncio",
+    "matplotlib",
+    "pandas",
+    "werkzeug",
+    "atldld.batch",
+}
 PICTURES = {"cv2", "simplejpeg", "scipy"}
 
 

@@ -353,7 +353,7 @@ class DataSet(OpenedDataSet):
         jobs: int | None = None,
         progress: Progressing = None,
     ) -> Registration:
-        """Find anew where the sections lie, starting from here; see `atldld.refine.engine.refine`.
+        """Move and bend the sections to fit the atlas; see `atldld.refine.engine.refine`.
 
         Parameters
         ----------
@@ -770,7 +770,7 @@ def refine(
     progress: Progressing = None,
     session: Session | None = None,
 ) -> Registration:
-    """Find anew where the sections of a data set lie; see `DataSet.refine`.
+    """Move and bend the sections of a data set to fit the atlas; see `DataSet.refine`.
 
     Parameters
     ----------

@@ -160,7 +160,7 @@ def download_datasets(
 ) -> None:
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped.
 
-    --force begins anew.
+    --force starts again.
     """
     from atldld.batch import Alignments, Download, read_ids
 

@@ -172,7 +172,7 @@ Refresh = Annotated[
     bool,
     Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
-NoAtlas = Annotated[bool, Option("--no-atlas", help="Do without the atlas.")]
+NoAtlas = Annotated[bool, Option("--no-atlas", help="Leave the atlas out.")]
 Depth = Annotated[
     int | None,
     Option(

@@ -67,7 +67,7 @@ def refine(
     dry_run: DryRun = False,
     between: Between = None,
 ) -> None:
-    """Improve where the sections lie; one that would not gain stays.
+    """Move and bend sections to fit the atlas; one that would not gain stays.
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
     set: all together (whole), each section's plane (sections), and bent within its plane (inplane).

@@ -85,7 +85,7 @@ def refine(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Registration:
-    """Find anew where the sections of a data set lie, starting from where they are placed.
+    """Move and bend the sections of a data set to fit the atlas, from where they are placed.
 
     Sections are compared with the atlas's annotation: within a structure a data set looks alike,
     and how each structure looks is learned from all sections together. A section moves only if
