@@ -141,7 +141,7 @@ class TestAlignment:
     def test_another_alignment_is_another_result(self, run, refined, tmp_path):
         out = tmp_path / "out"
         run("download", "dataset", PAGE, out, "--resolution", 200)
-        with pytest.raises(OutputError, match="alignment None there"):
+        with pytest.raises(OutputError, match="alignment none there"):
             run("download", "dataset", PAGE, out, "--resolution", 200, "--alignment", refined)
 
     def test_exports_use_it_too(self, run, refined, tmp_path):

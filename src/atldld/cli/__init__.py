@@ -42,6 +42,7 @@ COMMANDS = {
         "export": "Write files that other tools open: QuickNII, ITK, OME.",
     },
     "This program": {
+        "doctor": "Look whether all is well: this machine, the network, the service.",
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
         "completion": "Print what makes a shell complete commands, genes and ids.",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from atldld.cli.batches import PANEL as BATCH
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
@@ -151,6 +151,7 @@ def download_datasets(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped.
 
@@ -174,6 +175,7 @@ def download_datasets(
         in_flight=in_flight,
         force=force,
         dry_run=dry_run,
+        between=between,
     )
 
 

@@ -52,7 +52,10 @@ class Manner:
         What it has said meanwhile.
     """
 
-    def __init__(self, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False
+    ) -> None:
+        # by hand: dataclasses bring half of what `atldld --help` would load
         self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
         self.output: str | None = None
         self.force = False
@@ -81,7 +84,7 @@ manner = Manner()
 
 def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
     """Begin anew, for another command in the same process."""
-    for name, value in vars(Manner(quiet, verbose, as_json)).items():
+    for name, value in vars(Manner(quiet=quiet, verbose=verbose, as_json=as_json)).items():
         setattr(manner, name, value)
 
 
@@ -217,27 +220,23 @@ def _unfinished(code: int) -> dict[str, Any]:
 
 def plain_json(value: Any) -> Any:
     """Return a value as JSON can hold it: records as objects, what is not finite as null."""
-    import dataclasses
-    import math
-    from datetime import date
-
     item = getattr(value, "item", None)
     if getattr(value, "ndim", None) == 0 and callable(item):
         value = item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if abs(value) < float("inf") else None  # NaN is not less either
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, date):
+    if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, Mapping):
         return {str(key): plain_json(inner) for key, inner in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {one.name: plain_json(getattr(value, one.name)) for one in fields}
-    names = getattr(value, "__struct_fields__", None)
+    # records, and dataclasses
+    names = getattr(value, "__struct_fields__", None) or getattr(
+        value, "__dataclass_fields__", None
+    )
     if names is not None:
         return {name: plain_json(getattr(value, name)) for name in names}
     if isinstance(value, Iterable):

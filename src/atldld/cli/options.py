@@ -3,9 +3,10 @@
 import functools
 import inspect
 import logging
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -64,10 +65,12 @@ __all__ = [
     "command_line",
     "facts",
     "folder_of",
+    "knows_service",
     "last_is_place",
     "place_of",
     "progress_bar",
     "say",
+    "settings_of",
     "stoppable",
     "table",
     "takes_atlas",
@@ -285,6 +288,26 @@ _SERVICE_OPTIONS = {
             heading=PANEL,
         ),
     ],
+    "bucket_url": Annotated[
+        str | None,
+        Option(
+            help="Address of the public bucket of slides.",
+            envvar="ATLDLD_BUCKET_URL",
+            metavar="URL",
+            heading=PANEL,
+        ),
+    ],
+    "image_source": Annotated[
+        Literal["auto", "api", "bucket"] | None,
+        Option(
+            "--source",
+            help="Where the pixels of section images come from; auto takes the API, and the "
+            "bucket where that fails.",
+            envvar="ATLDLD_SOURCE",
+            show_default="auto",
+            heading=PANEL,
+        ),
+    ],
     "cache_dir": Annotated[
         Path | None,
         Option(
@@ -446,10 +469,54 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
         answer_file(path)
 
 
+def settings_of(chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings that options have chosen; limits of requests have variables alone."""
+    kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
+    return Settings.from_environment(kind, **chosen)
+
+
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.session import Session
+
+        settings = settings_of(chosen)
+        began = time.monotonic()
+        with Session(settings) as session, warnings_once(), waiting_told():
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
+                        f"{session.cache.root}."
+                    )
+
+    return _with_service_options(command, "session", call)
+
+
+def knows_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it what was ``chosen``.
+
+    For a command that has to bear it if that makes no sense.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        with warnings_once(), waiting_told():
+            command(chosen=chosen, **arguments)
+
+    return _with_service_options(command, "chosen", call)
+
+
+def _with_service_options(
+    command: Callable[..., None],
+    passed: str,
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "session"]
+    own = [p for p in signature.parameters.values() if p.name != passed]
     added = [
         inspect.Parameter(
             name,
@@ -462,25 +529,23 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        from atldld.fetch.session import Session
-
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        settings = Settings.from_environment({}, **chosen)
-        began = time.monotonic()
-        with Session(settings) as session, warnings_once(), waiting_told():
-            try:
-                command(session=session, **arguments)
-            finally:
-                if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
-                    )
+        chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
+        call(chosen, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def _bounds(session: "Session") -> str:
+    """Say how many requests are allowed, and how many were sent today."""
+    limits, allowance = session.client.limits, session.client.allowance
+    told = [f"at most {limits.per_second:g} a second"] if limits.per_second else []
+    if allowance is not None:
+        told.append(f"{allowance.used():,} of {allowance.most:,} a day")
+    return f" ({', '.join(told)})" if told else ""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
@@ -62,6 +62,7 @@ def refine(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Improve where the sections lie; one that would not gain stays.
 
@@ -109,6 +110,7 @@ def refine(
             in_flight=in_flight,
             force=force,
             dry_run=dry_run,
+            between=between,
         )
         return
     if dataset_id is None:

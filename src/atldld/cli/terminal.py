@@ -91,6 +91,11 @@ IN_OPTIONS = {
     Remedy.DATASET: "--dataset",
     Remedy.SPACE: "--space",
     Remedy.UNIT: "--unit",
+    Remedy.SOURCE_API: "--source api",
+    Remedy.SOURCE_AUTO: "--source auto",
+    Remedy.SOURCE_BUCKET: "--source bucket",
+    Remedy.API_URL: "--api-url",
+    Remedy.BUCKET_URL: "--bucket-url",
 }
 """How a user of the command line uses each remedy that errors speak of."""
 

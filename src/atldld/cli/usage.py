@@ -138,7 +138,13 @@ def _missing(parameter: Any) -> str:
 
 def _wrong_value(error: Any, parameter: Any) -> str:
     value = _given(error)
-    name = name_of(parameter) if parameter.param_type_name == "argument" else _option(parameter)
+    variable = _variable(error, parameter)
+    if variable is not None:
+        name = variable
+    elif parameter.param_type_name == "argument":
+        name = name_of(parameter)
+    else:
+        name = _option(parameter)
     said = f"{name} is {shown(value) or 'empty'}, but" if value is not None else name
     choices = choices_of(parameter)
     meant = nearest(value, choices, count=1) if value is not None and choices else ""
@@ -147,6 +153,13 @@ def _wrong_value(error: Any, parameter: Any) -> str:
 
 def _option(parameter: Any) -> str:
     return str(next((one for one in parameter.opts if one.startswith("--")), parameter.opts[0]))
+
+
+def _variable(error: Any, parameter: Any) -> str | None:
+    """Return the variable of the environment that a value comes from, if it does."""
+    context = getattr(error, "ctx", None)
+    source = context.get_parameter_source(parameter.name) if context is not None else None
+    return parameter.envvar if getattr(source, "name", None) == "ENVIRONMENT" else None
 
 
 def _given(error: Any) -> str | None:
@@ -160,6 +173,8 @@ def _may_be(parameter: Any) -> str:
     choices = choices_of(parameter)
     if choices:
         return _or(choices)
+    if getattr(parameter, "is_flag", False):  # which only a variable gives a value to
+        return "1 or 0"
     words = {"whole": "a whole number", "number": "a number", "path": "a file or a folder"}
     what = words.get(kind_of(parameter)) or value_of(parameter)
     least, most = _limits(parameter)

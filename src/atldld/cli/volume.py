@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
 from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
@@ -73,6 +73,7 @@ def volume(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Lay every section, in its own plane, into one grid of voxels.
 
@@ -114,6 +115,7 @@ def volume(
             in_flight=in_flight,
             force=force,
             dry_run=dry_run,
+            between=between,
         )
         return
     if not dataset_ids:

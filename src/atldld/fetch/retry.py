@@ -74,8 +74,15 @@ class Persistence:
         self._clock = time.monotonic
         self._failed_in_a_row = 0
 
-    def persist(self, attempt: Callable[[], T]) -> T:
+    def persist(self, attempt: Callable[[], T], *, once: bool = False) -> T:
         """Return what an attempt returns in the end.
+
+        Parameters
+        ----------
+        attempt : callable
+            Makes a request.
+        once : bool
+            Try it only once.
 
         Raises
         ------
@@ -87,6 +94,8 @@ class Persistence:
             try:
                 result = attempt()
             except ServiceError as error:
+                if once:
+                    raise
                 result = self._try_again(attempt, error, began)
         except ServiceError as error:
             if not _is_plain(error):

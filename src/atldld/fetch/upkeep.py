@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import defaultdict
@@ -26,22 +27,26 @@ __all__ = [
     "Damage",
     "Holding",
     "Part",
+    "Sample",
     "StoredImage",
     "Verification",
     "holdings",
     "parts",
     "prune",
+    "spot_check",
     "stored_images",
     "verify_cache",
 ]
 
-IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", re.ASCII)
+IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(jpg|tif)", re.ASCII)
 _COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 UNTOUCHED = 3600.0
 """Seconds after which `verify_cache` tells of what another machine may have left."""
+
+_QUICKLY = 8 << 20  # bytes of a file that a spot check reads whole
 
 
 @dataclass(frozen=True)
@@ -353,13 +358,90 @@ def verify_cache(
     return result
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What `spot_check` has looked at.
+
+    Attributes
+    ----------
+    files, bytes : int
+        How many files there are, and their size; of those that were listed in time.
+    listed : bool
+        Whether all were.
+    sound : int
+        Files that were read again, and are as they should be.
+    damaged : tuple of Damage
+        Those that are not.
+    whole : bool
+        Whether everything was read again.
+    """
+
+    files: int
+    bytes: int
+    listed: bool
+    sound: int
+    damaged: tuple[Damage, ...]
+    whole: bool
+
+
+def spot_check(cache: Cache, *, seconds: float = 4.0) -> Sample:
+    """List the cache and read some of it again, without mending anything.
+
+    Parameters
+    ----------
+    cache : Cache
+        Which one.
+    seconds : float
+        About how long it may take, half of it for the list. Files are read in a random order, and
+        of large ones only the length is looked at.
+    """
+    begun = time.monotonic()
+    count, size, listed = 0, 0, True
+    looks: list[tuple[Path, Callable[[Path], str | None]]] = []
+    for file in cache.files():
+        count, size = count + 1, size + file.bytes
+        look = _look_for(cache, file)
+        if look is not None:
+            looks.append((file.path, look))
+        if time.monotonic() - begun > seconds / 2:
+            listed = False
+            break
+    random.shuffle(looks)
+    result, read = Verification(), 0
+    for path, look in looks:
+        if time.monotonic() - begun > seconds:
+            break
+        result.add(path, look(path), None)
+        read += 1
+    whole = listed and read == len(looks)
+    return Sample(count, size, listed, result.sound, tuple(result.damaged), whole)
+
+
+def _look_for(cache: Cache, file: FileHeld) -> Callable[[Path], str | None] | None:
+    """Return how a file can be looked at for itself, quickly."""
+    name = file.path.relative_to(cache.root).as_posix()
+    if _METADATA.fullmatch(name) or re.fullmatch(r"queries/[0-9a-f]+\.json", name):
+        return _problem_of_document
+    if IMAGE_NAME.fullmatch(name) or (FILE_NAME.fullmatch(name) and file.path.suffix != ".json"):
+        return _problem_of_length if file.bytes > _QUICKLY else _problem_of_bytes
+    return None
+
+
+def _problem_of_length(path: Path) -> str | None:
+    told = _facts(path).get("bytes")
+    try:
+        return None if told in (None, path.stat().st_size) else "its length has changed"
+    except OSError:
+        return _GONE
+
+
 # What is wrong with a file of the cache: a sentence, nothing, or `_GONE` where it is there no more.
 _GONE = ""
 
 
 def _problem_of_image(path: Path) -> str | None:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     facts = _facts(path)
     problem = _problem_of_bytes(path)

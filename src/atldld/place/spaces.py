@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 from atldld.support.arguments import check_number, check_whole
+from atldld.support.fields import CHANGED, IMAGES_STILL
 
 if TYPE_CHECKING:
     # imported where it is used: names and boxes are wanted without it
@@ -487,7 +488,7 @@ class Plane(Enum):
                 + ", which is neither coronal, sagittal nor transverse; no picture can be laid "
                 "out in the reference space.",
                 dataset_id=dataset_id,
-                hint="The images themselves can still be had with `atldld download image`.",
+                hint=f"{CHANGED} {IMAGES_STILL}" if plane_of_section_id is None else IMAGES_STILL,
             ) from None
 
 

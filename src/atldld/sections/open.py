@@ -9,6 +9,7 @@ from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
 from atldld.place.alignment import read_alignment
 from atldld.place.sections import PlacedDataSet
+from atldld.support.fields import CHANGED
 
 __all__ = ["place_dataset", "report_oddities"]
 
@@ -56,5 +57,6 @@ def report_oddities(placed: PlacedDataSet, session: Session) -> None:
             MissingAlignmentWarning(
                 f"{len(placed.unplaced)} images of data set {placed.id} are left out: "
                 + "; ".join(f"{image.image_id}: {image.reason}" for image in placed.unplaced)
+                + f". {CHANGED}"
             )
         )
