@@ -11,6 +11,7 @@
 # make align-pictures  take the pictures of the page of atldld align in docs/images anew; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
+# make images   every picture of docs/: terminal, notebook, gallery, report
 # All make an environment in .venv first; only Python 3.11 or newer, make and git are needed.
 
 PYTHON ?= python3
@@ -23,7 +24,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint screens notebook gallery bench pictures align-pictures mutants clean
+.PHONY: demo test quick test-oldest lint images screens notebook gallery bench pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -56,6 +57,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+
+# every picture of docs/
+images: screens notebook gallery pictures
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py

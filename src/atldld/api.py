@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from atldld.errors import InvalidInputError
 from atldld.fetch.session import Session, default_session, session_for
+from atldld.find.named import find_dataset
 from atldld.place.sections import PlacedDataSet, Spot
 from atldld.records import SectionDataSet
 from atldld.sections.open import report_oddities
@@ -862,11 +863,14 @@ def report(
     session : Session, optional
         Where to ask for a data set of an id; by default what the environment says.
     """
-    from atldld.report import check_page, open_source
+    from atldld.report import check_page, find_source, open_source
 
-    if isinstance(dataset, (str, Path)) and not str(dataset).strip().isdigit():
+    if isinstance(dataset, (str, Path)):
         check_page(path, force=force)
-        source = open_source(dataset, session=session or default_session())
+        asked = session or default_session()
+        named = find_source(dataset, session=asked)
+    if isinstance(dataset, (str, Path)) and isinstance(named, Path):
+        source = open_source(named, session=asked)
         return _write_report(source, path, atlas, volume, scale, jobs, force, progress)
     return _data_set(dataset, session).report(
         path,
@@ -983,8 +987,9 @@ def open_dataset(
 
     Parameters
     ----------
-    dataset_id : int
-        The id of the section data set.
+    dataset_id : int or str
+        The id of the section data set, the address of its page, or a gene of which only one data
+        set fits, as in ``"Prox1"`` or ``"Prox1:sagittal"``.
     session : Session, optional
         Where to ask; by default what the environment says.
     offline : bool, optional
@@ -1009,6 +1014,8 @@ def open_dataset(
     InvalidInputError
         If this is no id, or a setting is not valid or given beside a session; if the alignment file
         cannot be used, anchors other images, or is for another atlas.
+    AmbiguousNameError
+        If several data sets of the gene fit; the error lists them.
     DatasetNotFoundError
         If the service has no such data set.
     AlignmentMissingError, UnsupportedPlaneError
@@ -1031,7 +1038,8 @@ def open_dataset(
 
         planes = read_alignment(alignment)
     path = None if alignment is None else Path(alignment)
-    return DataSet(session.dataset(dataset_id, refresh=refresh), session, planes, path)
+    number = find_dataset(dataset_id, session=session)
+    return DataSet(session.dataset(number, refresh=refresh), session, planes, path)
 
 
 def _session_of(session: Session | None, **settings: Any) -> Session:

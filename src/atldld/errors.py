@@ -47,7 +47,6 @@ spell differently.
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -271,6 +270,8 @@ class AtldldError(Exception):
 
     def about(self, *, dataset_id: int | None = None, image_id: int | None = None) -> Self:
         """Return the same error, which says what it is about."""
+        import copy  # it brings more than all errors
+
         error = copy.copy(self)
         error.dataset_id = self.dataset_id if dataset_id is None else dataset_id
         error.image_id = self.image_id if image_id is None else image_id

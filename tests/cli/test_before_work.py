@@ -11,7 +11,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive

@@ -18,8 +18,6 @@ WIDTHS = (60, 80, 120)
 
 def commands():
     """Every command with its path, groups among them."""
-    from typer.main import get_command
-
     from atldld.cli import app
 
     def below(command, path):
@@ -29,7 +27,7 @@ def commands():
         for name in inner:
             yield from below(inner[name], (*path, name))
 
-    return list(below(get_command(app), ()))
+    return list(below(app, ()))
 
 
 COMMANDS = commands()

@@ -14,11 +14,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld import errors
 from atldld.cli import app
 from atldld.cli.codes import CODES, code_of
+from atldld.cli.declare import Exit
 from atldld.cli.manner import plain_json
 from atldld.cli.results import RESULTS, envelope_schema, error_schema, table_of_results
 from atldld.cli.spelling import NO_JSON
@@ -52,6 +53,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "cache export": ("c.zip",),
     "cache import": ("c.zip",),
     "cache prune": ("--older-than", "1000w"),
+    "doctor": ("--offline",),
     "info version": (),
     "info cache": (),
     "sync image-to-reference": ("points.csv",),
@@ -132,8 +134,6 @@ def test_what_is_not_whole_says_so(tmp_path, monkeypatch):
 
 def test_what_is_stopped_says_so(capsys):
     """Whatever a command says as it ends goes to the program, too."""
-    import typer
-
     from atldld.cli.manner import at_work, start
     from atldld.cli.terminal import say, say_now
 
@@ -141,10 +141,10 @@ def test_what_is_stopped_says_so(capsys):
         with at_work("volume", lambda _: pytest.fail("no result"), None, say_now):
             say("Stopped. The same command goes on from here.")
             print("not for programs")
-            raise typer.Exit(130)
+            raise Exit(130)
 
     start(as_json=True)
-    with pytest.raises(typer.Exit):
+    with pytest.raises(Exit):
         work()
     start()
     told = capsys.readouterr()

@@ -13,7 +13,7 @@ import pytest
 from atldld.api import open_dataset
 from atldld.formats import image_name, write_quicknii
 from atldld.place.alignment import read_alignment
-from atldld.sections.images import copy_image
+from atldld.sections.images import copy_images
 from tests.peers.environments import environment, program
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
@@ -45,8 +45,8 @@ def test_the_whole_folder_is_read_and_lies_where_it_should(pynutil, session, tmp
     dataset = open_dataset(909, session=session)
     folder = tmp_path / "images"
     path = write_quicknii(dataset, folder / "allen.json", downsample=TIER)
-    for section in dataset:
-        copy_image(session, section.image, folder / image_name(section.image), TIER)
+    images = {folder / image_name(section.image): section.image for section in dataset}
+    copy_images(session, images, TIER)
     done = pynutil(folder, path, tmp_path / "found.json")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Option
 from atldld.cli.options import (
     AlignmentFile,
     DatasetId,
@@ -32,13 +31,13 @@ def align(
     dataset_id: DatasetId,
     alignment: AlignmentFile = None,
     output: Annotated[str | None, to("FILE.json", "ID.json")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="0 chooses a free one.")] = 0,
+    host: Annotated[str, Option(help="Address to listen at.")] = "127.0.0.1",
     public: Annotated[
-        bool, typer.Option("--public", help="Allow an address that others can reach.")
+        bool, Option("--public", help="Allow an address that others can reach.")
     ] = False,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Only print the page's address.")
+        bool, Option("--no-browser", help="Only print the page's address.")
     ] = False,
     force: Force = False,
 ) -> None:

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Commands, Option
 from atldld.cli.manner import result
 from atldld.cli.options import asks_service, facts, progress_bar, say
 
@@ -11,17 +10,17 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.find import CatalogueInfo
 
-app = typer.Typer(help="The local catalogue that searches are answered from.", no_args_is_help=True)
+app = Commands("The local catalogue that searches are answered from.")
 
 
 @app.command()
 @asks_service
 def update(
     session: "Session",
-    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
+    images: Annotated[bool, Option("--images", help="The section images too.")] = False,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Fetch everything anew, to see what changed in old records."),
+        Option("--full", help="Fetch everything anew, to see what changed in old records."),
     ] = False,
 ) -> None:
     """Make the catalogue, or add what is new. One that was stopped goes on where it was.

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from atldld.cli.batches import PANEL as BATCH
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     TIER,
@@ -40,21 +39,19 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.sections.register import Recipe
 
-app = typer.Typer(
-    help="Download registered data sets, and images as they are.", no_args_is_help=True
-)
+app = Commands("Download registered data sets, and images as they are.")
 
 Resolution = Annotated[
     float,
-    typer.Option(
+    Option(
         "--resolution",
         "--downsample-ref",
         help="Side of a pixel or voxel that is worked with, in µm.",
     ),
 ]
-Fields = Annotated[bool, typer.Option("--fields", help="Write each displacement field too (.npy).")]
+Fields = Annotated[bool, Option("--fields", help="Write each displacement field too (.npy).")]
 PictureFormat = Annotated[
-    Literal["png", "tiff"], typer.Option("--format", help="Format of the files that are written.")
+    Literal["png", "tiff"], Option("--format", help="Format of the files that are written.")
 ]
 
 
@@ -64,7 +61,7 @@ def download_dataset(
     session: "Session",
     dataset_id: DatasetId,
     folder: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")
+        str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")
     ] = None,
     output: Annotated[str | None, to("FOLDER")] = None,
     cut: Cut = "oblique",
@@ -110,7 +107,7 @@ def download_dataset(
     except KeyboardInterrupt:
         session.close()
         say("Stopped. The same command goes on from here.")
-        raise typer.Exit(130) from None
+        raise Exit(130) from None
     result(
         {
             "dataset_id": number,
@@ -129,7 +126,7 @@ def download_dataset(
     answer(summary.folder)
     if not summary.complete:
         say(f"{len(summary.failed)} could not be had; the same command tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command("datasets")
@@ -138,7 +135,7 @@ def download_datasets(
     session: "Session",
     words: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="ID|FILE|-... [OUT]",
             help="Data sets: ids, files with one a line (# begins a comment), or - for standard "
             "input; then a folder, or an address such as s3://bucket/it, or -o.",
@@ -154,9 +151,7 @@ def download_datasets(
     alignment: AlignmentFile = None,
     confirmed: Confirmed = False,
     force: Force = False,
-    jobs: Annotated[
-        int, typer.Option("--at-once", min=1, help="Data sets at once.", rich_help_panel=BATCH)
-    ] = 2,
+    jobs: Annotated[int, Option("--at-once", min=1, help="Data sets at once.", heading=BATCH)] = 2,
     in_flight: InFlight = 6,
     rate: Rate = None,
     dask: Dask = None,
@@ -197,7 +192,7 @@ def download_image(
     session: "Session",
     words: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[ID]... [OUT]",
             help="Section images: ids or addresses; then the folder of the result, or -o.",
         ),
@@ -255,7 +250,7 @@ def download_image(
             say(f"Error: {error}")
     result({"files": files, "failed": failed})
     if failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _say_failed(failed: dict[str, str]) -> None:

@@ -60,6 +60,7 @@ printf 'structure_id\\n22\\n' |
     "export quicknii": "atldld export quicknii 69289763 -o quicknii.json",
     "export fields": "atldld export fields 69289763 fields --resolution 100",
     "export sections": "atldld export sections 69289763 sections --resolution 100",
+    "doctor": "atldld doctor",
     "demo": "atldld demo",
     "info version": "atldld info version",
     "info cache": "atldld info cache",

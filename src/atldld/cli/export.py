@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -32,13 +31,9 @@ from atldld.errors import InvalidInputError
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
 
-app = typer.Typer(
-    help="Write files that other tools open: QuickNII, ITK, OME.", no_args_is_help=True
-)
+app = Commands("Write files that other tools open: QuickNII, ITK, OME.")
 
-Folder = Annotated[str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
-
-_FIELD_ENDINGS = {"itk": ".mha", "zarr": ".ome.zarr", "npy": ".npy"}
+Folder = Annotated[str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
 
 
 @app.command("quicknii")
@@ -48,11 +43,11 @@ def export_quicknii(
     dataset_id: DatasetId,
     output: Annotated[str, to("FILE.json|FILE.csv|-")],
     downsample_img: Tier = "auto",
-    image_format: Annotated[Literal["jpg", "png"], typer.Option(help="Of the images.")] = "jpg",
-    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
+    image_format: Annotated[Literal["jpg", "png"], Option(help="Of the images.")] = "jpg",
+    images: Annotated[bool, Option("--images", help="The section images too.")] = False,
     tolerance: Annotated[
         float,
-        typer.Option(
+        Option(
             "--marker-tolerance",
             help="How far, in µm, the markers of a curved section may lead from where it lies.",
         ),
@@ -71,7 +66,7 @@ def export_quicknii(
     from atldld.formats import image_name, write_quicknii
     from atldld.formats.quicknii import anchors_of, check_quicknii, check_tolerance
     from atldld.sections.folder import check_one_dataset
-    from atldld.sections.images import copy_image
+    from atldld.sections.images import copy_images
     from atldld.support.files import check_targets
 
     check_confirmed(alignment, confirmed)
@@ -108,9 +103,7 @@ def export_quicknii(
         write_quicknii(dataset, path, anchors=anchors, force=force)
     if images:
         with progress_bar(f"Images of {number}") as progress:
-            for done, (picture, image) in enumerate(pictures.items(), 1):
-                copy_image(session, image, picture, tier, force=force)
-                progress(done, len(pictures), picture.name)
+            copy_images(session, pictures, tier, force=force, progress=progress)
     say(f"{len(dataset.sections)} sections anchored.")
     if anchors.deviation is not None and path.suffix != ".csv":
         say(
@@ -143,7 +136,7 @@ def export_fields(
     output: Annotated[str | None, to("FOLDER")] = None,
     field_format: Annotated[
         Literal["itk", "zarr", "npy"],
-        typer.Option("--format", help="Format of the files that are written."),
+        Option("--format", help="Format of the files that are written."),
     ] = "itk",
     resolution: Resolution = 25,
     cut: Cut = "oblique",
@@ -158,23 +151,28 @@ def export_fields(
     """
     from atldld.api import open_dataset
     from atldld.find.named import find_dataset
-    from atldld.sections.files import check_fields, write_fields
+    from atldld.sections.exports import FIELD_ENDINGS
+    from atldld.sections.files import check_fields
     from atldld.sections.folder import check_one_dataset
-    from atldld.sections.register import Recipe
 
     check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
-    ending = _FIELD_ENDINGS[field_format]
     place = folder_of(place_of(output, folder))
-    check_fields(place, ending, force=force)
+    check_fields(place, FIELD_ENDINGS[field_format], force=force)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
     dataset = open_dataset(
         number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
     )
-    recipe = Recipe(resolution=resolution, cut=cut)
     with progress_bar(f"Fields of {number}") as progress:
-        index = write_fields(dataset, place, recipe, ending, force=force, progress=progress)
+        index = dataset.export.fields(
+            place,
+            format=field_format,
+            resolution=resolution,
+            cut=cut,
+            force=force,
+            progress=progress,
+        )
     result({"dataset_id": number, "folder": place, "files": [index]})
     answer(index)
 
@@ -196,9 +194,8 @@ def export_sections(
     """Write every registered section as an OME-TIFF in µm."""
     from atldld.api import open_dataset
     from atldld.find.named import find_dataset
-    from atldld.sections.files import write_section
     from atldld.sections.folder import check_one_dataset
-    from atldld.support.files import check_folder, check_targets
+    from atldld.support.files import check_folder
 
     check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
@@ -209,23 +206,17 @@ def export_sections(
     dataset = open_dataset(
         number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
     )
-    check_one_dataset(place, number, dataset.image_ids, force=force)
-    files = {section.id: place / f"{section.id}.ome.tif" for section in dataset.sections}
-    check_targets(files.values(), force=force)
-    registered = dataset.register(resolution, cut=cut, expression=include_expression)
-    written: list[Path] = []
     with progress_bar(f"Sections of {number}") as progress:
-        for section in registered:
-            if section.files.mask_failed:
-                # nothing would tell it from a section that has none
-                why = section.files.mask_problem
-                say(f"Image {section.id} is left out, without its mask: {why}")
-                continue
-            write_section(section, files[section.id], force=force)
-            written.append(files[section.id])
-            progress(len(written), len(dataset.sections), str(section.id))
+        written = dataset.export.sections(
+            place,
+            resolution=resolution,
+            cut=cut,
+            expression=include_expression,
+            force=force,
+            progress=progress,
+        )
     result({"dataset_id": number, "folder": place, "files": written})
     say(f"{len(written)} sections written.")
     answer(place)
     if len(written) < len(dataset.sections):
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -1,7 +1,7 @@
 """What help shows of a command: what it does, an example, and its options by what one wants.
 
-The same option stands under the same heading in every command. Typer's own help has columns for
-types and stars, which leave too little room at 80 columns.
+The same option stands under the same heading in every command, which Click's own help does not
+know.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
+
+import click
 
 from atldld.cli.examples import EXAMPLES
 from atldld.cli.layout import kept, listed, screen_width, wrapped
@@ -49,8 +51,8 @@ _OPTIONS = {
     ),
     ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
-        "annotated csv fields force format ids image-format include-expression json limit output "
-        "regions table"
+        "acronyms annotated csv fields force format ids image-format include-expression json limit "
+        "output regions scale-bar smooth table"
     ),
     MANY: "at-once dask dry-run in-flight rate",
     WHERE: "api-url cache-dir download-url host live offline port refresh strict",
@@ -81,11 +83,11 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
     Parameters
     ----------
     command : click.Command
-        Of Typer's make.
+        The command.
     path : tuple of str
         Its names, without that of the program.
     context : click.Context
-        As Typer has it.
+        As Click has it.
     width : int
         Of the screen, in cells.
     """
@@ -121,15 +123,15 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         yield f"More about one: atldld {' '.join(path)} COMMAND --help"
 
 
-def heading_of(option: Any, path: tuple[str, ...]) -> str | None:
-    """Return the heading that an option stands under; None if nobody has thought of it."""
+def heading_of(option: Any, path: tuple[str, ...]) -> str:
+    """Return the heading that an option stands under."""
     names = [name.lstrip("-") for name in option.opts if name.startswith("--")]
     if path[:1] == ("search",) and "space" in names:  # a filter there
         return WHICH
-    given = getattr(option, "rich_help_panel", None)
+    given = getattr(option, "heading", None)
     if given in HEADINGS and "alignment" not in names:  # of many data sets, or of one
         return str(given)
-    return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), None)
+    return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), HOW)
 
 
 def _heading(text: str) -> str:
@@ -153,18 +155,18 @@ def first_sentence(text: str | None) -> str:
     return head + "." if dot else paragraph
 
 
-# ---- parameters, as several versions of Typer have them
+# ---- parameters
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "whole": (type(click.INT), click.IntRange),
+    "number": (type(click.FLOAT), click.FloatRange),
+    "path": (click.Path,),
+}
 
 
 def choices_of(parameter: Any) -> tuple[str, ...]:
     """Return the words that a parameter may be; none where it may be anything."""
-    descriptor = getattr(parameter, "type_descriptor", None)
-    found = getattr(descriptor, "choices", None)
-    if found is None:
-        found = getattr(getattr(parameter, "type", None), "choices", None)
-    if found is None and descriptor is not None:
-        found = get_args(descriptor.annotation) if descriptor.is_choice else None
-    return tuple(str(getattr(one, "value", one)) for one in found or ())
+    return tuple(map(str, getattr(parameter.type, "choices", ())))
 
 
 def kind_of(parameter: Any) -> str:
@@ -173,17 +175,10 @@ def kind_of(parameter: Any) -> str:
         return "flag"
     if choices_of(parameter):
         return "choice"
-    descriptor = getattr(parameter, "type_descriptor", None)
-    if descriptor is not None:
-        annotation = descriptor.annotation
-        inside = get_args(annotation)
-        name = getattr(inside[0] if inside else annotation, "__name__", "")
-    else:
-        name = type(parameter.type).__name__
-    for kind, words in (("whole", ("int", "Int")), ("number", ("float", "Float"))):
-        if name.startswith(words):
+    for kind, types in _KINDS.items():
+        if isinstance(parameter.type, types):
             return kind
-    return "path" if "Path" in name else "text"
+    return "text"
 
 
 def value_of(parameter: Any) -> str:
@@ -249,7 +244,7 @@ def _default(parameter: Any) -> str | None:
     shown, default = getattr(parameter, "show_default", True), parameter.default
     if isinstance(shown, str):
         return shown
-    if not shown or callable(default) or kind_of(parameter) == "flag":
+    if not shown or parameter.required or kind_of(parameter) == "flag":
         return None
     if default is None or isinstance(default, bool) or default in ("", (), []):
         return None

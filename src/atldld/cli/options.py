@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import manner
 from atldld.cli.progress import counted as progress_bar
 from atldld.cli.spelling import FORCE, OUTPUT
@@ -68,6 +67,7 @@ __all__ = [
     "command_line",
     "facts",
     "folder_of",
+    "knows_service",
     "last_is_place",
     "place_of",
     "progress_bar",
@@ -86,11 +86,11 @@ __all__ = [
 DATASET = (
     "A section data set: its id, the address of its page, or a gene and plane (Prox1:coronal)."
 )
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help=DATASET)]
-Target = Annotated[str | None, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)]
+DatasetId = Annotated[str, Argument(metavar="ID", help=DATASET)]
+Target = Annotated[str | None, Option("-d", "--dataset", metavar="ID", help=DATASET)]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--datasets",
         metavar="ID|FILE|-",
         help="Section data sets: ids with commas between, a file with one a line, or - for "
@@ -99,13 +99,11 @@ Datasets = Annotated[
 ]
 Images = Annotated[
     list[str] | None,
-    typer.Option(
-        "-i", "--image", metavar="ID", help="A section image, by its id. May be repeated."
-    ),
+    Option("-i", "--image", metavar="ID", help="A section image, by its id. May be repeated."),
 ]
 Numbers = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--section",
         metavar="N|N-N",
         help="A section, by its number, or several: 70, 40-60, 5,7-9. May be repeated.",
@@ -114,7 +112,7 @@ Numbers = Annotated[
 
 AlignmentFile = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--alignment",
         metavar="FILE|FOLDER",
         help="Where the sections lie, in place of Allen's alignment: a registration of `atldld "
@@ -124,20 +122,20 @@ AlignmentFile = Annotated[
 ]
 Confirmed = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--confirmed",
         help="Of --alignment, only the sections that were confirmed by hand with `atldld align`; "
         "the others are left out.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help=FORCE)]
+Force = Annotated[bool, Option("--force", help=FORCE)]
 Jobs = Annotated[
     int | None,
-    typer.Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
+    Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
 ]
 MaskScale = Annotated[
     str,
-    typer.Option(
+    Option(
         "--scale",
         metavar="NAME|FILE",
         help="Colours of the expression masks: jet, or a .csv or .npy file with red, green and "
@@ -145,39 +143,37 @@ MaskScale = Annotated[
     ),
 ]
 Resolution = Annotated[
-    float, typer.Option("--resolution", help="Side of a pixel or voxel that is worked with, in µm.")
+    float, Option("--resolution", help="Side of a pixel or voxel that is worked with, in µm.")
 ]
 TableResolution = Annotated[
     float,
-    typer.Option(
+    Option(
         "--table-resolution",
         help="Masks are counted at the tier whose pixels are at most so large, in µm.",
     ),
 ]
-TIER = typer.Option(
+TIER = Option(
     "--downsample-img",
     metavar="auto|0|1|…",
     help="Tier of the images: 0 is full size, and each next one halves the sides; auto takes what "
     "suits the command.",
 )
 Tier = Annotated[str, TIER]
-Expression = Annotated[
-    bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
-]
+Expression = Annotated[bool, Option("-e", "--include-expression", help="The expression masks too.")]
 Cut = Annotated[
     Literal["oblique", "parallel"],
-    typer.Option(
+    Option(
         "--cut", help="The section's own plane, or one of constant third coordinate (as in 0.3)."
     ),
 ]
 Refresh = Annotated[
     bool,
-    typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
+    Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
-NoAtlas = Annotated[bool, typer.Option("--no-atlas", help="Do without the atlas.")]
+NoAtlas = Annotated[bool, Option("--no-atlas", help="Do without the atlas.")]
 Depth = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--depth",
         min=0,
         metavar="N",
@@ -187,7 +183,7 @@ Depth = Annotated[
 ]
 Structures = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--structure",
         metavar="NAME",
         help="Only this structure (acronym, name or id) and what lies in it. May be repeated.",
@@ -195,7 +191,7 @@ Structures = Annotated[
 ]
 Hemisphere = Annotated[
     Literal["both", "left", "right", "each"] | None,
-    typer.Option("--hemisphere", help="Both hemispheres together, one, or each apart."),
+    Option("--hemisphere", help="Both hemispheres together, one, or each apart."),
 ]
 
 
@@ -210,17 +206,17 @@ def to(metavar: str, shown: str | None = None) -> Any:
         What help says of the place where it goes without the option.
     """
     default: Any = {} if shown is None else {"show_default": shown}
-    return typer.Option("-o", "--output", metavar=metavar, help=OUTPUT, **default)
+    return Option("-o", "--output", metavar=metavar, help=OUTPUT, **default)
 
 
 ATLAS = "The atlas"
 
 AtlasResolution = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--atlas-resolution",
         help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100.",
-        rich_help_panel=ATLAS,
+        heading=ATLAS,
     ),
 ]
 
@@ -228,11 +224,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "atlas": (
         Annotated[
             str,
-            typer.Option(
+            Option(
                 "--atlas",
                 metavar="NAME",
                 help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         "ccf_2017",
@@ -244,11 +240,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "annotation": (
         Annotated[
             Path | None,
-            typer.Option(
+            Option(
                 "--annotation",
                 metavar="FILE.nrrd",
                 help="An annotation of your own in place of the atlas's.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -256,11 +252,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "graph": (
         Annotated[
             Path | None,
-            typer.Option(
+            Option(
                 "--graph",
                 metavar="FILE",
                 help="The structures of your annotation, JSON or CSV.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -268,12 +264,12 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "template": (
         Annotated[
             str | None,
-            typer.Option(
+            Option(
                 "--template",
                 metavar="NAME|FILE.nrrd",
                 help="average_template, ara_nissl, or with --annotation one of your own, which may "
                 "be coarser.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -285,48 +281,47 @@ PANEL = "Where to ask and where to keep"
 _SERVICE_OPTIONS = {
     "api_url": Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Host of the API.",
             envvar="ATLDLD_API_URL",
-            show_envvar=True,
             metavar="URL",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "download_url": Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Host of the informatics archive.",
             envvar="ATLDLD_DOWNLOAD_URL",
             metavar="URL",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "cache_dir": Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Folder of the cache.",
             envvar="ATLDLD_CACHE_DIR",
             metavar="DIR",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "offline": Annotated[
         bool,
-        typer.Option(
+        Option(
             "--offline",
             help="Make no request; use what is in the cache.",
             envvar="ATLDLD_OFFLINE",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "strict": Annotated[
         bool,
-        typer.Option(
+        Option(
             "--strict",
             help="Treat defects of the service as errors.",
             envvar="ATLDLD_STRICT",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
 }
@@ -381,15 +376,18 @@ def alignment_of(
     InvalidInputError
         If confirmed sections are asked for, and no alignment is named.
     """
-    from atldld.batch import Alignments
-    from atldld.place.alignment import ConfirmedOnly
-
     check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
+        from atldld.batch import Alignments
+
         return Alignments(alignment, confirmed).of(dataset_id)
-    return ConfirmedOnly(Path(alignment)) if confirmed else Path(alignment)
+    if not confirmed:
+        return Path(alignment)
+    from atldld.place.alignment import ConfirmedOnly
+
+    return ConfirmedOnly(Path(alignment))
 
 
 def check_confirmed(alignment: str | None, confirmed: bool) -> None:
@@ -491,8 +489,45 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
 
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.session import Session
+
+        settings = Settings.from_environment({}, **chosen)
+        began = time.monotonic()
+        with Session(settings) as session, warnings_once(), waiting_told():
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
+                    )
+
+    return _with_service_options(command, "session", call)
+
+
+def knows_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it what was ``chosen``.
+
+    For a command that has to bear it if that makes no sense.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        with warnings_once(), waiting_told():
+            command(chosen=chosen, **arguments)
+
+    return _with_service_options(command, "chosen", call)
+
+
+def _with_service_options(
+    command: Callable[..., None],
+    passed: str,
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "session"]
+    own = [p for p in signature.parameters.values() if p.name != passed]
     added = [
         inspect.Parameter(
             name,
@@ -505,20 +540,7 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        from atldld.fetch.session import Session
-
-        chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        settings = Settings.from_environment({}, **chosen)
-        began = time.monotonic()
-        with Session(settings) as session, warnings_once(), waiting_told():
-            try:
-                command(session=session, **arguments)
-            finally:
-                if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
-                    )
+        call({name: arguments.pop(name) for name in _SERVICE_OPTIONS}, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
@@ -582,4 +604,4 @@ def stoppable(session: "Session") -> Iterator[None]:
     except KeyboardInterrupt:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+        raise Exit(130) from None

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -42,7 +41,7 @@ def quality(
     output: Annotated[str | None, to("FILE.csv|FILE.json|-", "a table on the screen")] = None,
     resolution: Annotated[
         float,
-        typer.Option(
+        Option(
             "--quality-resolution",
             help="Side of a pixel, in µm, at which sections are compared.",
         ),
@@ -128,7 +127,7 @@ def quality(
     if left_out:
         again = " with --force" if output is not None else ""
         say(f"{left_out} could not be had; the same command{again} tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def show(found: "DatasetQuality") -> None:

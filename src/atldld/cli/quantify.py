@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -66,14 +65,14 @@ def quantify(
     hemisphere: Hemisphere = None,
     threshold: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0, max=254, help="A pixel of a mask expresses if its brightest channel exceeds it."
         ),
     ] = EXPRESSING,
     scale: MaskScale = "jet",
     stain_threshold: Annotated[
         float | None,
-        typer.Option(
+        Option(
             metavar="T",
             help="Another quantity, from the section images: the fraction of pixels that take away "
             "more than this of the background's light (0 to 1). Needs no masks.",
@@ -82,11 +81,11 @@ def quantify(
     alignment: AlignmentFile = None,
     confirmed: Confirmed = False,
     grid: Annotated[
-        bool, typer.Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
+        bool, Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
     ] = True,
     unionize: Annotated[
         bool,
-        typer.Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
+        Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
     ] = True,
     jobs: Jobs = None,
     force: Force = False,
@@ -163,7 +162,7 @@ def quantify(
     if about["failed"]:
         again = " with --force" if output is not None else ""
         say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def show(regions: "RegionTable", by: str) -> None:

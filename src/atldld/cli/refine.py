@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     DATASET,
@@ -40,21 +39,21 @@ def refine(
     session: "Session",
     choice: "AtlasChoice",
     output: Annotated[str, to("FILE.json|FOLDER|ADDRESS")],
-    dataset_id: Annotated[str | None, typer.Argument(metavar="[ID]", help=DATASET)] = None,
+    dataset_id: Annotated[str | None, Argument(metavar="[ID]", help=DATASET)] = None,
     alignment: AlignmentFile = None,
     confirmed: Confirmed = False,
     steps: Annotated[
-        str, typer.Option(help="What is done, with commas between.")
+        str, Option(help="What is done, with commas between.")
     ] = "whole,sections,inplane",
     resolution: Resolution = 25,
     limit: Annotated[
         float,
-        typer.Option("--max-move", help="How far, in µm, a step may move any point of a section."),
+        Option("--max-move", help="How far, in µm, a step may move any point of a section."),
     ] = 1500,
     sections: Numbers = None,
     few: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--few",
             help="Refine fewer than five sections as well: their structures' greys are less sure.",
         ),
@@ -67,7 +66,7 @@ def refine(
     dask: Dask = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Find anew where the sections lie, never worse than where they lay.
+    """Improve where the sections lie; one that would not gain stays.
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
     set: all together (whole), each section's plane (sections), and bent within its plane (inplane).
@@ -168,7 +167,7 @@ def refine(
     _tell(found)
     if missing := len(found.about["failed"]):
         say(f"{missing} could not be had; the same command with --force tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _tell(found: "Registration") -> None:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -28,7 +27,6 @@ from atldld.cli.options import (
     to,
     written_to,
 )
-from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from atldld.batch import AtlasChoice
@@ -42,7 +40,7 @@ def report(
     choice: "AtlasChoice",
     what: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="ID|FOLDER",
             help="A section data set: its id, the address of its page, or a gene and plane "
             "(Prox1:coronal); or a folder that `atldld download dataset` made.",
@@ -52,7 +50,7 @@ def report(
     resolution: Resolution = 25,
     table_resolution: TableResolution = 8,
     no_atlas: NoAtlas = False,
-    no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
+    no_volume: Annotated[bool, Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
     confirmed: Confirmed = False,
@@ -64,7 +62,7 @@ def report(
     The page holds everything itself, loads nothing, and opens from disk. Without the atlas it has
     no outlines and no table of regions. A folder's sections keep the resolution that they have.
     """
-    from atldld.report import check_page, gather, open_source, try_atlas, write_report
+    from atldld.report import check_page, find_source, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
     check_confirmed(alignment, confirmed)
@@ -75,7 +73,7 @@ def report(
     if not no_atlas:
         choice.check_files()
     colours = open_scale(scale)
-    named = _named(what, session)
+    named = find_source(what, session=session)
     source = open_source(
         named,
         session=session,
@@ -137,21 +135,4 @@ def report(
         answer(path)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
-        raise typer.Exit(1)
-
-
-def _named(what: str, session: "Session") -> int | str:
-    """Return the data set that is named, or the folder."""
-    from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
-
-    if not what.strip().isdigit() and Path(what).is_dir():
-        return what
-    try:
-        named = read_dataset_name(what, api_url=session.settings.api_url)
-    except InvalidInputError:
-        if "://" in what:
-            raise
-        return what  # which is no folder either
-    if isinstance(named, GeneInPlane) and named.plane is None and ("/" in what or "\\" in what):
-        return what
-    return find_dataset(what, session=session)
+        raise Exit(1)

@@ -227,6 +227,22 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
     },
     "export fields": {**_DATASET, "folder": "string: where the files are", **_FILES},
     "export sections": {**_DATASET, "folder": "string: where the files are", **_FILES},
+    "doctor": {
+        "healthy": "boolean: whether nothing differs, and nothing fails",
+        "passed": "integer: checks that pass",
+        "differing": "integer: checks whose answer is not what is known",
+        "failed": "integer: checks whose answer cannot be used, or did not come",
+        "skipped": "integer: checks that were left out; their `found` says why",
+        "service": "string?: which API was asked",
+        "synthetic": "boolean?: whether it says that its data are made up; null if it was not "
+        "asked",
+        "offline": "boolean: whether nothing was asked",
+        "bytes": "integer: what came from the network",
+        "seconds": "number: how long all took",
+        "checks": "array: an object each: `part`, `name`, `status` (pass, differs, fails, "
+        "skipped), `found`, `remedy`, `bytes`, `seconds`, `differences` (objects with `field`, "
+        "`known`, `came`, `said`); see [doctor](doctor.md)",
+    },
     "demo": {
         **_DATASET,
         "folder": "string: where the sections are",

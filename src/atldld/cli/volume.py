@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
@@ -39,7 +38,7 @@ def volume(
     output: Annotated[str, to("FILE|FOLDER|ADDRESS")],
     dataset_ids: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[ID]...",
             help="Section data sets: ids, addresses of their pages, or genes with planes "
             "(Prox1:coronal); several are averaged.",
@@ -48,18 +47,18 @@ def volume(
     resolution: Resolution = 25,
     channel: Annotated[
         Literal["image", "expression", "intensity"],
-        typer.Option(
+        Option(
             help="Section images (RGB), intensities of the expression masks (0 to 1), or how "
             "much darker than the background the stain is."
         ),
     ] = "image",
     fill: Annotated[
         Literal["none", "nearest", "linear"],
-        typer.Option(help="What to put between sections: nothing, or what the two beside say."),
+        Option(help="What to put between sections: nothing, or what the two beside say."),
     ] = "none",
     thickness: Annotated[
         float | None,
-        typer.Option(help="How thick sections are taken to be, in µm; what the data set says."),
+        Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
     alignment: AlignmentFile = None,
     confirmed: Confirmed = False,
@@ -71,7 +70,7 @@ def volume(
     plane: Plane = None,
     ending: Annotated[
         str,
-        typer.Option("--format", help="Format of the files that are written."),
+        Option("--format", help="Format of the files that are written."),
     ] = "nii.gz",
     in_flight: InFlight = 6,
     rate: Rate = None,
@@ -183,4 +182,4 @@ def _one_volume(
     say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)

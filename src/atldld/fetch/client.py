@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from atldld.errors import (
@@ -24,8 +24,11 @@ from atldld.errors import (
 )
 from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
+from atldld.fetch.look import Look
 from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
+from atldld.support.fields import CHANGED
+from atldld.support.http import load_httpx
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -99,6 +102,7 @@ class Client:
         InvalidInputError
             If the host's name, or the path, cannot stand in an address.
         """
+        load_httpx()
         import httpx
 
         address = (self.base_url if base is None else base) + path
@@ -159,6 +163,91 @@ class Client:
             lambda: self._download_once(url, file, check, limit, progress)
         )
 
+    @property
+    def in_process(self) -> bool:
+        """Whether requests go to something else than the network."""
+        return self._transport is not None
+
+    def look(
+        self,
+        url: str,
+        *,
+        method: Literal["GET", "HEAD", "POST"] = "GET",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        largest: int = 1 << 20,
+        seconds: float = 10.0,
+        take: Callable[[int], object] | None = None,
+    ) -> Look:
+        """Ask once, and return whatever is answered: any status, any body.
+
+        Nothing is tried again, checked or kept. It is how the service itself is examined.
+
+        Parameters
+        ----------
+        url : str
+            The whole address.
+        method, headers, content : optional
+            What is sent. A login for the address is added.
+        largest : int
+            Bytes after which the rest of the body is left.
+        seconds : float
+            The most that it may take in all.
+        take : callable, optional
+            Told of each part of the body as it arrives, by its length; what it raises ends it.
+
+        Raises
+        ------
+        NetworkError, ServiceTimeoutError
+            If no answer arrives, or not in time.
+        AnswerError
+            If the answer is compressed, which was not asked for.
+        """
+        began = time.monotonic()
+        body = bytearray()
+        head, whole = 0.0, True
+
+        def read(_: httpx.Response, chunks: Iterator[bytes]) -> None:
+            nonlocal head, whole
+            body.clear()
+            head, whole = time.monotonic() - began, True
+            for chunk in chunks:
+                body.extend(chunk)
+                if take is not None:
+                    take(len(chunk))
+                if len(body) > largest:
+                    del body[largest:]
+                    whole = False
+                    return
+                if time.monotonic() - began > seconds:
+                    raise ServiceTimeoutError(
+                        f"Only {len(body)} bytes arrived in {seconds:.0f} s.", url=url
+                    )
+
+        with self._connections.slot(), self._connections.line() as line:
+            response, _ = self._ask_on(
+                line,
+                url,
+                1 << 62,  # `read` stops before
+                read,
+                None,
+                method=method,
+                more_headers=headers,
+                content=content,
+                seconds=seconds,
+            )
+            if not whole:
+                line.drop()
+        return Look(
+            url=url,
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=bytes(body),
+            whole=whole,
+            head_seconds=head,
+            seconds=time.monotonic() - began,
+        )
+
     def close(self) -> None:
         """Close the connections, and end waits between tries.
 
@@ -194,6 +283,13 @@ class Client:
                     retry_after=retry_after(response.headers),
                 )
             self._raise_for_status(response, url)
+            if isinstance(envelope, dict) and "success" in envelope and "msg" not in envelope:
+                raise AnswerError(
+                    "In the service's answer, msg is missing; there are "
+                    f"{', '.join(map(str, envelope))[:200]}.",
+                    url=url,
+                    hint=CHANGED,
+                )
             if not isinstance(envelope, dict) or "msg" not in envelope:
                 raise AnswerError(
                     f"The service answered with status {response.status_code}, but not with its "
@@ -261,19 +357,30 @@ class Client:
         largest: int,
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         progress: Callable[[int, int | None], None] | None,
+        *,
+        method: str = "GET",
+        more_headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        seconds: float | None = None,
     ) -> tuple[httpx.Response, bytes]:
-        """Send a GET, return its answer and the digest of its body; translate errors.
+        """Send a request, return its answer and the digest of its body; translate errors.
 
         Redirects are followed on the same host alone, and with the same login.
         """
+        load_httpx()
         import httpx
         from socksio import SOCKSError
 
         from atldld.fetch.troubles import trouble
 
         address, login = self._parted(url)
-        headers = {"Authorization": login.authorization} if login else {}
-        guard = HeadGuard(self.limits.read, line)
+        headers = {**(more_headers or {})}
+        if login:
+            headers["Authorization"] = login.authorization
+        connect, wait = self.limits.connect, self.limits.read
+        if seconds is not None:
+            connect, wait = min(connect, seconds), min(wait, seconds)
+        guard = HeadGuard(wait, line)
         digest = hashlib.sha256()
         began, size = time.monotonic(), 0
 
@@ -292,7 +399,12 @@ class Client:
             for _ in range(REDIRECTS + 1):
                 self.requests_sent += 1
                 with line.http().stream(
-                    "GET", address, headers=headers, extensions={"trace": guard.trace}
+                    method,
+                    address,
+                    headers=headers,
+                    content=content,
+                    timeout=httpx.Timeout(wait, connect=connect, pool=None),
+                    extensions={"trace": guard.trace},
                 ) as response:
                     next_address = onward(response)
                     if next_address is None:
@@ -312,7 +424,7 @@ class Client:
             raise trouble(
                 error,
                 address,
-                seconds=(self.limits.connect, self.limits.read),
+                seconds=(connect, wait),
                 proxy=self._proxy(address),
                 stage=guard.stage,
                 late=guard.expired,

@@ -22,6 +22,7 @@ from atldld.fetch.pages import fetch_all
 from atldld.fetch.retry import log
 from atldld.records import SectionDataSet
 from atldld.rma.query import RMAParameters
+from atldld.support.fields import CHANGED, UnusableFieldError, whole
 
 __all__ = ["DATASET_INCLUDES", "NO_RECORD", "Documents", "record_in"]
 
@@ -118,7 +119,7 @@ class Documents:
                 f"The service says that there is a section data set {dataset_id}, but does "
                 "not send it.",
                 dataset_id=dataset_id,
-                hint="Try again later.",
+                hint=f"Try again later. {CHANGED}",
             )
         if not rows:
             raise DatasetNotFoundError(
@@ -128,19 +129,31 @@ class Documents:
             )
         images = arriving.result()
         defects += defects_of_images
-        if rows[0].get("id") != dataset_id or any(
-            image.get("data_set_id", dataset_id) != dataset_id for image in images
-        ):
-            raise AnswerError(
-                f"The service answered about something else than section data set {dataset_id}.",
-                dataset_id=dataset_id,
-                hint="Try again later.",
-            )
+        _check_about(rows[0], "id", dataset_id)
+        for image in images:
+            _check_about(image, "data_set_id", dataset_id, needed=False)
         return _document({"section_data_set": rows[0], "section_images": images}, defects)
 
     def _wants_more(self, document: Mapping[str, Any]) -> bool:
         """Whether a document lacks rows that may be had by asking again."""
         return document.get("complete") is False and not self._offline
+
+
+def _check_about(
+    record: Mapping[str, Any], name: str, dataset_id: int, *, needed: bool = True
+) -> None:
+    """Refuse a record that says that it is of something else than what was asked for."""
+    try:
+        found = whole(record, name, 0, 10**15, needed=needed)
+        why = f"{name} is {found}"
+    except UnusableFieldError as error:
+        found, why = 0, str(error)
+    if found != dataset_id and (needed or found is not None):
+        raise AnswerError(
+            f"The service answered about something else than section data set {dataset_id}: {why}.",
+            dataset_id=dataset_id,
+            hint=f"Try again later. {CHANGED}",
+        )
 
 
 def record_in(cache: Cache, dataset_id: int | None) -> SectionDataSet | None:

@@ -20,6 +20,7 @@ from atldld.errors import (
     CacheError,
     ImageNotFoundError,
     InvalidInputError,
+    MissingAlignmentWarning,
     OfflineError,
     Remedy,
     ServiceDefectError,
@@ -38,6 +39,7 @@ from atldld.records import SectionDataSet, SectionImage
 from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
+from atldld.support.fields import CHANGED
 
 if TYPE_CHECKING:
     import httpx
@@ -291,6 +293,17 @@ class Session:
                 SkippedImageWarning(
                     f"{len(dataset.skipped)} image records of data set {dataset.id} are unusable: "
                     + "; ".join(f"{image.image_id}: {image.reason}" for image in dataset.skipped)
+                    + f". {CHANGED}"
+                )
+            )
+        odd = [image for image in dataset.images if image.alignment_problem]
+        if odd:
+            self.report(
+                MissingAlignmentWarning(
+                    f"{len(odd)} images of data set {dataset.id} have an alignment that cannot be "
+                    "used: "
+                    + "; ".join(f"{image.id}: {image.alignment_problem}" for image in odd)
+                    + f". {CHANGED}"
                 )
             )
         return dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import defaultdict
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
-from atldld.fetch.cache import Cache, companion_of, read_json, sha256_of
+from atldld.fetch.cache import Cache, FileHeld, companion_of, read_json, sha256_of
 from atldld.fetch.documents import record_in
 from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session, check_id
@@ -25,11 +26,13 @@ __all__ = [
     "Damage",
     "Holding",
     "Part",
+    "Sample",
     "StoredImage",
     "Verification",
     "holdings",
     "parts",
     "prune",
+    "spot_check",
     "stored_images",
     "verify_cache",
 ]
@@ -41,6 +44,8 @@ FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 UNTOUCHED = 3600.0
 """Seconds after which `verify_cache` tells of what another machine may have left."""
+
+_QUICKLY = 8 << 20  # bytes of a file that a spot check reads whole
 
 
 @dataclass(frozen=True)
@@ -345,6 +350,83 @@ def verify_cache(
             _remove(cache, path)
         result.add(path, "a run that was killed left it", "removed" if repair else None)
     return result
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What `spot_check` has looked at.
+
+    Attributes
+    ----------
+    files, bytes : int
+        How many files there are, and their size; of those that were listed in time.
+    listed : bool
+        Whether all were.
+    sound : int
+        Files that were read again, and are as they should be.
+    damaged : tuple of Damage
+        Those that are not.
+    whole : bool
+        Whether everything was read again.
+    """
+
+    files: int
+    bytes: int
+    listed: bool
+    sound: int
+    damaged: tuple[Damage, ...]
+    whole: bool
+
+
+def spot_check(cache: Cache, *, seconds: float = 4.0) -> Sample:
+    """List the cache and read some of it again, without mending anything.
+
+    Parameters
+    ----------
+    cache : Cache
+        Which one.
+    seconds : float
+        About how long it may take, half of it for the list. Files are read in a random order, and
+        of large ones only the length is looked at.
+    """
+    begun = time.monotonic()
+    count, size, listed = 0, 0, True
+    looks: list[tuple[Path, Callable[[Path], str | None]]] = []
+    for file in cache.files():
+        count, size = count + 1, size + file.bytes
+        look = _look_for(cache, file)
+        if look is not None:
+            looks.append((file.path, look))
+        if time.monotonic() - begun > seconds / 2:
+            listed = False
+            break
+    random.shuffle(looks)
+    result, read = Verification(), 0
+    for path, look in looks:
+        if time.monotonic() - begun > seconds:
+            break
+        result.add(path, look(path), None)
+        read += 1
+    whole = listed and read == len(looks)
+    return Sample(count, size, listed, result.sound, tuple(result.damaged), whole)
+
+
+def _look_for(cache: Cache, file: FileHeld) -> Callable[[Path], str | None] | None:
+    """Return how a file can be looked at for itself, quickly."""
+    name = file.path.relative_to(cache.root).as_posix()
+    if _METADATA.fullmatch(name) or re.fullmatch(r"queries/[0-9a-f]+\.json", name):
+        return _problem_of_document
+    if IMAGE_NAME.fullmatch(name) or (FILE_NAME.fullmatch(name) and file.path.suffix != ".json"):
+        return _problem_of_length if file.bytes > _QUICKLY else _problem_of_bytes
+    return None
+
+
+def _problem_of_length(path: Path) -> str | None:
+    told = _facts(path).get("bytes")
+    try:
+        return None if told in (None, path.stat().st_size) else "its length has changed"
+    except OSError:
+        return _GONE
 
 
 # What is wrong with a file of the cache: a sentence, nothing, or `_GONE` where it is there no more.

@@ -13,14 +13,20 @@ is of, and the service's alignment the others; an alignment of none of them is a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import InvalidInputError, NotFoundError, Remedy
+from atldld.errors import (
+    AnswerError,
+    InvalidInputError,
+    NotFoundError,
+    Remedy,
+    SkippedImageWarning,
+)
 from atldld.place import points as place
 from atldld.place.coordinates import SERVICE, short_of
 from atldld.place.placement import Placement
@@ -28,6 +34,7 @@ from atldld.place.points import ImagePoints, StructureCenter
 from atldld.place.registration import Refinement, Registration
 from atldld.records import SectionDataSet
 from atldld.support.arguments import check_id
+from atldld.support.fields import CHANGED
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -343,7 +350,7 @@ def structures_to_pixels(
         {"reference_space_id": dataset.reference_space_id},
         order="structure_centers.id",
     )
-    centers = [StructureCenter.from_record(record) for record in records]
+    centers = _centers(records)
     usable = ids > 0
     _note(reasons, "without a structure_id", ~usable)
     whole = _no_points(len(table))
@@ -359,6 +366,20 @@ def structures_to_pixels(
         ),
     )
     return _on_sections(table, whole, reasons, "without a centre near a section")
+
+
+def _centers(records: Iterable[Mapping[str, Any]]) -> list[StructureCenter]:
+    """Read the service's rows.
+
+    Raises
+    ------
+    AnswerError
+        If one of them cannot be used.
+    """
+    try:
+        return [StructureCenter.from_record(record) for record in records]
+    except InvalidInputError as error:
+        raise AnswerError(f"The service's answer cannot be used. {error}", hint=CHANGED) from None
 
 
 def atlas_plates(session: Session, dataset_id: int) -> SectionDataSet:
@@ -385,7 +406,22 @@ def atlas_plates(session: Session, dataset_id: int) -> SectionDataSet:
         ("alignment2d",),
         order="sub_images.id",
     )
-    return SectionDataSet.from_records(atlases[0], plates)
+    whole = SectionDataSet.from_records(atlases[0], plates)
+    # a plate that is left out would hand its points to the next one
+    left = [f"{image.image_id}: {image.reason}" for image in whole.skipped]
+    left += [
+        f"{image.id}: {image.alignment_problem or 'it has no alignment2d'}"
+        for image in whole.images
+        if image.alignment2d is None
+    ]
+    if left:
+        session.report(
+            SkippedImageWarning(
+                f"{len(left)} plates of data set {dataset_id} are left out: {'; '.join(left)}. "
+                f"{CHANGED}"
+            )
+        )
+    return whole
 
 
 def dataset_of_image(session: Session, image_id: int) -> Any:

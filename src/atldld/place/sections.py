@@ -19,6 +19,7 @@ from atldld.place.registration import Refinement, Registration
 from atldld.place.spaces import PLACED_SPACES, Plane, check_points
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
 from atldld.support.arguments import check_id, check_whole, several
+from atldld.support.fields import CHANGED, IMAGES_STILL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -305,7 +306,7 @@ class PlacedDataSet:
             elif image.id in left_out:
                 reason = LEFT_OUT
             elif image.alignment2d is None and image.id not in given:
-                reason = "it has no alignment2d"
+                reason = image.alignment_problem or "it has no alignment2d"
             else:
                 placement = given.get(image.id) or Placement.of(record, image)
                 if placement.crosses(plane):
@@ -517,6 +518,6 @@ def _check_laid_out(record: SectionDataSet) -> tuple[Plane, float]:
             + ("missing" if space is None else str(space))
             + ", but pictures can be laid out only in the adult spaces 9 and 10 (P56).",
             dataset_id=record.id,
-            hint="The images themselves can still be had with `atldld download image`.",
+            hint=f"{CHANGED} {IMAGES_STILL}" if space is None else IMAGES_STILL,
         )
     return plane, thickness

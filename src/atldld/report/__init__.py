@@ -2,7 +2,14 @@
 
 from atldld.report.contents import Entry, Report, gather, try_atlas
 from atldld.report.page import check_page, figures, render, write_report
-from atldld.report.source import FolderSource, ServiceSource, Source, open_source, source_of
+from atldld.report.source import (
+    FolderSource,
+    ServiceSource,
+    Source,
+    find_source,
+    open_source,
+    source_of,
+)
 
 __all__ = [
     "Entry",
@@ -12,6 +19,7 @@ __all__ = [
     "Source",
     "check_page",
     "figures",
+    "find_source",
     "gather",
     "open_source",
     "render",

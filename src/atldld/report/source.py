@@ -18,9 +18,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AtldldError, InvalidInputError, OutputError, Remedy
+from atldld.errors import (
+    AtldldError,
+    DatasetNotFoundError,
+    InvalidInputError,
+    OutputError,
+    Remedy,
+)
 from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session
+from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
 from atldld.place import Placement
 from atldld.place.alignment import AlignmentPath, Planes, read_alignment
 from atldld.place.anchoring import AlignmentFile
@@ -51,7 +58,7 @@ from atldld.sections.register import Files, Recipe, RegisteredSection, fetch, ru
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.text import shown
 
-__all__ = ["FolderSource", "ServiceSource", "Source", "open_source", "source_of"]
+__all__ = ["FolderSource", "ServiceSource", "Source", "find_source", "open_source", "source_of"]
 
 Result = TypeVar("Result")
 
@@ -303,6 +310,50 @@ class FolderSource:
         )
 
 
+def find_source(what: int | str | Path, *, session: Session) -> int | Path:
+    """Return what is named: the id of a section data set, or an output folder.
+
+    Parameters
+    ----------
+    what : int, str or pathlib.Path
+        An output folder, or a data set as `atldld.find.named.read_dataset_name` reads it: its id,
+        the address of its page, or a gene with its plane. What is a folder is taken for one.
+    session : Session
+        Where genes are looked for.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is neither.
+    NotFoundError
+        If there is no folder of that name, and no data set of a gene of that name.
+    AtldldError
+        If the gene cannot be looked for.
+    """
+    text = str(what).strip()
+    if isinstance(what, Path) or (not text.isdigit() and Path(text).is_dir()):
+        return what if isinstance(what, Path) else Path(text)
+    unknown = InvalidInputError(
+        f"{text!r:.80} is neither a folder nor a section data set.",
+        hint="Give an id such as 69289763, the address of its page, a gene such as Prox1, or a "
+        "folder that `atldld download` made.",
+    )
+    try:
+        named = read_dataset_name(what, api_url=session.settings.api_url)
+    except InvalidInputError:
+        if "://" in text:
+            raise  # it says what is wrong with the address
+        raise unknown from None
+    if isinstance(named, GeneInPlane) and {"/", "\\"} & set(text):
+        raise unknown
+    try:
+        return find_dataset(what, session=session)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(
+            f"{error.message} There is no folder of that name either.", hint=error.hint
+        ) from error
+
+
 def open_source(
     what: int | str | Path,
     *,
@@ -316,7 +367,7 @@ def open_source(
     Parameters
     ----------
     what : int, str or pathlib.Path
-        The id of a section data set (digits alone), or an output folder.
+        The id of a section data set, another of its names, or an output folder; see `find_source`.
     session : Session
         Where to ask. For a folder nothing is asked; its cache is looked into.
     resolution, table_resolution : float
@@ -336,23 +387,22 @@ def open_source(
     AtldldError
         The data set cannot be had or placed.
     """
-    name = str(what).strip()
-    if name.isdigit():
+    named = find_source(what, session=session)
+    if isinstance(named, int):
         planes = None if alignment is None else read_alignment(alignment)
-        placed = PlacedDataSet.of(session.dataset(name), planes)
+        placed = PlacedDataSet.of(session.dataset(named), planes)
         report_oddities(placed, session)
         start = None
         if planes is not None and alignment is not None:
             start = find_start(planes, alignment, placed.record)
         dataset = OpenedDataSet(placed, session)
         return ServiceSource(dataset, resolution, table_resolution, start=start)
-    folder = Path(name)
-    if not folder.is_dir():
+    if not named.is_dir():
         raise InvalidInputError(
-            f"{what} is neither the id of a section data set nor a folder.",
-            hint="Give an id such as 69289763, or a folder that `atldld download dataset` made.",
+            f"There is no folder {named}.",
+            hint="Give the id of a section data set, or a folder that `atldld download` made.",
         )
-    return _open_folder(folder, session, alignment)
+    return _open_folder(named, session, alignment)
 
 
 def _finer(source: Source, section: PlacedSection, resolution: float) -> RegisteredSection | None:

@@ -12,7 +12,7 @@ from atldld.place.planes import Cut
 from atldld.place.sections import PlacedSection
 from atldld.sections.files import check_fields, write_fields, write_sections
 from atldld.sections.folder import check_one_dataset
-from atldld.sections.images import copy_image
+from atldld.sections.images import copy_images
 from atldld.sections.register import Recipe
 from atldld.support.files import check_targets
 from atldld.support.notebook import Progressing, progressing
@@ -104,10 +104,7 @@ class Exports:
         )
         if pictures:
             with progressing(progress, f"Images of {dataset.id}") as show:
-                for done, (picture, image) in enumerate(pictures.items(), 1):
-                    copy_image(dataset.session, image, picture, downsample, force=force)
-                    if show:
-                        show(done, len(pictures), picture.name)
+                copy_images(dataset.session, pictures, downsample, force=force, progress=show)
         return written
 
     def fields(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from atldld.errors import AtldldError
@@ -12,8 +13,9 @@ from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import as_png, write_picture
 from atldld.records import SectionImage
 from atldld.support.files import check_folder, check_targets, whole_file
+from atldld.support.provenance import Progress
 
-__all__ = ["copy_image", "save_image"]
+__all__ = ["copy_images", "save_image"]
 
 
 def save_image(
@@ -86,28 +88,44 @@ def _holds(path: Path, image: CachedImage | None) -> bool:
         return False
 
 
-def copy_image(
-    session: Session, image: SectionImage, path: Path, downsample: int, *, force: bool = False
+def copy_images(
+    session: Session,
+    images: Mapping[Path, SectionImage],
+    downsample: int,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> None:
-    """Write a section image as the service keeps it: its own JPEG, or decoded to PNG.
+    """Write section images as the service keeps them: their own JPEGs, or decoded to PNG.
 
     Parameters
     ----------
     session : Session
-        Where it comes from.
-    image : SectionImage
-        Which one.
-    path : pathlib.Path
-        Ends in ``.jpg`` or ``.png``; its folder must exist.
+        Where they come from.
+    images : mapping of pathlib.Path to SectionImage
+        Files that end in ``.jpg`` or ``.png``, and which image each is to hold; their folders must
+        exist.
     downsample : int
         The tier.
     force : bool
-        Replace a file that is there.
+        Replace files that are there.
+    progress : callable, optional
+        Called with how many are done, how many there are, and the last one's name.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written, or exists and `force` is false.
+    ServiceError
+        If an image cannot be fetched.
     """
-    check_targets([path], force=force)
-    cached = session.image(image, downsample)
-    if path.suffix == ".png":
-        write_picture(path, session.pixels(image, downsample, held=cached), force=force)
-        return
-    with whole_file(path, force=force, sync=False) as temporary:
-        shutil.copyfile(cached.path, temporary)
+    check_targets(images, force=force)
+    for done, (path, image) in enumerate(images.items(), 1):
+        cached = session.image(image, downsample)
+        if path.suffix == ".png":
+            write_picture(path, session.pixels(image, downsample, held=cached), force=force)
+        else:
+            with whole_file(path, force=force, sync=False) as temporary:
+                shutil.copyfile(cached.path, temporary)
+        if progress:
+            progress(done, len(images), path.name)

@@ -8,6 +8,7 @@ from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
 from atldld.place.alignment import AlignmentPath, read_alignment
 from atldld.place.sections import LEFT_OUT, PlacedDataSet
+from atldld.support.fields import CHANGED
 
 __all__ = ["place_dataset", "report_oddities"]
 
@@ -57,5 +58,6 @@ def report_oddities(placed: PlacedDataSet, session: Session) -> None:
             MissingAlignmentWarning(
                 f"{len(missing)} images of data set {placed.id} are left out: "
                 + "; ".join(f"{image.image_id}: {image.reason}" for image in missing)
+                + f". {CHANGED}"
             )
         )

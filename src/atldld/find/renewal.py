@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import (
-    AnswerError,
     CacheError,
     Remedy,
     RMAError,
@@ -22,7 +21,7 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch.locks import Taken, locked
-from atldld.fetch.pages import fetch_all
+from atldld.fetch.pages import count_in, fetch_all
 from atldld.fetch.session import Session
 from atldld.find import catalogue
 from atldld.find.genes import MOUSE
@@ -30,6 +29,7 @@ from atldld.find.rows import Origin
 from atldld.find.service import SEARCH_INCLUDES, batched_ids
 from atldld.rma.query import Filter, RMAParameters, Term, among
 from atldld.support.documents import DocumentError, parse_as, parse_json
+from atldld.support.fields import CHANGED, quoted
 from atldld.support.files import whole_file, write_errors
 
 __all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
@@ -530,11 +530,13 @@ class _Staging:
         answer = self._session.rma(page)
         rows = answer.get("msg")
         if not isinstance(rows, list):
-            raise RMAError(f"The service answered {rows!r:.200} instead of rows to {page.text}.")
-        if not all(isinstance(answer.get(name), int) for name in ("num_rows", "total_rows")):
-            raise AnswerError(f"The service's answer does not count its rows: {page.text}.")
+            told = f"{rows!r:.200}" if isinstance(rows, str) else quoted(rows)
+            raise RMAError(
+                f"The service answered msg = {told} instead of rows to {page.text}.",
+                hint=CHANGED,
+            )
         slim = {
-            **{name: answer[name] for name in ("num_rows", "total_rows")},
+            **{name: count_in(answer, name) for name in ("num_rows", "total_rows")},
             "msg": [{"id": row.get("id")} for row in rows if isinstance(row, Mapping)],
         }
         self._db.execute(
@@ -578,8 +580,7 @@ class _Staging:
 
 
 def _total(envelope: Mapping[str, Any]) -> int:
-    total = envelope.get("total_rows")
-    return total if isinstance(total, int) else -1
+    return count_in(envelope, "total_rows")
 
 
 @contextmanager
