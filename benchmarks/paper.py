@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,8 +114,9 @@ def dice_figure() -> Figure:
     table = table_of((ROOT / "docs" / "refine.md").read_text(encoding="utf-8"), "structure")
     cells = [[cell.strip(" *") for cell in row.split("|")[1:-1]] for row in table.rows]
     names = [row[0] for row in cells]
+    style: Any = plot.STYLE
     placed_by = [cell.strip() for cell in table.headings.split("|")[2:-1]]
-    with plt.rc_context(plot.STYLE):
+    with plt.rc_context(style):
         figure, axes = plt.subplots(figsize=(7.1, 2.8), layout="constrained")
         for number, (who, marker) in enumerate(zip(placed_by, "o^D", strict=True), start=1):
             values = [float(row[number].split(",")[0].strip(" *")) for row in cells]
@@ -139,6 +140,7 @@ def demo_figure() -> Figure:
     from atldld.demo.local import in_process_session
     from atldld.testing.disturbed import disturbed
 
+    style: Any = plot.STYLE
     with (
         tempfile.TemporaryDirectory() as folder,
         in_process_session(Path(folder) / "cache") as session,
@@ -152,7 +154,7 @@ def demo_figure() -> Figure:
         start = atldld.open_dataset(DATASET, session=session, alignment=off)
         start.refine(atlas, resolution=100).save(refined)
         end = atldld.open_dataset(DATASET, session=session, alignment=refined)
-        with plt.rc_context(plot.STYLE):
+        with plt.rc_context(style):
             figure, panels = plt.subplots(1, 2, figsize=(7.1, 2.7), layout="constrained")
             for letter, panel, dataset in zip("ab", panels, (start, end), strict=True):
                 section = dataset.section(number=SECTION)
