@@ -14,6 +14,7 @@
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # make pictures  the pictures of the report (needs Chromium) and of refinement, of the demo brain
+# make align-pictures  the pictures of the page of atldld align in docs/images; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # make images   every picture of docs/: terminal, notebook, gallery, report
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
-    gallery bench pictures mutants clean
+    gallery bench pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -101,7 +102,7 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # every picture of docs/
-images: screens notebook gallery pictures
+images: screens notebook gallery pictures align-pictures
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
@@ -118,6 +119,9 @@ bench: $(VENV)/.installed
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/images/take_report.py
 	$(BIN)/python docs/images/before_after.py
+
+align-pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_align.py
 
 FILES ?=
 SAMPLE ?= 1

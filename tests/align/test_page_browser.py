@@ -5,9 +5,11 @@ import threading
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from atldld.align.desk import open_desk
 from atldld.align.listen import listen
@@ -16,13 +18,16 @@ from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.demo.local import in_process_session
 from atldld.place.alignment import read_alignment
+from atldld.place.placement import Placement
+from atldld.place.registration import Registration, SectionFit, StepResult
 from atldld.testing.disturbed import disturbed, known_errors, tissue_of
 
 pytestmark = pytest.mark.timeout(900)
 
 DATASET = 909  # fourteen small sections
+NAME = "by-hand.json"
 SIZES = {768: 1024, 1024: 768, 1280: 800, 1600: 1000}
-PATIENT = 20_000  # ms; other work may keep the machine busy
+PATIENT = 600_000  # ms; other work may keep the machine busy
 SETTLED = "!atldld.state.draft && !atldld.state.draftMarkers && atldld.state.waiting === 0"
 DRAWN = "!document.getElementById('atlas').classList.contains('empty')"
 
@@ -57,15 +62,39 @@ def served(desk):
         opened.server.close()
 
 
-@pytest.fixture
-def desk(demo, tmp_path):
-    """A data set that is edited, and the address of its page."""
+class Edited:
+    """A desk that is served, and the address of its page."""
+
+    def __init__(self, desk, address):
+        self._desk, self.address = desk, address
+
+    def __getattr__(self, name):
+        return getattr(self._desk, name)
+
+    def written(self):
+        """Return the registration as it stands in its file."""
+        found = read_alignment(self.output)
+        assert isinstance(found, Registration)
+        return found
+
+
+@pytest.fixture(scope="module")
+def begun(demo, tmp_path_factory):
+    """A folder in which the work has begun, to be copied."""
     session, dataset, atlas, start = demo
-    output = tmp_path / "by-hand.json"
-    opened = open_desk(dataset.record, session, atlas, output, alignment=start)
+    folder = tmp_path_factory.mktemp("begun")
+    open_desk(dataset.record, session, atlas, folder / NAME, alignment=start).close()
+    return folder
+
+
+@pytest.fixture
+def desk(demo, begun, tmp_path):
+    """A data set that is edited, and the address of its page."""
+    session, dataset, atlas, _ = demo
+    shutil.copytree(begun, tmp_path / "work")
+    opened = open_desk(dataset.record, session, atlas, tmp_path / "work" / NAME)
     with served(opened) as address:
-        opened.address = address
-        yield opened
+        yield Edited(opened, address)
     opened.close()
 
 
@@ -116,8 +145,7 @@ def visit(browser, desk):  # pages are closed before the server is
         wait(page, DRAWN)
         return page
 
-    open_page.tab = open_tab
-    yield open_page
+    yield SimpleNamespace(page=open_page, tab=open_tab)
     for context in contexts:
         context.close()
     assert told == []
@@ -200,7 +228,7 @@ class Hand:
 
 @pytest.fixture
 def hand(visit, desk):
-    found = Hand(visit(desk.address), desk)
+    found = Hand(visit.page(desk.address), desk)
     found.go_to(6)
     return found
 
@@ -213,7 +241,7 @@ def same_plane(a, b):
 
 
 def test_nothing_is_wrong_and_nothing_comes_from_elsewhere(visit, desk):
-    page = visit(desk.address)
+    page = visit.page(desk.address)
     # the fixture looks at console and requests when the test is done
     assert page.locator("#sections [role=option]").count() == len(desk.sections)
     wait(
@@ -226,6 +254,24 @@ def test_nothing_is_wrong_and_nothing_comes_from_elsewhere(visit, desk):
     assert "token" not in page.url
     page.reload()
     wait(page, "document.body.classList.contains('ready')")
+
+
+def test_a_part_of_the_picture_that_fails_is_asked_for_again(visit, desk):
+    page = visit.page(desk.address, expected=("ERR_FAILED", "failed to load"))
+    failed = []
+
+    def fail(route):
+        if route.request.url in failed:
+            route.continue_()
+        else:
+            failed.append(route.request.url)
+            route.abort()
+
+    page.route("**/tiles/**", fail)
+    page.locator("#next").click()
+    page.locator("#told", has_text="asked for again").wait_for()
+    wait(page, "atldld.isWhole()")
+    assert failed
 
 
 def test_without_its_key_the_address_says_what_to_do(browser, desk):
@@ -253,7 +299,7 @@ COLOURS = """pixels => {
 
 
 def drawn_alike(hand, placement):
-    """Return which part of places on the screen have the colour of the structure that lies there."""
+    """Return which part of places on the screen have the colour of what lies there."""
     section, atlas = hand.desk.sections[hand.id], hand.desk.atlas
     x, y = np.meshgrid(np.linspace(0.2, 0.8, 23), np.linspace(0.2, 0.8, 23))
     pixels = np.stack((x.ravel(), y.ravel()), -1) * [section.image.width, section.image.height]
@@ -296,12 +342,12 @@ def test_the_atlas_is_drawn_where_it_lies(hand):
 def test_a_drag_moves_the_section_and_is_saved(hand):
     before = hand.forward
     hand.choose("tool", "move")
-    hand.drag(hand.middle, hand.middle + [40, -25])
+    hand.drag(hand.middle, np.add(hand.middle, (40, -25)))
     moved = np.eye(3)
     moved[:2, 2] = np.array([-40, 25]) * hand.scale
     assert same_plane(hand.forward, before @ moved)
     assert hand.state.status == "edited"
-    written = read_alignment(hand.desk.output).sections[hand.id]
+    written = hand.desk.written().sections[hand.id]
     assert same_plane(written.image_to_reference, hand.forward)
     assert "Saved" in hand.page.locator("#saved").inner_text()
     # the picture on the screen follows
@@ -320,13 +366,13 @@ def test_while_it_is_dragged_the_atlas_follows_at_once(hand):
     mouse.down()
     # nothing is drawn anew in between
     hand.page.route("**/overlay?*", lambda route: None)
-    mouse.move(*(start + [30, 12]), steps=3)
+    mouse.move(*np.add(start, (30, 12)), steps=3)
     after = hand.page.evaluate(transform)
     numbers = [
         [float(one) for one in text.removeprefix("matrix(").rstrip(")").split(",")]
         for text in (before, after)
     ]
-    assert np.subtract(*reversed(numbers))[4:] == pytest.approx([30, 12], abs=0.6)
+    assert np.subtract(numbers[1], numbers[0])[4:] == pytest.approx([30, 12], abs=0.6)
     assert hand.desk.revision == 0
     hand.page.unroute("**/overlay?*")
     hand.page.keyboard.press("Escape")
@@ -343,13 +389,17 @@ HANDLES = {
 }
 
 
-@pytest.mark.parametrize("handle", HANDLES)
-def test_each_handle_does_one_thing(hand, handle):
-    (dx, dy), name = HANDLES[handle]
-    before = hand.numbers
+def test_each_handle_does_one_thing(hand):
     hand.choose("tool", "move")
-    hand.drag_part(handle, dx, dy)
-    after = hand.numbers
+    before = hand.numbers
+    for handle, ((dx, dy), name) in HANDLES.items():
+        hand.drag_part(handle, dx, dy)
+        check_handle(handle, name, before, hand.numbers)
+        hand.press("Control+z")
+        assert hand.numbers == before
+
+
+def check_handle(handle, name, before, after):
     changed = np.abs(np.subtract(getattr(after, name), getattr(before, name)))
     assert changed.max() > {"rotation_deg": 3, "shear": 0.05, "scale": 0.03}[name]
     # the plane stays in its plane
@@ -366,27 +416,26 @@ def test_each_handle_does_one_thing(hand, handle):
 
 
 KEYS = {
-    "PageDown": ("depth_um", None, 10),
-    "Shift+PageUp": ("depth_um", None, -100),
-    "l": ("tilt_1_deg", None, 0.25),
-    "Shift+J": ("tilt_1_deg", None, -1),
-    "k": ("tilt_2_deg", None, 0.25),
-    "i": ("tilt_2_deg", None, -0.25),
+    "PageDown": ("depth_um", 10),
+    "Shift+PageUp": ("depth_um", -100),
+    "l": ("tilt_1_deg", 0.25),
+    "Shift+J": ("tilt_1_deg", -1),
+    "k": ("tilt_2_deg", 0.25),
+    "i": ("tilt_2_deg", -0.25),
 }
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_keys_change_numbers(hand, key):
-    name, _, by = KEYS[key]
-    before = hand.numbers
+def test_keys_change_numbers(hand):
     hand.page.locator("#stage").focus()
-    hand.press(key)
-    wait(hand.page, "atldld.state.dataset.revision === 1")
-    after = hand.numbers
-    assert getattr(after, name) - getattr(before, name) == pytest.approx(by, abs=1e-6)
-    for other in ("depth_um", "tilt_1_deg", "tilt_2_deg", "rotation_deg", "shear"):
-        if other != name:
-            assert getattr(after, other) == pytest.approx(getattr(before, other), abs=1e-6)
+    for count, (key, (name, by)) in enumerate(KEYS.items(), 1):
+        before = hand.numbers
+        hand.press(key)
+        wait(hand.page, f"atldld.state.dataset.revision === {count}")
+        after = hand.numbers
+        assert getattr(after, name) - getattr(before, name) == pytest.approx(by, abs=1e-6)
+        for other in ("depth_um", "tilt_1_deg", "tilt_2_deg", "rotation_deg", "shear"):
+            if other != name:
+                assert getattr(after, other) == pytest.approx(getattr(before, other), abs=1e-6)
 
 
 def test_keys_shift_turn_scale_and_shear_and_a_burst_is_one_step(hand):
@@ -460,25 +509,27 @@ def test_sections_between_follow_if_wished(hand):
 
 def test_markers_are_added_moved_and_deleted(hand):
     hand.choose("tool", "markers")
-    at = hand.middle + [-60, 20]
+    at = np.add(hand.middle, (-60, 20))
     before = hand.desk.placement(hand.id)
-    hand.drag(at, at + [24, -10])
+    hand.drag(at, np.add(at, (24, -10)))
     (marker,) = hand.state.markers
-    assert hand.on_screen(marker.image)[0] == pytest.approx(at + [24, -10], abs=0.5)
+    assert hand.on_screen(marker.image)[0] == pytest.approx(np.add(at, (24, -10)), abs=0.5)
     # what was at the place where it was pressed is now where it was dragged
     pressed = (np.array(at) - hand.on_screen([0, 0])[0]) * hand.scale
     now = hand.desk.placement(hand.id)
     assert np.linalg.norm(now.to_reference(marker.image) - before.to_reference(pressed)) < 15
     assert "1 marker" in hand.page.locator("#marker-count").inner_text()
     # with a second one nearby, which begins where the first has bent the atlas to
-    second = at + [50, 40]
+    second = np.add(at, (50, 40))
     bent = now.to_reference((second - hand.on_screen([0, 0])[0]) * hand.scale)
-    hand.drag(second, second + [0, 12])
+    hand.drag(second, np.add(second, (0, 12)))
     found = hand.desk.placement(hand.id).to_reference(hand.state.markers[1].image)
     assert np.linalg.norm(found - bent) < 15
     # moved on by its head
-    hand.drag(at + [24, -10], at + [30, 0])
-    assert hand.on_screen(hand.state.markers[0].image)[0] == pytest.approx(at + [30, 0], abs=0.6)
+    hand.drag(np.add(at, (24, -10)), np.add(at, (30, 0)))
+    assert hand.on_screen(hand.state.markers[0].image)[0] == pytest.approx(
+        np.add(at, (30, 0)), abs=0.6
+    )
     assert hand.state.markers[0].flat == marker.flat
     # and by keys, from the list
     image = hand.state.markers[1].image
@@ -497,11 +548,11 @@ def test_markers_are_added_moved_and_deleted(hand):
 
 
 def test_markers_that_fold_are_refused_in_words(visit, desk):
-    hand = Hand(visit(desk.address, expected=("422", "400")), desk)
+    hand = Hand(visit.page(desk.address, expected=("422", "400")), desk)
     hand.go_to(6)
     hand.choose("tool", "markers")
-    hand.drag(hand.middle, hand.middle + [1, 0])
-    hand.drag(hand.middle + [40, 0], hand.middle + [-60, 0])
+    hand.drag(hand.middle, np.add(hand.middle, (1, 0)))
+    hand.drag(np.add(hand.middle, (40, 0)), np.add(hand.middle, (-60, 0)))
     hand.page.locator("#told", has_text="fold").wait_for()
     assert len(hand.state.markers) == 1
     assert hand.page.locator(".pins .pin").count() == 1
@@ -548,10 +599,10 @@ def test_the_atlas_can_be_looked_at_in_many_ways(hand):
 
 
 def test_pointing_names_what_lies_there(hand):
-    hand.page.mouse.move(*(hand.middle + [-50, 10]))
+    hand.page.mouse.move(*np.add(hand.middle, (-50, 10)))
     name = hand.page.locator("#under-name b")
     name.wait_for()
-    pixel = (hand.middle + [-50, 10] - hand.on_screen([0, 0])[0]) * hand.scale
+    pixel = (np.add(hand.middle, (-50, 10)) - hand.on_screen([0, 0])[0]) * hand.scale
     place = hand.desk.placement(hand.id).to_reference(pixel)
     expected = hand.desk.atlas.structure_at(place)
     assert name.inner_text() == expected.acronym
@@ -575,26 +626,26 @@ def test_the_line_in_a_cut_moves_and_tilts_the_plane(hand):
     at = grip(hand, "sagittal", "depth")
     width = hand.page.locator("[data-cut=sagittal] svg").bounding_box()["width"]
     extent = hand.desk.atlas.annotation.shape[0] * hand.desk.atlas.resolution
-    hand.drag(at, at + [3, 0])
+    hand.drag(at, np.add(at, (3, 0)))
     after = hand.numbers
     assert after.depth_um - before.depth_um == pytest.approx(3 / width * extent, rel=0.02)
     assert after.tilt_2_deg == pytest.approx(before.tilt_2_deg, abs=1e-6)
     # the lower end to the back: about the axis that runs from left to right
     ends = sorted((grip(hand, "sagittal", "tilt", k) for k in (0, 1)), key=lambda one: one[1])
-    hand.drag(ends[1], ends[1] + [4, 0])
+    hand.drag(ends[1], np.add(ends[1], (4, 0)))
     tilted = hand.numbers
     assert tilted.tilt_2_deg > after.tilt_2_deg + 1
     assert tilted.tilt_1_deg == pytest.approx(after.tilt_1_deg, abs=0.2)
     assert tilted.depth_um == pytest.approx(after.depth_um, abs=1e-6)
     # and in the horizontal cut, the right end to the back: about the axis that runs down
     ends = sorted((grip(hand, "horizontal", "tilt", k) for k in (0, 1)), key=lambda one: one[0])
-    hand.drag(ends[1], ends[1] + [0, 4])
+    hand.drag(ends[1], np.add(ends[1], (0, 4)))
     assert hand.numbers.tilt_1_deg < tilted.tilt_1_deg - 1
     # with Shift, a fifth as far
     at = grip(hand, "sagittal", "depth")
     was = hand.numbers.depth_um
     hand.page.keyboard.down("Shift")
-    hand.drag(at, at + [5, 0])
+    hand.drag(at, np.add(at, (5, 0)))
     hand.page.keyboard.up("Shift")
     assert hand.numbers.depth_um - was == pytest.approx(1 / width * extent, rel=0.02)
     # the figures of the plane follow
@@ -604,7 +655,38 @@ def test_the_line_in_a_cut_moves_and_tilts_the_plane(hand):
 # ---- what the program itself would do
 
 
-def test_a_fit_is_shown_before_and_after_and_accepted_or_discarded(hand):
+def moved_by_the_fit(dataset, atlas, *, progress, **_):
+    """Stands in for the refinement, which takes a while: all sections move back by 150 µm."""
+    fits = {}
+    for k, section in enumerate(dataset.sections):
+        progress(k, len(dataset.sections), "looks at sections")
+        forward, placement = section.placement.forward.copy(), section.placement
+        forward[0, 2] += 150
+        number = section.number
+        fits[section.id] = SectionFit.of(
+            Placement(forward, placement.backward, placement.deformation),
+            number,
+            (
+                StepResult(
+                    step="whole",
+                    kept=True,
+                    reason="It fits better there.",
+                    moved=150.0,
+                    before={"difference": 0.9},
+                    after={"difference": 0.7},
+                ),
+            ),
+            pixel=section.image.resolution,
+        )
+    return Registration(dataset.id, fits, {})
+
+
+@pytest.mark.parametrize(
+    "refinement", ["stands in", pytest.param("itself", marks=pytest.mark.slow)]
+)
+def test_a_fit_is_shown_before_and_after_and_accepted_or_discarded(hand, monkeypatch, refinement):
+    if refinement == "stands in":
+        monkeypatch.setattr("atldld.align.jobs.refine", moved_by_the_fit)
     page = hand.page
     page.locator("#fit-all").click()
     page.uncheck("[name=step][value=inplane]")
@@ -681,6 +763,7 @@ def test_the_words_for_a_paper_can_be_copied(hand):
     page = hand.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator("#methods-open").click()
+    page.locator("#methods[open]").wait_for()
     text = page.locator("#methods-text").inner_text()
     assert "section" in text
     page.locator("#copy").click()
@@ -709,16 +792,20 @@ def test_sections_are_confirmed_left_out_and_noted(hand):
     page.locator("#note").blur()
     wait(hand.page, "atldld.state.dataset.revision === 4")
     assert hand.state.note == "Torn at the left, <b>beware</b>"
-    written = read_alignment(hand.desk.output).sections[hand.id]
+    written = hand.desk.written().sections[hand.id]
     assert written.note == hand.state.note
 
 
+FOCUSED = """() => {
+    const one = document.activeElement;
+    const ring = getComputedStyle(one.matches('.segments input') ? one.nextElementSibling : one);
+    return [one.id || one.name || one.className, ring.outlineStyle, parseFloat(ring.outlineWidth)];
+}"""
+
+
 def focused(page):
-    return page.evaluate(
-        "() => { const one = document.activeElement; const style = getComputedStyle(one);"
-        " const ring = one.matches('.segments input') ? getComputedStyle(one.nextElementSibling) : style;"
-        " return [one.id || one.name || one.className, ring.outlineStyle, parseFloat(ring.outlineWidth)]; }"
-    )
+    """Return what has the focus, and what its ring looks like."""
+    return page.evaluate(FOCUSED)
 
 
 def tab_to(page, wanted, most=80):
@@ -733,7 +820,7 @@ def tab_to(page, wanted, most=80):
 
 
 def test_the_keyboard_alone_suffices(visit, desk):
-    page = visit(desk.address)
+    page = visit.page(desk.address)
     hand = Hand(page, desk)
     page.keyboard.press("Tab")
     assert focused(page)[0] == "skip"
@@ -779,7 +866,7 @@ def test_the_keyboard_alone_suffices(visit, desk):
 
 
 def test_a_second_tab_is_told_and_may_take_over(visit, desk):
-    first = visit(desk.address)
+    first = visit.page(desk.address)
     second = visit.tab(first.context, desk.address)
     assert second.locator("#readonly").is_visible()
     assert not first.locator("#readonly").is_visible()
@@ -801,7 +888,7 @@ def test_a_second_tab_is_told_and_may_take_over(visit, desk):
 
 
 def test_what_is_done_while_the_line_is_cut_is_kept_and_saved(visit, desk):
-    page = visit(desk.address, expected=("ERR_INTERNET_DISCONNECTED",))
+    page = visit.page(desk.address, expected=("ERR_INTERNET_DISCONNECTED",))
     hand = Hand(page, desk)
     before = hand.forward
     page.context.set_offline(True)
@@ -819,9 +906,9 @@ def test_what_is_done_while_the_line_is_cut_is_kept_and_saved(visit, desk):
 
 
 def test_an_answer_that_is_lost_does_not_double_the_edit(visit, desk):
-    page = visit(desk.address, expected=("ERR_FAILED", "409"))
+    page = visit.page(desk.address, expected=("ERR_FAILED", "409"))
     hand = Hand(page, desk)
-    lost = []
+    lost: list[object] = []
 
     def lose(route):
         if not lost:
@@ -849,7 +936,7 @@ def test_an_answer_that_is_lost_does_not_double_the_edit(visit, desk):
 def test_axe_finds_no_serious_fault(visit, desk, width, scheme):
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
     script = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
-    page = visit(desk.address, width=width, height=SIZES[width], color_scheme=scheme)
+    page = visit.page(desk.address, width=width, height=SIZES[width], color_scheme=scheme)
     page.evaluate(script)
 
     def look(what):
@@ -867,7 +954,7 @@ def test_axe_finds_no_serious_fault(visit, desk, width, scheme):
     if width == 1280:
         hand = Hand(page, desk)
         hand.choose("tool", "markers")
-        hand.drag(hand.middle, hand.middle + [10, 0])
+        hand.drag(hand.middle, np.add(hand.middle, (10, 0)))
         page.locator("#confirm").click()
         hand.settle()
         hand.choose("mode", "swipe")
@@ -878,7 +965,7 @@ def test_axe_finds_no_serious_fault(visit, desk, width, scheme):
 
 
 def test_fingers_find_what_they_want(visit, desk):
-    page = visit(desk.address, width=768, height=1024, has_touch=True)
+    page = visit.page(desk.address, width=768, height=1024, has_touch=True)
     small = page.evaluate(
         """() => [...document.querySelectorAll('button, select, .segments label > span')]
             .filter(one => one.offsetParent && !one.matches('.link'))
@@ -894,7 +981,7 @@ def test_fingers_find_what_they_want(visit, desk):
 def landmarks(section, atlas, spacing):
     """Return places in the tissue that a person would recognise, some hundred µm apart."""
     xy = tissue_of(section, atlas)
-    chosen = []
+    chosen: list[NDArray[np.float64]] = []
     pixel = section.image.resolution
     for at in xy[np.lexsort((xy[:, 0], xy[:, 1]))]:
         if all(np.hypot(*(at - one)) * pixel > spacing for one in chosen):
@@ -1000,7 +1087,7 @@ def test_a_section_is_brought_to_where_it_belongs_by_hand(demo, hand):
 @pytest.mark.slow
 def test_a_data_set_is_brought_to_where_it_belongs_by_hand(demo, visit, desk):
     _, dataset, atlas, _ = demo
-    hand = Hand(visit(desk.address, width=1600, height=1000), desk)
+    hand = Hand(visit.page(desk.address, width=1600, height=1000), desk)
     before = errors_of(desk, dataset, atlas, desk.sections)
     for place in range(len(desk.sections)):
         hand.go_to(place)
@@ -1013,6 +1100,6 @@ def test_a_data_set_is_brought_to_where_it_belongs_by_hand(demo, visit, desk):
     assert np.median(list(before.values())) > 150
     assert np.median(list(after.values())) <= 40
     # the file says the same
-    written = read_alignment(desk.output)
+    written = desk.written()
     again = known_errors(dataset, {k: fit.placement for k, fit in written.sections.items()}, atlas)
     assert np.median(list(again.values())) <= 40

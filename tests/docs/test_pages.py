@@ -21,6 +21,19 @@ ELSEWHERE = {
     "docs/develop/add-a-format.md": "tests/formats/test_add_a_format.py",
     "docs/develop/add-a-source.md": "tests/fetch/test_sources.py",
 }
+# Pages that take more than some seconds, even with fewer pixels.
+HEAVY = {
+    "docs/atlas.md",
+    "docs/batches.md",
+    "docs/formats.md",
+    "docs/how-to/3d-slicer.md",
+    "docs/how-to/correct-by-hand.md",
+    "docs/how-to/overnight.md",
+    "docs/how-to/refine-and-check.md",
+    "docs/quality.md",
+    "docs/refine.md",
+    "docs/report.md",
+}
 RUNNING = [
     name
     for name, path in PAGES.items()
@@ -111,7 +124,6 @@ pages_run = [
     pytest.mark.skipif(os.name == "nt", reason="the pages are written for a POSIX shell"),
     pytest.mark.filterwarnings("ignore::atldld.errors.ServiceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.parametrize("name", RUNNING),
 ]
 
 
@@ -126,6 +138,10 @@ def every(marks):
 
 @every(pages_run)
 @pytest.mark.usefixtures("coarsely")
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in HEAVY)) for name in RUNNING],
+)
 def test_the_page_runs(name, at_demo_server, cache, place, monkeypatch):
     monkeypatch.setenv("ATLDLD_CACHE_DIR", str(cache))
     run(name, place, at_demo_server, coarse=True)
@@ -133,6 +149,7 @@ def test_the_page_runs(name, at_demo_server, cache, place, monkeypatch):
 
 @pytest.mark.slow
 @every(pages_run)
+@pytest.mark.parametrize("name", RUNNING)
 def test_the_page_runs_as_it_stands(name, at_demo_server, place):
     run(name, place, at_demo_server, coarse=False)
 

@@ -222,12 +222,20 @@ def test_each_folder_is_looked_into_once_and_no_file_gets_a_path(tmp_path, monke
         path.parent.mkdir(parents=True)
         path.write_bytes(b"jpeg")
         path.with_name("2.jpg.json").write_text('{"dataset_id": 5}')
-    looked, made = [], []
+    looked: list[str] = []
+    made: list[object] = []
     scan, make = os.scandir, Path.__truediv__
-    monkeypatch.setattr(os, "scandir", lambda path: looked.append(os.fspath(path)) or scan(path))
-    monkeypatch.setattr(
-        Path, "__truediv__", lambda one, other: made.append(other) or make(one, other)
-    )
+
+    def scanned(path):
+        looked.append(os.fspath(path))
+        return scan(path)
+
+    def joined(one, other):
+        made.append(other)
+        return make(one, other)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(Path, "__truediv__", joined)
     assert sum(part.files for part in parts(cache)) == 80
     assert len(looked) == len(set(looked))
     assert sum("images" in path for path in looked) == 40 + 2  # with images and images/1

@@ -110,5 +110,5 @@ def test_the_metadata_says_what_the_project_says(built):
     assert metadata["Version"] == VERSION
     assert metadata["Author"] == "atldld maintainers"
     assert metadata["License-Expression"] == "BSD-3-Clause"
-    assert set(metadata.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
+    assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     assert f"{metadata['Requires-Python']}" == PROJECT["requires-python"]

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,7 @@ def run():
 
 
 @pytest.fixture
-def clone(tmp_path, run) -> Path:
+def clone(tmp_path, run):
     """A repository of two commits with this project's rules of versions, and no tag."""
     folder = tmp_path / "clone"
     folder.mkdir()

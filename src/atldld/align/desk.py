@@ -7,6 +7,7 @@ between, the journal has what was told, and the registration is made of it at th
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -569,7 +570,12 @@ def check_start(output: Path, *, force: bool) -> bool:
     OutputError
         If there is a file that was not edited by hand, and `force` is not given.
     """
-    there, beside = output.exists(), journal_of(output).exists()
+    if output.suffix != ".json":
+        raise InvalidInputError(
+            f"{output} is the name of a registration that is edited, so its ending must be .json.",
+            hint="Other files lie beside it by that name.",
+        )
+    there, beside = os.path.exists(output), os.path.exists(journal_of(output))
     if force or not (there or beside):
         check_registration(output, force=force)
         return False

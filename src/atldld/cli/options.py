@@ -398,8 +398,6 @@ def alignment_of(
     InvalidInputError
         If confirmed sections are asked for, and no alignment is named.
     """
-    from atldld.place.alignment import ConfirmedOnly
-
     check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
@@ -407,7 +405,11 @@ def alignment_of(
         from atldld.batch import Alignments
 
         return Alignments(alignment, confirmed).of(dataset_id)
-    return ConfirmedOnly(Path(alignment)) if confirmed else Path(alignment)
+    if not confirmed:
+        return Path(alignment)
+    from atldld.place.alignment import ConfirmedOnly
+
+    return ConfirmedOnly(Path(alignment))
 
 
 def check_confirmed(alignment: str | None, confirmed: bool) -> None:

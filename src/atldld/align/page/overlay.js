@@ -138,7 +138,8 @@ async function draw() {
     ]);
   } catch (error) {
     // such as markers that fold the section while one of them is dragged
-    if (error instanceof Refused) tellFault(error);
+    if (error instanceof Refused && error.status < 429) tellFault(error);
+    else setTimeout(redraw, 2000); // it was busy
     throw error;
   }
   if (section.image_id !== current().image_id) return;

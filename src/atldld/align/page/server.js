@@ -68,7 +68,8 @@ async function ask(path, options, patience) {
       return response;
     }
   } catch (error) {
-    connection(false);
+    // what takes long is no line that is cut; the signs of life tell
+    if (error.name !== "TimeoutError") connection(false);
     throw new Lost("The program does not answer.", { cause: error });
   }
   connection(true);
