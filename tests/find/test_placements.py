@@ -257,7 +257,7 @@ def test_a_laboratory_fetches_once(filled, service, tmp_path):
 def test_nothing_is_replaced_unasked(filled, tmp_path):
     export_catalogue(filled, tmp_path / "it.zip")
     with gone(filled, tmp_path / "other") as session:
-        update(session)
+        update(session, images=True)
         before = (session.cache.root / "catalogue.sqlite").read_bytes()
         with pytest.raises(CacheError, match=r"another catalogue\.sqlite"):
             import_catalogue(session, tmp_path / "it.zip")
