@@ -112,7 +112,11 @@ def test_damage_elsewhere_is_told(opened):
         desk.say(one, note=note)
     path = journal_of(desk.output)
     lines = path.read_bytes().split(b"\n")
-    for place, line in ((1, b'{"kind": "edit"'), (2, b'{"kind":"redo","when":""}'), (0, b"{}")):
+    for place, line in (
+        (1, b'{"kind": "edit"'),
+        (2, b'{"kind":"redo","when":""}'),
+        (0, b'{"format":"atldld journal of edits by hand"}'),
+    ):
         path.write_bytes(b"\n".join([*lines[:place], line, *lines[place + 1 :]]))
         with pytest.raises(InvalidInputError, match=f"damaged in line {place + 1}"):
             opened()

@@ -45,7 +45,12 @@ class Alignments:
                 f"planes/{_ID}.json.",
             )
 
-    def of(self, dataset_id: int) -> AlignmentPath:
+    def read_from(self, dataset_id: int) -> AlignmentPath:
+        """Return what to read of a data set: its file, or the confirmed sections of it alone."""
+        place = self.of(dataset_id)
+        return ConfirmedOnly(place) if self.confirmed else place
+
+    def of(self, dataset_id: int) -> Path:
         """Return the file of a data set.
 
         Parameters
@@ -65,7 +70,7 @@ class Alignments:
             places = [Path(self.where) / name, Path(self.where) / str(dataset_id) / name]
         for place in places:
             if place.is_file():
-                return ConfirmedOnly(place) if self.confirmed else place
+                return place
         raise MissingFileError(
             f"There is no alignment of section data set {dataset_id}: "
             f"{' and '.join(map(str, places))} {'are' if len(places) > 1 else 'is'} not there.",

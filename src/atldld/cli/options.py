@@ -404,7 +404,7 @@ def alignment_of(
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
         from atldld.batch import Alignments
 
-        return Alignments(alignment, confirmed).of(dataset_id)
+        return Alignments(alignment, confirmed).read_from(dataset_id)
     if not confirmed:
         return Path(alignment)
     from atldld.place.alignment import ConfirmedOnly
