@@ -35,7 +35,7 @@ from atldld.testing.faults import FaultPlan, FewerRows, Send, queries
 from atldld.testing.server import FaultServer
 from atldld.testing.sources import FIRST, Copies, served
 
-LIMITS = Limits(connect=2, read=5, attempts=2, first_wait=0.01, longest_wait=0.02)
+LIMITS = Limits(connect=30, read=120, attempts=2, first_wait=0.01, longest_wait=0.02)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atldld.errors import InvalidInputError, MissingFileError
+from atldld.place.alignment import AlignmentPath, ConfirmedOnly
 
 __all__ = ["Alignments"]
 
@@ -21,9 +22,12 @@ class Alignments:
     where : str
         A folder with ``<id>.json`` or ``<id>/<id>.json``, as `atldld refine --datasets` writes
         them, or a name that holds ``{id}``.
+    confirmed : bool
+        Whether only sections count that people have confirmed.
     """
 
     where: str
+    confirmed: bool = False
 
     def check(self) -> None:
         """Check that it can be meant for many data sets.
@@ -41,7 +45,7 @@ class Alignments:
                 f"planes/{_ID}.json.",
             )
 
-    def of(self, dataset_id: int) -> Path:
+    def of(self, dataset_id: int) -> AlignmentPath:
         """Return the file of a data set.
 
         Parameters
@@ -61,7 +65,7 @@ class Alignments:
             places = [Path(self.where) / name, Path(self.where) / str(dataset_id) / name]
         for place in places:
             if place.is_file():
-                return place
+                return ConfirmedOnly(place) if self.confirmed else place
         raise MissingFileError(
             f"There is no alignment of section data set {dataset_id}: "
             f"{' and '.join(map(str, places))} {'are' if len(places) > 1 else 'is'} not there.",

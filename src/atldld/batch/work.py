@@ -544,9 +544,12 @@ class Registrations:
         return None
 
 
-def _named(alignments: Alignments | None) -> dict[str, str]:
+def _named(alignments: Alignments | None) -> dict[str, Any]:
     """Return what a request says of alignments; nothing where the service's are used."""
-    return {} if alignments is None else {"alignments": alignments.where}
+    if alignments is None:
+        return {}
+    only = {"confirmed_only": True} if alignments.confirmed else {}
+    return {"alignments": alignments.where, **only}
 
 
 def _has_all(folder: Path) -> bool:

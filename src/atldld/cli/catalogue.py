@@ -30,7 +30,7 @@ def update(
     ] = False,
     full: Annotated[
         bool,
-        Option("--full", help="Fetch everything anew, to see what changed in old records."),
+        Option("--full", help="Fetch everything again, to see what changed in old records."),
     ] = False,
     dry_run: Annotated[
         bool,

@@ -19,7 +19,7 @@ __all__ = ["doctor"]
 
 @knows_service
 def doctor(chosen: dict[str, Any]) -> None:
-    """Look whether all is well: this machine, the network, and what the service answers.
+    """Check this machine, the network and the service.
 
     Asks for less than 2 MB in less than a minute; with --offline for nothing. A problem report is
     best sent with what `atldld doctor --json` prints: passwords and tokens are not in it.

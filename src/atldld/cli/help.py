@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -26,7 +26,10 @@ __all__ = [
     "heading_of",
     "help_lines",
     "kind_of",
+    "meaning_of",
     "name_of",
+    "names_of",
+    "usage_of",
     "value_of",
 ]
 
@@ -44,10 +47,10 @@ _OPTIONS = {
         "section sex specimen strain structure treatment"
     ),
     HOW: (
-        "alignment budget channel cut downsample-img few fill frame full grid images kind "
-        "marker-tolerance max-distance max-move no-volume picture public quality-resolution repair "
-        "resolution scale space stain-threshold steps table-resolution target-alignment thickness "
-        "threads threshold tolerance unionize unit"
+        "alignment budget channel confirmed cut downsample-img few fill frame full grid images "
+        "kind marker-tolerance max-distance max-move no-browser no-volume picture public "
+        "quality-resolution repair resolution scale space stain-threshold steps table-resolution "
+        "target-alignment thickness threads threshold tolerance unionize unit"
     ),
     ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
@@ -98,9 +101,8 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
     arguments = [one for one in parameters if one.param_type_name == "argument"]
     options = [one for one in parameters if one.param_type_name == "option"]
     inner = getattr(command, "commands", None)
-    pieces = ["COMMAND"] if inner else [_in_usage(one) for one in arguments]
-    pieces += [_in_usage(one) for one in options if one.required] + ["[options]"]
-    lines = wrapped(" ".join(pieces), max(width - len(" ".join(path)) - 16, 30))
+    usage = "COMMAND [options]" if inner else usage_of(parameters)
+    lines = wrapped(usage, max(width - len(" ".join(path)) - 16, 30))
     yield f"{_heading('Usage:')} atldld {' '.join(path)} {lines[0]}"
     yield from (f"    {line}" for line in lines[1:])
     example = EXAMPLES.get(" ".join(path))
@@ -112,10 +114,10 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         known = dict(inner)
         pairs = [(name, first_sentence(known[name].help)) for name in known]
         yield from _part("Commands", pairs, width)
-    yield from _part("Arguments", [(name_of(one), _meaning(one)) for one in arguments], width)
+    yield from _part("Arguments", [(name_of(one), meaning_of(one)) for one in arguments], width)
     for heading in HEADINGS:
         pairs = [
-            (_names(one), _meaning(one)) for one in options if heading_of(one, path) == heading
+            (names_of(one), meaning_of(one)) for one in options if heading_of(one, path) == heading
         ]
         yield from _part(heading, pairs, width)
     if inner:
@@ -195,6 +197,14 @@ def value_of(parameter: Any) -> str:
     return "PATH" if kind == "path" else str(parameter.name).upper().replace("_", "-")
 
 
+def usage_of(parameters: Iterable[Any]) -> str:
+    """Return what is typed after a command's name: its arguments, and the options it needs."""
+    parameters = list(parameters)
+    options = [one for one in parameters if one.param_type_name == "option" and one.required]
+    arguments = [one for one in parameters if one.param_type_name == "argument"]
+    return " ".join([*map(_in_usage, [*arguments, *options]), "[options]"])
+
+
 def _in_usage(parameter: Any) -> str:
     if parameter.param_type_name == "option":
         short = next((name for name in parameter.opts if not name.startswith("--")), None)
@@ -211,7 +221,8 @@ def name_of(argument: Any) -> str:
     return name.removesuffix("...").removeprefix("[").removesuffix("]")
 
 
-def _names(option: Any) -> str:
+def names_of(option: Any) -> str:
+    """Return an option as help shows it: its names, and the word for its value."""
     short = [name for name in option.opts if not name.startswith("--")]
     long = [name for name in option.opts if name.startswith("--")]
     negative = [name for name in option.secondary_opts if name.startswith("--")]
@@ -219,7 +230,7 @@ def _names(option: Any) -> str:
     return f"{shown} {value_of(option)}".rstrip()
 
 
-def _meaning(parameter: Any) -> str:
+def meaning_of(parameter: Any) -> str:
     """Return what the help says of a parameter, and then what else there is to know."""
     said = [" ".join((parameter.help or "").replace("\\[", "[").split())]
     if parameter.param_type_name == "option":

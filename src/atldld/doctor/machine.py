@@ -16,7 +16,7 @@ from pathlib import Path
 from atldld.doctor.model import Finding
 from atldld.errors import LockWarning
 from atldld.fetch.cache import Cache
-from atldld.settings import API_URL, DOWNLOAD_URL, Settings, default_cache_dir
+from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings, default_cache_dir
 from atldld.support.addresses import shown_address, without_login
 
 __all__ = [
@@ -45,6 +45,10 @@ VARIABLES = {
     "cache_dir": "ATLDLD_CACHE_DIR",
     "offline": "ATLDLD_OFFLINE",
     "strict": "ATLDLD_STRICT",
+    "bucket_url": "ATLDLD_BUCKET_URL",
+    "source": "ATLDLD_SOURCE",
+    "per_second": "ATLDLD_PER_SECOND",
+    "per_day": "ATLDLD_PER_DAY",
 }
 _OTHER_VARIABLES = {"ATLDLD_TRACEBACK"}
 _SECRET = re.compile(r"(?i)token|key|secret|pass|pwd|auth|credential")
@@ -158,13 +162,13 @@ def setting(name: str, settings: Settings, environ: Mapping[str, str], *, option
     text = shown_address(str(value)) if name.endswith("url") else str(value)
     variable = VARIABLES[name]
     named = environ.get(variable, "").strip()
-    usual = {"api_url": API_URL, "download_url": DOWNLOAD_URL}
+    usual = {"api_url": API_URL, "download_url": DOWNLOAD_URL, "bucket_url": BUCKET_URL}
     if not option and named and _means(name, named, value):
         source = f"from {variable}"
     elif not option and name == "cache_dir" and value == default_cache_dir():
         xdg = environ.get("XDG_CACHE_HOME", "").strip()
         source = "from XDG_CACHE_HOME" if xdg else "by default"
-    elif not option and (value is False or value == usual.get(name)):
+    elif not option and (value in (False, None, "", "auto") or value == usual.get(name)):
         source = "by default"
     elif not option and name == "download_url" and value == api_url:
         source = "the API's host"
@@ -172,6 +176,10 @@ def setting(name: str, settings: Settings, environ: Mapping[str, str], *, option
         source = "given here"
     if isinstance(value, bool):
         text = "on" if value else "off"
+    elif value is None:  # of the bounds of requests, which the host decides
+        text = "as usual"
+    elif value == "":
+        text = "none"
     genuine = usual.get(name)
     whose = "" if genuine is None or text == genuine else "; not the Allen Institute's"
     return Finding("pass", f"{text} ({source}{whose})")
@@ -184,6 +192,10 @@ def _means(name: str, text: str, value: object) -> bool:
     if isinstance(value, Path):
         with suppress(RuntimeError, OSError):
             return Path(text).expanduser().absolute() == value
+        return False
+    if value is None or isinstance(value, int | float):
+        with suppress(ValueError):
+            return float(text) == value
         return False
     with suppress(ValueError):
         return without_login(text.rstrip("/"))[0] == value

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from atldld.doctor import contract, hosts, machine, questions
-from atldld.doctor.asking import LARGEST, LONGEST, Asker, Budget, SpentError
+from atldld.doctor.asking import LARGEST, LONGEST, PATIENCE, Asker, Budget, SpentError
 from atldld.doctor.contract import Asked
 from atldld.doctor.model import Check, Diagnosis, Finding
 from atldld.errors import AtldldError, OfflineError
@@ -19,10 +19,7 @@ from atldld.fetch.client import Client
 from atldld.fetch.session import Session, cache_root
 from atldld.settings import API_URL, Settings
 
-__all__ = ["BUCKET_URL", "CONTRACT_CHECKS", "diagnose"]
-
-BUCKET_URL = "https://allen-mouse-brain-atlas.s3.us-west-2.amazonaws.com"
-"""The public bucket of the Allen Mouse Brain Atlas."""
+__all__ = ["CONTRACT_CHECKS", "diagnose"]
 
 AT_ONCE = 4  # checks; few requests at once are kind to the service
 
@@ -99,9 +96,9 @@ def diagnose(
     offline: bool = False,
     given: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
-    bucket_url: str | None = None,
     largest: int = LARGEST,
     longest: float = LONGEST,
+    patience: float = PATIENCE,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Look at this machine, the way to the service, and what the service answers.
@@ -121,12 +118,12 @@ def diagnose(
         Which settings were given to a command, by name.
     environ : mapping, optional
         The environment; the process's own by default.
-    bucket_url : str, optional
-        Where the public bucket is. By default it is asked only beside the Allen Institute's API.
     largest : int
         Bytes that may come from the network.
     longest : float
         Seconds after which nothing more is asked.
+    patience : float
+        Seconds that one request may take.
     progress : callable, optional
         Takes how many checks are done, how many there are, and the last one's name.
 
@@ -147,7 +144,7 @@ def diagnose(
     known = settings if isinstance(settings, Settings) else None
     offline = offline or (known is not None and known.offline)
     checks = list(_machine(settings, env, given or {}))
-    budget = Budget(largest, longest)
+    budget = Budget(largest, longest, patience)
     synthetic = None
     if offline or known is None:
         why = "The settings cannot be used." if known is None else "Offline: nothing is asked."
@@ -155,7 +152,7 @@ def diagnose(
     else:
         own = session.client if session is not None else Client(known.api_url, logins=known.logins)
         try:
-            bucket = bucket_url or (BUCKET_URL if known.api_url == API_URL else "")
+            bucket = known.bucket_url or ""
             ask = Asker(own, budget, api=known.api_url, archive=known.download_url, bucket=bucket)
             more, synthetic = _asked(ask, progress)
             checks += more

@@ -239,7 +239,7 @@ def update(
         Fetch also the numbers of all section images: id, section number, size, tiers, resolution.
         An update of a catalogue that has them does so anyway.
     full : bool
-        Fetch everything anew.
+        Fetch everything again.
     progress : callable, optional
         Takes how many rows have arrived of a table, how many there are, and the model.
 
@@ -568,7 +568,7 @@ class _Staging:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Remove a file that is damaged, so that the next update begins anew."""
+        """Remove a file that is damaged, so that the next update starts again."""
         try:
             yield
         except (*catalogue.DATABASE_ERRORS, zlib.error, DocumentError, TypeError) as error:
