@@ -160,8 +160,8 @@ def first_sentence(text: str | None) -> str:
 # ---- parameters
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "whole": (type(click.INT), click.IntRange),
-    "number": (type(click.FLOAT), click.FloatRange),
+    "whole": (click.IntRange,),
+    "number": (click.FloatRange,),
     "path": (click.Path,),
 }
 
