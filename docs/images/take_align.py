@@ -72,8 +72,7 @@ def served(folder: Path) -> Iterator[tuple[str, Seen]]:
 def settle(page: Page, more: str = "true") -> None:
     """Wait until everything is drawn and saved."""
     done = (
-        "atldld.state.waiting === 0 && !atldld.state.draft && !atldld.state.draftMarkers"
-        " && !document.getElementById('atlas').classList.contains('empty')"
+        "atldld.isSettled() && atldld.isDrawn()"
         " && [...document.querySelectorAll('#cuts img')].every(one => one.naturalWidth)"
         f" && atldld.isWhole() && ({more})"
     )

@@ -8,10 +8,12 @@ import {
 import {
   addMarkerInTheMiddle, cancelDrag, chooseTool, deleteMarker, startHands,
 } from "./hands.js";
-import { confirm, deepen, leaveOut, pointAt, pointAway, rotateBy, scaleBy, shearBy, shiftBy, startPanel, step } from "./panel.js";
+import {
+  confirm, deepen, isTyping, leaveOut, pointAt, pointAway, rotateBy, scaleBy, shearBy, shiftBy, startPanel, step,
+} from "./panel.js";
 import { fitThis, startFit, toggleProposed } from "./fit.js";
 import { help, startDialogs } from "./dialogs.js";
-import { lines, look, redraw, redrawTimes, seen, startOverlay } from "./overlay.js";
+import { isDrawn, lines, look, redraw, redrawTimes, seen, startOverlay } from "./overlay.js";
 import { choosePicture, isWhole, open, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
 import { singleKeys, useSingleKeys } from "./keys.js";
 import { startCuts } from "./cuts.js";
@@ -339,5 +341,11 @@ async function start() {
   beat();
 }
 
-window.atldld = { state, current, isWhole, redrawTimes, toStage }; // for those who measure, and for the console
+/** Whether all that was done is saved. */
+function isSettled() {
+  return !state.draft && !state.draftMarkers && state.waiting === 0 && !isTyping();
+}
+
+// for those who measure, and for the console
+window.atldld = { state, current, isDrawn, isSettled, isWhole, redrawTimes, toStage };
 start();

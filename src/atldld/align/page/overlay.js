@@ -5,7 +5,7 @@ import { Newest, Refused, getPicture, numbers } from "./server.js";
 import { IDENTITY, carried, inverse, moved, multiply } from "./matrix.js";
 import { part, tellFault } from "./page.js";
 import { current, on, shownForward, shownMarkers, state } from "./state.js";
-import { isOpen, stageSize, toStage, whenViewMoves } from "./viewer.js";
+import { isOpen, isStill, stageSize, toStage, whenViewMoves } from "./viewer.js";
 
 const MOST = 2048; // pixels along a side of a drawing
 const QUICK = 200_000; // pixels in all of a drawing while something is dragged
@@ -54,6 +54,11 @@ export function startOverlay() {
     blinkedOff = look.mode === "blink" && !blinkedOff;
     seen();
   }, 650);
+}
+
+/** Whether the atlas is drawn anew for what is shown now, and nothing moves. */
+export function isDrawn() {
+  return drawn !== null && drawing.idle && isStill() && drawn.forward === shownForward() && covers();
 }
 
 /** How long redrawing took while something was dragged; for those who measure. */

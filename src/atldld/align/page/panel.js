@@ -50,6 +50,9 @@ const typing = new Newest(async (wanted) => {
   if (image_id === current().image_id && propose(found.forward, wanted)) commitSoon();
 });
 
+/** Whether numbers were typed that are not shown yet. */
+export const isTyping = () => !typing.idle;
+
 export function startPanel() {
   for (const { id, step, digits } of FIELDS) {
     const input = part(id);

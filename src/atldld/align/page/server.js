@@ -137,6 +137,11 @@ export class Newest {
     this.#pause = pause;
   }
 
+  /** Whether nothing is under way, nor waits. */
+  get idle() {
+    return !this.#busy;
+  }
+
   async ask(...wanted) {
     this.#waiting = wanted;
     if (this.#busy) return;

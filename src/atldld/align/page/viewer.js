@@ -97,6 +97,11 @@ export function isWhole() {
   return isOpen() && viewer.world.getItemAt(0).getFullyLoaded();
 }
 
+/** Whether the picture neither zooms nor pans. */
+export function isStill() {
+  return isOpen() && !viewer.isAnimating();
+}
+
 /** The size of the stage on the screen. */
 export function stageSize() {
   const size = viewer.viewport.getContainerSize();
