@@ -1,6 +1,11 @@
 # make demo   the main job on the packaged demo archive, with no network
 # make test   linters, types and tests
 # make quick  the tests that say most in the least time; see QUICK below
+# make test-extras   the wheel with each extra alone, in clean environments; needs the package registry
+# make check-release  citation, changelog, workflows, Dockerfile, recipe and distributions, by others' tools
+# make dist   the distributions, which come out the same to the byte wherever they are built
+# make sbom   what the wheel with all extras depends on, as CycloneDX
+# make paper  the figures and tables of paper/, out of the package and the documentation
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
 # make docs  the site, into build/site; warnings are errors, and links are checked
@@ -9,6 +14,7 @@
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
 # make pictures  the pictures of the report (needs Chromium) and of refinement, of the demo brain
+# make align-pictures  the pictures of the page of atldld align in docs/images; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # make images   every picture of docs/: terminal, notebook, gallery, report
@@ -24,7 +30,8 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest lint docs images screens notebook gallery bench pictures mutants clean
+.PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
+    gallery bench pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -51,6 +58,37 @@ test-oldest:
 	VIRTUAL_ENV=$(VENV)-oldest $(VENV)-oldest/bin/uv pip install --quiet -e '.[all,dev]'
 	$(VENV)-oldest/bin/python $(PYTEST)
 
+# uv makes an environment in seconds; without it, pip does in a minute
+test-extras: $(VENV)/.installed-dev
+	$(PIP) uv
+	$(BIN)/python -m pytest -n 0 -s -m install tests/release
+
+check-release: $(VENV)-dist/.installed dist
+	$(VENV)-dist/bin/python tests/release/check.py
+
+# the date in them is that of the commit
+dist: $(VENV)-dist/.installed
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)-dist/bin/python -m hatchling build -d dist
+
+# found in dist, not named by its path, which would stand in the list
+sbom: dist
+	rm -rf sbom $(VENV)-sbom
+	mkdir sbom
+	$(VENV)-dist/bin/uv venv --quiet --python $(VENV)-dist/bin/python $(VENV)-sbom
+	version=$$(ls dist/*.whl | sed 's/[^-]*-\([^-]*\)-.*/\1/') && $(VENV)-dist/bin/uv pip install --quiet \
+	    --python $(VENV)-sbom/bin/python -c constraints.txt --find-links dist "atldld[all]==$$version"
+	$(VENV)-dist/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment $(VENV)-sbom/bin/python \
+	    --pyproject pyproject.toml --mc-type library --output-reproducible --validate -o sbom/atldld.cdx.json
+
+paper: $(VENV)/.installed
+	$(BIN)/python benchmarks/paper.py
+
+$(VENV)-dist/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-dist
+	$(VENV)-dist/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling hatch-vcs uv
+	touch $@
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,7 +102,7 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # every picture of docs/
-images: screens notebook gallery pictures
+images: screens notebook gallery pictures align-pictures
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
@@ -81,6 +119,9 @@ bench: $(VENV)/.installed
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/images/take_report.py
 	$(BIN)/python docs/images/before_after.py
+
+align-pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_align.py
 
 FILES ?=
 SAMPLE ?= 1
@@ -112,4 +153,4 @@ $(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-mutants mutants demo build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-mutants $(VENV)-dist $(VENV)-sbom mutants demo build dist sbom .mypy_cache .pytest_cache .ruff_cache

@@ -29,20 +29,30 @@ def test_help_loads_next_to_nothing():
     assert len(loaded) <= 40
 
 
-NEVER = {"typer", "pydantic", "rich", "asyncio", "matplotlib", "pandas", "werkzeug", "atldld.batch"}
+NEVER = {
+    "typer",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "asyncio",
+    "matplotlib",
+    "pandas",
+    "werkzeug",
+    "atldld.batch",
+}
 PICTURES = {"cv2", "simplejpeg", "scipy"}
 
 
 @pytest.mark.parametrize(
     ("command", "unwanted", "most"),
     [
-        ("cache info", PICTURES | {"numpy", "httpx", "sqlite3", "atldld.place"}, 230),
-        ("cache list", PICTURES | {"numpy", "httpx", "sqlite3", "atldld.place"}, 230),
+        ("cache info", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
+        ("cache list", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
         # these two ask the service, and so load httpx
         ("search dataset -d 909", PICTURES | {"numpy"}, 560),
-        ("dataset info 909", PICTURES | {"sqlite3", "atldld.find.searches"}, 620),
-        ("sync image-to-reference points.csv", PICTURES | {"sqlite3", "atldld.warp"}, 640),
-        ("download dataset 909 out --resolution 400", {"sqlite3", "scipy"}, 720),
+        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 620),
+        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 640),
+        ("download dataset 909 out --resolution 400", {"scipy"}, 720),
     ],
 )
 def test_a_command_loads_what_it_uses_and_nothing_else(

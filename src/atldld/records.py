@@ -155,14 +155,25 @@ def _both_ways(
     return numbers(names[0]), numbers(names[1])
 
 
-def _contradiction(there: Matrix, back: Matrix, points: Sequence[Sequence[float]]) -> float:
+def _contradiction(
+    there: Sequence[float], back: Sequence[float], points: Sequence[Sequence[float]]
+) -> float:
     """Return how far points come to lie from themselves, there and back."""
-    import numpy as np
+    # in plain Python: a few points, and records are read by commands that need no arrays
+    return max(
+        abs(came - known)
+        for point in points
+        for came, known in zip(_moved(back, _moved(there, point)), point, strict=True)
+    )
 
-    shape = np.asarray(points, dtype=float)
-    gone = shape @ there[:, :-1].T + there[:, -1]
-    returned = gone @ back[:, :-1].T + back[:, -1]
-    return float(np.abs(returned - shape).max())
+
+def _moved(numbers: Sequence[float], point: Sequence[float]) -> list[float]:
+    """Apply a matrix as records have it."""
+    size = len(point)
+    return [
+        sum(numbers[size * row + k] * point[k] for k in range(size)) + numbers[size * size + row]
+        for row in range(size)
+    ]
 
 
 def _row_of(matrix: Matrix) -> tuple[float, ...]:
@@ -476,7 +487,7 @@ def _alignment2d_in(record: Mapping[str, Any], image: SectionImage) -> Alignment
         return None
     alignment = Alignment2d(*_both_ways(included, ("tsv", "tvs"), 2))
     corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
-    off = _contradiction(alignment.to_volume, alignment.to_image, corners)
+    off = _contradiction(alignment.tsv, alignment.tvs, corners)
     if not off <= AGREE_WITHIN:
         raise UnusableFieldError(
             "alignment2d",
@@ -493,7 +504,7 @@ def _alignment3d_in(record: Mapping[str, Any]) -> Alignment3d | None:
         return None
     alignment = Alignment3d(*_both_ways(included, ("tvr", "trv"), 3))
     corners = [(p, i, r) for p in (0, 13200) for i in (0, 8000) for r in (0, 11400)]
-    off = _contradiction(alignment.to_volume, alignment.to_reference, corners)
+    off = _contradiction(alignment.trv, alignment.tvr, corners)
     if not off <= AGREE_WITHIN:
         raise UnusableFieldError(
             "alignment3d",

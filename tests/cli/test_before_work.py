@@ -33,6 +33,7 @@ FILES: dict[str, dict[str, list[str]]] = {
     "quantify 909 -o {}": {".csv": [".csv.json"], ".parquet": []},
     "quality 909 -o {}": {".csv": [], ".json": []},
     "report 909 -o {}": {".html": []},
+    "align 909 --no-browser -o {}": {".json": [".journal.jsonl"]},
     "grid 909 -o {}": {".nii.gz": [], ".npy": [".npy.json"]},
     "grid 909 --table {}": {".csv": [".csv.json"], ".parquet": []},
     "export quicknii 909 -o {}": {".json": [], ".csv": []},

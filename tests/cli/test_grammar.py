@@ -28,6 +28,8 @@ ATLAS = {"--atlas", "--atlas-resolution", "--annotation", "--graph", "--template
 MAY_DIFFER = {
     # the files differ: pictures, volumes, drawings, fields
     "--format": {"kind", "default"},
+    # an archive is looked for where it was, and a page is opened by the address that is printed
+    "--port": {"default"},
 }
 SHORT = re.compile(r"-[a-zA-Z]")
 # What `-i` and `--id` stand for is an id of whatever is searched for; both are of atldld 0.3.
@@ -108,7 +110,9 @@ def test_what_takes_an_atlas_takes_all_of_it():
         if words & ATLAS and name != "atlas fetch":
             assert words >= ATLAS, name
             taking.add(name)
-    assert taking == {"atlas outlines", "quantify", "quality", "report", "refine", "grid"}
+    assert taking == {
+        *("align", "atlas outlines", "grid", "quality", "quantify", "refine", "report")
+    }
 
 
 def test_every_command_says_where_its_result_goes_and_how_it_talks():

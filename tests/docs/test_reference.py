@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pytest
 
+import atldld
 from tests.docs.pages import DOCS, ROOT
 
 
@@ -41,11 +42,11 @@ def test_every_command_and_option_is_there(made):
 
 
 def test_every_public_name_is_there(made):
-    import atldld
+    from atldld.support.lazy import homes_of
 
     everything = "\n".join(made.values())
     index = made["reference/python/index.md"]
-    for name, home in vars(atldld)["_homes"]().items():
+    for name, home in homes_of(atldld).items():
         assert f"`atldld.{name}`" in index, name
         where = re.search(rf"`atldld\.{name}`\]\[(.*?)\]", index)
         if where is not None:

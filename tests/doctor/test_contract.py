@@ -13,6 +13,7 @@ import pytest
 
 from atldld.doctor import CONTRACT_CHECKS, diagnose
 from atldld.doctor.asking import Budget, SpentError
+from atldld.fetch.limits import Limits
 from atldld.fetch.session import Session
 from atldld.settings import Settings
 from tests.doctor import altered, record
@@ -47,7 +48,9 @@ def bad(diagnosis):
 def test_the_demo_server_is_well(demo_server, tmp_path):
     """Over a real socket, within the bytes that it may take."""
     settings = Settings(api_url=demo_server, download_url=demo_server, cache_dir=tmp_path)
-    found = diagnose(settings, longest=600)
+    # as patiently as a busy machine needs
+    with Session(settings, limits=Limits(read=600)) as session:
+        found = diagnose(session=session, longest=600, patience=600)
     print(f"{found.bytes} bytes, {found.seconds:.1f} s, {len(found.checks)} checks")
     assert not bad(found), bad(found)
     assert found.synthetic

@@ -17,7 +17,7 @@ LIMITS = Limits(
 @pytest.fixture(scope="module")
 def slides():
     """One section on a slide, so that a fault of one is that of one section."""
-    archive = SlideArchive(1)
+    archive = SlideArchive(1, encoding="deflate tiles")  # so large that ranges are read
     for name in archive.names((4,)):
         archive.content(name)
     return archive

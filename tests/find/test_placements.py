@@ -35,7 +35,7 @@ from atldld.testing.faults import FaultPlan, FewerRows, Send, queries
 from atldld.testing.server import FaultServer
 from atldld.testing.sources import FIRST, Copies, served
 
-LIMITS = Limits(connect=2, read=5, attempts=2, first_wait=0.01, longest_wait=0.02)
+LIMITS = Limits(connect=30, read=120, attempts=2, first_wait=0.01, longest_wait=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_a_laboratory_fetches_once(filled, service, tmp_path):
 def test_nothing_is_replaced_unasked(filled, tmp_path):
     export_catalogue(filled, tmp_path / "it.zip")
     with gone(filled, tmp_path / "other") as session:
-        update(session)
+        update(session, images=True)
         before = (session.cache.root / "catalogue.sqlite").read_bytes()
         with pytest.raises(CacheError, match=r"another catalogue\.sqlite"):
             import_catalogue(session, tmp_path / "it.zip")

@@ -344,11 +344,11 @@ def _check_sentence(mutation: Mutation, told: str, where: str) -> None:
     came = mutation.came
     words: tuple[str, ...]
     if came is MISSING or came is None or came in ("", [], {}, ()):
-        words = ("missing", "null", " no ", "instead of", "no such gene", quoted(came))
+        words = ("missing", "null", " no ", "instead of", "no such gene", quoted(came), "promised")
     else:
         words = (quoted(came), repr(came), "contradicts itself", "no such gene")
         words += ("null",) if mutation.kind == "null in it" else ()
-        words += ("instead of",) if mutation.path == ("msg",) else ()
+        words += ("instead of", "promised") if mutation.path == ("msg",) else ()
     assert any(word in told for word in words), f"{where}: what came is not said: {told}"
 
 

@@ -236,7 +236,7 @@ def _check_structures(answer: object) -> None:
         If one has, or a structure lies elsewhere than in its parent.
     """
     roots = answer.get("msg") if isinstance(answer, dict) else answer
-    if not isinstance(roots, list):
+    if not isinstance(roots, list) or not roots:
         raise InvalidInputError(f"msg is {quoted(roots)}, but must be a list of records.")
     waiting: list[tuple[object, int | None]] = [(root, None) for root in roots]
     while waiting:

@@ -37,6 +37,7 @@ COMMANDS = {
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
         "refine": "Move and bend sections to fit the atlas; one that would not gain stays.",
+        "align": "See, correct and confirm by hand where the sections lie, in the browser.",
         "quality": "Mark the sections that lie, or look, unlike those around them.",
         "report": "Write one page about a data set: sections, quality, regions, volume, methods.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",

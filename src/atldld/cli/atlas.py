@@ -8,6 +8,7 @@ from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
     AtlasResolution,
+    Confirmed,
     DatasetId,
     Depth,
     Force,
@@ -20,6 +21,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -188,6 +190,7 @@ def outlines(
         bool, Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
     ] = True,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane.
@@ -202,6 +205,7 @@ def outlines(
     from atldld.sections.folder import check_one_dataset
     from atldld.support.numbers import pick, read_numbers
 
+    check_confirmed(alignment, confirmed)
     drawing = Drawing(
         format=format,
         frame=frame,
@@ -223,7 +227,9 @@ def outlines(
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(folder, number, force=force)
     drawing.check_record(session.dataset(number))
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     check_one_dataset(folder, number, dataset.image_ids, force=force)
     sections = list(dataset)

@@ -10,6 +10,7 @@ a `Literal` a choice, ``list[…]`` may be given several times, and one without 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -158,11 +159,41 @@ def _taken_apart(annotation: Any) -> tuple[Any, Parameter]:
 def _type_of(kind: Any, said: Parameter) -> Any:
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
-    if kind in (int, float) and (said.min is not None or said.max is not None):
-        return (click.IntRange if kind is int else click.FloatRange)(said.min, said.max)  # type: ignore[arg-type]
+    if kind is int:
+        return _Whole(said.min, said.max)  # type: ignore[arg-type]
+    if kind is float:
+        return _Number(said.min, said.max)
     if issubclass(kind, Path):
         return click.Path(path_type=Path, readable=False)
-    return {int: click.INT, float: click.FLOAT, bool: click.BOOL, str: click.STRING}[kind]
+    return {bool: click.BOOL, str: click.STRING}[kind]
+
+
+class _Whole(click.IntRange):
+    """A whole number, in digits of ASCII: Python would take those of every script."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        whole = re.sub(r"(?<=\d)\.0+(?=\s*$)", "", value) if isinstance(value, str) else value
+        return _converted(super().convert, whole, value, param, ctx)
+
+
+class _Number(click.FloatRange):
+    """A number, in digits of ASCII; no limit holds what is none (``nan``)."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = _converted(super().convert, value, value, param, ctx)
+        if number != number and (self.min, self.max) != (None, None):
+            raise click.BadParameter(f"{value!r} is no number.", ctx, param)
+        return number
+
+
+def _converted(convert: Callable[..., Any], text: Any, given: Any, param: Any, ctx: Any) -> Any:
+    """Convert a text, or refuse what was given as it was given."""
+    try:
+        if str(text).isascii():
+            return convert(text, param, ctx)
+    except click.BadParameter:
+        pass
+    raise click.BadParameter(f"{given!r} is no such number.", ctx, param) from None
 
 
 def _callback(said: Parameter, *, several: bool, default: Any) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from atldld.cli.manner import result
 from atldld.cli.options import (
     TIER,
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -22,6 +23,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     folder_of,
     last_is_place,
@@ -70,6 +72,7 @@ def download_dataset(
     picture_format: PictureFormat = "png",
     refresh: Refresh = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -81,6 +84,7 @@ def download_dataset(
     from atldld.find.named import find_dataset
     from atldld.sections.download import download_dataset as write
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     place = folder_of(place_of(output, folder))
     number = find_dataset(dataset_id, session=session)
@@ -96,7 +100,7 @@ def download_dataset(
                 jobs=jobs,
                 force=force,
                 refresh=refresh,
-                alignment=alignment_of(alignment, number),
+                alignment=alignment_of(alignment, number, confirmed=confirmed),
                 command_line=command_line(),
                 progress=progress,
             )
@@ -145,6 +149,7 @@ def download_datasets(
     fields: Fields = False,
     picture_format: PictureFormat = "png",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
     jobs: Annotated[int, Option("--at-once", min=1, help="Data sets at once.", heading=BATCH)] = 2,
     in_flight: InFlight = 6,
@@ -159,6 +164,7 @@ def download_datasets(
     """
     from atldld.batch import Alignments, Download, read_ids
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     ids, place = last_is_place(words, output)
     folder_of(place)
@@ -167,7 +173,10 @@ def download_datasets(
         read_ids(ids, session=session),
         place,
         Download(
-            recipe, fields, picture_format, None if alignment is None else Alignments(alignment)
+            recipe,
+            fields,
+            picture_format,
+            None if alignment is None else Alignments(alignment, confirmed),
         ),
         jobs=jobs,
         dask=dask,

@@ -57,6 +57,7 @@ printf 'structure_id\\n22\\n' |
     "grid": "atldld grid 69289763 --regions",
     "quality": "atldld quality 69289763",
     "refine": "atldld refine 69289763 -o prox1.json --resolution 100",
+    "align": "atldld align 69289763 --alignment prox1.json -o by-hand.json",
     "report": "atldld report 69289763 -o prox1.html --alignment prox1.json",
     "export quicknii": "atldld export quicknii 69289763 -o quicknii.json",
     "export fields": "atldld export fields 69289763 fields --resolution 100",

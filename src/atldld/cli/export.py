@@ -7,6 +7,7 @@ from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -16,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     place_of,
     progress_bar,
@@ -51,6 +53,7 @@ def export_quicknii(
         ),
     ] = 20,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil.
@@ -66,6 +69,7 @@ def export_quicknii(
     from atldld.sections.images import copy_images
     from atldld.support.files import check_targets
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     printed = output == "-"
     if printed and images:
@@ -75,7 +79,9 @@ def export_quicknii(
     check_tolerance(tolerance)
     tier = tier_of(downsample_img, 3)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     if images:
         folder = Path(output).parent
         check_one_dataset(folder, number, dataset.image_ids, force=force)
@@ -135,6 +141,7 @@ def export_fields(
     resolution: Resolution = 25,
     cut: Cut = "oblique",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the displacement field of every section; no image is fetched.
@@ -148,12 +155,15 @@ def export_fields(
     from atldld.sections.files import check_fields
     from atldld.sections.folder import check_one_dataset
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_fields(place, FIELD_ENDINGS[field_format], force=force)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     with progress_bar(f"Fields of {number}") as progress:
         index = dataset.export.fields(
             place,
@@ -178,6 +188,7 @@ def export_sections(
     cut: Cut = "oblique",
     include_expression: Expression = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
@@ -186,12 +197,15 @@ def export_sections(
     from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_folder(place)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     with progress_bar(f"Sections of {number}") as progress:
         written = dataset.export.sections(
             place,

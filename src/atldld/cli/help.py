@@ -47,10 +47,10 @@ _OPTIONS = {
         "section sex specimen strain structure treatment"
     ),
     HOW: (
-        "alignment budget channel cut downsample-img few fill frame full grid images kind "
-        "marker-tolerance max-distance max-move no-volume picture public quality-resolution repair "
-        "resolution scale space stain-threshold steps table-resolution target-alignment thickness "
-        "threads threshold tolerance unionize unit"
+        "alignment budget channel confirmed cut downsample-img few fill frame full grid images "
+        "kind marker-tolerance max-distance max-move no-browser no-volume picture public "
+        "quality-resolution repair resolution scale space stain-threshold steps table-resolution "
+        "target-alignment thickness threads threshold tolerance unionize unit"
     ),
     ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
@@ -160,8 +160,8 @@ def first_sentence(text: str | None) -> str:
 # ---- parameters
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "whole": (type(click.INT), click.IntRange),
-    "number": (type(click.FLOAT), click.FloatRange),
+    "whole": (click.IntRange,),
+    "number": (click.FloatRange,),
     "path": (click.Path,),
 }
 

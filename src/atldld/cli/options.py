@@ -35,12 +35,14 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.alignment import AlignmentPath
 
 __all__ = [
     "DATASET",
     "TIER",
     "AlignmentFile",
     "AtlasResolution",
+    "Confirmed",
     "Cut",
     "DatasetId",
     "Datasets",
@@ -62,6 +64,7 @@ __all__ = [
     "alignment_of",
     "answer",
     "asks_service",
+    "check_confirmed",
     "command_line",
     "facts",
     "folder_of",
@@ -117,6 +120,14 @@ AlignmentFile = Annotated[
         help="Where the sections lie, in place of Allen's alignment: a registration of `atldld "
         "refine`, or a file of QuickNII, VisuAlign or DeepSlice; or a folder of them (ID.json or "
         "ID/ID.json), or names such as planes/{id}.json.",
+    ),
+]
+Confirmed = Annotated[
+    bool,
+    Option(
+        "--confirmed",
+        help="Of --alignment, only the sections that were confirmed by hand with `atldld align`; "
+        "the others are left out.",
     ),
 ]
 Force = Annotated[bool, Option("--force", help=FORCE)]
@@ -368,7 +379,9 @@ def takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path | None":
+def alignment_of(
+    alignment: str | None, dataset_id: int | None = None, *, confirmed: bool = False
+) -> "AlignmentPath | None":
     """Return the alignment file of a data set: the one that is named, or that of a folder.
 
     Parameters
@@ -377,14 +390,41 @@ def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path 
         A file, a folder of them, or a name with ``{id}`` in it.
     dataset_id : int, optional
         The data set; without one, only a file will do.
+    confirmed : bool
+        Whether only sections count that were confirmed by hand.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
     """
+    check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
         from atldld.batch import Alignments
 
-        return Alignments(alignment).of(dataset_id)
-    return Path(alignment)
+        return Alignments(alignment, confirmed).read_from(dataset_id)
+    if not confirmed:
+        return Path(alignment)
+    from atldld.place.alignment import ConfirmedOnly
+
+    return ConfirmedOnly(Path(alignment))
+
+
+def check_confirmed(alignment: str | None, confirmed: bool) -> None:
+    """Check that there is an alignment whose sections may be confirmed, before anything is asked.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
+    """
+    if confirmed and alignment is None:
+        raise InvalidInputError(
+            "Confirmed sections are asked for, but no registration that says which they are.",
+            hint="Add --alignment REG.json, which `atldld align` has saved.",
+        )
 
 
 def tier_of(text: str, auto: int) -> int:

@@ -7,6 +7,7 @@ from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     DatasetId,
     Force,
     Jobs,
@@ -14,6 +15,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     progress_bar,
     say,
     stoppable,
@@ -46,6 +48,7 @@ def quality(
     ] = 50,
     no_atlas: NoAtlas = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -58,12 +61,15 @@ def quality(
     from atldld.find.named import find_dataset
     from atldld.quality import atlas_or_reason, check_output
 
+    check_confirmed(alignment, confirmed)
     if output is not None and output != "-":
         check_output(Path(output), force=force)
     if not no_atlas:
         choice.check()
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     opened, reason = (
         (None, "it was left out on purpose (--no-atlas).")

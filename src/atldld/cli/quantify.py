@@ -6,6 +6,7 @@ from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     DatasetId,
     Depth,
     Force,
@@ -17,6 +18,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     progress_bar,
     say,
     stoppable,
@@ -77,6 +79,7 @@ def quantify(
         ),
     ] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     grid: Annotated[
         bool, Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
     ] = True,
@@ -99,6 +102,7 @@ def quantify(
     from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     if output is not None and output != "-":
         check_output(output, force=force)
@@ -106,7 +110,9 @@ def quantify(
     choice.check()
     colours = open_scale(scale)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     opened = choice.open(session)
     ids = ids_within(opened.graph, structure) if structure else None

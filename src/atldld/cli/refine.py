@@ -8,6 +8,7 @@ from atldld.cli.manner import result
 from atldld.cli.options import (
     DATASET,
     AlignmentFile,
+    Confirmed,
     Datasets,
     Force,
     Jobs,
@@ -16,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -39,6 +41,7 @@ def refine(
     output: Annotated[str, to("FILE.json|FOLDER|ADDRESS")],
     dataset_id: Annotated[str | None, Argument(metavar="[ID]", help=DATASET)] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     steps: Annotated[
         str, Option(help="What is done, with commas between.")
     ] = "whole,sections,inplane",
@@ -81,6 +84,7 @@ def refine(
     from atldld.refine import check_refinement
     from atldld.support.numbers import pick, read_numbers
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     named = tuple(name.strip() for name in steps.split(",") if name.strip())
     names = check_refinement(named, resolution, limit)
@@ -102,7 +106,7 @@ def refine(
                 resolution,
                 limit,
                 few,
-                None if alignment is None else Alignments(alignment),
+                None if alignment is None else Alignments(alignment, confirmed),
             ),
             threads=jobs,
             dask=dask,
@@ -122,7 +126,9 @@ def refine(
     check_registration(output, force=force)
     numbers = read_numbers(sections)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     chosen = None
     if numbers:

@@ -7,6 +7,7 @@ from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Force,
     Jobs,
     MaskScale,
@@ -16,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     place_of,
     progress_bar,
@@ -51,6 +53,7 @@ def report(
     no_volume: Annotated[bool, Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -62,6 +65,7 @@ def report(
     from atldld.report import check_page, find_source, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = place_of(output, None, "report.html")
     if place != "-":
@@ -75,7 +79,9 @@ def report(
         session=session,
         resolution=resolution,
         table_resolution=table_resolution,
-        alignment=alignment_of(alignment, named if isinstance(named, int) else None),
+        alignment=alignment_of(
+            alignment, named if isinstance(named, int) else None, confirmed=confirmed
+        ),
     )
     source.dataset.check_placed()
     opened, reason = (

@@ -62,7 +62,7 @@ def _version(wanted: bool) -> None:
         raise Exit
 
 
-def root(
+def _root(
     _: Annotated[
         bool,
         Option("--version", callback=_version, is_eager=True, help="Show the version."),
@@ -85,8 +85,8 @@ def root(
 
 app = click.Group(
     "atldld",
-    callback=root,
-    params=parameters_of(root),
+    callback=_root,
+    params=parameters_of(_root),
     help=SUMMARY,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -56,7 +56,7 @@ def serve(
         with Session(Settings.from_environment(cache_dir=cache_dir)) as session:
             ids = list(read_ids(datasets, session=session).ids)
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_signals())
+        stack.enter_context(ended_by_signals())
         source = stack.enter_context(
             opened_archive(archive, Settings.from_environment(cache_dir=cache_dir), ids)
         )
@@ -73,7 +73,7 @@ def serve(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with everything tidied up."""
 
     def end(number: int, _: object) -> None:
@@ -127,7 +127,7 @@ def demo(
     for path in (off, refined):
         check_registration(path, force=force)
     with (
-        _ended_by_signals(),
+        ended_by_signals(),
         scratch_folder() as cache,
         in_process_session(cache) as session,
     ):

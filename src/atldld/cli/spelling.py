@@ -47,7 +47,7 @@ DEFAULTS: Mapping[str, str] = {"download": "dataset"}
 MANY = {"atldld download dataset": "Several data sets are for `atldld download datasets`."}
 """What to say where a command got more words than it takes, by its whole name."""
 
-NO_JSON = frozenset({"serve", "completion"})
+NO_JSON = frozenset({"serve", "align", "completion"})
 """Commands without a result that a program could read."""
 
 

@@ -8,6 +8,7 @@ from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Datasets,
     Force,
     Jobs,
@@ -16,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -59,6 +61,7 @@ def volume(
         Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     scale: MaskScale = "jet",
     jobs: Jobs = None,
     force: Force = False,
@@ -85,6 +88,7 @@ def volume(
     from atldld.volume import VolumeRecipe
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     folder_of(output)
     colours = open_scale(scale)
     if listed or gene:
@@ -107,7 +111,7 @@ def volume(
                 thickness,
                 "." + ending.lstrip("."),
                 colours,
-                None if alignment is None else Alignments(alignment),
+                None if alignment is None else Alignments(alignment, confirmed),
             ),
             threads=jobs,
             dask=dask,
@@ -130,6 +134,7 @@ def volume(
         Path(output),
         VolumeRecipe(resolution, channel, fill, thickness, colours),
         alignment=alignment,
+        confirmed=confirmed,
         jobs=jobs,
         force=force,
     )
@@ -142,6 +147,7 @@ def _one_volume(
     recipe: "VolumeRecipe",
     *,
     alignment: str | None,
+    confirmed: bool,
     jobs: int | None,
     force: bool,
 ) -> None:
@@ -154,7 +160,9 @@ def _one_volume(
     recipe.check_memory()
     check_volume(output, coverage=True, force=force, voxel_bytes=recipe.bytes)
     datasets = [
-        open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+        open_dataset(
+            number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+        )
         for number in find_datasets(dataset_ids, session=session)
     ]
     with stoppable(session), progress_bar("Volume") as progress:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atldld.fetch.look import Look
     from atldld.rma.query import RMAParameters
 
-__all__ = ["LARGEST", "LONGEST", "Asker", "Budget", "SpentError"]
+__all__ = ["LARGEST", "LONGEST", "PATIENCE", "Asker", "Budget", "SpentError"]
 
 LARGEST = 1_700_000
 """Bytes that all checks together may take; the last parts of answers, of 64 kB each, may go a
@@ -24,7 +24,7 @@ little beyond, so that it stays below 2 MB."""
 LONGEST = 50.0
 """Seconds after which nothing more is asked; a request that has begun may end."""
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds that one request may take, while there are so many."""
 
 
@@ -41,9 +41,14 @@ class Budget:
         Bytes.
     longest : float
         Seconds from now on.
+    patience : float
+        Seconds that one request may take.
     """
 
-    def __init__(self, largest: int = LARGEST, longest: float = LONGEST) -> None:
+    def __init__(
+        self, largest: int = LARGEST, longest: float = LONGEST, patience: float = PATIENCE
+    ) -> None:
+        self.patience = patience
         self._largest = largest
         self._end = time.monotonic() + longest
         self._lock = threading.Lock()
@@ -128,7 +133,7 @@ class Asker:
             headers=headers,
             content=content,
             largest=min(largest, self.budget.left),
-            seconds=min(PATIENCE, max(self.budget.seconds, 1.0)),
+            seconds=min(self.budget.patience, max(self.budget.seconds, 1.0)),
             take=self._take,
         )
         heads = found.bytes - len(found.body)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from atldld.doctor import contract, hosts, machine, questions
-from atldld.doctor.asking import LARGEST, LONGEST, Asker, Budget, SpentError
+from atldld.doctor.asking import LARGEST, LONGEST, PATIENCE, Asker, Budget, SpentError
 from atldld.doctor.contract import Asked
 from atldld.doctor.model import Check, Diagnosis, Finding
 from atldld.errors import AtldldError, OfflineError
@@ -98,6 +98,7 @@ def diagnose(
     environ: Mapping[str, str] | None = None,
     largest: int = LARGEST,
     longest: float = LONGEST,
+    patience: float = PATIENCE,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Look at this machine, the way to the service, and what the service answers.
@@ -121,6 +122,8 @@ def diagnose(
         Bytes that may come from the network.
     longest : float
         Seconds after which nothing more is asked.
+    patience : float
+        Seconds that one request may take.
     progress : callable, optional
         Takes how many checks are done, how many there are, and the last one's name.
 
@@ -141,7 +144,7 @@ def diagnose(
     known = settings if isinstance(settings, Settings) else None
     offline = offline or (known is not None and known.offline)
     checks = list(_machine(settings, env, given or {}))
-    budget = Budget(largest, longest)
+    budget = Budget(largest, longest, patience)
     synthetic = None
     if offline or known is None:
         why = "The settings cannot be used." if known is None else "Offline: nothing is asked."

@@ -49,7 +49,7 @@ WORTH_ALL = 1.3
 """A file is read whole, and so proved by its MD5, if it has no more than so many times the bytes
 that a box needs of it."""
 
-WASTE = 0.15
+WASTE = 0.05
 """Part of a box's bytes that may be read beside them, to need fewer requests."""
 
 LARGEST_RECORD = 16 << 20
@@ -352,7 +352,10 @@ class _Slide(io.RawIOBase):
             if self._held(start, stop) is None:
                 self._fetch(start, stop)
         found = [self._held(start, stop) for start, stop in spans]
-        return [content for content in found if content is not None]
+        contents = [content for content in found if content is not None]
+        if len(contents) < len(spans):
+            raise SlideError("breaks off")
+        return contents
 
     def _read_all(self) -> None:
         if self._held(0, self.size) is not None:

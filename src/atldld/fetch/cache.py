@@ -143,17 +143,25 @@ class FileHeld:
 
     Attributes
     ----------
-    path : pathlib.Path
-        The file.
+    root : pathlib.Path
+        The cache's folder.
+    name : str
+        The file's name below it, with slashes.
     bytes : int
         Its length.
     modified : float
         When it was written last, in seconds of the system's clock.
     """
 
-    path: Path
+    root: Path
+    name: str
     bytes: int
     modified: float
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.root / self.name
 
 
 Facts = TypeVar("Facts", bound=FileFacts)
@@ -388,9 +396,9 @@ class Cache:
         Other files that lie there, such as those that are being written, are left out.
         """
         names = (
-            file.path.stem
+            file.name.removeprefix(f"{kind}/").removesuffix(".json")
             for file in self.files(kind)
-            if file.path.parent == self.root / kind and file.path.suffix == ".json"
+            if file.name.endswith(".json")
         )
         return sorted(name for name in names if _DOCUMENT[kind].fullmatch(name))
 
@@ -418,18 +426,33 @@ class Cache:
                     hint="Make it readable, or remove it: what was there is fetched again.",
                 )
 
-        for where, _, names in os.walk(self.root / folder, onerror=tell):
-            for name in names:
-                path = Path(where, name)
+        # names alone: a `Path` for each of many files takes longer than to look at it
+        root = os.fspath(self.root)
+        left = [folder]
+        while left:
+            where = left.pop()
+            before = f"{where}/" if where else ""
+            try:
+                with os.scandir(f"{root}/{where}") as found:
+                    entries = list(found)
+            except OSError as error:
+                tell(error)
+                continue
+            for entry in entries:
                 with suppress(OSError):
-                    facts = path.stat()
+                    if entry.is_dir():
+                        if not entry.is_symlink():
+                            left.append(before + entry.name)
+                        continue
+                    facts = entry.stat()
                     if stat.S_ISREG(facts.st_mode):
-                        yield FileHeld(path, facts.st_size, facts.st_mtime)
+                        yield FileHeld(
+                            self.root, before + entry.name, facts.st_size, facts.st_mtime
+                        )
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
-        locks = self.root / "locks"
-        sizes = [file.bytes for file in self.files() if file.path.parent != locks]
+        sizes = [file.bytes for file in self.files() if not file.name.startswith("locks/")]
         return len(sizes), sum(sizes)
 
     def settled(self, image_id: int) -> AbstractContextManager[None]:

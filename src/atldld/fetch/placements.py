@@ -11,15 +11,17 @@ The file is never written in place, so it can be read without locks; see `atldld
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atldld.errors import CacheError
 from atldld.support.documents import DocumentError, parse_json
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = [
     "COLUMNS",
@@ -139,8 +141,8 @@ def pack(dataset: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> byt
     images : sequence of mapping
         Those of its images, with their alignment2d where there is one.
     """
-    rows = sorted(images, key=lambda image: (image.get("section_number") or 0, image["id"]))
-    aligned = [image.get("alignment2d") or {} for image in rows]
+    rows = sorted(images, key=lambda image: image["id"])
+    aligned = [_object(image.get("alignment2d")) for image in rows]
     document = {
         "columns": {name: [image.get(name) for image in rows] for name in COLUMNS},
         "matrices": {name: [one.get(name) for one in aligned] for name in MATRICES},
@@ -177,10 +179,17 @@ def unpack(content: bytes) -> dict[str, Any]:
         raise DocumentError(f"is damaged ({error})") from None
     images = []
     for row, matrix in zip(plain, aligned, strict=True):
-        known = None not in matrix.values()
-        alignment = {"section_image_id": row.get("id"), **matrix} if known else None
+        known = {name: value for name, value in matrix.items() if value is not None}
+        alignment = {"section_image_id": row.get("id"), **known} if known else None
         images.append({**row, "data_set_id": dataset.get("id"), "alignment2d": alignment})
     return {"section_data_set": dataset, "section_images": images}
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """Return a record that may have come as a list of one, or not at all."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    return value if isinstance(value, Mapping) else {}
 
 
 def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
@@ -202,6 +211,8 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.is_file():
         yield None
         return
+    import sqlite3  # here, not at the top: most commands have no such file
+
     try:
         with closing(
             sqlite3.connect(
@@ -226,6 +237,8 @@ def check_tables(db: sqlite3.Connection) -> None:
     sqlite3.DatabaseError
         If it is no such file.
     """
+    import sqlite3
+
     there = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for table, columns in _TABLES.items():
         known = {name for _, name, *_ in db.execute(f"PRAGMA table_info({table})")}
@@ -272,6 +285,8 @@ def read_placement(root: Path, dataset_id: int) -> dict[str, Any] | None:
         )
         if not row:
             return None
+        import sqlite3
+
         content, fetched, complete = row
         if not isinstance(content, bytes):
             raise sqlite3.DatabaseError("a document is no document")

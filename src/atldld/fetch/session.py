@@ -634,7 +634,7 @@ class Session:
         """Return an image from the first source that has it."""
         sources = self._sources(wanted)
         if not sources:
-            raise self._not_here(wanted) if self.settings.offline else self._nowhere(wanted)
+            raise self._nowhere(wanted)
         failed: ServiceError | ImageNotFoundError | None = None
         with self._arriving(wanted) as arriving:
             known = self._held(wanted)
@@ -685,9 +685,10 @@ class Session:
             if first:
                 compare(wanted.image, self.bucket, self.cache, self.client if ask else None)
 
-    def _nowhere(self, wanted: Wanted) -> ImageNotFoundError:
+    def _nowhere(self, wanted: Wanted) -> OfflineError | ImageNotFoundError:
         """Return the error that says that no source has an image, though all were asked."""
-        assert self.bucket is not None
+        if self.settings.offline or self.bucket is None:
+            return self._not_here(wanted)
         if wanted.expression:
             why = "holds no expression masks"
         else:

@@ -6,10 +6,11 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +183,14 @@ def stored_images(cache: Cache) -> Iterator[StoredImage]:
 
     Files that others remove meanwhile are left out.
     """
-    for file in sorted(cache.files("images"), key=lambda file: file.path):
-        path = file.path
-        found = IMAGE_NAME.fullmatch(path.relative_to(cache.root).as_posix())
+    yield from _stored(cache.files("images"))
+
+
+def _stored(files: Iterable[FileHeld]) -> Iterator[StoredImage]:
+    for file in sorted(files, key=lambda file: file.name.split("/")):
+        found = IMAGE_NAME.fullmatch(file.name)
         if found is not None:
+            path = file.path
             yield StoredImage(
                 path,
                 int(found[1]),
@@ -228,12 +233,11 @@ def parts(cache: Cache) -> list[Part]:
     """
     sizes: dict[str, list[int]] = {kind: [] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
     for file in cache.files():
-        name = file.path.relative_to(cache.root).as_posix()
-        folder = name.partition("/")[0]
+        folder = file.name.partition("/")[0]
         if folder == "locks":
             continue
         kind = _KINDS.get(folder, _CATALOGUE if folder.startswith(_CATALOGUE) else _OTHER)
-        if kind == IMAGES_AND_METADATA and not _of_a_dataset(name):
+        if kind == IMAGES_AND_METADATA and not _of_a_dataset(file.name):
             kind = _OTHER
         sizes[kind].append(file.bytes)
     return [Part(kind, len(of_it), sum(of_it)) for kind, of_it in sizes.items()]
@@ -241,21 +245,22 @@ def parts(cache: Cache) -> list[Part]:
 
 def _of_a_dataset(name: str) -> bool:
     """Whether a file is an image, what was checked of one, or the metadata of a data set."""
-    return any(known.fullmatch(name) for known in (IMAGE_NAME, _COMPANION, _METADATA))
+    known = _METADATA if name.startswith("datasets/") else _COMPANION
+    return (IMAGE_NAME if name.endswith(".jpg") else known).fullmatch(name) is not None
 
 
 def holdings(cache: Cache) -> list[Holding]:
     """Return what the cache holds, by data set; files of none that is known come last."""
+    images_held = list(cache.files("images"))
     left = {
-        file.path: file.bytes
-        for kind in ("datasets", "images")
-        for file in cache.files(kind)
-        if _of_a_dataset(file.path.relative_to(cache.root).as_posix())
+        file.name: file.bytes
+        for file in (*cache.files("datasets"), *images_held)
+        if _of_a_dataset(file.name)
     }
     by_dataset: dict[int | None, list[StoredImage]] = defaultdict(list)
     for name in cache.document_names("datasets"):
         by_dataset[int(name)] = []
-    for stored in stored_images(cache):
+    for stored in _stored(images_held):
         by_dataset[stored.dataset_id].append(stored)
     unknown = by_dataset.pop(None, [])
 
@@ -272,9 +277,10 @@ def holdings(cache: Cache) -> list[Holding]:
 
     found = []
     for dataset_id, images in sorted(by_dataset.items(), key=lambda pair: pair[0] or 0):
-        own = [path for image in images for path in (image.path, companion_of(image.path))]
-        own.append(cache.root / "datasets" / f"{dataset_id}.json")
-        found.append(holding(dataset_id, images, [left.pop(path) for path in own if path in left]))
+        names = [image.path.relative_to(cache.root).as_posix() for image in images]
+        own = [name for image in names for name in (image, f"{image}.json")]
+        own.append(f"datasets/{dataset_id}.json")
+        found.append(holding(dataset_id, images, [left.pop(name) for name in own if name in left]))
     if unknown or left:
         found.append(holding(None, unknown, list(left.values())))
     return found
@@ -637,7 +643,7 @@ def _left_over(cache: Cache) -> list[Path]:
     """Return temporary files that no running process can still be writing."""
     found = []
     for file in cache.files():
-        if file.path.match(".*.part*"):
+        if fnmatchcase(file.name.rpartition("/")[2], ".*.part*"):
             with suppress(OSError):
                 abandoned = file.path.stat().st_mtime < time.time() - UNTOUCHED
                 if abandoned or is_left_over(file.path):

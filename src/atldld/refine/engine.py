@@ -235,6 +235,15 @@ def refine(
         )
         for section in dataset.sections
     }
+    # what people have left out stays left out
+    for image in dataset.record.images:
+        if image.id in dataset.set_aside:
+            fits[image.id] = msgspec.structs.replace(
+                SectionFit.of(
+                    dataset.set_aside[image.id], image.section_number, pixel=image.resolution
+                ),
+                status="left out",
+            )
     about = _about(dataset, atlas, session, chosen, resolution, most)
     about["template"] = without or atlas.template_kind
     about["failed"] = {str(section.id): str(error) for section, error in reasons.items()}

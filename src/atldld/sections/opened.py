@@ -317,6 +317,7 @@ class OpenedDataSet(PlacedDataSet):
             placed.skipped,
             placed.alignment,
             placed.alignment_notes,
+            placed.set_aside,
         )
         object.__setattr__(self, "session", session)
         object.__setattr__(self, "alignment_path", alignment_path)

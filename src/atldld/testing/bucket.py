@@ -131,6 +131,11 @@ class SlideArchive(Archive):
                 self._made[name] = self._slide(int(found[1]), found[2])
             return self._made[name]
 
+    def forget(self) -> None:
+        """Make slides anew, as after a change of the encoding."""
+        with self._lock:
+            self._made.clear()
+
     def _bucket_record(self) -> Record:
         sections = []
         for image in self.images.values():
