@@ -41,16 +41,13 @@ def _filled(nav: list[Any], made: list[str]) -> list[Any]:
                 inner = [inner]
             if isinstance(inner, list):
                 inner = _filled(inner, made)
-            if inner:
-                result.append({title: inner})
-        elif entry not in AWAITED or (DOCS / entry).exists():
+            result.append({title: inner})
+        else:
             result.append(entry)
     return result
 
 
 _FIRST = ("README", "index")
-AWAITED = ("align.md", "develop/align.md")
-"""Pages that have a place in the navigation, and may not be there yet."""
 
 
 def on_files(files: Any, config: Any) -> Any:
