@@ -45,7 +45,8 @@ QUICK := tests/place tests/formats tests/rma tests/find tests/atlas tests/suppor
     tests/warp/test_resample.py tests/warp/test_displacement.py tests/warp/test_background.py \
     tests/compat tests/fetch/test_cache.py tests/fetch/test_answers.py tests/fetch/test_client.py \
     tests/volume/test_slabs.py tests/sections tests/test_records.py tests/test_errors.py \
-    tests/test_init.py tests/cli/test_catalogue.py tests/cli/test_sync.py tests/test_settings.py
+    tests/test_init.py tests/cli/test_catalogue.py tests/cli/test_sync.py tests/test_settings.py \
+    tests/release
 
 quick: $(VENV)/.installed-dev
 	$(BIN)/python $(PYTEST) $(QUICK)
