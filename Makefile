@@ -8,11 +8,13 @@
 # make paper  the figures and tables of paper/, out of the package and the documentation
 # make test-oldest   the same tests with the oldest dependencies that pyproject.toml allows
 # make test PYTHON=python3.14 VENV=.venv314   ... with another interpreter
+# make docs  the site, into build/site; warnings are errors, and links are checked
 # make gallery  the pictures of docs/gallery.md, by the code on that page
 # make screens   the pictures of the terminal in docs/images, made anew
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
 # make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
-# make pictures  take the pictures of the report in docs/images anew, of the demo brain; needs Chromium
+# make pictures  the pictures of the report (needs Chromium) and of refinement, of the demo brain
+# make align-pictures  the pictures of the page of atldld align in docs/images; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
 # make mutants FILES="place/planes warp/resample" SAMPLE=10 SEED=1   of two files, one change in ten
 # make images   every picture of docs/: terminal, notebook, gallery, report
@@ -28,8 +30,8 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint images screens notebook gallery \
-    bench pictures mutants clean
+.PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
+    gallery bench pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -94,9 +96,14 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python tests/typed/check.py
 	$(BIN)/lint-imports
+	$(BIN)/python tests/prose/check.py
+
+# no network: what the theme would load is in its package
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # every picture of docs/
-images: screens notebook gallery pictures
+images: screens notebook gallery pictures align-pictures
 
 gallery: $(VENV)/.installed
 	$(BIN)/python docs/gallery.py
@@ -112,6 +119,10 @@ bench: $(VENV)/.installed
 
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/images/take_report.py
+	$(BIN)/python docs/images/before_after.py
+
+align-pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/images/take_align.py
 
 FILES ?=
 SAMPLE ?= 1
@@ -137,6 +148,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[all,dev]'
 	touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[all,docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(VENV)-mutants $(VENV)-dist $(VENV)-sbom mutants demo build dist sbom .mypy_cache .pytest_cache .ruff_cache

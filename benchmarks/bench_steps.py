@@ -92,8 +92,8 @@ def main() -> None:
             say(f"{about}: writing the PNG", best(lambda: write_picture(png, picture)))  # noqa: B023
     for what, code in (
         ("start of Python", "pass"),
-        ("and Typer", "import typer"),
-        ("and what a download needs", "import typer, atldld.sections.download"),
+        ("and Click", "import click"),
+        ("and what a download needs", "import click, atldld.sections.download"),
     ):
         say(what, best(lambda: subprocess.run([sys.executable, "-c", code], check=True)))  # noqa: B023
 

@@ -25,18 +25,57 @@ def test_importing_loads_next_to_nothing():
 
 def test_help_loads_next_to_nothing():
     loaded = modules(COMMAND[2], "--help") - modules("pass")
-    assert not loaded & {"typer", "click", "rich", "numpy", "httpx", "msgspec", "csv", "json"}
+    assert not loaded & {"click", "rich", "numpy", "httpx", "msgspec", "csv", "json"}
     assert len(loaded) <= 40
+
+
+NEVER = {
+    "typer",
+    "pyarrow",
+    "pydantic",
+    "rich",
+    "asyncio",
+    "matplotlib",
+    "pandas",
+    "werkzeug",
+    "atldld.batch",
+}
+PICTURES = {"cv2", "simplejpeg", "scipy"}
+
+
+@pytest.mark.parametrize(
+    ("command", "unwanted", "most"),
+    [
+        ("cache info", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
+        ("cache list", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
+        # these two ask the service, and so load httpx
+        ("search dataset -d 909", PICTURES | {"numpy"}, 560),
+        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 620),
+        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 640),
+        ("download dataset 909 out --resolution 400", {"scipy"}, 720),
+    ],
+)
+def test_a_command_loads_what_it_uses_and_nothing_else(
+    at_demo_server, tmp_path, monkeypatch, command, unwanted, most
+):
+    """Typer would bring pydantic; batches bring asyncio; half of the commands need no NumPy."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "points.csv").write_text("image_id,x,y\n1,2,3\n")
+    words = command.replace("-d 909", "--id 909").split()
+    loaded = modules(COMMAND[2], *words) - modules("pass")
+    assert not loaded & (NEVER | unwanted)
+    print(command, len(loaded))
+    assert len(loaded) <= most
 
 
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [
-        ("import atldld", ("numpy", "cv2", "httpx", "typer", "rich")),
-        ("import atldld.place", ("cv2", "httpx", "typer", "simplejpeg")),
+        ("import atldld", ("numpy", "cv2", "httpx", "click", "rich")),
+        ("import atldld.place", ("cv2", "httpx", "click", "simplejpeg")),
         ("import atldld.cli", ("numpy", "cv2", "httpx", "matplotlib", "werkzeug")),
-        ("import atldld.fetch", ("cv2", "httpx", "typer", "matplotlib")),
-        ("import atldld.warp", ("httpx", "typer", "matplotlib")),
+        ("import atldld.fetch", ("cv2", "httpx", "click", "matplotlib")),
+        ("import atldld.warp", ("httpx", "click", "matplotlib")),
     ],
 )
 def test_imports_are_lazy_and_run_one_way(code, unwanted):

@@ -69,8 +69,9 @@ def test_everything_is_asked_through_the_one_client():
     network = {"httpx", "requests", "urllib.request", "urllib3", "http.client", "socket",
                "socketserver", "ftplib", "aiohttp", "ssl", "socksio"}  # fmt: skip
     # the client; and who listens, instead of asking
-    allowed = {"fetch/client.py", "fetch/connection.py", "fetch/routes.py", "fetch/troubles.py",
-               "support/addresses.py", "testing/server.py", "demo/local.py",
+    allowed = {"fetch/client.py", "fetch/connection.py", "fetch/reach.py", "fetch/routes.py",
+               "fetch/troubles.py", "support/addresses.py", "support/http.py",
+               "testing/server.py", "demo/local.py",
                "serve/listen.py", "serve/server.py", "testing/exchange.py"}  # fmt: skip
     for_types = {"fetch/session.py"}
     root = Path(atldld.__file__).parent
@@ -189,7 +190,7 @@ def test_the_roots_help_imports_no_library():
     check = (
         "import sys; from atldld.cli import main; sys.argv[1:] = ['--help']\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print([m for m in ('typer', 'numpy', 'rich', 'importlib.metadata') if m in sys.modules])"
+        "print([m for m in ('click', 'numpy', 'rich', 'importlib.metadata') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -18,14 +18,12 @@ def test_python(code):
 
 
 def test_commands_exist():
-    from typer.main import get_command
-
     from atldld.cli import app
     from atldld.cli.spelling import DEFAULTS
 
     lines = re.findall(r"(?:^|\| )atldld ([^#\n|]*)", README, re.MULTILINE)
-    assert len(lines) >= 7
-    root = get_command(app)
+    assert len(lines) >= 5
+    root: Any = app
     for line in lines:
         words = line.split()
         command = root

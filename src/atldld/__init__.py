@@ -18,19 +18,16 @@ import sys
 from types import ModuleType
 
 # Public names are imported when they are first used, so that importing the package takes no time.
-# `__init__.pyi` lists them and where they are, once for all: for type checkers and for this module.
-# (A program that is frozen with the package must take that file along.)
+# `__init__.pyi` lists them and where they are; see `atldld.support.lazy`.
 _HOMES: dict[str, str] = {}
 
 
 def _homes() -> dict[str, str]:
     """Return the module of each public name."""
     if not _HOMES:
-        import re
+        from atldld.support.lazy import homes_of
 
-        stub = __loader__.get_data(f"{__file__}i").decode()
-        listed = re.findall(r"^from (\S+) import \w+ as (\w+)$", stub, re.MULTILINE)
-        _HOMES.update((name, home) for home, name in listed)
+        _HOMES.update(homes_of(sys.modules[__name__]))
     return _HOMES
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from atldld.atlas.model import Atlas
-    from atldld.place.alignment import Planes
+    from atldld.place.alignment import AlignmentPath, Planes
     from atldld.place.planes import Cut
     from atldld.place.registration import Registration
     from atldld.place.spaces import Layout
@@ -353,7 +353,7 @@ class DataSet(OpenedDataSet):
         jobs: int | None = None,
         progress: Progressing = None,
     ) -> Registration:
-        """Find anew where the sections lie, starting from here; see `atldld.refine.engine.refine`.
+        """Move and bend the sections to fit the atlas; see `atldld.refine.engine.refine`.
 
         Parameters
         ----------
@@ -770,7 +770,7 @@ def refine(
     progress: Progressing = None,
     session: Session | None = None,
 ) -> Registration:
-    """Find anew where the sections of a data set lie; see `DataSet.refine`.
+    """Move and bend the sections of a data set to fit the atlas; see `DataSet.refine`.
 
     Parameters
     ----------
@@ -981,7 +981,7 @@ def open_dataset(
     api_url: str | None = None,
     refresh: bool = False,
     strict: bool = False,
-    alignment: str | Path | None = None,
+    alignment: AlignmentPath | None = None,
 ) -> DataSet:
     """Open a section data set: its metadata, from the cache or the service.
 
@@ -1003,10 +1003,11 @@ def open_dataset(
         Ask the service even if the metadata is in the cache.
     strict : bool
         Treat defects of the service as errors, here and in all that is done with the data set.
-    alignment : str or pathlib.Path, optional
-        A registration of `refine`, or a JSON of QuickNII, VisuAlign or DeepSlice, that is used in
-        place of the service's alignment; see `atldld.place.alignment.read_alignment`. Sections
-        that it lacks keep the service's, with a warning.
+    alignment : str, pathlib.Path or ConfirmedOnly, optional
+        A registration of `refine` or `atldld align`, or a JSON of QuickNII, VisuAlign or DeepSlice,
+        that is used in place of the service's alignment; see
+        `atldld.place.alignment.read_alignment`. Sections that it lacks keep the service's, with a
+        warning.
 
     Raises
     ------

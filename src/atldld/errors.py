@@ -12,6 +12,7 @@
     │   └── ImageNotFoundError
     ├── ServiceError                             asking the service failed
     │   ├── OfflineError                         a request would be needed, and none is allowed
+    │   ├── DailyLimitError                      all requests that are allowed a day were sent
     │   ├── NetworkError (also ConnectionError)  no connection, or it broke
     │   ├── ServiceTimeoutError (also TimeoutError)
     │   ├── HTTPStatusError                      an HTTP status that is not success
@@ -31,6 +32,7 @@
     ├── UnsortedRowsWarning                      rows arrived in another order than asked for
     ├── ClampedSectionWarning                    points lie far from the section they were put on
     ├── MissingAlignmentWarning                  images without an alignment are left out
+    ├── OtherSourceWarning                       images come from elsewhere than asked for first
     └── SkippedImageWarning                      an image cannot be used and is left out
 
     AlignmentFileWarning (a UserWarning)         parts of an alignment file are not used, or its
@@ -47,7 +49,6 @@ spell differently.
 
 from __future__ import annotations
 
-import copy
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -63,6 +64,7 @@ __all__ = [
     "CacheError",
     "ClampedSectionWarning",
     "CurveLeftOutWarning",
+    "DailyLimitError",
     "DatasetNotFoundError",
     "GridNotFoundError",
     "HTTPStatusError",
@@ -75,6 +77,7 @@ __all__ = [
     "NotFoundError",
     "OfflineError",
     "OtherAtlasWarning",
+    "OtherSourceWarning",
     "OutputError",
     "RMAError",
     "RecordError",
@@ -154,6 +157,11 @@ class Remedy(enum.StrEnum):
     DATASET = "\U000f0011"
     SPACE = "\U000f0012"
     UNIT = "\U000f0013"
+    SOURCE_API = "\U000f0014"
+    SOURCE_AUTO = "\U000f0015"
+    SOURCE_BUCKET = "\U000f0016"
+    API_URL = "\U000f0017"
+    BUCKET_URL = "\U000f0018"
 
 
 IN_PYTHON: Mapping[Remedy, str] = {
@@ -176,6 +184,11 @@ IN_PYTHON: Mapping[Remedy, str] = {
     Remedy.DATASET: "dataset_id",
     Remedy.SPACE: "space",
     Remedy.UNIT: "unit",
+    Remedy.SOURCE_API: "Settings(source='api')",
+    Remedy.SOURCE_AUTO: "Settings(source='auto')",
+    Remedy.SOURCE_BUCKET: "Settings(source='bucket')",
+    Remedy.API_URL: "Settings(api_url=…)",
+    Remedy.BUCKET_URL: "Settings(bucket_url=…)",
 }
 """How a caller in Python uses each remedy."""
 
@@ -271,6 +284,8 @@ class AtldldError(Exception):
 
     def about(self, *, dataset_id: int | None = None, image_id: int | None = None) -> Self:
         """Return the same error, which says what it is about."""
+        import copy  # it brings more than all errors
+
         error = copy.copy(self)
         error.dataset_id = self.dataset_id if dataset_id is None else dataset_id
         error.image_id = self.image_id if image_id is None else image_id
@@ -374,6 +389,10 @@ class OfflineError(ServiceError):
     """A request would be needed, and working offline was asked for."""
 
 
+class DailyLimitError(ServiceError):
+    """As many requests have been sent today as are allowed a day, and none was sent now."""
+
+
 class NetworkError(ServiceError, ConnectionError):
     """No connection could be made, or it broke."""
 
@@ -458,6 +477,10 @@ class ClampedSectionWarning(ServiceWarning):
 
 class MissingAlignmentWarning(ServiceWarning):
     """Section images without a usable alignment are left out."""
+
+
+class OtherSourceWarning(ServiceWarning):
+    """Images come from elsewhere than was asked first, so their pixels are encoded otherwise."""
 
 
 class SkippedImageWarning(ServiceWarning):

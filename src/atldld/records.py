@@ -7,17 +7,45 @@ kept as it came in the cache. Unknown keys are ignored, and what may be missing 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from atldld.errors import AlignmentMissingError, AnswerError
+from atldld.support.fields import (
+    CHANGED,
+    IMAGES_STILL,
+    UnusableFieldError,
+    flag,
+    number,
+    object_in,
+    quoted,
+    text,
+    whole,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
-Matrix = NDArray[np.float64]
+Matrix: TypeAlias = "NDArray[np.float64]"
+
+# What numbers can be at all, far beyond any that is known: what is larger is no brain's.
+LARGEST_ID = 10**15
+LARGEST_SECTION = 20_000  # of 25 µm that is half a metre
+LARGEST_SIDE = 1_000_000  # pixels
+LARGEST_TIERS = 32
+LARGEST_PIXEL = 1000.0  # µm
+LARGEST_THICKNESS = 5000.0  # µm
+LARGEST_SCALE = 1000.0  # of matrices
+LARGEST_SHIFT = 1e7  # of matrices, in µm or pixels
+
+AGREE_WITHIN = 5.0
+"""Pixels, or µm, by which a stored matrix and the one for the way back may miss each other over
+the whole section, or brain; six digits make 0.12 of known ones."""
 
 __all__ = [
     "Alignment2d",
@@ -46,8 +74,10 @@ class Alignment2d(msgspec.Struct, frozen=True):
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> Alignment2d | None:
         """Read ``tsv_00`` … ``tvs_05``; `None` where any of them is no number."""
-        tsv, tvs = _numbers(record, "tsv", 6), _numbers(record, "tvs", 6)
-        return None if tsv is None or tvs is None else cls(tsv, tvs)
+        try:
+            return None if not record else cls(*_both_ways(record, ("tsv", "tvs"), 2))
+        except (UnusableFieldError, TypeError, AttributeError):
+            return None
 
     @classmethod
     def of(cls, to_volume: Matrix, to_image: Matrix) -> Alignment2d:
@@ -82,8 +112,10 @@ class Alignment3d(msgspec.Struct, frozen=True):
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> Alignment3d | None:
         """Read ``tvr_00`` … ``trv_11``; `None` where any of them is no number."""
-        tvr, trv = _numbers(record, "tvr", 12), _numbers(record, "trv", 12)
-        return None if tvr is None or trv is None else cls(tvr, trv)
+        try:
+            return None if not record else cls(*_both_ways(record, ("tvr", "trv"), 3))
+        except (UnusableFieldError, TypeError, AttributeError):
+            return None
 
     @classmethod
     def of(cls, to_reference: Matrix, to_volume: Matrix) -> Alignment3d:
@@ -101,13 +133,47 @@ class Alignment3d(msgspec.Struct, frozen=True):
         return _matrix(self.trv, 3)
 
 
-def _numbers(record: object, name: str, count: int) -> tuple[float, ...] | None:
-    known = record if isinstance(record, Mapping) else {}
-    try:
-        values = tuple(float(known[f"{name}_{k:02d}"]) for k in range(count))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    return values if all(map(math.isfinite, values)) else None
+def _both_ways(
+    record: Mapping[str, Any], names: tuple[str, str], size: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Read the numbers of both directions.
+
+    Raises
+    ------
+    UnusableFieldError
+        If one of them is missing, or no number that can be there.
+    """
+
+    def numbers(name: str) -> tuple[float, ...]:
+        found = []
+        for k in range(size * (size + 1)):
+            most = LARGEST_SCALE if k < size * size else LARGEST_SHIFT
+            value = number(record, f"{name}_{k:02d}", -most, most, needed=True)
+            found.append(0.0 if value is None else value)  # it is needed, so it is never None
+        return tuple(found)
+
+    return numbers(names[0]), numbers(names[1])
+
+
+def _contradiction(
+    there: Sequence[float], back: Sequence[float], points: Sequence[Sequence[float]]
+) -> float:
+    """Return how far points come to lie from themselves, there and back."""
+    # in plain Python: a few points, and records are read by commands that need no arrays
+    return max(
+        abs(came - known)
+        for point in points
+        for came, known in zip(_moved(back, _moved(there, point)), point, strict=True)
+    )
+
+
+def _moved(numbers: Sequence[float], point: Sequence[float]) -> list[float]:
+    """Apply a matrix as records have it."""
+    size = len(point)
+    return [
+        sum(numbers[size * row + k] * point[k] for k in range(size)) + numbers[size * size + row]
+        for row in range(size)
+    ]
 
 
 def _row_of(matrix: Matrix) -> tuple[float, ...]:
@@ -116,6 +182,8 @@ def _row_of(matrix: Matrix) -> tuple[float, ...]:
 
 
 def _matrix(numbers: tuple[float, ...], size: int) -> Matrix:
+    import numpy as np  # records are read, searched and listed without it
+
     linear, shift = numbers[: size * size], numbers[size * size :]
     return np.column_stack((np.reshape(linear, (size, size)), shift))
 
@@ -152,6 +220,8 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
         Where the service keeps the expression mask; `None` where there is none.
     alignment2d : Alignment2d or None
         The section's part of the registration.
+    alignment_problem : str or None
+        Why the one that came cannot be used.
     """
 
     id: int
@@ -166,10 +236,14 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
     expression_path: str | None = None
     alignment2d: Alignment2d | None = None
+    alignment_problem: str | None = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> SectionImage:
         """Read a record as an RMA query returns it.
+
+        A number may come as a text, an object as a list of one; ``x``, ``y`` and ``failed`` may be
+        missing. A ``tier_count`` or ``resolution`` that can be none counts as unknown.
 
         Raises
         ------
@@ -177,20 +251,28 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
             If a column that is needed is missing or of the wrong type.
         """
         if not isinstance(record, Mapping):
-            raise AnswerError(f"The service sent {record!r:.60} instead of a section image.")
-        columns = dict(record, alignment2d=None)
-        for name in ("x", "y", "failed"):
-            if columns.get(name) is None:
-                columns.pop(name, None)
-        image = _convert(columns, cls)
-        if image.id < 1 or image.width < 1 or image.height < 1:
             raise AnswerError(
-                f"The record of section image {image.id} has no usable size: "
-                f"{image.width} × {image.height} pixels.",
-                image_id=image.id,
+                f"The service sent {quoted(record)} instead of a section image.", hint=CHANGED
             )
-        alignment = Alignment2d.from_record(record.get("alignment2d"))
-        return msgspec.structs.replace(image, alignment2d=alignment)
+        with _usable(record, "SectionImage"):
+            image = cls(
+                id=_needed(record, "id", LARGEST_ID),
+                data_set_id=whole(record, "data_set_id", 1, LARGEST_ID),
+                section_number=_needed(record, "section_number", LARGEST_SECTION, least=0),
+                width=_needed(record, "width", LARGEST_SIDE),
+                height=_needed(record, "height", LARGEST_SIDE),
+                x=whole(record, "x", -LARGEST_SIDE, LARGEST_SIDE) or 0,
+                y=whole(record, "y", -LARGEST_SIDE, LARGEST_SIDE) or 0,
+                tier_count=_known(whole, record, "tier_count", 1, LARGEST_TIERS),
+                resolution=_known(number, record, "resolution", 1e-3, LARGEST_PIXEL),
+                failed=flag(record, "failed") or False,
+                expression_path=text(record, "expression_path"),
+            )
+        try:
+            alignment, problem = _alignment2d_in(record, image), None
+        except UnusableFieldError as error:
+            alignment, problem = None, str(error)
+        return msgspec.structs.replace(image, alignment2d=alignment, alignment_problem=problem)
 
     @property
     def has_expression_mask(self) -> bool:
@@ -206,11 +288,14 @@ class SectionImage(msgspec.Struct, frozen=True, kw_only=True):
             If the image has no alignment2d.
         """
         if self.alignment2d is None:
+            why = f": {self.alignment_problem}" if self.alignment_problem else ""
+            usable = "usable " if why else ""
             raise AlignmentMissingError(
-                f"Section image {self.id} has no alignment2d, so it cannot be placed in the "
-                "reference space.",
+                f"Section image {self.id} has no {usable}alignment2d, so it cannot be placed in "
+                f"the reference space{why}.",
                 dataset_id=self.data_set_id,
                 image_id=self.id,
+                hint=CHANGED,
             )
         return self.alignment2d
 
@@ -260,6 +345,8 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         Records that are no usable section images.
     synthetic : bool
         Whether the pixels are made up: the demo archive's records say so, no others do.
+    alignment_problem : str or None
+        Why the alignment3d or the section thickness that came cannot be used.
     """
 
     id: int
@@ -273,6 +360,7 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[SectionImage, ...] = ()
     skipped: tuple[SkippedImage, ...] = ()
     synthetic: bool = False
+    alignment_problem: str | None = None
 
     @classmethod
     def from_records(
@@ -289,40 +377,33 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
             If the record of the data set itself is unusable.
         """
         if not isinstance(record, Mapping):
-            raise AnswerError(f"The service sent {record!r:.60} instead of a section data set.")
-        usable: dict[int, SectionImage] = {}
-        skipped: list[SkippedImage] = []
-        for entry in images:
-            if entry is None:
-                skipped.append(SkippedImage(None, None, "the service sent a null record"))
-                continue
-            try:
-                image = SectionImage.from_record(entry)
-            except AnswerError as error:
-                image_id = entry.get("id") if isinstance(entry, Mapping) else None
-                skipped.append(
-                    SkippedImage(
-                        image_id if isinstance(image_id, int) else None, None, error.message
-                    )
-                )
-                continue
-            usable.setdefault(image.id, image)
-        specimen = record.get("specimen") or {}
-        columns = {
-            "id": record.get("id"),
-            "plane_of_section_id": record.get("plane_of_section_id"),
-            "reference_space_id": record.get("reference_space_id"),
-            "section_thickness": record.get("section_thickness"),
-            "failed": bool(record.get("failed")),
-            "synthetic": bool(record.get("synthetic")),
-            "genes": [gene for gene in _list(record.get("genes")) if gene],
-            "specimen_name": specimen.get("name") if isinstance(specimen, Mapping) else None,
-        }
+            raise AnswerError(
+                f"The service sent {quoted(record)} instead of a section data set.", hint=CHANGED
+            )
+        with _usable(record, "SectionDataSet"):
+            dataset = cls(
+                id=_needed(record, "id", LARGEST_ID),
+                plane_of_section_id=whole(record, "plane_of_section_id", 0, LARGEST_ID),
+                reference_space_id=whole(record, "reference_space_id", 0, LARGEST_ID),
+                failed=flag(record, "failed") or False,
+                synthetic=flag(record, "synthetic") or False,
+                genes=_genes_in(record),
+                specimen_name=_name_in(record, "specimen"),
+            )
+        usable, skipped = _images_in(images)
+        thickness = alignment = problem = None
+        try:
+            thickness = number(record, "section_thickness", 0.1, LARGEST_THICKNESS)
+            alignment = _alignment3d_in(record)
+        except UnusableFieldError as error:
+            problem = str(error)
         return msgspec.structs.replace(
-            _convert(columns, cls),
-            alignment3d=Alignment3d.from_record(record.get("alignment3d")),
-            images=tuple(sorted(usable.values(), key=lambda image: image.section_number)),
-            skipped=tuple(skipped),
+            dataset,
+            section_thickness=thickness,
+            alignment3d=alignment,
+            alignment_problem=problem,
+            images=usable,
+            skipped=skipped,
         )
 
     def image(self, image_id: int) -> SectionImage:
@@ -366,25 +447,123 @@ class SectionDataSet(msgspec.Struct, frozen=True, kw_only=True):
         thickness = self.section_thickness
         usable = thickness is not None and math.isfinite(thickness) and thickness > 0
         if self.alignment3d is None or thickness is None or not usable:
-            field = "alignment3d" if self.alignment3d is None else "section_thickness"
+            field = "section_thickness" if not usable else "alignment3d"
+            why = f": {self.alignment_problem}" if self.alignment_problem else ""
             raise AlignmentMissingError(
                 f"Section data set {self.id} has no usable {field}, so its sections cannot be "
-                "placed in the reference space.",
+                f"placed in the reference space{why}.",
                 dataset_id=self.id,
-                hint="The images themselves can still be had with `atldld download image`.",
+                hint=f"{CHANGED} {IMAGES_STILL}",
             )
         return self.alignment3d, thickness
 
 
-def _list(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
+def _images_in(
+    records: Sequence[Mapping[str, Any] | None],
+) -> tuple[tuple[SectionImage, ...], tuple[SkippedImage, ...]]:
+    """Return the images that can be used, by section number, and the others."""
+    usable: dict[int, SectionImage] = {}
+    skipped: list[SkippedImage] = []
+    for entry in records:
+        if entry is None:
+            skipped.append(SkippedImage(None, None, "the service sent a null record"))
+            continue
+        try:
+            image = SectionImage.from_record(entry)
+        except AnswerError as error:
+            image_id = entry.get("id") if isinstance(entry, Mapping) else None
+            known = isinstance(image_id, int) and not isinstance(image_id, bool)
+            skipped.append(SkippedImage(image_id if known else None, None, error.message))
+            continue
+        usable.setdefault(image.id, image)
+    by_number = sorted(usable.values(), key=lambda image: image.section_number)
+    return tuple(by_number), tuple(skipped)
 
 
-def _convert(columns: Mapping[str, Any], kind: type[T]) -> T:
+def _alignment2d_in(record: Mapping[str, Any], image: SectionImage) -> Alignment2d | None:
+    """Read an image's alignment, which must agree with itself."""
+    included = object_in(record, "alignment2d")
+    if included is None:
+        return None
+    alignment = Alignment2d(*_both_ways(included, ("tsv", "tvs"), 2))
+    corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
+    off = _contradiction(alignment.tsv, alignment.tvs, corners)
+    if not off <= AGREE_WITHIN:
+        raise UnusableFieldError(
+            "alignment2d",
+            f"alignment2d contradicts itself: there and back by tsv_00 … tsv_05 and tvs_00 … "
+            f"tvs_05, a pixel is off by {off:.4g}",
+        )
+    return alignment
+
+
+def _alignment3d_in(record: Mapping[str, Any]) -> Alignment3d | None:
+    """Read a data set's alignment, which must agree with itself."""
+    included = object_in(record, "alignment3d")
+    if included is None:
+        return None
+    alignment = Alignment3d(*_both_ways(included, ("tvr", "trv"), 3))
+    corners = [(p, i, r) for p in (0, 13200) for i in (0, 8000) for r in (0, 11400)]
+    off = _contradiction(alignment.trv, alignment.tvr, corners)
+    if not off <= AGREE_WITHIN:
+        raise UnusableFieldError(
+            "alignment3d",
+            "alignment3d contradicts itself: there and back by trv_00 … trv_11 and tvr_00 … "
+            f"tvr_11, a point of the brain is off by {off:.4g} µm",
+        )
+    return alignment
+
+
+def _genes_in(record: Mapping[str, Any]) -> tuple[Gene, ...]:
+    """Read the genes; fields of theirs that cannot be used count as unknown."""
+    listed = record.get("genes")
+    if isinstance(listed, Mapping):  # an object stands for a list of one
+        listed = [listed]
+    if listed is None:
+        listed = []
+    if not isinstance(listed, (list, tuple)):
+        raise UnusableFieldError("genes", f"genes is {quoted(listed)}, but must be a list")
+    return tuple(
+        Gene(
+            acronym=_known(text, gene, "acronym"),
+            name=_known(text, gene, "name"),
+            id=_known(whole, gene, "id", 1, LARGEST_ID),
+            entrez_id=_known(whole, gene, "entrez_id", 1, LARGEST_ID),
+        )
+        for gene in listed
+        if isinstance(gene, Mapping) and gene
+    )
+
+
+def _name_in(record: Mapping[str, Any], included: str) -> str | None:
+    """Return the name of what is included; `None` where there is none that can be read."""
+    found = _known(object_in, record, included)
+    return None if found is None else _known(text, found, "name")
+
+
+def _needed(record: Mapping[str, Any], name: str, most: int, *, least: int = 1) -> int:
+    found = whole(record, name, least, most, needed=True)
+    assert found is not None
+    return found
+
+
+def _known(
+    read: Callable[..., T], record: Mapping[str, Any], name: str, *limits: float
+) -> T | None:
+    """Read a field on which nothing rests: what cannot be used counts as unknown."""
     try:
-        return msgspec.convert(columns, kind, strict=False)
-    except (msgspec.ValidationError, OverflowError) as error:
+        return read(record, name, *limits)
+    except UnusableFieldError:
+        return None
+
+
+@contextmanager
+def _usable(record: Mapping[str, Any], kind: str) -> Iterator[None]:
+    """Say of which record a field cannot be used."""
+    try:
+        yield
+    except UnusableFieldError as error:
         raise AnswerError(
-            f"The service sent an unusable {kind.__name__} record "
-            f"(id {columns.get('id')}): {error}."
+            f"The service sent an unusable {kind} record (id {quoted(record.get('id'))}): {error}.",
+            hint=CHANGED,
         ) from None

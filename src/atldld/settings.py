@@ -8,15 +8,32 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from atldld.errors import InvalidInputError, Remedy
 from atldld.support.addresses import Login, shown_address, without_login
 
-__all__ = ["API_URL", "DOWNLOAD_URL", "Settings", "default_cache_dir"]
+__all__ = [
+    "API_URL",
+    "BUCKET_URL",
+    "DOWNLOAD_URL",
+    "SOURCES",
+    "Settings",
+    "Source",
+    "default_cache_dir",
+]
+
+T = TypeVar("T")
 
 API_URL = "https://api.brain-map.org"
+BUCKET_URL = "https://allen-mouse-brain-atlas.s3.us-west-2.amazonaws.com"
 DOWNLOAD_URL = "https://download.alleninstitute.org"
+
+Source = Literal["auto", "api", "bucket"]
+"""Where the pixels of section images come from."""
+
+SOURCES: tuple[Source, ...] = ("auto", "api", "bucket")
 
 
 def default_cache_dir() -> Path:
@@ -56,6 +73,19 @@ class Settings:
         ``https://user:password@host``, are taken out of it and kept in `logins`.
     download_url : str
         The host of the informatics archive (``ATLDLD_DOWNLOAD_URL``).
+    bucket_url : str, optional
+        The address of the public bucket of slides (``ATLDLD_BUCKET_URL``). By default the Allen
+        Institute's, if `api_url` is the institute's too, else none (an empty text): made-up
+        sections and genuine pixels do not belong together.
+    source : {"auto", "api", "bucket"}
+        Where the pixels of section images come from (``ATLDLD_SOURCE``): the API, the bucket, or
+        the API and, where that fails, the bucket.
+    per_second : float, optional
+        Requests each second on average (``ATLDLD_PER_SECOND``), and
+    per_day : int, optional
+        requests a day (``ATLDLD_PER_DAY``) to the API; 0 for as many as you like. By default the
+        Allen Institute's own is asked no more often than `atldld.fetch.limits` says, and others
+        without bounds.
     cache_dir : pathlib.Path
         The folder of the cache (``ATLDLD_CACHE_DIR``). ``~`` stands for a home folder; a relative
         one is taken from the folder that is the current one now.
@@ -71,8 +101,8 @@ class Settings:
     Raises
     ------
     InvalidInputError
-        If an address is not ``http://host`` or ``https://host``, or if the cache folder's name is
-        not valid.
+        If an address is not ``http://host`` or ``https://host``, if the cache folder's name is
+        not valid, if the source is none of the three, or if it is the bucket and there is none.
     """
 
     api_url: str = API_URL
@@ -81,10 +111,17 @@ class Settings:
     offline: bool = False
     strict: bool = False
     logins: tuple[Login, ...] = field(default=(), repr=False)
+    bucket_url: str | None = None
+    source: Source = "auto"
+    per_second: float | None = None
+    per_day: int | None = None
 
     def __post_init__(self) -> None:
         logins = {login.address: login for login in self.logins}
-        for name in ("api_url", "download_url"):
+        if self.bucket_url is None:
+            own = _checked("api_url", str(self.api_url).strip())[0] == API_URL
+            object.__setattr__(self, "bucket_url", BUCKET_URL if own else "")
+        for name in ("api_url", "download_url", *(["bucket_url"] if self.bucket_url else [])):
             url, login = _checked(name, str(getattr(self, name)).strip())
             object.__setattr__(self, name, url)
             if login is not None:
@@ -93,6 +130,24 @@ class Settings:
         hint = f"Set ATLDLD_CACHE_DIR or {Remedy.CACHE_DIR}."
         folder = _folder("cache_dir", self.cache_dir, hint)
         object.__setattr__(self, "cache_dir", folder)
+        if self.source not in SOURCES:
+            raise InvalidInputError(
+                f"The source of images is {self.source!r}, but must be auto, api or bucket.",
+                hint="Set ATLDLD_SOURCE to one of them.",
+            )
+        for name in ("per_second", "per_day"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1e9:
+                raise InvalidInputError(
+                    f"{name} is {value!r}, but must be a number of requests, or 0 for no bound.",
+                    hint=f"Set ATLDLD_{name.upper()}.",
+                )
+        if self.source == "bucket" and not self.bucket_url:
+            raise InvalidInputError(
+                f"Images are to come from the bucket, but none is known that belongs to the "
+                f"service at {self.api_url}.",
+                hint=f"Name its address: {Remedy.BUCKET_URL}, or ATLDLD_BUCKET_URL.",
+            )
 
     @classmethod
     def from_environment(
@@ -101,6 +156,8 @@ class Settings:
         *,
         api_url: str | None = None,
         download_url: str | None = None,
+        bucket_url: str | None = None,
+        source: Source | None = None,
         cache_dir: str | Path | None = None,
         offline: bool | None = None,
         strict: bool | None = None,
@@ -115,7 +172,7 @@ class Settings:
         ----------
         environ : mapping, optional
             The environment; the process's own by default.
-        api_url, download_url, cache_dir, offline, strict : optional
+        api_url, download_url, bucket_url, source, cache_dir, offline, strict : optional
             What goes before the environment.
 
         Raises
@@ -131,12 +188,17 @@ class Settings:
 
         api = str(chosen("ATLDLD_API_URL", api_url) or API_URL).strip()
         archive = DOWNLOAD_URL if _checked("api_url", api)[0] == API_URL else api
+        bucket = chosen("ATLDLD_BUCKET_URL", bucket_url)
         return cls(
             api_url=api,
             download_url=str(chosen("ATLDLD_DOWNLOAD_URL", download_url) or archive),
             cache_dir=Path(chosen("ATLDLD_CACHE_DIR", cache_dir) or default_cache_dir()),
             offline=_is_on(env, "ATLDLD_OFFLINE") if offline is None else offline,
             strict=_is_on(env, "ATLDLD_STRICT") if strict is None else strict,
+            bucket_url=None if bucket is None else str(bucket),
+            per_second=_number(env, "ATLDLD_PER_SECOND", float),
+            per_day=_number(env, "ATLDLD_PER_DAY", int),
+            source=str(chosen("ATLDLD_SOURCE", source) or "auto").strip(),  # type: ignore[arg-type]
         )
 
 
@@ -158,6 +220,18 @@ def _checked(name: str, address: str) -> tuple[str, Login | None]:
             "percent-encoded.",
         )
     return url, login
+
+
+def _number(environ: Mapping[str, str], name: str, kind: type[T]) -> T | None:
+    value = environ.get(name, "").strip()
+    if not value:
+        return None
+    try:
+        return kind(value)  # type: ignore[call-arg]
+    except ValueError:
+        raise InvalidInputError(
+            f"{name} is {value!r}, but must be a number of requests, or 0 for no bound."
+        ) from None
 
 
 def _is_on(environ: Mapping[str, str], name: str) -> bool:

@@ -270,7 +270,7 @@ def test_a_page_that_cannot_be_written_is_refused_first(ds, tmp_path):
 
 @pytest.mark.usefixtures("at_demo_server")
 def test_exports_are_those_of_the_command(ds, atlas, tmp_path):
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
     from atldld.cli import app
 

@@ -373,9 +373,9 @@ def test_alignments_are_found_by_id(tmp_path):
     folder, pattern = Alignments(str(tmp_path)), Alignments(str(tmp_path / "planes-{id}.json"))
     folder.check()
     pattern.check()
-    assert folder.of(7).name == "7.json"
-    assert folder.of(8).parent.name == "8"
-    assert pattern.of(9).name == "planes-9.json"
+    assert folder.of(7) == tmp_path / "7.json"
+    assert folder.of(8) == tmp_path / "8" / "8.json"
+    assert pattern.of(9) == tmp_path / "planes-9.json"
     for which, number in ((folder, 9), (pattern, 7)):
         with pytest.raises(MissingFileError, match=f"no alignment of section data set {number}"):
             which.of(number)

@@ -11,7 +11,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive
@@ -33,6 +33,7 @@ FILES: dict[str, dict[str, list[str]]] = {
     "quantify 909 -o {}": {".csv": [".csv.json"], ".parquet": []},
     "quality 909 -o {}": {".csv": [], ".json": []},
     "report 909 -o {}": {".html": []},
+    "align 909 --no-browser -o {}": {".json": [".journal.jsonl"]},
     "grid 909 -o {}": {".nii.gz": [], ".npy": [".npy.json"]},
     "grid 909 --table {}": {".csv": [".csv.json"], ".parquet": []},
     "export quicknii 909 -o {}": {".json": [], ".csv": []},

@@ -1,7 +1,7 @@
 """`atldld catalogue`: made, described, and what is said where there is none."""
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.errors import CacheError, OfflineError

@@ -119,7 +119,7 @@ def test_nothing_is_said_where_nothing_is_known(tmp_path):
 def test_the_first_word_is_completed_without_libraries(known):
     code = (
         "import sys; from atldld.cli.complete import candidates; candidates(['sea'])\n"
-        "print(sorted({'typer', 'rich', 'numpy', 'httpx'} & set(sys.modules)))"
+        "print(sorted({'click', 'rich', 'numpy', 'httpx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True)
     assert done.stdout == "[]\n"

@@ -18,8 +18,6 @@ WIDTHS = (60, 80, 120)
 
 def commands():
     """Every command with its path, groups among them."""
-    from typer.main import get_command
-
     from atldld.cli import app
 
     def below(command, path):
@@ -29,7 +27,7 @@ def commands():
         for name in inner:
             yield from below(inner[name], (*path, name))
 
-    return list(below(get_command(app), ()))
+    return list(below(app, ()))
 
 
 COMMANDS = commands()
@@ -145,7 +143,7 @@ def examples(demo_server, tmp_path_factory):
 def test_examples_run(examples):
     """One after another, as some take what others have written."""
     for name in EXAMPLES:
-        if name not in (*SLOW, "serve"):
+        if name not in (*SLOW, "serve", "align"):
             examples(name)
 
 
@@ -168,6 +166,21 @@ def test_the_example_of_serve_runs(examples):
         assert server.stdout is not None
         assert server.stdout.readline().startswith("http://127.0.0.1:")
         server.send_signal(signal.SIGTERM)
+
+
+def test_the_example_of_align_runs(examples):
+    """But for the registration that another example makes, and the browser."""
+    words = EXAMPLES["align"].replace(" --alignment prox1.json", "").split()[1:]
+    words += ["--no-browser", "--atlas-resolution", "100"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "atldld", *words],
+        cwd=examples.folder, env=examples.environ, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    ) as page:  # fmt: skip
+        assert page.stdout is not None
+        assert re.match(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{40,}\n", page.stdout.readline())
+        page.send_signal(signal.SIGTERM)
+    assert (examples.folder / "by-hand.json").is_file()
 
 
 WRONG = [

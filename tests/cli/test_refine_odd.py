@@ -114,7 +114,7 @@ def test_a_developing_brain_is_refused(refine, monkeypatch, space):
 
     monkeypatch.setattr(Session, "dataset", of_another)
     status, told, document = refine()
-    assert status == 1
+    assert status == 5  # of another brain than the atlas
     assert told.count("Error: ") == 1
     assert "reference_space_id is" in told
     assert document is None

@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.errors import InvalidInputError

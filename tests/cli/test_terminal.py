@@ -63,8 +63,6 @@ def hostile_server():
 
 def leaves():
     """The names of all commands that do something."""
-    from typer.main import get_command
-
     from atldld.cli import app
 
     def below(command, path):
@@ -75,7 +73,7 @@ def leaves():
         for name in inner:
             yield from below(inner[name], [*path, name])
 
-    return sorted(below(get_command(app), []))
+    return sorted(below(app, []))
 
 
 QUICK = ("--resolution", "400")
@@ -450,7 +448,7 @@ main()
         ("atldld.sections.register", "resample", ("export", "sections", "909", "OUT", *QUICK)),
         ("atldld.batch", "run_batch", ("download", "datasets", "909", "OUT", *QUICK)),
         ("atldld.batch.work", "download_dataset", ("download", "datasets", "909", "OUT", *QUICK)),
-        ("atldld.find.update", "_seal", ("catalogue", "update")),
+        ("atldld.find.renewal", "_seal", ("catalogue", "update")),
     ],
 )
 def test_ctrl_c(where, name, arguments, again, full_cache, demo_server, tmp_path):
@@ -473,7 +471,7 @@ def test_ctrl_c(where, name, arguments, again, full_cache, demo_server, tmp_path
 
 
 def test_ctrl_c_while_modules_are_imported():
-    for module in ("atldld.cli.root", "atldld.errors", "typer"):
+    for module in ("atldld.cli.root", "atldld.errors", "click"):
         code = (
             "import os, signal, sys, importlib.abc\n"
             "class Finder(importlib.abc.MetaPathFinder):\n"
@@ -628,6 +626,6 @@ def test_only_the_terminal_prints():
         text = path.read_text("utf-8")
         if path.name != "terminal.py":
             assert not re.search(
-                r"\btyper\.echo\(|(?<![.\w])print\(|sys\.std(out|err)\.write", text
+                r"\bclick\.echo\(|(?<![.\w])print\(|sys\.std(out|err)\.write", text
             )
         assert not re.search(r'TextColumn\((?![^)]*markup=False)(?!"left")', text), path

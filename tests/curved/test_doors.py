@@ -8,7 +8,6 @@ from hashlib import sha256
 import msgspec
 import numpy as np
 import pytest
-import typer
 
 from atldld.api import open_dataset
 from atldld.errors import AlignmentFileWarning, InvalidInputError
@@ -75,7 +74,7 @@ def test_no_door_is_missing():
         elif any("--alignment" in option.opts for option in command.params):
             found.add(" ".join(words))
 
-    walk(typer.main.get_command(app), [])
+    walk(app, [])
     known = {" ".join(name.replace(" of many", "").split()) for name in NAMES}
     assert {name.removesuffix(" --datasets") for name in known} == found
 

@@ -6,6 +6,7 @@ on it but doing the same twice; and nobody waits without a word.
 
 import errno
 import threading
+import time
 import warnings
 
 import pytest
@@ -19,7 +20,7 @@ from atldld.fetch.cache import Cache
 from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import Taken, locked
 from atldld.find import search
-from atldld.find.update import update
+from atldld.find.renewal import update
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -104,8 +105,10 @@ def released_when_told(path, told):
     def hold():
         with locked(path, "It"):
             held.set()
-            while not told:
-                pass
+            for _ in range(1200):
+                if told:
+                    break
+                time.sleep(0.05)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -129,7 +132,7 @@ def test_waiting_long_is_told(tmp_path, monkeypatch):
 def test_the_command_line_tells_it_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "FIRST_WORD", 0.1)
     said: list[str] = []
-    monkeypatch.setattr("atldld.cli.options.say", said.append)
+    monkeypatch.setattr("atldld.cli.options.say_now", said.append)
     with warnings_once():
         thread = released_when_told(tmp_path / "a.lock", said)
         with locked(tmp_path / "a.lock", "The image"):

@@ -206,3 +206,41 @@ def test_what_was_not_fetched_again_is_not_mended(filled, monkeypatch):
         "removed; not fetched again: The disk is full."
     ]
     assert found.repaired == 0
+
+
+def test_each_folder_is_looked_into_once_and_no_file_gets_a_path(tmp_path, monkeypatch):
+    """With many images the time goes into `Path` objects and second looks at folders."""
+    import os
+    from pathlib import Path
+
+    from atldld.fetch.cache import Cache
+    from atldld.fetch.upkeep import holdings, parts
+
+    cache = Cache(tmp_path)
+    for image_id in range(1000, 1040):
+        path = cache.image_path(image_id, 2)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"jpeg")
+        path.with_name("2.jpg.json").write_text('{"dataset_id": 5}')
+    looked: list[str] = []
+    made: list[object] = []
+    scan, make = os.scandir, Path.__truediv__
+
+    def scanned(path):
+        looked.append(os.fspath(path))
+        return scan(path)
+
+    def joined(one, other):
+        made.append(other)
+        return make(one, other)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(Path, "__truediv__", joined)
+    assert sum(part.files for part in parts(cache)) == 80
+    assert len(looked) == len(set(looked))
+    assert sum("images" in path for path in looked) == 40 + 2  # with images and images/1
+    assert len(made) < 10
+    looked.clear()
+    (held,) = holdings(cache)
+    assert (held.dataset_id, held.images, held.files) == (5, 40, 80)
+    assert sum("images" in path for path in looked) == 40 + 2

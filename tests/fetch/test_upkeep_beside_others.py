@@ -89,7 +89,7 @@ def test_amounts_that_make_no_sense_remove_nothing(filled, condition):
     ],
 )
 def test_the_command_line_says_so_too(arguments):
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
     from atldld.cli import app
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.errors import AtldldError, InvalidInputError, OutputError
@@ -141,7 +141,7 @@ class TestAlignment:
     def test_another_alignment_is_another_result(self, run, refined, tmp_path):
         out = tmp_path / "out"
         run("download", "dataset", PAGE, out, "--resolution", 200)
-        with pytest.raises(OutputError, match="alignment None there"):
+        with pytest.raises(OutputError, match="alignment none there"):
             run("download", "dataset", PAGE, out, "--resolution", 200, "--alignment", refined)
 
     def test_exports_use_it_too(self, run, refined, tmp_path):

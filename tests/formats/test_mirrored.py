@@ -11,7 +11,7 @@ import warnings
 import msgspec
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.api import DataSet
 from atldld.cli import app

@@ -14,6 +14,7 @@ from atldld.formats import write_quicknii
 from atldld.formats.quicknii import anchors_of
 from atldld.place.alignment import read_alignment as read_any
 from atldld.place.anchoring import TARGET, Alignment, anchoring_of, forward_of
+from atldld.place.coordinates import coordinates_of
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
 from atldld.place.markers import MarkerDeformation
 from atldld.place.sections import PlacedDataSet
@@ -434,6 +435,7 @@ class TestReading:
         assert alignment.file.describe() | {"sha256": ""} == {
             "file": path.name,
             "sha256": "",
+            "coordinates": coordinates_of("ccf_2017"),
             "target": "ABA_Mouse_CCFv3_2017_25um",
             "aligner": "WebAlign, markers of WebWarp",
             "images": 112,

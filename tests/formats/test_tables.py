@@ -27,7 +27,7 @@ def test_texts_come_back_as_they_were(table, tmp_path, ending):
     found = read_table(name)
     assert found.names == table.names
     assert len(found) == len(TEXTS)
-    assert found.columns["text"] == TEXTS
+    assert list(found.columns["text"]) == TEXTS
     np.testing.assert_array_equal(found.numbers("number"), NUMBERS)
     np.testing.assert_array_equal(found.ids("whole"), WHOLE.filled(-1))
     # nothing that a spreadsheet would run
@@ -72,7 +72,7 @@ def test_what_it_is_about_stands_beside_a_text_table(table, tmp_path):
         tmp_path / "t.csv.json",
     ]
     assert json.loads((tmp_path / "t.csv.json").read_text("utf-8")) == {"unit": "µm"}
-    assert read_table(str(path)).columns["number"][6] == "0.333"
+    assert list(read_table(str(path)).columns["number"])[6] == "0.333"
     with pytest.raises(OutputError, match="there already"):
         write_table(path, table)
     write_table(path, table, force=True)

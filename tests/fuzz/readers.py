@@ -585,7 +585,7 @@ def _staged(samples):
 
 
 def read_staged(path):
-    from atldld.find.update import _errors, _Staging
+    from atldld.find.renewal import _errors, _Staging
     from atldld.rma.query import RMAParameters
 
     session = Session(Settings(cache_dir=path.parent, offline=True, api_url="http://s"))

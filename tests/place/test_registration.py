@@ -393,8 +393,8 @@ def test_fields_that_cannot_be_used(registration, tmp_path, damage):
 
 def test_a_newer_version_is_told_first(registration, tmp_path):
     path = registration.save(tmp_path / "reg.json")
-    path.write_text(json.dumps({"format": "atldld registration", "format_version": 3, "x": 1}))
-    with pytest.raises(InvalidInputError, match=r"version 3 .* reads up to 2"):
+    path.write_text(json.dumps({"format": "atldld registration", "format_version": 4, "x": 1}))
+    with pytest.raises(InvalidInputError, match=r"version 4 .* reads up to 3"):
         read_alignment(path)
 
 

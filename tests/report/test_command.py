@@ -50,7 +50,7 @@ def test_bad_input_is_one_sentence(atldld, tmp_path):
     told = atldld("report", "nothing", status=3)
     assert "no gene called nothing" in told.stderr
     told = atldld("report", tmp_path / "nothing", status=2)
-    assert "neither the id of a section data set nor a folder" in told.stderr
+    assert "neither a folder nor a section data set" in told.stderr
     told = atldld("report", 909, "-o", "page.pdf", status=2)
     assert ".html" in told.stderr
     told = atldld("report", 909, "--offline", status=4)

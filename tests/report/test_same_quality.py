@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.api import assess, open_dataset
 from atldld.cli import app

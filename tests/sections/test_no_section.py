@@ -4,11 +4,10 @@ The kind of fault: work that is a loop over sections ends without an error when 
 reads as if all had been done. `DataSet.check_placed` is the one rule; here is every door to it.
 """
 
+import click
 import msgspec
 import pytest
-import typer
-from typer.main import get_command
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import atldld
 from atldld.api import DataSet, assess, open_dataset, quantify
@@ -83,9 +82,9 @@ def commands(group, name=""):
 def test_no_command_is_forgotten():
     takes_one = {
         name
-        for name, command in commands(get_command(app))
+        for name, command in commands(app)
         if any(
-            isinstance(parameter, typer.core.TyperArgument)
+            isinstance(parameter, click.Argument)
             and parameter.name in ("dataset_id", "dataset_ids", "what")
             and not name.startswith("atlas fetch")
             for parameter in command.params

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from atldld.cli import app
 from atldld.demo.archive import DemoArchive

@@ -266,3 +266,22 @@ def test_an_error_in_a_thread_is_raised():
     with ThreadPoolExecutor(2) as pool, pytest.raises(Exception, match=r"shape|blendLinear|size"):
         # one channel where three are needed
         accumulator.add(slab_at(0), flat_picture(1), 0, 0, pool=pool)
+
+
+def test_addresses_within_the_image_are_asked_for_at_its_edges_alone(monkeypatch):
+    from atldld.volume import slabs
+
+    asked = []
+    original = slabs._places
+
+    def counted(line, rows, columns):
+        asked.append(rows)
+        return original(line, rows, columns)
+
+    monkeypatch.setattr(slabs, "_places", counted)
+    accumulator = Accumulator((3, 1280, 64), 5.0, 1)
+    # far larger than the voxels: no edge is near
+    forward = np.array([[0, 0, 7.5], [0, 2.0, -500], [2.0, 0, -500]])
+    slab = Slab.of(forward, np.array([1.0, 0, 0]), (4000, 4000), 4.0)
+    accumulator.add(slab, flat_picture(9, (4000, 4000)), 0, 0)
+    assert len(asked) == 1280 / 64  # how deep they lie, once a strip

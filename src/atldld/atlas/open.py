@@ -24,6 +24,7 @@ from atldld.formats.common import need
 from atldld.place.spaces import BOX
 from atldld.settings import DOWNLOAD_URL
 from atldld.support.arguments import check_number
+from atldld.support.fields import CHANGED, UnusableFieldError, quoted, text, whole
 from atldld.support.files import read_errors
 
 if TYPE_CHECKING:
@@ -189,10 +190,13 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
         with read_errors(path, CacheError):
             content = path.read_bytes()
         try:
-            return StructureGraph.from_answer(decode(content))
+            answer = decode(content)
+            _check_structures(answer)
+            return StructureGraph.from_answer(answer)
         except (InvalidInputError, ValueError, RecursionError) as error:
             raise AnswerError(
-                f"The service answered no structure graph: {error}", hint="Try again later."
+                f"The service answered no structure graph: {error}",
+                hint=f"Try again later. {CHANGED}",
             ) from None
 
     file = session.file(
@@ -216,6 +220,51 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
             )
         )
     return graph
+
+
+LARGEST_STRUCTURE = (1 << 32) - 1  # what voxels of an annotation can hold
+
+
+def _check_structures(answer: object) -> None:
+    """Refuse an answer of which a structure has a field of another kind than it ever had.
+
+    Lists of users may be looser; see `atldld.atlas.lists`.
+
+    Raises
+    ------
+    InvalidInputError
+        If one has, or a structure lies elsewhere than in its parent.
+    """
+    roots = answer.get("msg") if isinstance(answer, dict) else answer
+    if not isinstance(roots, list) or not roots:
+        raise InvalidInputError(f"msg is {quoted(roots)}, but must be a list of records.")
+    waiting: list[tuple[object, int | None]] = [(root, None) for root in roots]
+    while waiting:
+        record, above = waiting.pop()
+        if not isinstance(record, dict):
+            raise InvalidInputError(
+                f"{quoted(record)} stands where a record of a structure (children) must."
+            )
+        try:
+            number = whole(record, "id", 1, LARGEST_STRUCTURE, needed=True)
+            for name in ("acronym", "name", "color_hex_triplet"):
+                text(record, name)
+            parent = whole(record, "parent_structure_id", 1, LARGEST_STRUCTURE)
+            if above is not None and parent not in (None, above):
+                raise UnusableFieldError(
+                    "parent_structure_id",
+                    f"parent_structure_id is {parent}, but it stands within {above}",
+                )
+            # those without any have an empty list
+            children = record.get("children")
+            if not isinstance(children, list):
+                came = quoted(children) if "children" in record else "missing"
+                raise UnusableFieldError("children", f"children is {came}, but must be a list")
+        except UnusableFieldError as error:
+            raise InvalidInputError(
+                f"The record of structure {quoted(record.get('id'))} cannot be used: {error}."
+            ) from None
+        waiting += [(child, number) for child in children]
 
 
 def _structures(

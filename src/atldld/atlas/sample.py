@@ -17,17 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.place import Placement
-from atldld.place.curves import CurvedMap, Lookup
+from atldld.place.curves import CurvedMap
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid
-from atldld.place.tiers import tier_matrix, tier_to_image
+from atldld.place.tiers import tier_to_image
 from atldld.support.arguments import check_whole
 from atldld.support.pipeline import default_jobs
 
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from atldld.place.sections import PlacedSection
 
 __all__ = [
+    "Flat",
     "hemispheres_on_image",
     "hemispheres_on_reference",
     "on_image",
+    "on_pixels",
     "on_reference",
     "section_annotation",
     "section_template",
@@ -48,6 +50,14 @@ __all__ = [
 
 Matrix = NDArray[np.float64]
 Order = Literal[0, 1]
+
+
+class Flat(Protocol):
+    """Says which pixel of the flat picture each pixel of a picture has."""
+
+    def block(self, rows: slice, /) -> Matrix:
+        """Return (column, row) over some rows of the picture, shape (2, rows, columns)."""
+
 
 # Points sampled at once: their indices take a few MB, whatever the picture's size.
 _AT_ONCE = 1 << 17
@@ -128,6 +138,46 @@ def on_image(
         unknown.
     """
     return _sample(volume, _tier(placement, width, height, downsample), order, resolution)
+
+
+def on_pixels(
+    volume: NDArray[Any],
+    placement: Placement,
+    to_image: Matrix,
+    shape: tuple[int, int],
+    *,
+    order: Order = 0,
+    resolution: float | None = None,
+    flat: Flat | None = None,
+) -> NDArray[Any]:
+    """Sample a volume at the pixels of any picture of a section, such as a part of it.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (P, I, R)
+        Over the reference space.
+    placement : Placement
+        Of the section.
+    to_image : numpy.ndarray, shape (2, 3)
+        ``[x, y] = to_image @ [column, row, 1]``: its pixels → full-resolution pixels.
+    shape : tuple of 2 int
+        Its rows and columns.
+    order, resolution :
+        See `on_image`.
+    flat : Flat, optional
+        Which (column, row) of the flat picture each pixel has, where that is known already; by
+        default it is looked up in the placement's deformation.
+
+    Returns
+    -------
+    numpy.ndarray, shape (rows, columns)
+        As of `on_image`.
+    """
+    rows, columns = shape
+    if flat is not None:
+        matrix = placement.forward @ np.vstack((to_image, [0, 0, 1]))
+        return _sample(volume, _Pixels(matrix, rows, columns, flat), order, resolution)
+    return _sample(volume, _seen(placement, to_image, rows, columns), order, resolution)
 
 
 def hemispheres_on_reference(plane: OutputPlane) -> NDArray[np.uint8]:
@@ -253,14 +303,14 @@ class _Pixels:
         ``[p, i, r] = matrix @ [column, row, 1]``.
     rows, columns : int
         Size of the picture.
-    flat : Lookup or None
+    flat : Flat or None
         Which (column, row) of the flat picture each pixel has, if there is a deformation.
     """
 
     matrix: Matrix
     rows: int
     columns: int
-    flat: Lookup | None = None
+    flat: Flat | None = None
 
     def at(self, block: slice, lines: Matrix) -> list[Matrix]:
         """Return each of ``lines @ [column, row, 1]`` over some rows of the picture."""
@@ -280,12 +330,18 @@ def _tier(placement: Placement, width: int, height: int, downsample: int) -> _Pi
         raise InvalidInputError(
             f"{width} × {height} pixels leave no picture at downsample {downsample}."
         )
-    to_image = tier_to_image(downsample).matrix
+    return _seen(placement, tier_to_image(downsample).matrix, rows, columns)
+
+
+def _seen(placement: Placement, to_image: Matrix, rows: int, columns: int) -> _Pixels:
+    """Return the pixels of a picture of a section, and where they lie in the brain."""
     matrix = placement.forward @ np.vstack((to_image, [0, 0, 1]))
     if placement.deformation is None:
         return _Pixels(matrix, rows, columns)
-    # from pixel to pixel of the tier, so that the error is counted in them
-    flat = CurvedMap(to_image, placement.deformation.to_flat, tier_matrix(np.eye(2, 3), downsample))
+    # from pixel to pixel of the picture, so that the error is counted in them
+    back = np.linalg.inv(to_image[:, :2])
+    from_image = np.column_stack((back, -back @ to_image[:, 2]))
+    flat = CurvedMap(to_image, placement.deformation.to_flat, from_image)
     return _Pixels(matrix, rows, columns, flat.over((rows, columns)))
 
 

@@ -5,6 +5,7 @@ from atldld.batch.estimate import Estimate, estimate
 from atldld.batch.journal import Entry
 from atldld.batch.lists import IdList, find_ids, read_ids
 from atldld.batch.run import BatchProgress, BatchSummary, run_batch
+from atldld.batch.window import Window
 from atldld.batch.work import AtlasChoice, Download, Registrations, Volumes, Work
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "IdList",
     "Registrations",
     "Volumes",
+    "Window",
     "Work",
     "estimate",
     "find_ids",

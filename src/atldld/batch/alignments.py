@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atldld.errors import InvalidInputError, MissingFileError
+from atldld.place.alignment import AlignmentPath, ConfirmedOnly
 
 __all__ = ["Alignments"]
 
@@ -21,9 +22,12 @@ class Alignments:
     where : str
         A folder with ``<id>.json`` or ``<id>/<id>.json``, as `atldld refine --datasets` writes
         them, or a name that holds ``{id}``.
+    confirmed : bool
+        Whether only sections count that people have confirmed.
     """
 
     where: str
+    confirmed: bool = False
 
     def check(self) -> None:
         """Check that it can be meant for many data sets.
@@ -40,6 +44,11 @@ class Alignments:
                 hint=f"Give the folder that `atldld refine --datasets` wrote, or a pattern such as "
                 f"planes/{_ID}.json.",
             )
+
+    def read_from(self, dataset_id: int) -> AlignmentPath:
+        """Return what to read of a data set: its file, or the confirmed sections of it alone."""
+        place = self.of(dataset_id)
+        return ConfirmedOnly(place) if self.confirmed else place
 
     def of(self, dataset_id: int) -> Path:
         """Return the file of a data set.

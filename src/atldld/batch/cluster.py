@@ -36,6 +36,7 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.batch.task import Task
+from atldld.batch.window import Window
 
 __all__ = ["shares", "workers"]
 
@@ -50,7 +51,7 @@ _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>[^/:\s]+|\[[0-9a-fA-F
 
 @contextmanager
 def workers(
-    address: str, task: Task, session: Session
+    address: str, task: Task, session: Session, window: Window | None = None
 ) -> Iterator[Callable[[Sequence[int]], Iterator[Entry]]]:
     """Yield the function that makes data sets on the workers of a scheduler.
 
@@ -62,6 +63,8 @@ def workers(
         What is done for each.
     session : Session
         Its settings and limits are those of the workers; its cache's folder is on their machines.
+    window : Window, optional
+        The hours in which data sets are handed out.
 
     Raises
     ------
@@ -116,8 +119,16 @@ def workers(
             ended = distributed.as_completed(loop=client.loop)
             try:
                 while left or running:
-                    idle = max(sum(client.nthreads().values()) - len(running), not running)
-                    for share in shares(free, min(idle, len(left))):
+                    closed = window is not None and not window.is_open()
+                    if window is not None and closed and not running:
+                        window.wait()
+                        continue
+                    idle = (
+                        0
+                        if closed
+                        else max(sum(client.nthreads().values()) - len(running), not running)
+                    )
+                    for share in shares(free, min(idle, len(left))) if idle else ():
                         data_set = left.popleft()
                         future = hand_in(data_set, share)
                         running[future] = data_set, share

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from atldld.batch.work import Work
 from atldld.errors import AtldldError, UnsupportedPlaneError
+from atldld.fetch.placements import read_placement
 from atldld.fetch.session import Session
 from atldld.find.catalogue import opened
 from atldld.place.sections import PlacedDataSet
@@ -110,6 +111,7 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
     with opened(session.cache.root) as catalogue:
         for dataset_id in chosen:
             document = session.cache.read_document("datasets", str(dataset_id))
+            document = document or read_placement(session.cache.root, dataset_id)
             if document:
                 known = _in_cache(document)
             else:

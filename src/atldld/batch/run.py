@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 
 from atldld.batch.cluster import workers
 from atldld.batch.estimate import estimate
 from atldld.batch.journal import Entry, Journal
 from atldld.batch.places import Folder, Place, open_place
 from atldld.batch.task import Task
+from atldld.batch.window import Window
 from atldld.batch.work import Work
 from atldld.errors import (
     CacheError,
@@ -112,6 +113,7 @@ def run_batch(
     force: bool = False,
     command_line: str | None = None,
     progress: Callable[[BatchProgress], None] | None = None,
+    window: Window | None = None,
 ) -> BatchSummary:
     """Make something of each data set of a list, and go on where an earlier run has stopped.
 
@@ -143,6 +145,8 @@ def run_batch(
         For the journal and ``metadata.json``.
     progress : callable, optional
         Called when a data set has ended.
+    window : Window, optional
+        The hours in which data sets are begun; it is waited for them.
 
     Raises
     ------
@@ -164,7 +168,7 @@ def run_batch(
     if threads is None:
         threads = max(default_jobs() // jobs, 1) if dask is None else 1
     task = Task(work, place, threads, force, command_line)
-    with _quietly(), _workers(task, session, jobs, dask) as make, _alone(place):
+    with _quietly(), _workers(task, session, jobs, dask, window) as make, _alone(place):
         place.fetch_journal()
         journal = Journal(place.journal, work.describe(), force=force, command_line=command_line)
         try:
@@ -198,26 +202,30 @@ Make = Callable[[Sequence[int]], Iterator[Entry]]
 
 
 @contextmanager
-def _workers(task: Task, session: Session, jobs: int, dask: str | None) -> Iterator[Make]:
+def _workers(
+    task: Task, session: Session, jobs: int, dask: str | None, window: Window | None
+) -> Iterator[Make]:
     """Yield the function that makes data sets, and yields how each ended as soon as it does."""
     if dask is not None:
-        with workers(dask, task, session) as make:
+        with workers(dask, task, session, window) as make:
             yield make
         return
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="batch")
 
     def make_here(ids: Sequence[int]) -> Iterator[Entry]:
         # No more than are made at once, so that giving up comes before the next ones.
-        left = iter(ids)
-        first = islice(left, min(jobs, len(ids)))
-        running = {pool.submit(task.make, dataset_id, session) for dataset_id in first}
-        while running:
+        left = deque(ids)
+        running: set[Future[Entry]] = set()
+        while left or running:
+            while left and len(running) < jobs and (window is None or window.is_open()):
+                running.add(pool.submit(task.make, left.popleft(), session))
+            if not running and window is not None:
+                window.wait()
+                continue
+            # what has ended is told before the next ones begin, or are waited for
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
-                running |= {
-                    pool.submit(task.make, dataset_id, session) for dataset_id in islice(left, 1)
-                }
 
     try:
         yield make_here

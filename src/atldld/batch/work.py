@@ -180,7 +180,7 @@ class Download:
             picture_format=self.picture_format,
             jobs=threads,
             force=force,
-            alignment=None if self.alignments is None else self.alignments.of(dataset_id),
+            alignment=None if self.alignments is None else self.alignments.read_from(dataset_id),
             command_line=command_line,
         )
         metadata = _metadata_in(folder)
@@ -544,9 +544,12 @@ class Registrations:
         return None
 
 
-def _named(alignments: Alignments | None) -> dict[str, str]:
+def _named(alignments: Alignments | None) -> dict[str, Any]:
     """Return what a request says of alignments; nothing where the service's are used."""
-    return {} if alignments is None else {"alignments": alignments.where}
+    if alignments is None:
+        return {}
+    only = {"confirmed_only": True} if alignments.confirmed else {}
+    return {"alignments": alignments.where, **only}
 
 
 def _has_all(folder: Path) -> bool:
@@ -576,7 +579,7 @@ def _metadata_in(folder: Path) -> dict[str, Any]:
 
 def _placed(dataset_id: int, session: Session, alignments: Alignments | None) -> PlacedDataSet:
     """Return a data set as the alignments place it that the batch was given, if any."""
-    alignment = None if alignments is None else alignments.of(dataset_id)
+    alignment = None if alignments is None else alignments.read_from(dataset_id)
     return place_dataset(dataset_id, session, alignment=alignment)
 
 

@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import typer
+    import click
 
 __all__ = ["COMMANDS", "app", "help_text", "main"]
 
@@ -36,12 +36,14 @@ COMMANDS = {
         "atlas": "Which structure is where: atlases, outlines on sections, plates.",
         "quantify": "Count expressing pixels of every structure and hemisphere.",
         "grid": "Fetch Allen's 200 µm grids.",
-        "refine": "Improve where the sections lie; one that would not gain stays.",
+        "refine": "Move and bend sections to fit the atlas; one that would not gain stays.",
+        "align": "See, correct and confirm by hand where the sections lie, in the browser.",
         "quality": "Mark the sections that lie, or look, unlike those around them.",
         "report": "Write one page about a data set: sections, quality, regions, volume, methods.",
         "export": "Write files that other tools open: QuickNII, ITK, OME.",
     },
     "This program": {
+        "doctor": "Check this machine, the network and the service.",
         "demo": "Run the main job on the packaged demo archive, with no network.",
         "info": "The version and the cache.",
         "completion": "Print what makes a shell complete commands, genes and ids.",
@@ -102,7 +104,7 @@ def _run() -> int:
     return run()
 
 
-def __getattr__(name: str) -> typer.Typer:
+def __getattr__(name: str) -> click.Group:
     if name == "app":
         from atldld.cli.root import app
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
     AtlasResolution,
+    Confirmed,
     DatasetId,
     Depth,
     Force,
@@ -21,6 +21,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -36,9 +37,7 @@ if TYPE_CHECKING:
     from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
 
-app = typer.Typer(
-    help="Which structure is where: atlases, outlines on sections, plates.", no_args_is_help=True
-)
+app = Commands("Which structure is where: atlases, outlines on sections, plates.")
 
 
 @app.command("list")
@@ -100,9 +99,7 @@ def fetch(
     session: "Session",
     what: Annotated[
         str,
-        typer.Argument(
-            help="annotation, average_template, ara_nissl, structures, or brainglobe:NAME."
-        ),
+        Argument(help="annotation, average_template, ara_nissl, structures, or brainglobe:NAME."),
     ] = "annotation",
     resolution: AtlasResolution = None,
 ) -> None:
@@ -162,11 +159,11 @@ def outlines(
     output: Annotated[str, to("FOLDER")],
     format: Annotated[
         Literal["svg", "geojson", "png"],
-        typer.Option(help="Format of the files that are written."),
+        Option(help="Format of the files that are written."),
     ] = "svg",
     frame: Annotated[
         Literal["image", "reference"],
-        typer.Option(help="Over the raw picture, or over the picture on the reference grid."),
+        Option(help="Over the raw picture, or over the picture on the reference grid."),
     ] = "image",
     resolution: Resolution = 25,
     downsample_img: Tier = "auto",
@@ -177,22 +174,23 @@ def outlines(
     hemisphere: Hemisphere = None,
     tolerance: Annotated[
         float,
-        typer.Option(help="How far lines may be moved to simplify them, in pixels of the grid."),
+        Option(help="How far lines may be moved to simplify them, in pixels of the grid."),
     ] = 0,
     picture: Annotated[
-        bool, typer.Option("--picture", help="Put the picture into the SVG, behind the outlines.")
+        bool, Option("--picture", help="Put the picture into the SVG, behind the outlines.")
     ] = False,
     smooth: Annotated[
         bool,
-        typer.Option("--smooth/--no-smooth", help="Smooth lines, or along the edges of pixels."),
+        Option("--smooth/--no-smooth", help="Smooth lines, or along the edges of pixels."),
     ] = True,
     acronyms: Annotated[
-        bool, typer.Option("--acronyms", help="Write acronyms onto a PNG, where they have room.")
+        bool, Option("--acronyms", help="Write acronyms onto a PNG, where they have room.")
     ] = False,
     scale_bar: Annotated[
-        bool, typer.Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
+        bool, Option("--scale-bar/--no-scale-bar", help="Draw a scale bar onto a PNG.")
     ] = True,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Outline the atlas's structures on every section, in the section's own plane.
@@ -207,6 +205,7 @@ def outlines(
     from atldld.sections.folder import check_one_dataset
     from atldld.support.numbers import pick, read_numbers
 
+    check_confirmed(alignment, confirmed)
     drawing = Drawing(
         format=format,
         frame=frame,
@@ -228,7 +227,9 @@ def outlines(
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(folder, number, force=force)
     drawing.check_record(session.dataset(number))
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     check_one_dataset(folder, number, dataset.image_ids, force=force)
     sections = list(dataset)
@@ -277,11 +278,11 @@ def plates(
     session: "Session",
     plate: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Which plates to fetch; all by default."),
+        Argument(metavar="[ID]...", help="Which plates to fetch; all by default."),
     ] = None,
     atlas: Annotated[
         str,
-        typer.Option(
+        Option(
             "--atlas-id",
             metavar="ID",
             help="Whose plates: 1 is the adult coronal atlas, 2 the sagittal one.",
@@ -290,7 +291,7 @@ def plates(
     output: Annotated[str | None, to("FOLDER", "only list them")] = None,
     downsample_img: Tier = "auto",
     annotated: Annotated[
-        bool, typer.Option("--annotated", help="The picture with the structures' colours.")
+        bool, Option("--annotated", help="The picture with the structures' colours.")
     ] = False,
     force: Force = False,
 ) -> None:

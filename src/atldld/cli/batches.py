@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import answer, command_line, say, table
 from atldld.cli.progress import duration, stage
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from atldld.batch import BatchProgress, BatchSummary, Entry, Estimate, IdList, Work
     from atldld.fetch.session import Session
 
-__all__ = ["Dask", "DryRun", "InFlight", "Rate", "work_on"]
+__all__ = ["Between", "Dask", "DryRun", "InFlight", "Rate", "work_on"]
 
 PANEL = "Many at once"
 ROWS = 40  # of data sets that the table at the end shows one by one
@@ -24,35 +23,43 @@ NAMED = 10  # lines of rubbish, and unknown data sets
 
 Dask = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="ADDRESS|local:N",
         help="Work on a Dask cluster: its scheduler's address, or N processes here.",
-        rich_help_panel=PANEL,
+        heading=PANEL,
     ),
 ]
 Rate = Annotated[
     float | None,
-    typer.Option(
+    Option(
         min=0.01,
         metavar="PER_SECOND",
         help="Requests each second at most, of all workers together.",
-        rich_help_panel=PANEL,
+        heading=PANEL,
     ),
 ]
 InFlight = Annotated[
     int,
-    typer.Option(
+    Option(
         min=1,
         help="Requests at once at most, of all workers together.",
-        rich_help_panel=PANEL,
+        heading=PANEL,
+    ),
+]
+Between = Annotated[
+    str | None,
+    Option(
+        metavar="HH:MM-HH:MM",
+        help="Begin data sets in these hours alone, such as 22:00-06:00.",
+        heading=PANEL,
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--dry-run",
         help="Say how much it will be, from what is known here, and do nothing.",
-        rich_help_panel=PANEL,
+        heading=PANEL,
     ),
 ]
 
@@ -70,9 +77,10 @@ def work_on(
     in_flight: int = 6,
     force: bool = False,
     dry_run: bool = False,
+    between: str | None = None,
 ) -> None:
     """Work on a list, tell how it goes, and end with the status that fits."""
-    from atldld.batch import estimate, run_batch
+    from atldld.batch import Window, estimate, run_batch
     from atldld.fetch.limits import Limits
     from atldld.fetch.session import Session
 
@@ -85,9 +93,12 @@ def work_on(
     if dry_run:
         found = estimate(listed.ids, work, session)
         result({"estimate": found, "not_ids": listed.rubbish})
-        _show_estimate(found, rate)
-        raise typer.Exit(1 if listed.rubbish else 0)
+        _show_estimate(found, rate or session.client.limits.per_second)
+        raise Exit(1 if listed.rubbish else 0)
+    window = None if between is None else Window.read(between)
     limits = Limits(in_flight=in_flight, per_second=rate)
+    if window is not None and not window.is_open():
+        say(f"It is begun at {window.begin:%H:%M}, in {duration(window.seconds())}.")
     with Session(session.settings, limits=limits) as limited, _progress() as show:
         try:
             summary = run_batch(
@@ -101,12 +112,13 @@ def work_on(
                 force=force,
                 command_line=command_line(),
                 progress=show,
+                window=window,
             )
         except KeyboardInterrupt:
             limited.close()
             again = "without --force " if force else ""
             say(f"Stopped. The same command {again}goes on from here.")
-            raise typer.Exit(130) from None
+            raise Exit(130) from None
     result(
         {
             "out": summary.out,
@@ -122,7 +134,7 @@ def work_on(
     if listed.rubbish:
         say(f"{_count(len(listed.rubbish), 'line')} of the list without an id.")
     if not summary.complete or listed.rubbish:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _show_summary(summary: BatchSummary) -> None:
@@ -158,7 +170,8 @@ def _show_summary(summary: BatchSummary) -> None:
     if summary.given_up:
         say(f"Given up: {summary.given_up}")
     if not summary.complete:
-        say("The same command tries what failed again, and goes on with what is left.")
+        failed = f"{len(summary.failed)} failed. " if summary.failed else ""
+        say(f"{failed}The same command tries what failed again, and goes on with what is left.")
 
 
 def _row(name: str, state: str, entries: list[Entry], why: str | None = None) -> list[str]:

@@ -6,8 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     Datasets,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.fetch.upkeep import Holding
 
-app = typer.Typer(help="Look at the cache, check it, prune it, move it.", no_args_is_help=True)
+app = Commands("Look at the cache, check it, prune it, move it.")
 
 
 _MOST_SHOWN = 100
@@ -136,7 +135,7 @@ def list_(session: "Session") -> None:
 def verify(
     session: "Session",
     repair: Annotated[
-        bool, typer.Option("--repair", help="Remove what is damaged, and fetch it again.")
+        bool, Option("--repair", help="Remove what is damaged, and fetch it again.")
     ] = False,
 ) -> None:
     """Read everything again: recompute every hash, decode every image."""
@@ -152,7 +151,7 @@ def verify(
     say(f"{found.sound} files are sound, {len(found.damaged)} are damaged.")
     if len(found.damaged) > found.repaired:
         say("Mend them with `atldld cache verify --repair`.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command()
@@ -160,11 +159,11 @@ def verify(
 def prune(
     session: "Session",
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Fetched longer ago, such as 30d or 12h.")
+        str | None, Option(metavar="AGE", help="Fetched longer ago, such as 30d or 12h.")
     ] = None,
     max_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Oldest first, until no more than this, such as 2GB."),
+        Option(metavar="SIZE", help="Oldest first, until no more than this, such as 2GB."),
     ] = None,
     dataset: Target = None,
 ) -> None:
@@ -187,7 +186,7 @@ def prune(
 def export(
     session: "Session",
     target: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="A .zip file, or a folder; or -o.")
+        str | None, Argument(metavar="[OUT]", help="A .zip file, or a folder; or -o.")
     ] = None,
     output: Annotated[str | None, to("FILE.zip|FOLDER")] = None,
     datasets: Datasets = None,
@@ -215,7 +214,7 @@ def export(
 @asks_service
 def import_(
     session: "Session",
-    source: Annotated[Path, typer.Argument(help="A .zip file or a folder that was exported.")],
+    source: Annotated[Path, Argument(help="A .zip file or a folder that was exported.")],
 ) -> None:
     """Take what is sound in an archive into the cache."""
     from atldld.fetch.archive import import_archive
@@ -244,7 +243,7 @@ def import_(
         }
     )
     if refused:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _images_of(held: "Holding") -> str:

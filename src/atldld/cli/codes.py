@@ -32,18 +32,18 @@ BRANCHES: tuple[tuple[type[AtldldError], int], ...] = (
 """Branches of the tree of errors, the first that fits counts, and their codes."""
 
 CODES: dict[int, str] = {
-    0: "All is done.",
-    1: "Not all could be done, such as sections that could not be fetched or files that are "
+    0: "Everything is done.",
+    1: "Something could not be done, such as sections that could not be fetched or files that are "
     "damaged; or an error that no other code stands for.",
-    2: "The command makes no sense: a wrong word, option, number, unit or file. The same command "
+    2: "The command is not valid: a wrong word, option, number, unit or file. The same command "
     "fails again.",
     3: "There is no such thing: no data set, image, gene, or nothing that a search finds.",
-    4: "The service could not be asked, or its answer is of no use; or asking was forbidden "
+    4: "The service could not be asked, or its answer cannot be used; or asking was forbidden "
     "(--offline). The same command may succeed later.",
     5: "A record of the service lacks what the work needs, such as an alignment.",
     6: "The cache or the output cannot be read or written, or holds what may not be replaced.",
     STOPPED: "Stopped by Ctrl-C.",
-    CLOSED_PIPE: "Nobody reads the result any more, as with `| head`.",
+    CLOSED_PIPE: "The reader of the result went away, as with `| head`.",
     ENDED: "`serve` or `demo` was ended by SIGTERM (129 by SIGHUP).",
 }
 """Every code, and what it means."""

@@ -139,12 +139,10 @@ def _next(before: Sequence[str], now: str) -> Iterator[Candidate]:
         known = {name: said for part in COMMANDS.values() for name, said in part.items()}
         yield from _beginning(now, (options if now.startswith("-") else known).items())
         return
-    from typer.main import get_command
-
     from atldld.cli.help import first_sentence
     from atldld.cli.root import app
 
-    command: Any = get_command(app)
+    command: Any = app
     rest = list(before)
     while rest and getattr(command, "commands", None):
         word = rest.pop(0)

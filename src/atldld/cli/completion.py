@@ -2,14 +2,13 @@
 
 from typing import Annotated, Literal
 
-import typer
-
 from atldld.cli.complete import SCRIPTS
+from atldld.cli.declare import Argument
 from atldld.cli.terminal import answer_lines
 
 
 def completion(
-    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="Which shell.")],
+    shell: Annotated[Literal["bash", "zsh", "fish"], Argument(help="Which shell.")],
 ) -> None:
     """Print what makes a shell complete commands, genes and ids.
 

@@ -4,8 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Commands
 from atldld.cli.manner import result
 from atldld.cli.options import (
     DatasetId,
@@ -23,7 +22,7 @@ from atldld.cli.options import facts as show_facts
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
 
-app = typer.Typer(help="What a data set is, and how its sections lie.", no_args_is_help=True)
+app = Commands("What a data set is, and how its sections lie.")
 
 
 @app.command("info")

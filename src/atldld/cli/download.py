@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from atldld.cli.batches import PANEL as BATCH
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     TIER,
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -23,6 +23,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     folder_of,
     last_is_place,
@@ -38,21 +39,19 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.sections.register import Recipe
 
-app = typer.Typer(
-    help="Download registered data sets, and images as they are.", no_args_is_help=True
-)
+app = Commands("Download registered data sets, and images as they are.")
 
 Resolution = Annotated[
     float,
-    typer.Option(
+    Option(
         "--resolution",
         "--downsample-ref",
         help="Side of a pixel or voxel that is worked with, in µm.",
     ),
 ]
-Fields = Annotated[bool, typer.Option("--fields", help="Write each displacement field too (.npy).")]
+Fields = Annotated[bool, Option("--fields", help="Write each displacement field too (.npy).")]
 PictureFormat = Annotated[
-    Literal["png", "tiff"], typer.Option("--format", help="Format of the files that are written.")
+    Literal["png", "tiff"], Option("--format", help="Format of the files that are written.")
 ]
 
 
@@ -62,7 +61,7 @@ def download_dataset(
     session: "Session",
     dataset_id: DatasetId,
     folder: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")
+        str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")
     ] = None,
     output: Annotated[str | None, to("FOLDER")] = None,
     cut: Cut = "oblique",
@@ -73,6 +72,7 @@ def download_dataset(
     picture_format: PictureFormat = "png",
     refresh: Refresh = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -84,6 +84,7 @@ def download_dataset(
     from atldld.find.named import find_dataset
     from atldld.sections.download import download_dataset as write
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     place = folder_of(place_of(output, folder))
     number = find_dataset(dataset_id, session=session)
@@ -99,14 +100,14 @@ def download_dataset(
                 jobs=jobs,
                 force=force,
                 refresh=refresh,
-                alignment=alignment_of(alignment, number),
+                alignment=alignment_of(alignment, number, confirmed=confirmed),
                 command_line=command_line(),
                 progress=progress,
             )
     except KeyboardInterrupt:
         session.close()
         say("Stopped. The same command goes on from here.")
-        raise typer.Exit(130) from None
+        raise Exit(130) from None
     result(
         {
             "dataset_id": number,
@@ -125,7 +126,7 @@ def download_dataset(
     answer(summary.folder)
     if not summary.complete:
         say(f"{len(summary.failed)} could not be had; the same command tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @app.command("datasets")
@@ -134,7 +135,7 @@ def download_datasets(
     session: "Session",
     words: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="ID|FILE|-... [OUT]",
             help="Data sets: ids, files with one a line (# begins a comment), or - for standard "
             "input; then a folder, or an address such as s3://bucket/it, or -o.",
@@ -148,21 +149,22 @@ def download_datasets(
     fields: Fields = False,
     picture_format: PictureFormat = "png",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
-    jobs: Annotated[
-        int, typer.Option("--at-once", min=1, help="Data sets at once.", rich_help_panel=BATCH)
-    ] = 2,
+    jobs: Annotated[int, Option("--at-once", min=1, help="Data sets at once.", heading=BATCH)] = 2,
     in_flight: InFlight = 6,
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Write many data sets, each into OUT/ID, and go on where an earlier run has stopped.
 
-    --force begins anew.
+    --force starts again.
     """
     from atldld.batch import Alignments, Download, read_ids
 
+    check_confirmed(alignment, confirmed)
     recipe = _recipe(cut, resolution, downsample_img, include_expression)
     ids, place = last_is_place(words, output)
     folder_of(place)
@@ -171,7 +173,10 @@ def download_datasets(
         read_ids(ids, session=session),
         place,
         Download(
-            recipe, fields, picture_format, None if alignment is None else Alignments(alignment)
+            recipe,
+            fields,
+            picture_format,
+            None if alignment is None else Alignments(alignment, confirmed),
         ),
         jobs=jobs,
         dask=dask,
@@ -179,6 +184,7 @@ def download_datasets(
         in_flight=in_flight,
         force=force,
         dry_run=dry_run,
+        between=between,
     )
 
 
@@ -188,7 +194,7 @@ def download_image(
     session: "Session",
     words: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[ID]... [OUT]",
             help="Section images: ids or addresses; then the folder of the result, or -o.",
         ),
@@ -246,7 +252,7 @@ def download_image(
             say(f"Error: {error}")
     result({"files": files, "failed": failed})
     if failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _say_failed(failed: dict[str, str]) -> None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Cut,
     DatasetId,
     Expression,
@@ -17,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     place_of,
     progress_bar,
@@ -30,11 +31,9 @@ from atldld.errors import InvalidInputError
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
 
-app = typer.Typer(
-    help="Write files that other tools open: QuickNII, ITK, OME.", no_args_is_help=True
-)
+app = Commands("Write files that other tools open: QuickNII, ITK, OME.")
 
-Folder = Annotated[str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
+Folder = Annotated[str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")]
 
 
 @app.command("quicknii")
@@ -44,16 +43,17 @@ def export_quicknii(
     dataset_id: DatasetId,
     output: Annotated[str, to("FILE.json|FILE.csv|-")],
     downsample_img: Tier = "auto",
-    image_format: Annotated[Literal["jpg", "png"], typer.Option(help="Of the images.")] = "jpg",
-    images: Annotated[bool, typer.Option("--images", help="The section images too.")] = False,
+    image_format: Annotated[Literal["jpg", "png"], Option(help="Of the images.")] = "jpg",
+    images: Annotated[bool, Option("--images", help="The section images too.")] = False,
     tolerance: Annotated[
         float,
-        typer.Option(
+        Option(
             "--marker-tolerance",
             help="How far, in µm, the markers of a curved section may lead from where it lies.",
         ),
     ] = 20,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the alignment of every section for QuickNII, VisuAlign, ABBA and PyNutil.
@@ -69,6 +69,7 @@ def export_quicknii(
     from atldld.sections.images import copy_images
     from atldld.support.files import check_targets
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     printed = output == "-"
     if printed and images:
@@ -78,7 +79,9 @@ def export_quicknii(
     check_tolerance(tolerance)
     tier = tier_of(downsample_img, 3)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     if images:
         folder = Path(output).parent
         check_one_dataset(folder, number, dataset.image_ids, force=force)
@@ -133,11 +136,12 @@ def export_fields(
     output: Annotated[str | None, to("FOLDER")] = None,
     field_format: Annotated[
         Literal["itk", "zarr", "npy"],
-        typer.Option("--format", help="Format of the files that are written."),
+        Option("--format", help="Format of the files that are written."),
     ] = "itk",
     resolution: Resolution = 25,
     cut: Cut = "oblique",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write the displacement field of every section; no image is fetched.
@@ -151,12 +155,15 @@ def export_fields(
     from atldld.sections.files import check_fields
     from atldld.sections.folder import check_one_dataset
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_fields(place, FIELD_ENDINGS[field_format], force=force)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     with progress_bar(f"Fields of {number}") as progress:
         index = dataset.export.fields(
             place,
@@ -181,6 +188,7 @@ def export_sections(
     cut: Cut = "oblique",
     include_expression: Expression = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
@@ -189,12 +197,15 @@ def export_sections(
     from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_folder(place)
     number = find_dataset(dataset_id, session=session)
     check_one_dataset(place, number, force=force)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     with progress_bar(f"Sections of {number}") as progress:
         written = dataset.export.sections(
             place,
@@ -208,4 +219,4 @@ def export_sections(
     say(f"{len(written)} sections written.")
     answer(place)
     if len(written) < len(dataset.sections):
-        raise typer.Exit(1)
+        raise Exit(1)

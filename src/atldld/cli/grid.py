@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     DatasetId,
@@ -33,20 +32,16 @@ def grid(
     dataset_id: DatasetId,
     output: Annotated[str | None, to("FILE", "nowhere")] = None,
     kind: Annotated[
-        Literal["energy", "density", "intensity"], typer.Option(help="What to write.")
+        Literal["energy", "density", "intensity"], Option(help="What to write.")
     ] = "energy",
-    regions: Annotated[
-        bool, typer.Option("--regions", help="Show the means over structures.")
-    ] = False,
+    regions: Annotated[bool, Option("--regions", help="Show the means over structures.")] = False,
     table: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE.csv|FILE.parquet|-", help="Write the means over structures there."
-        ),
+        Option(metavar="FILE.csv|FILE.parquet|-", help="Write the means over structures there."),
     ] = None,
     labels: Annotated[
         Literal["atlas", "service"],
-        typer.Option(
+        Option(
             help="Which structures the voxels are in: what fills most of them in the atlas of "
             "2017, or what the service itself had on this grid, which is older."
         ),

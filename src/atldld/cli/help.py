@@ -1,7 +1,7 @@
 """What help shows of a command: what it does, an example, and its options by what one wants.
 
-The same option stands under the same heading in every command. Typer's own help has columns for
-types and stars, which leave too little room at 80 columns.
+The same option stands under the same heading in every command, which Click's own help does not
+know.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
 
 from atldld.cli.examples import EXAMPLES
 from atldld.cli.layout import kept, listed, screen_width, wrapped
@@ -24,7 +26,10 @@ __all__ = [
     "heading_of",
     "help_lines",
     "kind_of",
+    "meaning_of",
     "name_of",
+    "names_of",
+    "usage_of",
     "value_of",
 ]
 
@@ -42,10 +47,10 @@ _OPTIONS = {
         "section sex specimen strain structure treatment"
     ),
     HOW: (
-        "alignment budget channel cut downsample-img few fill frame full grid images kind "
-        "marker-tolerance max-distance max-move no-volume picture public quality-resolution repair "
-        "resolution scale space stain-threshold steps table-resolution target-alignment thickness "
-        "threads threshold tolerance unionize unit"
+        "alignment budget channel confirmed cut downsample-img few fill frame full grid images "
+        "kind marker-tolerance max-distance max-move no-browser no-volume picture public "
+        "quality-resolution repair resolution scale space stain-threshold steps table-resolution "
+        "target-alignment thickness threads threshold tolerance unionize unit"
     ),
     ATLAS: "annotation atlas atlas-dataset atlas-resolution graph labels no-atlas template",
     RESULT: (
@@ -81,11 +86,11 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
     Parameters
     ----------
     command : click.Command
-        Of Typer's make.
+        The command.
     path : tuple of str
         Its names, without that of the program.
     context : click.Context
-        As Typer has it.
+        As Click has it.
     width : int
         Of the screen, in cells.
     """
@@ -96,9 +101,8 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
     arguments = [one for one in parameters if one.param_type_name == "argument"]
     options = [one for one in parameters if one.param_type_name == "option"]
     inner = getattr(command, "commands", None)
-    pieces = ["COMMAND"] if inner else [_in_usage(one) for one in arguments]
-    pieces += [_in_usage(one) for one in options if one.required] + ["[options]"]
-    lines = wrapped(" ".join(pieces), max(width - len(" ".join(path)) - 16, 30))
+    usage = "COMMAND [options]" if inner else usage_of(parameters)
+    lines = wrapped(usage, max(width - len(" ".join(path)) - 16, 30))
     yield f"{_heading('Usage:')} atldld {' '.join(path)} {lines[0]}"
     yield from (f"    {line}" for line in lines[1:])
     example = EXAMPLES.get(" ".join(path))
@@ -110,10 +114,10 @@ def help_lines(command: Any, path: tuple[str, ...], context: Any, width: int) ->
         known = dict(inner)
         pairs = [(name, first_sentence(known[name].help)) for name in known]
         yield from _part("Commands", pairs, width)
-    yield from _part("Arguments", [(name_of(one), _meaning(one)) for one in arguments], width)
+    yield from _part("Arguments", [(name_of(one), meaning_of(one)) for one in arguments], width)
     for heading in HEADINGS:
         pairs = [
-            (_names(one), _meaning(one)) for one in options if heading_of(one, path) == heading
+            (names_of(one), meaning_of(one)) for one in options if heading_of(one, path) == heading
         ]
         yield from _part(heading, pairs, width)
     if inner:
@@ -126,7 +130,7 @@ def heading_of(option: Any, path: tuple[str, ...]) -> str:
     names = [name.lstrip("-") for name in option.opts if name.startswith("--")]
     if path[:1] == ("search",) and "space" in names:  # a filter there
         return WHICH
-    given = getattr(option, "rich_help_panel", None)
+    given = getattr(option, "heading", None)
     if given in HEADINGS and "alignment" not in names:  # of many data sets, or of one
         return str(given)
     return next((_HEADING_OF[name] for name in names if name in _HEADING_OF), HOW)
@@ -153,18 +157,18 @@ def first_sentence(text: str | None) -> str:
     return head + "." if dot else paragraph
 
 
-# ---- parameters, as several versions of Typer have them
+# ---- parameters
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "whole": (click.IntRange,),
+    "number": (click.FloatRange,),
+    "path": (click.Path,),
+}
 
 
 def choices_of(parameter: Any) -> tuple[str, ...]:
     """Return the words that a parameter may be; none where it may be anything."""
-    descriptor = getattr(parameter, "type_descriptor", None)
-    found = getattr(descriptor, "choices", None)
-    if found is None:
-        found = getattr(getattr(parameter, "type", None), "choices", None)
-    if found is None and descriptor is not None:
-        found = get_args(descriptor.annotation) if descriptor.is_choice else None
-    return tuple(str(getattr(one, "value", one)) for one in found or ())
+    return tuple(map(str, getattr(parameter.type, "choices", ())))
 
 
 def kind_of(parameter: Any) -> str:
@@ -173,17 +177,10 @@ def kind_of(parameter: Any) -> str:
         return "flag"
     if choices_of(parameter):
         return "choice"
-    descriptor = getattr(parameter, "type_descriptor", None)
-    if descriptor is not None:
-        annotation = descriptor.annotation
-        inside = get_args(annotation)
-        name = getattr(inside[0] if inside else annotation, "__name__", "")
-    else:
-        name = type(parameter.type).__name__
-    for kind, words in (("whole", ("int", "Int")), ("number", ("float", "Float"))):
-        if name.startswith(words):
+    for kind, types in _KINDS.items():
+        if isinstance(parameter.type, types):
             return kind
-    return "path" if "Path" in name else "text"
+    return "text"
 
 
 def value_of(parameter: Any) -> str:
@@ -198,6 +195,14 @@ def value_of(parameter: Any) -> str:
     if kind in ("whole", "number"):
         return "N"
     return "PATH" if kind == "path" else str(parameter.name).upper().replace("_", "-")
+
+
+def usage_of(parameters: Iterable[Any]) -> str:
+    """Return what is typed after a command's name: its arguments, and the options it needs."""
+    parameters = list(parameters)
+    options = [one for one in parameters if one.param_type_name == "option" and one.required]
+    arguments = [one for one in parameters if one.param_type_name == "argument"]
+    return " ".join([*map(_in_usage, [*arguments, *options]), "[options]"])
 
 
 def _in_usage(parameter: Any) -> str:
@@ -216,7 +221,8 @@ def name_of(argument: Any) -> str:
     return name.removesuffix("...").removeprefix("[").removesuffix("]")
 
 
-def _names(option: Any) -> str:
+def names_of(option: Any) -> str:
+    """Return an option as help shows it: its names, and the word for its value."""
     short = [name for name in option.opts if not name.startswith("--")]
     long = [name for name in option.opts if name.startswith("--")]
     negative = [name for name in option.secondary_opts if name.startswith("--")]
@@ -224,7 +230,7 @@ def _names(option: Any) -> str:
     return f"{shown} {value_of(option)}".rstrip()
 
 
-def _meaning(parameter: Any) -> str:
+def meaning_of(parameter: Any) -> str:
     """Return what the help says of a parameter, and then what else there is to know."""
     said = [" ".join((parameter.help or "").replace("\\[", "[").split())]
     if parameter.param_type_name == "option":
@@ -249,7 +255,7 @@ def _default(parameter: Any) -> str | None:
     shown, default = getattr(parameter, "show_default", True), parameter.default
     if isinstance(shown, str):
         return shown
-    if not shown or callable(default) or kind_of(parameter) == "flag":
+    if not shown or parameter.required or kind_of(parameter) == "flag":
         return None
     if default is None or isinstance(default, bool) or default in ("", (), []):
         return None

@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from atldld.cli.declare import Commands, Option
 from atldld.cli.manner import result
 from atldld.cli.terminal import answer
 from atldld.settings import Settings
 from atldld.support import provenance
 
-app = typer.Typer(help="The version and the cache.", no_args_is_help=True)
+app = Commands("The version and the cache.")
 
 
 @app.command()
@@ -24,7 +23,7 @@ def version() -> None:
 def cache(
     cache_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
+        Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
     ] = None,
 ) -> None:
     """Show where the cache is and how large it is."""

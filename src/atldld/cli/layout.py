@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from atldld.support.text import shown
 
@@ -99,8 +98,7 @@ def listed(pairs: Iterable[tuple[str, str]], width: int | None, column: int = 0)
         yield from (line.rstrip() if line.startswith(name) else pad + line for line in lines)
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     """One column: its heading, its cells, and where in it they stand (left, right or below)."""
 
     heading: str
@@ -166,8 +164,7 @@ def laid_out(
     return out
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(NamedTuple):
     """What stands beside each other: the lines of the heading, and those of each row."""
 
     head: list[str]

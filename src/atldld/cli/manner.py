@@ -8,14 +8,10 @@ it, and an error goes to standard error as one line of JSON.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date
 from typing import Any
 
 from atldld.cli.codes import STOPPED
@@ -37,7 +33,6 @@ SCHEMA = "atldld/1"
 """The envelope's version: it changes where something is renamed, removed or means another thing."""
 
 
-@dataclasses.dataclass
 class Manner:
     """How the command of this process talks.
 
@@ -57,15 +52,17 @@ class Manner:
         What it has said meanwhile.
     """
 
-    quiet: bool = False
-    verbose: bool = False
-    as_json: bool = False
-    output: str | None = None
-    force: bool = False
-    command: str | None = None
-    working: bool = False
-    found: Any = None
-    remarks: list[str] = dataclasses.field(default_factory=list)
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False
+    ) -> None:
+        # by hand: dataclasses bring half of what `atldld --help` would load
+        self.quiet, self.verbose, self.as_json = quiet, verbose, as_json
+        self.output: str | None = None
+        self.force = False
+        self.command: str | None = None
+        self.working = False
+        self.found: Any = None
+        self.remarks: list[str] = []
 
     def keeps(self, text: str) -> bool:
         """Whether a sentence for a person is not to be shown; a program gets it at the end."""
@@ -87,7 +84,7 @@ manner = Manner()
 
 def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
     """Begin anew, for another command in the same process."""
-    for name, value in vars(Manner(quiet, verbose, as_json)).items():
+    for name, value in vars(Manner(quiet=quiet, verbose=verbose, as_json=as_json)).items():
         setattr(manner, name, value)
 
 
@@ -229,17 +226,17 @@ def plain_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if abs(value) < float("inf") else None  # NaN is not less either
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, date):
+    if hasattr(value, "isoformat"):
         return value.isoformat()
     if isinstance(value, Mapping):
         return {str(key): plain_json(inner) for key, inner in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {one.name: plain_json(getattr(value, one.name)) for one in fields}
-    names = getattr(value, "__struct_fields__", None)
+    # records, and dataclasses
+    names = getattr(value, "__struct_fields__", None) or getattr(
+        value, "__dataclass_fields__", None
+    )
     if names is not None:
         return {name: plain_json(getattr(value, name)) for name in names}
     if isinstance(value, Iterable):
@@ -249,4 +246,6 @@ def plain_json(value: Any) -> Any:
 
 def as_line(document: Mapping[str, Any]) -> str:
     """Return a document as one line of JSON, in ASCII."""
+    import json
+
     return json.dumps(document, allow_nan=False)

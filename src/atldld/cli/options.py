@@ -3,15 +3,15 @@
 import functools
 import inspect
 import logging
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import manner
 from atldld.cli.progress import counted as progress_bar
 from atldld.cli.spelling import FORCE, OUTPUT
@@ -35,12 +35,14 @@ from atldld.settings import Settings
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
+    from atldld.place.alignment import AlignmentPath
 
 __all__ = [
     "DATASET",
     "TIER",
     "AlignmentFile",
     "AtlasResolution",
+    "Confirmed",
     "Cut",
     "DatasetId",
     "Datasets",
@@ -62,13 +64,16 @@ __all__ = [
     "alignment_of",
     "answer",
     "asks_service",
+    "check_confirmed",
     "command_line",
     "facts",
     "folder_of",
+    "knows_service",
     "last_is_place",
     "place_of",
     "progress_bar",
     "say",
+    "settings_of",
     "stoppable",
     "table",
     "takes_atlas",
@@ -83,11 +88,11 @@ __all__ = [
 DATASET = (
     "A section data set: its id, the address of its page, or a gene and plane (Prox1:coronal)."
 )
-DatasetId = Annotated[str, typer.Argument(metavar="ID", help=DATASET)]
-Target = Annotated[str | None, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)]
+DatasetId = Annotated[str, Argument(metavar="ID", help=DATASET)]
+Target = Annotated[str | None, Option("-d", "--dataset", metavar="ID", help=DATASET)]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--datasets",
         metavar="ID|FILE|-",
         help="Section data sets: ids with commas between, a file with one a line, or - for "
@@ -96,13 +101,11 @@ Datasets = Annotated[
 ]
 Images = Annotated[
     list[str] | None,
-    typer.Option(
-        "-i", "--image", metavar="ID", help="A section image, by its id. May be repeated."
-    ),
+    Option("-i", "--image", metavar="ID", help="A section image, by its id. May be repeated."),
 ]
 Numbers = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--section",
         metavar="N|N-N",
         help="A section, by its number, or several: 70, 40-60, 5,7-9. May be repeated.",
@@ -111,7 +114,7 @@ Numbers = Annotated[
 
 AlignmentFile = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--alignment",
         metavar="FILE|FOLDER",
         help="Where the sections lie, in place of Allen's alignment: a registration of `atldld "
@@ -119,14 +122,22 @@ AlignmentFile = Annotated[
         "ID/ID.json), or names such as planes/{id}.json.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help=FORCE)]
+Confirmed = Annotated[
+    bool,
+    Option(
+        "--confirmed",
+        help="Of --alignment, only the sections that were confirmed by hand with `atldld align`; "
+        "the others are left out.",
+    ),
+]
+Force = Annotated[bool, Option("--force", help=FORCE)]
 Jobs = Annotated[
     int | None,
-    typer.Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
+    Option("--threads", "--jobs", min=1, help="Threads; all cores by default."),
 ]
 MaskScale = Annotated[
     str,
-    typer.Option(
+    Option(
         "--scale",
         metavar="NAME|FILE",
         help="Colours of the expression masks: jet, or a .csv or .npy file with red, green and "
@@ -134,39 +145,37 @@ MaskScale = Annotated[
     ),
 ]
 Resolution = Annotated[
-    float, typer.Option("--resolution", help="Side of a pixel or voxel that is worked with, in µm.")
+    float, Option("--resolution", help="Side of a pixel or voxel that is worked with, in µm.")
 ]
 TableResolution = Annotated[
     float,
-    typer.Option(
+    Option(
         "--table-resolution",
         help="Masks are counted at the tier whose pixels are at most so large, in µm.",
     ),
 ]
-TIER = typer.Option(
+TIER = Option(
     "--downsample-img",
     metavar="auto|0|1|…",
     help="Tier of the images: 0 is full size, and each next one halves the sides; auto takes what "
     "suits the command.",
 )
 Tier = Annotated[str, TIER]
-Expression = Annotated[
-    bool, typer.Option("-e", "--include-expression", help="The expression masks too.")
-]
+Expression = Annotated[bool, Option("-e", "--include-expression", help="The expression masks too.")]
 Cut = Annotated[
     Literal["oblique", "parallel"],
-    typer.Option(
+    Option(
         "--cut", help="The section's own plane, or one of constant third coordinate (as in 0.3)."
     ),
 ]
 Refresh = Annotated[
     bool,
-    typer.Option("--refresh", help="Ask the service even if the answer is in the cache."),
+    Option("--refresh", help="Ask the service even if the answer is in the cache."),
 ]
-NoAtlas = Annotated[bool, typer.Option("--no-atlas", help="Do without the atlas.")]
+NoAtlas = Annotated[bool, Option("--no-atlas", help="Leave the atlas out.")]
 Depth = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--depth",
         min=0,
         metavar="N",
@@ -176,7 +185,7 @@ Depth = Annotated[
 ]
 Structures = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--structure",
         metavar="NAME",
         help="Only this structure (acronym, name or id) and what lies in it. May be repeated.",
@@ -184,7 +193,7 @@ Structures = Annotated[
 ]
 Hemisphere = Annotated[
     Literal["both", "left", "right", "each"] | None,
-    typer.Option("--hemisphere", help="Both hemispheres together, one, or each apart."),
+    Option("--hemisphere", help="Both hemispheres together, one, or each apart."),
 ]
 
 
@@ -199,17 +208,17 @@ def to(metavar: str, shown: str | None = None) -> Any:
         What help says of the place where it goes without the option.
     """
     default: Any = {} if shown is None else {"show_default": shown}
-    return typer.Option("-o", "--output", metavar=metavar, help=OUTPUT, **default)
+    return Option("-o", "--output", metavar=metavar, help=OUTPUT, **default)
 
 
 ATLAS = "The atlas"
 
 AtlasResolution = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--atlas-resolution",
         help="Side of the atlas's voxels, in µm: 10, 25 (by default), 50 or 100.",
-        rich_help_panel=ATLAS,
+        heading=ATLAS,
     ),
 ]
 
@@ -217,11 +226,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "atlas": (
         Annotated[
             str,
-            typer.Option(
+            Option(
                 "--atlas",
                 metavar="NAME",
                 help="ccf_2017, or brainglobe:NAME for one of BrainGlobe's.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         "ccf_2017",
@@ -233,11 +242,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "annotation": (
         Annotated[
             Path | None,
-            typer.Option(
+            Option(
                 "--annotation",
                 metavar="FILE.nrrd",
                 help="An annotation of your own in place of the atlas's.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -245,11 +254,11 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "graph": (
         Annotated[
             Path | None,
-            typer.Option(
+            Option(
                 "--graph",
                 metavar="FILE",
                 help="The structures of your annotation, JSON or CSV.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -257,12 +266,12 @@ _ATLAS_OPTIONS: dict[str, tuple[Any, Any]] = {
     "template": (
         Annotated[
             str | None,
-            typer.Option(
+            Option(
                 "--template",
                 metavar="NAME|FILE.nrrd",
                 help="average_template, ara_nissl, or with --annotation one of your own, which may "
                 "be coarser.",
-                rich_help_panel=ATLAS,
+                heading=ATLAS,
             ),
         ],
         None,
@@ -274,48 +283,67 @@ PANEL = "Where to ask and where to keep"
 _SERVICE_OPTIONS = {
     "api_url": Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Host of the API.",
             envvar="ATLDLD_API_URL",
-            show_envvar=True,
             metavar="URL",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "download_url": Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Host of the informatics archive.",
             envvar="ATLDLD_DOWNLOAD_URL",
             metavar="URL",
-            rich_help_panel=PANEL,
+            heading=PANEL,
+        ),
+    ],
+    "bucket_url": Annotated[
+        str | None,
+        Option(
+            help="Address of the public bucket of slides.",
+            envvar="ATLDLD_BUCKET_URL",
+            metavar="URL",
+            heading=PANEL,
+        ),
+    ],
+    "image_source": Annotated[
+        Literal["auto", "api", "bucket"] | None,
+        Option(
+            "--source",
+            help="Where the pixels of section images come from; auto takes the API, and the "
+            "bucket where that fails.",
+            envvar="ATLDLD_SOURCE",
+            show_default="auto",
+            heading=PANEL,
         ),
     ],
     "cache_dir": Annotated[
         Path | None,
-        typer.Option(
+        Option(
             help="Folder of the cache.",
             envvar="ATLDLD_CACHE_DIR",
             metavar="DIR",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "offline": Annotated[
         bool,
-        typer.Option(
+        Option(
             "--offline",
             help="Make no request; use what is in the cache.",
             envvar="ATLDLD_OFFLINE",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
     "strict": Annotated[
         bool,
-        typer.Option(
+        Option(
             "--strict",
             help="Treat defects of the service as errors.",
             envvar="ATLDLD_STRICT",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ],
 }
@@ -351,7 +379,9 @@ def takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path | None":
+def alignment_of(
+    alignment: str | None, dataset_id: int | None = None, *, confirmed: bool = False
+) -> "AlignmentPath | None":
     """Return the alignment file of a data set: the one that is named, or that of a folder.
 
     Parameters
@@ -360,14 +390,41 @@ def alignment_of(alignment: str | None, dataset_id: int | None = None) -> "Path 
         A file, a folder of them, or a name with ``{id}`` in it.
     dataset_id : int, optional
         The data set; without one, only a file will do.
-    """
-    from atldld.batch import Alignments
+    confirmed : bool
+        Whether only sections count that were confirmed by hand.
 
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
+    """
+    check_confirmed(alignment, confirmed)
     if alignment is None:
         return None
     if dataset_id is not None and ("{id}" in alignment or Path(alignment).is_dir()):
-        return Alignments(alignment).of(dataset_id)
-    return Path(alignment)
+        from atldld.batch import Alignments
+
+        return Alignments(alignment, confirmed).read_from(dataset_id)
+    if not confirmed:
+        return Path(alignment)
+    from atldld.place.alignment import ConfirmedOnly
+
+    return ConfirmedOnly(Path(alignment))
+
+
+def check_confirmed(alignment: str | None, confirmed: bool) -> None:
+    """Check that there is an alignment whose sections may be confirmed, before anything is asked.
+
+    Raises
+    ------
+    InvalidInputError
+        If confirmed sections are asked for, and no alignment is named.
+    """
+    if confirmed and alignment is None:
+        raise InvalidInputError(
+            "Confirmed sections are asked for, but no registration that says which they are.",
+            hint="Add --alignment REG.json, which `atldld align` has saved.",
+        )
 
 
 def tier_of(text: str, auto: int) -> int:
@@ -452,10 +509,54 @@ def written_to(place: str | Path, ending: str) -> Iterator[Path]:
         answer_file(path)
 
 
+def settings_of(chosen: Mapping[str, Any]) -> Settings:
+    """Return the settings that options have chosen; limits of requests have variables alone."""
+    kind = {one: os.environ.get(one, "") for one in ("ATLDLD_PER_SECOND", "ATLDLD_PER_DAY")}
+    return Settings.from_environment(kind, **chosen)
+
+
 def asks_service(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to ask, and pass it a ``session``."""
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.session import Session
+
+        settings = settings_of(chosen)
+        began = time.monotonic()
+        with Session(settings) as session, warnings_once(), waiting_told():
+            try:
+                command(session=session, **arguments)
+            finally:
+                if manner.verbose:
+                    say_now(
+                        f"{session.client.requests_sent} requests in "
+                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
+                        f"{session.cache.root}."
+                    )
+
+    return _with_service_options(command, "session", call)
+
+
+def knows_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it what was ``chosen``.
+
+    For a command that has to bear it if that makes no sense.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        with warnings_once(), waiting_told():
+            command(chosen=chosen, **arguments)
+
+    return _with_service_options(command, "chosen", call)
+
+
+def _with_service_options(
+    command: Callable[..., None],
+    passed: str,
+    call: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != "session"]
+    own = [p for p in signature.parameters.values() if p.name != passed]
     added = [
         inspect.Parameter(
             name,
@@ -468,25 +569,23 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
-        from atldld.fetch.session import Session
-
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
-        settings = Settings.from_environment({}, **chosen)
-        began = time.monotonic()
-        with Session(settings) as session, warnings_once(), waiting_told():
-            try:
-                command(session=session, **arguments)
-            finally:
-                if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s; the cache is {session.cache.root}."
-                    )
+        chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
+        call(chosen, arguments)
 
     wrapper.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def _bounds(session: "Session") -> str:
+    """Say how many requests are allowed, and how many were sent today."""
+    limits, allowance = session.client.limits, session.client.allowance
+    told = [f"at most {limits.per_second:g} a second"] if limits.per_second else []
+    if allowance is not None:
+        told.append(f"{allowance.used():,} of {allowance.most:,} a day")
+    return f" ({', '.join(told)})" if told else ""
 
 
 @contextmanager
@@ -545,4 +644,4 @@ def stoppable(session: "Session") -> Iterator[None]:
     except KeyboardInterrupt:
         session.close()
         say("Stopped. What was fetched is kept, so the same command takes less time.")
-        raise typer.Exit(130) from None
+        raise Exit(130) from None

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     DatasetId,
     Force,
     Jobs,
@@ -15,6 +15,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     progress_bar,
     say,
     stoppable,
@@ -40,13 +41,14 @@ def quality(
     output: Annotated[str | None, to("FILE.csv|FILE.json|-", "a table on the screen")] = None,
     resolution: Annotated[
         float,
-        typer.Option(
+        Option(
             "--quality-resolution",
             help="Side of a pixel, in µm, at which sections are compared.",
         ),
     ] = 50,
     no_atlas: NoAtlas = False,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -59,12 +61,15 @@ def quality(
     from atldld.find.named import find_dataset
     from atldld.quality import atlas_or_reason, check_output
 
+    check_confirmed(alignment, confirmed)
     if output is not None and output != "-":
         check_output(Path(output), force=force)
     if not no_atlas:
         choice.check()
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     opened, reason = (
         (None, "it was left out on purpose (--no-atlas).")
@@ -122,7 +127,7 @@ def quality(
     if left_out:
         again = " with --force" if output is not None else ""
         say(f"{left_out} could not be had; the same command{again} tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def show(found: "DatasetQuality") -> None:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     DatasetId,
     Depth,
     Force,
@@ -18,6 +18,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     progress_bar,
     say,
     stoppable,
@@ -64,26 +65,27 @@ def quantify(
     hemisphere: Hemisphere = None,
     threshold: Annotated[
         int,
-        typer.Option(
+        Option(
             min=0, max=254, help="A pixel of a mask expresses if its brightest channel exceeds it."
         ),
     ] = EXPRESSING,
     scale: MaskScale = "jet",
     stain_threshold: Annotated[
         float | None,
-        typer.Option(
+        Option(
             metavar="T",
             help="Another quantity, from the section images: the fraction of pixels that take away "
             "more than this of the background's light (0 to 1). Needs no masks.",
         ),
     ] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     grid: Annotated[
-        bool, typer.Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
+        bool, Option("--grid/--no-grid", help="Means of Allen's 200 µm grids beside it.")
     ] = True,
     unionize: Annotated[
         bool,
-        typer.Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
+        Option("--unionize/--no-unionize", help="Allen's StructureUnionize beside it."),
     ] = True,
     jobs: Jobs = None,
     force: Force = False,
@@ -100,6 +102,7 @@ def quantify(
     from atldld.regions.table import check_output, ids_within
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     if output is not None and output != "-":
         check_output(output, force=force)
@@ -107,7 +110,9 @@ def quantify(
     choice.check()
     colours = open_scale(scale)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     opened = choice.open(session)
     ids = ids_within(opened.graph, structure) if structure else None
@@ -157,7 +162,7 @@ def quantify(
     if about["failed"]:
         again = " with --force" if output is not None else ""
         say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def show(regions: "RegionTable", by: str) -> None:

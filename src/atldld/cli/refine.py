@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     DATASET,
     AlignmentFile,
+    Confirmed,
     Datasets,
     Force,
     Jobs,
@@ -17,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -38,20 +39,21 @@ def refine(
     session: "Session",
     choice: "AtlasChoice",
     output: Annotated[str, to("FILE.json|FOLDER|ADDRESS")],
-    dataset_id: Annotated[str | None, typer.Argument(metavar="[ID]", help=DATASET)] = None,
+    dataset_id: Annotated[str | None, Argument(metavar="[ID]", help=DATASET)] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     steps: Annotated[
-        str, typer.Option(help="What is done, with commas between.")
+        str, Option(help="What is done, with commas between.")
     ] = "whole,sections,inplane",
     resolution: Resolution = 25,
     limit: Annotated[
         float,
-        typer.Option("--max-move", help="How far, in µm, a step may move any point of a section."),
+        Option("--max-move", help="How far, in µm, a step may move any point of a section."),
     ] = 1500,
     sections: Numbers = None,
     few: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--few",
             help="Refine fewer than five sections as well: their structures' greys are less sure.",
         ),
@@ -63,8 +65,9 @@ def refine(
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
-    """Improve where the sections lie; one that would not gain stays.
+    """Move and bend sections to fit the atlas; one that would not gain stays.
 
     Sections are fitted to the atlas's annotation, by the grey that each structure has in this data
     set: all together (whole), each section's plane (sections), and bent within its plane (inplane).
@@ -81,6 +84,7 @@ def refine(
     from atldld.refine import check_refinement
     from atldld.support.numbers import pick, read_numbers
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     named = tuple(name.strip() for name in steps.split(",") if name.strip())
     names = check_refinement(named, resolution, limit)
@@ -102,7 +106,7 @@ def refine(
                 resolution,
                 limit,
                 few,
-                None if alignment is None else Alignments(alignment),
+                None if alignment is None else Alignments(alignment, confirmed),
             ),
             threads=jobs,
             dask=dask,
@@ -110,6 +114,7 @@ def refine(
             in_flight=in_flight,
             force=force,
             dry_run=dry_run,
+            between=between,
         )
         return
     if dataset_id is None:
@@ -121,7 +126,9 @@ def refine(
     check_registration(output, force=force)
     numbers = read_numbers(sections)
     number = find_dataset(dataset_id, session=session)
-    dataset = open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+    dataset = open_dataset(
+        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+    )
     dataset.check_placed()
     chosen = None
     if numbers:
@@ -162,7 +169,7 @@ def refine(
     _tell(found)
     if missing := len(found.about["failed"]):
         say(f"{missing} could not be had; the same command with --force tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _tell(found: "Registration") -> None:

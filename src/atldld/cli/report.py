@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Force,
     Jobs,
     MaskScale,
@@ -17,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     command_line,
     place_of,
     progress_bar,
@@ -39,7 +40,7 @@ def report(
     choice: "AtlasChoice",
     what: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="ID|FOLDER",
             help="A section data set: its id, the address of its page, or a gene and plane "
             "(Prox1:coronal); or a folder that `atldld download dataset` made.",
@@ -49,9 +50,10 @@ def report(
     resolution: Resolution = 25,
     table_resolution: TableResolution = 8,
     no_atlas: NoAtlas = False,
-    no_volume: Annotated[bool, typer.Option("--no-volume", help="No volume.")] = False,
+    no_volume: Annotated[bool, Option("--no-volume", help="No volume.")] = False,
     scale: MaskScale = "jet",
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     jobs: Jobs = None,
     force: Force = False,
 ) -> None:
@@ -63,6 +65,7 @@ def report(
     from atldld.report import check_page, find_source, gather, open_source, try_atlas, write_report
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = place_of(output, None, "report.html")
     if place != "-":
@@ -76,7 +79,9 @@ def report(
         session=session,
         resolution=resolution,
         table_resolution=table_resolution,
-        alignment=alignment_of(alignment, named if isinstance(named, int) else None),
+        alignment=alignment_of(
+            alignment, named if isinstance(named, int) else None, confirmed=confirmed
+        ),
     )
     source.dataset.check_placed()
     opened, reason = (
@@ -130,4 +135,4 @@ def report(
         answer(path)
     if made.failed:
         say(f"{len(made.failed)} sections could not be had; the page names them.")
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -64,8 +64,21 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
             "imaged": "integer: of how many data sets the images are known",
             "added": "object: rows that the last update brought, by table",
             "remarks": "array: what the service did not send",
+            "placements": "object?: the placements, if they are there: `path`, `service`, "
+            "`updated`, `bytes`, `data_sets`, `images`, `incomplete`",
+            "estimate": "object: of `update --dry-run`, and nothing else then; see "
+            "`atldld.find.placements.PlacementsEstimate`",
         }
         for name in ("update", "info")
+    },
+    **{
+        f"catalogue {name}": {
+            "path": "string: the file",
+            "service": "string: of which service",
+            "files": "array: what it holds",
+            "bytes": "integer: of those, unpacked",
+        }
+        for name in ("export", "import")
     },
     "dataset info": {
         "id": "integer: the section data set",
@@ -227,6 +240,22 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
     },
     "export fields": {**_DATASET, "folder": "string: where the files are", **_FILES},
     "export sections": {**_DATASET, "folder": "string: where the files are", **_FILES},
+    "doctor": {
+        "healthy": "boolean: whether nothing differs, and nothing fails",
+        "passed": "integer: checks that pass",
+        "differing": "integer: checks whose answer is not what is known",
+        "failed": "integer: checks whose answer cannot be used, or did not come",
+        "skipped": "integer: checks that were left out; their `found` says why",
+        "service": "string?: which API was asked",
+        "synthetic": "boolean?: whether it says that its data are made up; null if it was not "
+        "asked",
+        "offline": "boolean: whether nothing was asked",
+        "bytes": "integer: what came from the network",
+        "seconds": "number: how long all took",
+        "checks": "array: an object each: `part`, `name`, `status` (pass, differs, fails, "
+        "skipped), `found`, `remedy`, `bytes`, `seconds`, `differences` (objects with `field`, "
+        "`known`, `came`, `said`); see [doctor](doctor.md)",
+    },
     "demo": {
         **_DATASET,
         "folder": "string: where the sections are",

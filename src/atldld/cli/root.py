@@ -7,11 +7,10 @@ from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+import click
 
 from atldld.cli import COMMANDS, SUMMARY
+from atldld.cli.declare import Exit, Option, command_of, parameters_of
 from atldld.cli.help import dress
 from atldld.cli.manner import manner, start
 from atldld.cli.spelling import MANY, fit_out
@@ -20,13 +19,7 @@ from atldld.cli.usage import MORE, named, sentence_of_usage
 
 __all__ = ["app", "run"]
 
-# Typer brings a copy of Click's exceptions, or uses Click's own, and exports only some.
-_UsageError: Any = next(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-)
-
 # Where a command is not the `app`, or the function of its own name, of the module of its own name.
-_TYPERS_OWN = ("install_completion", "show_completion")  # ours is `atldld completion`
 _HOMES = {"demo": "serve"}
 
 
@@ -41,13 +34,8 @@ class _Commands(MutableMapping[str, Any]):
             if name not in list(self):
                 raise KeyError(name)
             module = import_module(f"atldld.cli.{_HOMES.get(name, name)}")
-            inner = getattr(module, "app", None)
-            if inner is None:
-                inner = typer.Typer(add_completion=False)
-                inner.command(name)(getattr(module, name))
-            command = get_command(inner)
-            command.name = name
-            command.params = [one for one in command.params if one.name not in _TYPERS_OWN]
+            group = getattr(module, "app", None)
+            command = group.group(name) if group else command_of(getattr(module, name), name)
             fit_out(command, (name,))
             dress(command, (name,))
             self._known[name] = command
@@ -66,43 +54,25 @@ class _Commands(MutableMapping[str, Any]):
         raise TypeError("Commands stay.")
 
 
-class _Group(TyperGroup):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.commands = _Commands()
-
-
-app = typer.Typer(
-    cls=_Group,
-    name="atldld",
-    help=SUMMARY,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         from atldld.cli.info import version
 
         version()
-        raise typer.Exit
+        raise Exit
 
 
-@app.callback()
-def root(
+def _root(
     _: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        Option("--version", callback=_version, is_eager=True, help="Show the version."),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Say nothing but the result and errors.")
+        bool, Option("-q", "--quiet", help="Say nothing but the result and errors.")
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
+        Option(
             "-v",
             "--verbose",
             help="Say what is asked, tried again and found in the cache, and how long it takes.",
@@ -113,17 +83,27 @@ def root(
     start(quiet=quiet, verbose=verbose)
 
 
+app = click.Group(
+    "atldld",
+    callback=_root,
+    params=parameters_of(_root),
+    help=SUMMARY,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.commands = _Commands()
+
+
 def run() -> int:
     """Run the command and return its status; see `atldld.cli.main`."""
     heed_memory_limit()
-    command = get_command(app)
     try:
-        with command.make_context("atldld", sys.argv[1:]) as context:
-            command.invoke(context)
-    except typer.Exit as ended:
+        with app.make_context("atldld", sys.argv[1:]) as context:
+            app.invoke(context)
+    except Exit as ended:
         return ended.exit_code
-    except _UsageError as error:
-        return _explain(error, command)
+    except click.ClickException as error:
+        return _explain(error, app)
     return 0
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-import typer
 
+from atldld.cli.declare import Argument, Commands, Option
 from atldld.cli.manner import manner, result
 from atldld.cli.options import (
     DATASET,
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from atldld.fetch.session import Session
     from atldld.find import Kind, Neighbour, Search
 
-app = typer.Typer(
-    help="Find data sets, images, genes, specimens and structures: in the catalogue, if "
-    "`atldld catalogue update` has made one, else at the service.",
-    no_args_is_help=True,
+app = Commands(
+    "Find data sets, images, genes, specimens and structures: in the catalogue, if "
+    "`atldld catalogue update` has made one, else at the service."
 )
 
 OUTPUT = "What to print"
@@ -36,7 +35,7 @@ LIST = list[str] | None
 
 Gene = Annotated[
     LIST,
-    typer.Option(
+    Option(
         "-g",
         "--gene",
         "--gene-name",
@@ -44,59 +43,49 @@ Gene = Annotated[
         "as most of these.",
     ),
 ]
-Specimen = Annotated[
-    LIST, typer.Option("-s", "--specimen", help="Name or id of a specimen, as 05-0660.")
-]
+Specimen = Annotated[LIST, Option("-s", "--specimen", help="Name or id of a specimen, as 05-0660.")]
 Plane = Annotated[
     LIST,
-    typer.Option(
-        "-p", "--plane", "--plane-of-section", help="Plane of section: coronal, sagittal …"
-    ),
+    Option("-p", "--plane", "--plane-of-section", help="Plane of section: coronal, sagittal …"),
 ]
 Product = Annotated[
-    LIST, typer.Option("--product", help="adult, developing, connectivity, or another one's name.")
+    LIST, Option("--product", help="adult, developing, connectivity, or another one's name.")
 ]
-Age = Annotated[LIST, typer.Option("--age", help="Of the donor, as P56.")]
-Sex = Annotated[LIST, typer.Option("--sex", help="Of the donor: M or F.")]
-Strain = Annotated[LIST, typer.Option("--strain", help="Of the donor, as C57BL/6J.")]
-Orientation = Annotated[LIST, typer.Option("--orientation", help="Of the probe: antisense, sense.")]
-Treatment = Annotated[LIST, typer.Option("--treatment", help="ISH, NISSL …")]
-Space = Annotated[LIST, typer.Option("--space", help="Reference space, as 9.")]
+Age = Annotated[LIST, Option("--age", help="Of the donor, as P56.")]
+Sex = Annotated[LIST, Option("--sex", help="Of the donor: M or F.")]
+Strain = Annotated[LIST, Option("--strain", help="Of the donor, as C57BL/6J.")]
+Orientation = Annotated[LIST, Option("--orientation", help="Of the probe: antisense, sense.")]
+Treatment = Annotated[LIST, Option("--treatment", help="ISH, NISSL …")]
+Space = Annotated[LIST, Option("--space", help="Reference space, as 9.")]
 MinSections = Annotated[
-    int | None, typer.Option("--min-sections", help="Images that a data set has at least.")
+    int | None, Option("--min-sections", help="Images that a data set has at least.")
 ]
 MaxSections = Annotated[
-    int | None, typer.Option("--max-sections", help="Images that a data set has at most.")
+    int | None, Option("--max-sections", help="Images that a data set has at most.")
 ]
 PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", help="Pixels of this many µm, or finer.")
+    float | None, Option("--pixel-size", help="Pixels of this many µm, or finer.")
 ]
 Organism = Annotated[
-    str | None, typer.Option("--organism", help="Of genes: mouse, human. Mouse goes first.")
+    str | None, Option("--organism", help="Of genes: mouse, human. Mouse goes first.")
 ]
-Name = Annotated[
-    LIST, typer.Argument(metavar="[NAME]...", help="Part of a name; * stands for anything.")
-]
-Failed = Annotated[
-    bool, typer.Option("--failed", help="Show also what failed the quality control.")
-]
+Name = Annotated[LIST, Argument(metavar="[NAME]...", help="Part of a name; * stands for anything.")]
+Failed = Annotated[bool, Option("--failed", help="Show also what failed the quality control.")]
 Rma = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--rma", help="More criteria in the service's language, as '\\[weight$gt5000]'. Asks it."
     ),
 ]
-Live = Annotated[bool, typer.Option("--live", help="Ask the service even if there is a catalogue.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="As CSV.", rich_help_panel=OUTPUT)]
+Live = Annotated[bool, Option("--live", help="Ask the service even if there is a catalogue.")]
+AsCsv = Annotated[bool, Option("--csv", help="As CSV.", heading=OUTPUT)]
 AsIds = Annotated[
     bool,
-    typer.Option(
-        "--ids", help="The ids alone, one a line, for other commands.", rich_help_panel=OUTPUT
-    ),
+    Option("--ids", help="The ids alone, one a line, for other commands.", heading=OUTPUT),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Print so many at most.", rich_help_panel=OUTPUT),
+    Option("--limit", min=1, help="Print so many at most.", heading=OUTPUT),
 ]
 
 Columns = dict[str, tuple[str, str]]  # heading: justification and field
@@ -215,7 +204,7 @@ def _searches(kind: "Kind") -> Callable[[Callable[..., None]], None]:
 
 @_searches("dataset")
 def _dataset(
-    id: Annotated[LIST, typer.Option("-i", "--id", "--dataset-id", help="Its id.")] = None,
+    id: Annotated[LIST, Option("-i", "--id", "--dataset-id", help="Its id.")] = None,
     gene: Gene = None,
     specimen: Specimen = None,
     plane: Plane = None,
@@ -237,8 +226,8 @@ def _dataset(
 
 @_searches("image")
 def _image(
-    id: Annotated[LIST, typer.Option("-i", "--id", "--image-id", help="Its id.")] = None,
-    dataset: Annotated[LIST, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)] = None,
+    id: Annotated[LIST, Option("-i", "--id", "--image-id", help="Its id.")] = None,
+    dataset: Annotated[LIST, Option("-d", "--dataset", metavar="ID", help=DATASET)] = None,
     section: Numbers = None,
     gene: Gene = None,
     specimen: Specimen = None,
@@ -264,9 +253,7 @@ def _specimen(name: Name = None, age: Age = None, sex: Sex = None, strain: Strai
 @_searches("structure")
 def _structure(
     name: Name = None,
-    graph: Annotated[
-        LIST, typer.Option("--ontology", help="Ontology; 1 is the adult mouse's.")
-    ] = None,
+    graph: Annotated[LIST, Option("--ontology", help="Ontology; 1 is the adult mouse's.")] = None,
 ) -> None:
     """Find structures of the brain by acronym, name or id."""
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from atldld.cli.declare import Argument, Option
 from atldld.cli.manner import result
 from atldld.cli.options import Datasets, Force, answer, folder_of, place_of, progress_bar, say, to
 from atldld.settings import Settings
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
 def serve(
     archive: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="demo, cache (the one in use), or an exported archive: a folder or a .zip file."
         ),
     ] = "demo",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 8765,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=0, max=65535, help="0 chooses a free one.")] = 8765,
+    host: Annotated[str, Option(help="Address to listen at.")] = "127.0.0.1",
     public: Annotated[
-        bool, typer.Option("--public", help="Allow an address that others can reach.")
+        bool, Option("--public", help="Allow an address that others can reach.")
     ] = False,
     datasets: Datasets = None,
     budget: Annotated[
         float,
-        typer.Option(metavar="TIMES", help="What one question may cost, times the usual."),
+        Option(metavar="TIMES", help="What one question may cost, times the usual."),
     ] = 1.0,
     cache_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
+        Option(help="Folder of the cache.", envvar="ATLDLD_CACHE_DIR", metavar="DIR"),
     ] = None,
 ) -> None:
     """Serve an archive at the service's own URLs, read-only, until Ctrl-C.
@@ -57,7 +56,7 @@ def serve(
         with Session(Settings.from_environment(cache_dir=cache_dir)) as session:
             ids = list(read_ids(datasets, session=session).ids)
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_signals())
+        stack.enter_context(ended_by_signals())
         source = stack.enter_context(
             opened_archive(archive, Settings.from_environment(cache_dir=cache_dir), ids)
         )
@@ -74,7 +73,7 @@ def serve(
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, with everything tidied up."""
 
     def end(number: int, _: object) -> None:
@@ -102,7 +101,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def demo(
     folder: Annotated[
-        str | None, typer.Argument(metavar="[OUT]", help="Folder of the result; or -o.")
+        str | None, Argument(metavar="[OUT]", help="Folder of the result; or -o.")
     ] = None,
     output: Annotated[str | None, to("FOLDER", "demo")] = None,
     force: Force = False,
@@ -128,7 +127,7 @@ def demo(
     for path in (off, refined):
         check_registration(path, force=force)
     with (
-        _ended_by_signals(),
+        ended_by_signals(),
         scratch_folder() as cache,
         in_process_session(cache) as session,
     ):

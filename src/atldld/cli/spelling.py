@@ -13,9 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-from typer.main import get_command
-
+from atldld.cli.declare import Option, parameters_of
 from atldld.cli.manner import at_work, manner
 from atldld.cli.terminal import answer, answer_json, answer_lines, say_now
 from atldld.errors import InvalidInputError
@@ -49,7 +47,7 @@ DEFAULTS: Mapping[str, str] = {"download": "dataset"}
 MANY = {"atldld download dataset": "Several data sets are for `atldld download datasets`."}
 """What to say where a command got more words than it takes, by its whole name."""
 
-NO_JSON = frozenset({"serve", "completion"})
+NO_JSON = frozenset({"serve", "align", "completion"})
 """Commands without a result that a program could read."""
 
 
@@ -146,7 +144,7 @@ def _put_before_parsing(command: Any, change: Any) -> None:
 
 def _common() -> list[Any]:
     """Return new options that tell how a command talks."""
-    return [_silent(one) for one in get_command(_carrier).params]
+    return [_silent(one) for one in parameters_of(_options)]
 
 
 def _silent(option: Any) -> Any:
@@ -174,57 +172,53 @@ def _in_json(wanted: bool) -> None:
     manner.as_json = manner.as_json or wanted
 
 
-_carrier = typer.Typer(add_completion=False)
-
-
-@_carrier.command()
 def _options(
     output: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "-o",
             "--output",
             metavar="FILE|-",
             callback=_into,
             help=OUTPUT,
             show_default="-",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ] = None,
     force: Annotated[
         bool,
-        typer.Option("--force", callback=_by_force, help=FORCE, rich_help_panel=PANEL),
+        Option("--force", callback=_by_force, help=FORCE, heading=PANEL),
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--json",
             callback=_in_json,
             is_eager=True,
             help="Print the result as JSON, for programs.",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option(
+        Option(
             "-q",
             "--quiet",
             callback=_quietly,
             is_eager=True,
             help="Say nothing but the result and errors.",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
+        Option(
             "-v",
             "--verbose",
             callback=_at_length,
             is_eager=True,
             help="Say what is asked, tried again and found in the cache, and how long it takes.",
-            rich_help_panel=PANEL,
+            heading=PANEL,
         ),
     ] = False,
 ) -> None:

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
+from atldld.cli.declare import Argument, Commands, Exit, Option
 from atldld.cli.manner import manner, result
 from atldld.cli.options import (
     DATASET,
@@ -24,30 +23,27 @@ if TYPE_CHECKING:
     from atldld.formats.tables import Table
     from atldld.place.alignment import Planes
 
-app = typer.Typer(
-    help="Take points between images and the brain. Tables are CSV or Parquet, and keep their "
-    "other columns; rows without an answer keep empty cells.",
-    no_args_is_help=True,
+app = Commands(
+    "Take points between images and the brain. Tables are CSV or Parquet, and keep their "
+    "other columns; rows without an answer keep empty cells."
 )
 
 Input = Annotated[
-    str, typer.Argument(metavar="POINTS", help="A .csv or .parquet file; - reads CSV from stdin.")
+    str, Argument(metavar="POINTS", help="A .csv or .parquet file; - reads CSV from stdin.")
 ]
 Output = Annotated[str | None, to("FILE.csv|FILE.parquet|-", "-")]
-Wanted = Annotated[str, typer.Option("-d", "--dataset", metavar="ID", help=DATASET)]
+Wanted = Annotated[str, Option("-d", "--dataset", metavar="ID", help=DATASET)]
 MaxDistance = Annotated[
     float | None,
-    typer.Option(
-        min=0, metavar="UM", help="Leave out what lies further than so many µm from a section."
-    ),
+    Option(min=0, metavar="UM", help="Leave out what lies further than so many µm from a section."),
 ]
 Unit = Annotated[
     Literal["um", "mm"] | None,
-    typer.Option(help="The unit of the columns p, i, r, where their names do not say it."),
+    Option(help="The unit of the columns p, i, r, where their names do not say it."),
 ]
 TargetAlignment = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--target-alignment",
         metavar="FILE.json",
         help="The same for the other data set; --alignment is for the one that the points are on, "
@@ -93,7 +89,7 @@ def reference_to_image(
     dataset_id: Wanted,
     output: Output = None,
     unit: Unit = None,
-    space: Annotated[str | None, typer.Option(help="Reference space, as 9.")] = None,
+    space: Annotated[str | None, Option(help="Reference space, as 9.")] = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
     force: Force = False,
@@ -169,7 +165,7 @@ def image_to_image_2d(
     points: Input,
     image: Annotated[
         str | None,
-        typer.Option("-i", "--image", metavar="ID", help="A section image, by its id."),
+        Option("-i", "--image", metavar="ID", help="A section image, by its id."),
     ] = None,
     dataset_id: Target = None,
     section: Numbers = None,
@@ -233,7 +229,7 @@ def image_to_atlas(
     output: Output = None,
     atlas_dataset: Annotated[
         str,
-        typer.Option(
+        Option(
             "--atlas-dataset",
             metavar="ID",
             help="The data set of the atlas's plates; by default that of the adult coronal atlas.",
@@ -325,4 +321,4 @@ def _write(output: str, table: "Table", found: "Answers", force: bool) -> None:
     if found.summary:
         say(found.summary)
     if found.all_unplaced:
-        raise typer.Exit(1)
+        raise Exit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _thread
 import atexit
 import codecs
-import errno
 import io
 import os
 import signal
@@ -17,8 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from atldld.cli.codes import CLOSED_PIPE, STOPPED, code_of
 from atldld.cli.layout import laid_out, listed, screen_width, wrapped
@@ -32,6 +30,9 @@ from atldld.errors import (
     speaking,
 )
 from atldld.support.text import TableWriter, shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "answer",
@@ -90,6 +91,11 @@ IN_OPTIONS = {
     Remedy.DATASET: "--dataset",
     Remedy.SPACE: "--space",
     Remedy.UNIT: "--unit",
+    Remedy.SOURCE_API: "--source api",
+    Remedy.SOURCE_AUTO: "--source auto",
+    Remedy.SOURCE_BUCKET: "--source bucket",
+    Remedy.API_URL: "--api-url",
+    Remedy.BUCKET_URL: "--bucket-url",
 }
 """How a user of the command line uses each remedy that errors speak of."""
 
@@ -283,6 +289,8 @@ class _Stream(io.TextIOWrapper):
             _lead_nowhere(self)
             if self.fileno() != 1:
                 return
+            import errno
+
             if error.errno == errno.EPIPE:
                 raise SystemExit(CLOSED_PIPE) from None
             raise OutputError(

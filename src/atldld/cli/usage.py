@@ -38,12 +38,12 @@ def named(root: Any, words: Sequence[str]) -> tuple[Any, str]:
 
 
 def sentence_of_usage(error: Any, command: Any, path: str) -> str:
-    """Return what is wrong with a command that Typer has refused, as sentences.
+    """Return what is wrong with a command that Click has refused, as sentences.
 
     Parameters
     ----------
     error : click.UsageError
-        Of Click itself, or of Typer's copy of it.
+        What it says.
     command : click.Command
         Which has refused it.
     path : str
@@ -138,7 +138,13 @@ def _missing(parameter: Any) -> str:
 
 def _wrong_value(error: Any, parameter: Any) -> str:
     value = _given(error)
-    name = name_of(parameter) if parameter.param_type_name == "argument" else _option(parameter)
+    variable = _variable(error, parameter)
+    if variable is not None:
+        name = variable
+    elif parameter.param_type_name == "argument":
+        name = name_of(parameter)
+    else:
+        name = _option(parameter)
     said = f"{name} is {shown(value) or 'empty'}, but" if value is not None else name
     choices = choices_of(parameter)
     meant = nearest(value, choices, count=1) if value is not None and choices else ""
@@ -149,13 +155,15 @@ def _option(parameter: Any) -> str:
     return str(next((one for one in parameter.opts if one.startswith("--")), parameter.opts[0]))
 
 
+def _variable(error: Any, parameter: Any) -> str | None:
+    """Return the variable of the environment that a value comes from, if it does."""
+    context = getattr(error, "ctx", None)
+    source = context.get_parameter_source(parameter.name) if context is not None else None
+    return parameter.envvar if getattr(source, "name", None) == "ENVIRONMENT" else None
+
+
 def _given(error: Any) -> str | None:
     """Return the value that was refused; where there were several, the one that was wrong."""
-    errors = getattr(error.__cause__, "errors", None)
-    if callable(errors):
-        found = errors()
-        if found and isinstance(found[0].get("input"), str | int | float):
-            return str(found[0]["input"])
     quoted = re.match(r"(?:'(.*?)'|\"(.*?)\"|(-?[\d.]+)) is ", error.message)
     return next((one for one in quoted.groups() if one is not None), None) if quoted else None
 
@@ -165,6 +173,8 @@ def _may_be(parameter: Any) -> str:
     choices = choices_of(parameter)
     if choices:
         return _or(choices)
+    if getattr(parameter, "is_flag", False):  # which only a variable gives a value to
+        return "1 or 0"
     words = {"whole": "a whole number", "number": "a number", "path": "a file or a folder"}
     what = words.get(kind_of(parameter)) or value_of(parameter)
     least, most = _limits(parameter)
@@ -176,8 +186,4 @@ def _may_be(parameter: Any) -> str:
 
 
 def _limits(parameter: Any) -> tuple[float | None, float | None]:
-    for holder in (parameter, getattr(parameter, "type", None)):
-        least, most = getattr(holder, "min", None), getattr(holder, "max", None)
-        if least is not None or most is not None:
-            return least, most
-    return None, None
+    return getattr(parameter.type, "min", None), getattr(parameter.type, "max", None)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
-from atldld.cli.batches import Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.batches import Between, Dask, DryRun, InFlight, Rate, work_on
+from atldld.cli.declare import Argument, Exit, Option
 from atldld.cli.manner import result
 from atldld.cli.options import (
     AlignmentFile,
+    Confirmed,
     Datasets,
     Force,
     Jobs,
@@ -17,6 +17,7 @@ from atldld.cli.options import (
     alignment_of,
     answer,
     asks_service,
+    check_confirmed,
     folder_of,
     progress_bar,
     say,
@@ -37,7 +38,7 @@ def volume(
     output: Annotated[str, to("FILE|FOLDER|ADDRESS")],
     dataset_ids: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[ID]...",
             help="Section data sets: ids, addresses of their pages, or genes with planes "
             "(Prox1:coronal); several are averaged.",
@@ -46,20 +47,21 @@ def volume(
     resolution: Resolution = 25,
     channel: Annotated[
         Literal["image", "expression", "intensity"],
-        typer.Option(
+        Option(
             help="Section images (RGB), intensities of the expression masks (0 to 1), or how "
             "much darker than the background the stain is."
         ),
     ] = "image",
     fill: Annotated[
         Literal["none", "nearest", "linear"],
-        typer.Option(help="What to put between sections: nothing, or what the two beside say."),
+        Option(help="What to put between sections: nothing, or what the two beside say."),
     ] = "none",
     thickness: Annotated[
         float | None,
-        typer.Option(help="How thick sections are taken to be, in µm; what the data set says."),
+        Option(help="How thick sections are taken to be, in µm; what the data set says."),
     ] = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     scale: MaskScale = "jet",
     jobs: Jobs = None,
     force: Force = False,
@@ -68,12 +70,13 @@ def volume(
     plane: Plane = None,
     ending: Annotated[
         str,
-        typer.Option("--format", help="Format of the files that are written."),
+        Option("--format", help="Format of the files that are written."),
     ] = "nii.gz",
     in_flight: InFlight = 6,
     rate: Rate = None,
     dask: Dask = None,
     dry_run: DryRun = False,
+    between: Between = None,
 ) -> None:
     """Lay every section, in its own plane, into one grid of voxels.
 
@@ -85,6 +88,7 @@ def volume(
     from atldld.volume import VolumeRecipe
     from atldld.warp.stain import open_scale
 
+    check_confirmed(alignment, confirmed)
     folder_of(output)
     colours = open_scale(scale)
     if listed or gene:
@@ -107,7 +111,7 @@ def volume(
                 thickness,
                 "." + ending.lstrip("."),
                 colours,
-                None if alignment is None else Alignments(alignment),
+                None if alignment is None else Alignments(alignment, confirmed),
             ),
             threads=jobs,
             dask=dask,
@@ -115,6 +119,7 @@ def volume(
             in_flight=in_flight,
             force=force,
             dry_run=dry_run,
+            between=between,
         )
         return
     if not dataset_ids:
@@ -129,6 +134,7 @@ def volume(
         Path(output),
         VolumeRecipe(resolution, channel, fill, thickness, colours),
         alignment=alignment,
+        confirmed=confirmed,
         jobs=jobs,
         force=force,
     )
@@ -141,6 +147,7 @@ def _one_volume(
     recipe: "VolumeRecipe",
     *,
     alignment: str | None,
+    confirmed: bool,
     jobs: int | None,
     force: bool,
 ) -> None:
@@ -153,7 +160,9 @@ def _one_volume(
     recipe.check_memory()
     check_volume(output, coverage=True, force=force, voxel_bytes=recipe.bytes)
     datasets = [
-        open_dataset(number, session=session, alignment=alignment_of(alignment, number))
+        open_dataset(
+            number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
+        )
         for number in find_datasets(dataset_ids, session=session)
     ]
     with stoppable(session), progress_bar("Volume") as progress:
@@ -175,4 +184,4 @@ def _one_volume(
     say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")
-        raise typer.Exit(1)
+        raise Exit(1)

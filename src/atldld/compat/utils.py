@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from atldld.compat.config import user_cache_dir
 from atldld.errors import BrokenImageError, InvalidInputError
-from atldld.fetch.jpeg import decode, verify
+from atldld.fetch.pictures import decode, verify
 from atldld.fetch.session import check_downsample, default_session
 from atldld.place import Placement, reference_to_image
 from atldld.place.spaces import Plane
@@ -79,6 +79,8 @@ def get_image(
         verify(copy, *image.size(downsample))
     except (FileNotFoundError, BrokenImageError):
         cached = session.image(image, downsample, expression=expression)
+        if cached.path.suffix != ".jpg":
+            return session.pixels(image, downsample, expression=expression, held=cached)
         with whole_file(copy, force=True, sync=False) as temporary:
             temporary.write_bytes(cached.path.read_bytes())
     return decode(copy)

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from atldld.errors import CacheError, InvalidInputError, OutputError, Remedy
-from atldld.fetch.cache import FORMAT, MARKER, Cache
+from atldld.fetch.cache import FORMAT, MARKER, Cache, Origin, origin_of
 from atldld.fetch.documents import NO_RECORD, record_in
 from atldld.fetch.facts import LARGEST_FILE, FileFacts, ImageFacts
 from atldld.fetch.known import problem_of
@@ -165,7 +165,7 @@ def _present(members: Members, name: str) -> list[Member]:
 
 
 def _is_companion(members: Members, name: str) -> bool:
-    return name.endswith(".jpg.json") or (
+    return name.endswith((".jpg.json", ".tif.json")) or (
         name.endswith(".json") and members.get(name.removesuffix(".json")) is not None
     )
 
@@ -334,19 +334,20 @@ def _marker(member: Member) -> dict[str, Any]:
 
 def _take_image(cache: Cache, members: Members, member: Member, expected: _ExpectedSizes) -> bool:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     found = IMAGE_NAME.fullmatch(member.name)
     assert found is not None
     image_id, downsample, expression = int(found[1]), int(found[2]), found[3] is not None
-    path = cache.image_path(image_id, downsample, expression=expression)
+    origin: Origin = "api" if found[4] == "jpg" else "bucket"
+    path = cache.image_path(image_id, downsample, expression=expression, origin=origin)
     if path.relative_to(cache.root).as_posix() != member.name:
         raise InvalidInputError("its name is none of an archive's")
     facts = facts_of(members, member.name, ImageFacts)
     expected.check(image_id, downsample, facts)
 
     def is_held() -> bool:
-        held = cache.find_image(image_id, downsample, expression=expression)
+        held = cache.find_image(image_id, downsample, expression=expression, origins=[origin])
         if held is not None and held.sha256 != facts.sha256:
             raise InvalidInputError("the cache holds another image here, which stays")
         return held is not None
@@ -358,6 +359,8 @@ def _take_image(cache: Cache, members: Members, member: Member, expected: _Expec
             return False
         _copy(member, LARGEST_IMAGE, facts, arriving.file)
         arriving.file.flush()
+        if origin_of(arriving.path) != origin:
+            raise InvalidInputError("it is another kind of file than its name says")
         try:
             verify(arriving.path, facts.width, facts.height)
         except BrokenImageError as error:

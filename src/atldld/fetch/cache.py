@@ -6,9 +6,10 @@ Layout::
         atldld-archive.json                      {"format": "atldld-archive", "version": 1}
         datasets/<id>.json                       one data set with all its images, as the service
                                                  sent them, and when
-        images/<id // 1000>/<id>/<d>.jpg         a section image at tier d
+        images/<id // 1000>/<id>/<d>.jpg         a section image at tier d, from the service
+        images/<id // 1000>/<id>/<d>.tif         the same from the public bucket: other pixels
         images/<id // 1000>/<id>/<d>-expression.jpg
-        images/<id // 1000>/<id>/<same>.jpg.json what was checked: size, bytes, SHA-256, source
+        images/<id // 1000>/<id>/<same>.json     what was checked: size, bytes, SHA-256, source
         queries/<sha256>.json                    answers to other queries, and when
         files/…                                  other files (atlases, grids, plates), by the path
                                                  of their address
@@ -31,12 +32,12 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, TypeVar
 
 from atldld.errors import CacheError, Remedy
 from atldld.fetch.facts import FileFacts, ImageFacts
@@ -51,7 +52,9 @@ __all__ = [
     "CachedFile",
     "CachedImage",
     "FileHeld",
+    "Origin",
     "companion_of",
+    "origin_of",
     "read_json",
     "sha256_of",
     "unreadable",
@@ -60,6 +63,13 @@ __all__ = [
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
+
+Origin = Literal["api", "bucket"]
+"""Whose pixels an image has: those of the service, or those of the public bucket."""
+
+ENDINGS: Mapping[Origin, str] = {"api": ".jpg", "bucket": ".tif"}
+
+_TIFF = b"II*\0"  # how the files begin that are kept of slides
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _ELSEWHERE = f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR."
@@ -114,6 +124,8 @@ class CachedFile:
         Where it came from.
     fetched : str
         When, in UTC (ISO 8601).
+    etag, modified : str
+        What the server calls this version of it; empty where it says nothing.
     """
 
     path: Path
@@ -121,6 +133,8 @@ class CachedFile:
     sha256: str
     url: str
     fetched: str
+    etag: str = ""
+    modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +143,25 @@ class FileHeld:
 
     Attributes
     ----------
-    path : pathlib.Path
-        The file.
+    root : pathlib.Path
+        The cache's folder.
+    name : str
+        The file's name below it, with slashes.
     bytes : int
         Its length.
     modified : float
         When it was written last, in seconds of the system's clock.
     """
 
-    path: Path
+    root: Path
+    name: str
     bytes: int
     modified: float
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.root / self.name
 
 
 Facts = TypeVar("Facts", bound=FileFacts)
@@ -161,7 +183,7 @@ class Arriving(Generic[Facts, Kept]):
     file: BinaryIO
     path: Path
     _cache: Cache
-    _kept: Callable[[Facts, int], Kept]
+    _kept: Callable[[Facts, int, Path], Kept]
 
     def keep(self, facts: Facts) -> Kept:
         """Move the file to its final name and let it count.
@@ -175,12 +197,17 @@ class Arriving(Generic[Facts, Kept]):
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
         self.file.close()
-        kept = self._kept(facts, size)
+        kept = self._kept(facts, size, self.path)
         # The companion of an older file must not vouch for the new one, nor the other way round:
         # no companion, no file.
         companion_of(kept.path).unlink(missing_ok=True)
         os.replace(self.path, kept.path)
-        known = {name: value for name, value in asdict(kept).items() if name != "path"}
+        known = {
+            name: value
+            for name, value in asdict(kept).items()
+            # what a server does not tell is left out, as files of older versions have it
+            if name != "path" and (value or name not in {"etag", "modified"})
+        }
         self._cache.write_json(companion_of(kept.path), known)
         return kept
 
@@ -201,9 +228,16 @@ class Cache:
         self.root = Path(root)
         self.allens = allens
 
-    def image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
+    def image_path(
+        self,
+        image_id: int,
+        downsample: int,
+        *,
+        expression: bool = False,
+        origin: Origin = "api",
+    ) -> Path:
         """Return where an image is, or would be."""
-        name = f"{downsample}{'-expression' if expression else ''}.jpg"
+        name = f"{downsample}{'-expression' if expression else ''}{ENDINGS[origin]}"
         return self.root / "images" / str(image_id // 1000) / str(image_id) / name
 
     def old_image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
@@ -249,9 +283,14 @@ class Cache:
             )
 
     def find_image(
-        self, image_id: int, downsample: int, *, expression: bool = False
+        self,
+        image_id: int,
+        downsample: int,
+        *,
+        expression: bool = False,
+        origins: Sequence[Origin] = ("api", "bucket"),
     ) -> CachedImage | None:
-        """Return a verified image, or `None`.
+        """Return a verified image of the first origin of which there is one, or `None`.
 
         A file without its companion, or of another length than its companion says, does not
         count.
@@ -261,13 +300,14 @@ class Cache:
         CacheError
             If one is there that may not be read.
         """
-        path = self.image_path(image_id, downsample, expression=expression)
-        known = read_json(companion_of(path))
-        try:
-            image = CachedImage(path=path, **known)
-            return image if _has_bytes(path, image.bytes) else None
-        except TypeError:
-            return None
+        for origin in origins:
+            path = self.image_path(image_id, downsample, expression=expression, origin=origin)
+            known = read_json(companion_of(path))
+            with suppress(TypeError):
+                image = CachedImage(path=path, **known)
+                if _has_bytes(path, image.bytes):
+                    return image
+        return None
 
     @contextmanager
     def new_image(
@@ -277,12 +317,15 @@ class Cache:
 
         No other process or thread is given the same image meanwhile. After having waited, look
         with `find_image` whether there is anything left to do. What is not kept is removed.
+        Where it is kept, its bytes say: images of the service are JPEGs, those of the public
+        bucket TIFFs.
         """
         final = self.image_path(image_id, downsample, expression=expression)
 
-        def kept(facts: ImageFacts, size: int) -> CachedImage:
+        def kept(facts: ImageFacts, size: int, temporary: Path) -> CachedImage:
+            origin = origin_of(temporary)
             return CachedImage(
-                final,
+                self.image_path(image_id, downsample, expression=expression, origin=origin),
                 facts.width,
                 facts.height,
                 size,
@@ -317,14 +360,23 @@ class Cache:
         except TypeError:
             return None
 
+    def still_the_same(self, name: str) -> CachedFile | None:
+        """Note that the server has just been asked, and has no other version of a file."""
+        path = self.file_path(name)
+        known = read_json(companion_of(path))
+        if known:
+            self.write_json(companion_of(path), {**known, "fetched": _now()})
+        return self.find_file(name)
+
     @contextmanager
     def new_file(self, name: str) -> Iterator[Arriving[FileFacts, CachedFile]]:
         """Give a place for another file to arrive at; see `new_image`."""
         final = self.file_path(name)
 
-        def kept(facts: FileFacts, size: int) -> CachedFile:
+        def kept(facts: FileFacts, size: int, _: Path) -> CachedFile:
             url = shown_address(facts.url)
-            return CachedFile(final, size, facts.sha256, url, facts.fetched or _now())
+            when = facts.fetched or _now()
+            return CachedFile(final, size, facts.sha256, url, when, facts.etag, facts.modified)
 
         number = zlib.crc32(name.encode())
         with self._locked(number, name), self._writing(final) as new:
@@ -344,9 +396,9 @@ class Cache:
         Other files that lie there, such as those that are being written, are left out.
         """
         names = (
-            file.path.stem
+            file.name.removeprefix(f"{kind}/").removesuffix(".json")
             for file in self.files(kind)
-            if file.path.parent == self.root / kind and file.path.suffix == ".json"
+            if file.name.endswith(".json")
         )
         return sorted(name for name in names if _DOCUMENT[kind].fullmatch(name))
 
@@ -374,18 +426,33 @@ class Cache:
                     hint="Make it readable, or remove it: what was there is fetched again.",
                 )
 
-        for where, _, names in os.walk(self.root / folder, onerror=tell):
-            for name in names:
-                path = Path(where, name)
+        # names alone: a `Path` for each of many files takes longer than to look at it
+        root = os.fspath(self.root)
+        left = [folder]
+        while left:
+            where = left.pop()
+            before = f"{where}/" if where else ""
+            try:
+                with os.scandir(f"{root}/{where}") as found:
+                    entries = list(found)
+            except OSError as error:
+                tell(error)
+                continue
+            for entry in entries:
                 with suppress(OSError):
-                    facts = path.stat()
+                    if entry.is_dir():
+                        if not entry.is_symlink():
+                            left.append(before + entry.name)
+                        continue
+                    facts = entry.stat()
                     if stat.S_ISREG(facts.st_mode):
-                        yield FileHeld(path, facts.st_size, facts.st_mtime)
+                        yield FileHeld(
+                            self.root, before + entry.name, facts.st_size, facts.st_mtime
+                        )
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
-        locks = self.root / "locks"
-        sizes = [file.bytes for file in self.files() if file.path.parent != locks]
+        sizes = [file.bytes for file in self.files() if not file.name.startswith("locks/")]
         return len(sizes), sum(sizes)
 
     def settled(self, image_id: int) -> AbstractContextManager[None]:
@@ -473,6 +540,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, DocumentError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def origin_of(path: Path) -> Origin:
+    """Return whose pixels an image file has, which its first bytes tell."""
+    with open(path, "rb") as file:
+        return "bucket" if file.read(len(_TIFF)) == _TIFF else "api"
 
 
 def unreadable(path: Path, error: OSError) -> CacheError:

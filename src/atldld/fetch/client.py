@@ -9,10 +9,12 @@ for by another address, is asked for again on a new connection (decision 8).
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from atldld.errors import (
@@ -22,10 +24,14 @@ from atldld.errors import (
     RMAError,
     ServiceTimeoutError,
 )
+from atldld.fetch.allowance import Allowance
 from atldld.fetch.connection import Connections, HeadGuard, Line, onward
 from atldld.fetch.limits import Limits
+from atldld.fetch.look import Look
 from atldld.fetch.retry import Notices, Persistence, log
 from atldld.support.addresses import Login, login_for, shown_address, without_login
+from atldld.support.fields import CHANGED
+from atldld.support.http import load_httpx
 from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
@@ -33,11 +39,56 @@ if TYPE_CHECKING:
 
     from atldld.fetch.routes import Proxy
 
-__all__ = ["Client"]
+__all__ = ["Client", "Range", "Unchanged", "Version"]
 
 T = TypeVar("T")
 
 REDIRECTS = 5
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a server calls a version of a file, so that it need not send it again.
+
+    Attributes
+    ----------
+    etag, modified : str
+        Its ``ETag`` and ``Last-Modified``; empty where it says neither.
+    """
+
+    etag: str = ""
+    modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for another version alone."""
+        told = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in told.items() if value}
+
+
+class Unchanged(Exception):  # noqa: N818 - no error: there is nothing to fetch
+    """The server has no other version than the one that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a file on a server.
+
+    Attributes
+    ----------
+    content : bytes
+        The part.
+    size : int
+        How many bytes the whole file has.
+    etag : str
+        What the server calls this version of the file; empty if it does not say.
+    """
+
+    content: bytes
+    size: int
+    etag: str
 
 
 class Client:
@@ -58,6 +109,8 @@ class Client:
         the same process, ``httpx.MockTransport`` in tests.
     logins : tuple of Login
         Who asks which address; see `atldld.settings.Settings`.
+    allowance : Allowance, optional
+        How many requests may be sent a day.
     """
 
     def __init__(
@@ -67,8 +120,10 @@ class Client:
         limits: Limits | None = None,
         transport: httpx.BaseTransport | None = None,
         logins: tuple[Login, ...] = (),
+        allowance: Allowance | None = None,
     ) -> None:
         self.base_url = base_url
+        self.allowance = allowance
         self._logins = logins
         self.limits = limits or Limits()
         self.requests_sent = 0
@@ -80,7 +135,8 @@ class Client:
         renew_in_children(self)
 
     def __reduce__(self) -> tuple[Callable[..., Client], tuple[Any, ...]]:
-        return _unpickled, (self.base_url, self.limits, self._transport, self._logins)
+        known = self.base_url, self.limits, self._transport, self._logins, self.allowance
+        return _unpickled, known
 
     def renew(self) -> None:
         """Forget, in a forked child, the parent's connections and who held what there."""
@@ -99,6 +155,7 @@ class Client:
         InvalidInputError
             If the host's name, or the path, cannot stand in an address.
         """
+        load_httpx()
         import httpx
 
         address = (self.base_url if base is None else base) + path
@@ -127,6 +184,10 @@ class Client:
         *,
         largest: int | None = None,
         progress: Callable[[int, int | None], None] | None = None,
+        md5: bool = False,
+        once: bool = False,
+        known: Version | None = None,
+        tell: Callable[[Version], object] | None = None,
     ) -> str:
         """Write a body into a file and check it; try again from the start when the check fails.
 
@@ -143,6 +204,15 @@ class Client:
             Bytes after which the answer is refused; that of images by default.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
+        md5 : bool
+            Compare the body's MD5 with the ETag, where that is one: in S3 it is, of what was
+            written in one piece.
+        once : bool
+            Try only once.
+        known : Version, optional
+            What is there already: only another version is sent.
+        tell : callable, optional
+            Takes the version that was sent.
 
         Returns
         -------
@@ -151,12 +221,130 @@ class Client:
 
         Raises
         ------
+        Unchanged
+            If the server has no other version than the known one.
         ServiceError
             If no body that passes the check can be had.
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(
-            lambda: self._download_once(url, file, check, limit, progress)
+            lambda: self._download_once(
+                url, file, check, limit, progress, md5, known or Version(), tell
+            ),
+            once=once,
+        )
+
+    def get_range(self, url: str, start: int, stop: int) -> Range:
+        """Return a part of a file.
+
+        The answer must be the very part that was asked for, and whole. Nothing tells whether its
+        bytes are right: whoever asks has to look at them.
+
+        Parameters
+        ----------
+        url : str
+            The whole address.
+        start, stop : int
+            The first byte, and the first one after the part. What lies behind the file's end is
+            left off.
+
+        Raises
+        ------
+        ServiceError
+            If no such part can be had, or the server knows no parts.
+        """
+        return self._persistence.persist(lambda: self._range_once(url, start, stop))
+
+    def persist(self, attempt: Callable[[], T]) -> T:
+        """Return what an attempt of several requests returns in the end.
+
+        It is made again as often as its errors make that worth while; see `ServiceError.tries`.
+        """
+        return self._persistence.persist(attempt)
+
+    @property
+    def in_process(self) -> bool:
+        """Whether requests go to something else than the network."""
+        return self._transport is not None
+
+    def look(
+        self,
+        url: str,
+        *,
+        method: Literal["GET", "HEAD", "POST"] = "GET",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        largest: int = 1 << 20,
+        seconds: float = 10.0,
+        take: Callable[[int], object] | None = None,
+    ) -> Look:
+        """Ask once, and return whatever is answered: any status, any body.
+
+        Nothing is tried again, checked or kept. It is how the service itself is examined.
+
+        Parameters
+        ----------
+        url : str
+            The whole address.
+        method, headers, content : optional
+            What is sent. A login for the address is added.
+        largest : int
+            Bytes after which the rest of the body is left.
+        seconds : float
+            The most that it may take in all.
+        take : callable, optional
+            Told of each part of the body as it arrives, by its length; what it raises ends it.
+
+        Raises
+        ------
+        NetworkError, ServiceTimeoutError
+            If no answer arrives, or not in time.
+        AnswerError
+            If the answer is compressed, which was not asked for.
+        """
+        began = time.monotonic()
+        body = bytearray()
+        head, whole = 0.0, True
+
+        def read(_: httpx.Response, chunks: Iterator[bytes]) -> None:
+            nonlocal head, whole
+            body.clear()
+            head, whole = time.monotonic() - began, True
+            for chunk in chunks:
+                body.extend(chunk)
+                if take is not None:
+                    take(len(chunk))
+                if len(body) > largest:
+                    del body[largest:]
+                    whole = False
+                    return
+                if time.monotonic() - began > seconds:
+                    raise ServiceTimeoutError(
+                        f"Only {len(body)} bytes arrived in {seconds:.0f} s.", url=url
+                    )
+
+        with self._connections.slot(), self._connections.line() as line:
+            response, _ = self._ask_on(
+                line,
+                url,
+                1 << 62,  # `read` stops before
+                read,
+                None,
+                method=method,
+                headers=headers,
+                content=content,
+                seconds=seconds,
+            )
+            if not whole:
+                line.drop()
+        return Look(
+            url=url,
+            status=response.status_code,
+            headers={name.lower(): value for name, value in response.headers.items()},
+            body=bytes(body),
+            whole=whole,
+            head_seconds=head,
+            seconds=time.monotonic() - began,
         )
 
     def close(self) -> None:
@@ -194,6 +382,13 @@ class Client:
                     retry_after=retry_after(response.headers),
                 )
             self._raise_for_status(response, url)
+            if isinstance(envelope, dict) and "success" in envelope and "msg" not in envelope:
+                raise AnswerError(
+                    "In the service's answer, msg is missing; there are "
+                    f"{', '.join(map(str, envelope))[:200]}.",
+                    url=url,
+                    hint=CHANGED,
+                )
             if not isinstance(envelope, dict) or "msg" not in envelope:
                 raise AnswerError(
                     f"The service answered with status {response.status_code}, but not with its "
@@ -213,20 +408,72 @@ class Client:
         check: Callable[[], object],
         largest: int,
         progress: Callable[[int, int | None], None] | None,
+        md5: bool,
+        known: Version,
+        tell: Callable[[Version], object] | None,
     ) -> str:
+        sum_of_all = hashlib.md5(usedforsecurity=False)
+
         def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            nonlocal sum_of_all
+            if response.status_code == 304 and known.headers():
+                raise Unchanged
             self._raise_for_status(response, url)
             file.seek(0)
             file.truncate()
+            sum_of_all = hashlib.md5(usedforsecurity=False)
             for chunk in chunks:
                 file.write(chunk)
+                if md5:
+                    sum_of_all.update(chunk)
 
-        def accept(_: httpx.Response, digest: bytes) -> str:
+        def accept(response: httpx.Response, digest: bytes) -> str:
             file.flush()
+            told = _MD5.fullmatch(response.headers.get("etag", "")) if md5 else None
+            if told is not None and told[1] != sum_of_all.hexdigest():
+                raise AnswerError(
+                    f"The bytes that arrived have the MD5 {sum_of_all.hexdigest()} instead of "
+                    f"{told[1]}.",
+                    url=url,
+                )
             check()
+            if tell is not None:
+                told_by = response.headers
+                tell(Version(told_by.get("etag", ""), told_by.get("last-modified", "")))
             return digest.hex()
 
-        return self._ask(url, largest, read, accept, progress)
+        return self._ask(url, largest, read, accept, progress, known.headers())
+
+    def _range_once(self, url: str, start: int, stop: int) -> Range:
+        body = bytearray()
+
+        def read(response: httpx.Response, chunks: Iterator[bytes]) -> None:
+            self._raise_for_status(response, url)
+            body.clear()
+            if response.status_code == 206:
+                for chunk in chunks:
+                    body.extend(chunk)
+
+        def accept(response: httpx.Response, _: bytes) -> Range:
+            told = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+            if response.status_code != 206 or told is None:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and the answer (status "
+                    f"{response.status_code}) is no part of a file.",
+                    url=url,
+                    hint="The server, or a proxy before it, may not answer with parts of files.",
+                )
+            first, last, size = map(int, told.groups())
+            if (first, last + 1) != (start, min(stop, size)) or len(body) != last + 1 - first:
+                raise AnswerError(
+                    f"Bytes {start} to {stop - 1} were asked for, and {len(body)} bytes arrived "
+                    f"that are called {first} to {last} of {size}.",
+                    url=url,
+                )
+            return Range(bytes(body), size, response.headers.get("etag", "").strip())
+
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        return self._ask(url, stop - start, read, accept, headers=headers)
 
     def _ask(
         self,
@@ -235,6 +482,7 @@ class Client:
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         accept: Callable[[httpx.Response, bytes], T],
         progress: Callable[[int, int | None], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a GET in a free slot, read its answer and return what `accept` makes of it.
 
@@ -243,14 +491,14 @@ class Client:
         costs the connection too: nobody knows what is still to come on it.
         """
         with self._connections.slot(), self._connections.line() as line:
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             if not line.has_seen(url, digest):
                 line.remember(url, digest)
                 return accept(response, digest)
             line.drop()
         with self._connections.slot(), self._connections.line() as line:
             line.drop()
-            response, digest = self._ask_on(line, url, largest, read, progress)
+            response, digest = self._ask_on(line, url, largest, read, progress, headers)
             line.remember(url, digest)
             return accept(response, digest)
 
@@ -261,19 +509,28 @@ class Client:
         largest: int,
         read: Callable[[httpx.Response, Iterator[bytes]], None],
         progress: Callable[[int, int | None], None] | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        content: bytes | None = None,
+        seconds: float | None = None,
     ) -> tuple[httpx.Response, bytes]:
-        """Send a GET, return its answer and the digest of its body; translate errors.
+        """Send a request, return its answer and the digest of its body; translate errors.
 
         Redirects are followed on the same host alone, and with the same login.
         """
+        load_httpx()
         import httpx
         from socksio import SOCKSError
 
         from atldld.fetch.troubles import trouble
 
         address, login = self._parted(url)
-        headers = {"Authorization": login.authorization} if login else {}
-        guard = HeadGuard(self.limits.read, line)
+        sent = {**(headers or {}), **({"Authorization": login.authorization} if login else {})}
+        connect, wait = self.limits.connect, self.limits.read
+        if seconds is not None:
+            connect, wait = min(connect, seconds), min(wait, seconds)
+        guard = HeadGuard(wait, line)
         digest = hashlib.sha256()
         began, size = time.monotonic(), 0
 
@@ -290,9 +547,16 @@ class Client:
             notice.start()
         try:
             for _ in range(REDIRECTS + 1):
+                if self.allowance is not None:
+                    self.allowance.take()
                 self.requests_sent += 1
                 with line.http().stream(
-                    "GET", address, headers=headers, extensions={"trace": guard.trace}
+                    method,
+                    address,
+                    headers=sent,
+                    content=content,
+                    timeout=httpx.Timeout(wait, connect=connect, pool=None),
+                    extensions={"trace": guard.trace},
                 ) as response:
                     next_address = onward(response)
                     if next_address is None:
@@ -312,7 +576,7 @@ class Client:
             raise trouble(
                 error,
                 address,
-                seconds=(self.limits.connect, self.limits.read),
+                seconds=(connect, wait),
                 proxy=self._proxy(address),
                 stage=guard.stage,
                 late=guard.expired,
@@ -387,10 +651,13 @@ def _unpickled(
     limits: Limits,
     transport: httpx.BaseTransport | None,
     logins: tuple[Login, ...],
+    allowance: Allowance | None,
 ) -> Client:
     """Return a client that stands for a pickled one."""
-    if transport is not None:
-        return Client(base_url, limits=limits, transport=transport, logins=logins)
+    if transport is not None or allowance is not None:
+        return Client(
+            base_url, limits=limits, transport=transport, logins=logins, allowance=allowance
+        )
     return _client(base_url, limits, logins)
 
 

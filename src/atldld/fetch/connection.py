@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from atldld.errors import NetworkError
 from atldld.fetch.limits import Limits
 from atldld.support.addresses import without_login
+from atldld.support.http import load_httpx
 from atldld.support.processes import renew_in_children
 from atldld.support.provenance import version
 
@@ -121,6 +122,7 @@ class Connections:
 
     def connected(self) -> httpx.Client:
         """Return a new HTTP client, for one connection."""
+        load_httpx()
         import httpx
 
         limits = self._limits

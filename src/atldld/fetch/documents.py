@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from atldld.errors import (
     AnswerError,
     AtldldError,
+    CacheError,
     DatasetNotFoundError,
     OfflineError,
     Remedy,
@@ -19,9 +21,11 @@ from atldld.errors import (
 )
 from atldld.fetch.cache import Cache
 from atldld.fetch.pages import fetch_all
+from atldld.fetch.placements import read_placement
 from atldld.fetch.retry import log
 from atldld.records import SectionDataSet
 from atldld.rma.query import RMAParameters
+from atldld.support.fields import CHANGED, UnusableFieldError, whole
 
 __all__ = ["DATASET_INCLUDES", "NO_RECORD", "Documents", "record_in"]
 
@@ -79,12 +83,15 @@ class Documents:
         """
         name = str(dataset_id)
         known = None if refresh else self._cache.read_document("datasets", name)
-        if (
-            known is None
-            or not isinstance(known.get("section_data_set"), dict)
-            or not isinstance(known.get("section_images"), list)
-            or self._wants_more(known)
-        ):
+        if not refresh and not self._is_whole(known):
+            placed = read_placement(self._cache.root, dataset_id)
+            if placed is not None and not self._wants_more(placed):
+                log.debug("Section data set %d is in the placements catalogue.", dataset_id)
+                # so that whatever reads the cache finds it, and an export takes it along
+                with suppress(CacheError):
+                    self._cache.write_json(self._cache.root / "datasets" / f"{name}.json", placed)
+                return placed
+        if known is None or not self._is_whole(known):
             if self._offline:
                 raise OfflineError(
                     f"Section data set {dataset_id} is not in the cache at {self._cache.root}.",
@@ -118,7 +125,7 @@ class Documents:
                 f"The service says that there is a section data set {dataset_id}, but does "
                 "not send it.",
                 dataset_id=dataset_id,
-                hint="Try again later.",
+                hint=f"Try again later. {CHANGED}",
             )
         if not rows:
             raise DatasetNotFoundError(
@@ -128,19 +135,40 @@ class Documents:
             )
         images = arriving.result()
         defects += defects_of_images
-        if rows[0].get("id") != dataset_id or any(
-            image.get("data_set_id", dataset_id) != dataset_id for image in images
-        ):
-            raise AnswerError(
-                f"The service answered about something else than section data set {dataset_id}.",
-                dataset_id=dataset_id,
-                hint="Try again later.",
-            )
+        _check_about(rows[0], "id", dataset_id)
+        for image in images:
+            _check_about(image, "data_set_id", dataset_id, needed=False)
         return _document({"section_data_set": rows[0], "section_images": images}, defects)
+
+    def _is_whole(self, document: Mapping[str, Any] | None) -> bool:
+        """Whether a document has both records, and no rows can be had that it lacks."""
+        return (
+            document is not None
+            and isinstance(document.get("section_data_set"), dict)
+            and isinstance(document.get("section_images"), list)
+            and not self._wants_more(document)
+        )
 
     def _wants_more(self, document: Mapping[str, Any]) -> bool:
         """Whether a document lacks rows that may be had by asking again."""
         return document.get("complete") is False and not self._offline
+
+
+def _check_about(
+    record: Mapping[str, Any], name: str, dataset_id: int, *, needed: bool = True
+) -> None:
+    """Refuse a record that says that it is of something else than what was asked for."""
+    try:
+        found = whole(record, name, 0, 10**15, needed=needed)
+        why = f"{name} is {found}"
+    except UnusableFieldError as error:
+        found, why = 0, str(error)
+    if found != dataset_id and (needed or found is not None):
+        raise AnswerError(
+            f"The service answered about something else than section data set {dataset_id}: {why}.",
+            dataset_id=dataset_id,
+            hint=f"Try again later. {CHANGED}",
+        )
 
 
 def record_in(cache: Cache, dataset_id: int | None) -> SectionDataSet | None:

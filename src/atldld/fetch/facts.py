@@ -20,12 +20,17 @@ _Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]  # the most that a JPEG ca
 _Length = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_FILE)]
 
 
+_Told = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[\x20-\x7e]*\Z")]
+
+
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the companion of a file says: length, hash, source and time."""
+    """What the companion of a file says: length, hash, source, time, and the server's version."""
 
     sha256: _Sha256
     bytes: _Length | None = None
     url: _Url = ""
+    etag: _Told = ""
+    modified: _Told = ""
     fetched: _When | None = None
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["PER_DAY", "PER_SECOND", "Limits"]
+
+PER_SECOND, PER_DAY = 5.0, 20_000
+"""Requests to the Allen Institute's service, where nothing else is said. A data set of 60 sections
+takes about 62, and the placements of all data sets about a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Limits:
         Requests at once, over all threads.
     per_second : float, optional
         Requests each second on average, over all threads, in bursts of no more than `in_flight`.
-        By default only `in_flight` bounds them.
+        By default only `in_flight` bounds them; a session that asks the Allen Institute's own
+        service takes `PER_SECOND`.
+    per_day : int, optional
+        Requests a day (UTC), of all processes that use one cache. Likewise, `PER_DAY`.
     largest_json, largest_image : int
         Bytes after which an answer is refused. See also `atldld.support.documents.LARGEST_MEMORY`.
     reach : float
@@ -51,6 +58,7 @@ class Limits:
     longest_wait: float = 30.0
     in_flight: int = 6
     per_second: float | None = None
+    per_day: int | None = None
     largest_json: int = 64 << 20
     largest_image: int = 1 << 30
     reach: float = 20.0

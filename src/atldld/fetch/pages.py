@@ -15,8 +15,9 @@ from atldld.errors import (
     UnsortedRowsWarning,
 )
 from atldld.rma.query import RMAParameters
+from atldld.support.fields import CHANGED, UnusableFieldError, quoted, whole
 
-__all__ = ["fetch_all"]
+__all__ = ["count_in", "fetch_all"]
 
 ROWS_IN_PAGE = 2000
 PASSES = 3
@@ -64,9 +65,18 @@ def fetch_all(
     else:
         report(
             RowShortfallWarning(
-                f"The service promised {pages.promised} rows and sent {len(rows)} for {query.text}."
+                f"The service promised {pages.promised} rows and sent {len(rows)} for "
+                f"{query.text}. {CHANGED}"
             )
         )
+    if pages.odd:
+        told = (
+            f"The service sent {len(pages.odd)} rows that are no records, such as "
+            f"{quoted(pages.odd[0])} instead of an object, for {query.text}."
+        )
+        if not rows:
+            raise AnswerError(told, hint=CHANGED)
+        report(ServiceWarning(f"{told} {CHANGED}"))
     if pages.repeated:
         report(
             RepeatedRowsWarning(f"The service sent {pages.repeated} rows again for {query.text}.")
@@ -80,13 +90,15 @@ def fetch_all(
 class _Pages:
     """What one reading of all pages was like.
 
-    `arrived` counts rows as the service does: joined ones, of which it shows folded objects.
+    `arrived` counts rows as the service does: joined ones, of which it shows folded objects. `odd`
+    are those that are no objects.
     """
 
     promised: int
     arrived: int
     repeated: int
     sorted: bool
+    odd: tuple[Any, ...]
 
 
 def _read_pages(
@@ -99,16 +111,23 @@ def _read_pages(
     total = 0
     ids: list[Any] = []
     different: set[Any] = set()
+    odd: list[Any] = []
     idle = 0  # pages in a row that brought nothing new
     while idle < 2:
         page = replace(query, start_row=start, num_rows=query.num_rows or ROWS_IN_PAGE)
         envelope = ask(page)
         msg = envelope.get("msg")
         if not isinstance(msg, list):
-            raise RMAError(f"The service answered {msg!r:.200} instead of rows to {page.text}.")
-        total = max(total, _count(envelope, "total_rows"))
+            told = f"{msg!r:.200}" if isinstance(msg, str) else quoted(msg)
+            raise RMAError(
+                f"The service answered msg = {told} instead of rows to {page.text}.",
+                hint=CHANGED,
+            )
+        total = max(total, count_in(envelope, "total_rows"))
         for place, row in enumerate(msg):
-            if isinstance(row, dict):
+            if not isinstance(row, dict):
+                odd.append(row)
+            else:
                 # rows of a table without ids are told apart by where they stand
                 key = row.get("id", ("row", start + place))
                 key = key if isinstance(key, Hashable) else repr(key)
@@ -117,17 +136,30 @@ def _read_pages(
         before = len(different)
         different.update(ids[-len(msg) :] if msg else ())
         idle = 0 if len(different) > before else idle + 1
-        # num_rows counts joined rows where msg is folded; either may be the larger one.
-        start += max(len(msg), _count(envelope, "num_rows")) if msg else 0
-        if not msg or start >= total:
+        # num_rows counts joined rows where msg is folded; either may be the larger one. More than
+        # were asked for it cannot be.
+        most = page.num_rows or ROWS_IN_PAGE
+        start += max(len(msg), min(count_in(envelope, "num_rows"), most)) if msg else 0
+        # a total that a full page has gone beyond says nothing
+        if not msg or start == total or (start > total and len(msg) < most):
             break
     repeated = len(ids) - len(different)
     numbers = [key for key in ids if isinstance(key, int)]
-    return _Pages(total - first, start - first, repeated, numbers == sorted(numbers))
+    in_order = numbers == sorted(numbers)
+    return _Pages(max(total - first, 0), start - first, repeated, in_order, tuple(odd))
 
 
-def _count(envelope: Mapping[str, Any], name: str) -> int:
-    value = envelope.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise AnswerError(f"The service's answer says {name} = {value!r}, which is no count.")
-    return value
+def count_in(envelope: Mapping[str, Any], name: str) -> int:
+    """Return a count that an envelope tells; 0 where it tells none.
+
+    Raises
+    ------
+    AnswerError
+        If what it tells is no count.
+    """
+    try:
+        return whole(envelope, name, 0, 10**12, needed=name in envelope) or 0
+    except UnusableFieldError as error:
+        raise AnswerError(
+            f"The service's answer cannot be counted, as {error}.", hint=CHANGED
+        ) from None

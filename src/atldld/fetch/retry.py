@@ -74,26 +74,29 @@ class Persistence:
         self._clock = time.monotonic
         self._failed_in_a_row = 0
 
-    def persist(self, attempt: Callable[[], T]) -> T:
+    def persist(self, attempt: Callable[[], T], *, once: bool = False) -> T:
         """Return what an attempt returns in the end.
+
+        Parameters
+        ----------
+        attempt : callable
+            Makes a request.
+        once : bool
+            Try it only once.
 
         Raises
         ------
         ServiceError
             If the last attempt fails, or one in a way that does not pass.
         """
-        import tenacity
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(may_pass),
-            stop=self._give_up,
-            wait=self._wait,
-            sleep=self._sleep,
-            before_sleep=self._say_again,
-            reraise=True,
-        )
+        began = self._clock()
         try:
-            result = retrying(attempt)
+            try:
+                result = attempt()
+            except ServiceError as error:
+                if once:
+                    raise
+                result = self._try_again(attempt, error, began)
         except ServiceError as error:
             if not _is_plain(error):
                 self._failed_in_a_row += 1
@@ -101,16 +104,40 @@ class Persistence:
         self._failed_in_a_row = 0
         return result
 
+    def _try_again(self, attempt: Callable[[], T], error: ServiceError, began: float) -> T:
+        """Go on after a first attempt that has failed, as if Tenacity had made it.
+
+        Most runs need no second one, and so none of Tenacity, which brings asyncio.
+        """
+        import tenacity
+
+        failed = [error]
+
+        def attempts() -> T:
+            if failed:
+                raise failed.pop()
+            return attempt()
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(may_pass),
+            stop=lambda state: self._give_up(state, began),
+            wait=self._wait,
+            sleep=self._sleep,
+            before_sleep=self._say_again,
+            reraise=True,
+        )
+        return retrying(attempts)
+
     def _sleep(self, seconds: float) -> None:
         """Wait between tries, but not once the client is closed."""
         self.closed.wait(seconds)
 
-    def _give_up(self, state: tenacity.RetryCallState) -> bool:
+    def _give_up(self, state: tenacity.RetryCallState, began: float) -> bool:
         error = state.outcome.exception() if state.outcome else None
         hopeless = getattr(error, "tries", None) is not None
         return (
             state.attempt_number >= self._attempts(error)
-            or (hopeless and self._clock() - state.start_time >= self._limits.reach)
+            or (hopeless and self._clock() - began >= self._limits.reach)
             or self.closed.is_set()
         )
 

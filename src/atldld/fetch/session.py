@@ -20,29 +20,44 @@ from atldld.errors import (
     CacheError,
     ImageNotFoundError,
     InvalidInputError,
+    MissingAlignmentWarning,
     OfflineError,
+    OtherSourceWarning,
     Remedy,
     ServiceDefectError,
     ServiceError,
     ServiceWarning,
     SkippedImageWarning,
+    shown_address,
 )
-from atldld.fetch.cache import Arriving, Cache, CachedFile, CachedImage, read_json, sha256_of
-from atldld.fetch.client import Client
+from atldld.fetch.allowance import Allowance
+from atldld.fetch.cache import (
+    Arriving,
+    Cache,
+    CachedFile,
+    CachedImage,
+    Origin,
+    read_json,
+    sha256_of,
+)
+from atldld.fetch.client import Client, Unchanged, Version
 from atldld.fetch.documents import Documents
 from atldld.fetch.facts import FileFacts, ImageFacts
-from atldld.fetch.limits import Limits
+from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
 from atldld.fetch.retry import log
 from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
 from atldld.records import SectionDataSet, SectionImage
 from atldld.rma.query import Criteria, RMAParameters
-from atldld.settings import API_URL, DOWNLOAD_URL, Settings
+from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
+from atldld.support.fields import CHANGED
 
 if TYPE_CHECKING:
     import httpx
     import numpy as np
     from numpy.typing import NDArray
+
+    from atldld.fetch.bucket import BucketImages
 
 __all__ = [
     "Host",
@@ -52,6 +67,7 @@ __all__ = [
     "check_id",
     "default_session",
     "session_for",
+    "usual_limits",
 ]
 
 Host = Literal["api", "download"]
@@ -77,6 +93,8 @@ class Session:
         exported archive, such as ``ArchiveImages("images.zip")``, or a source of one's own.
     client : Client, optional
         That of another session for the same service, to share its connections.
+    bucket : BucketImages, optional
+        That of another session; by default the one that the settings name.
 
     Attributes
     ----------
@@ -88,6 +106,8 @@ class Session:
         Asks them.
     sources : tuple of ImageSource
         Where section images are looked for before the service is asked.
+    bucket : BucketImages or None
+        The public bucket of slides, if there is one that belongs to the service.
     defects : list of ServiceWarning or AlignmentFileWarning
         What was wrong so far: with the answers, or with what is used beside them.
 
@@ -105,6 +125,7 @@ class Session:
         transport: httpx.BaseTransport | None = None,
         sources: Sequence[ImageSource] = (),
         client: Client | None = None,
+        bucket: BucketImages | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
         self.cache = Cache(cache_root(self.settings), allens=self.settings.api_url == API_URL)
@@ -115,12 +136,35 @@ class Session:
         self.cache.check_folder()
         self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
-        self.client = client or Client(
+        self.client = client or self._own_client(limits, transport)
+        self.bucket = bucket or self._own_bucket()
+        self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
+        self._told: set[tuple[int, str]] = set()
+
+    def _own_client(self, limits: Limits | None, transport: httpx.BaseTransport | None) -> Client:
+        limits = usual_limits(self.settings, limits)
+        allowance = None
+        if limits.per_day:
+            host = urlsplit(self.settings.api_url).netloc
+            allowance = Allowance(self.cache.root, limits.per_day, host)
+        return Client(
             self.settings.api_url,
             limits=limits,
             transport=transport,
             logins=self.settings.logins,
+            allowance=allowance,
         )
+
+    def _own_bucket(self) -> BucketImages | None:
+        if not self.settings.bucket_url or self.settings.source == "api":
+            return None
+        from atldld.fetch.bucket import BucketImages
+
+        # a store of files is made for many requests, and a box needs several
+        limits = dataclasses.replace(self.client.limits, per_second=None, per_day=None)
+        client = Client(self.settings.bucket_url, limits=limits, logins=self.settings.logins)
+        root = cache_root(self.settings, "bucket")
+        return BucketImages(client, Cache(root, allens=self.settings.bucket_url == BUCKET_URL))
 
     def __enter__(self) -> Session:
         return self
@@ -133,6 +177,8 @@ class Session:
         self.client.close()
         for source in self.sources:
             source.close()
+        if self.bucket is not None:
+            self.bucket.close()
 
     def report(self, defect: ServiceWarning | AlignmentFileWarning) -> None:
         """Warn of a defect of the service, or of what is used beside it, and remember it.
@@ -159,11 +205,11 @@ class Session:
     def strictly(self) -> Session:
         """Return a session with the same cache and connections that is strict."""
         settings = dataclasses.replace(self.settings, strict=True)
-        return Session(settings, client=self.client, sources=self.sources)
+        return Session(settings, client=self.client, sources=self.sources, bucket=self.bucket)
 
     def apart(self) -> Session:
         """Return a session with the same cache and connections that remembers its own defects."""
-        return Session(self.settings, client=self.client, sources=self.sources)
+        return Session(self.settings, client=self.client, sources=self.sources, bucket=self.bucket)
 
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
@@ -291,6 +337,17 @@ class Session:
                 SkippedImageWarning(
                     f"{len(dataset.skipped)} image records of data set {dataset.id} are unusable: "
                     + "; ".join(f"{image.image_id}: {image.reason}" for image in dataset.skipped)
+                    + f". {CHANGED}"
+                )
+            )
+        odd = [image for image in dataset.images if image.alignment_problem]
+        if odd:
+            self.report(
+                MissingAlignmentWarning(
+                    f"{len(odd)} images of data set {dataset.id} have an alignment that cannot be "
+                    "used: "
+                    + "; ".join(f"{image.id}: {image.alignment_problem}" for image in odd)
+                    + f". {CHANGED}"
                 )
             )
         return dataset
@@ -308,7 +365,7 @@ class Session:
             If it is not in the cache, and cannot be fetched.
         """
         image_id = check_id(image_id, "section image")
-        known = self._record_in_cached_dataset(image_id)
+        known = self._record_in_cached_dataset(image_id) or self._record_in_placements(image_id)
         if known is not None:
             return known
         rows = self.query("SectionImage", {"id": image_id}, ("alignment2d",))
@@ -326,7 +383,7 @@ class Session:
         Whoever has downloaded a data set needs no request for one of its images.
         """
         folder = self.cache.image_path(image_id, 0).parent
-        for companion in folder.glob("[0-9]*.jpg.json"):
+        for companion in folder.glob("[0-9]*.json"):
             dataset = self.cache.read_document(
                 "datasets", str(read_json(companion).get("dataset_id"))
             )
@@ -334,6 +391,15 @@ class Session:
                 if isinstance(record, dict) and record.get("id") == image_id:
                     return dict(record)
         return None
+
+    def _record_in_placements(self, image_id: int) -> dict[str, Any] | None:
+        """Return an image's record if the placements catalogue has it."""
+        from atldld.fetch.placements import read_placement, whose_image
+
+        dataset_id = whose_image(self.cache.root, image_id)
+        placed = None if dataset_id is None else read_placement(self.cache.root, dataset_id)
+        images = placed["section_images"] if placed else ()
+        return next((dict(image) for image in images if image.get("id") == image_id), None)
 
     def image(
         self, image: SectionImage, downsample: int = 0, *, expression: bool = False
@@ -367,9 +433,10 @@ class Session:
         known = self._held(wanted) or self._adopt(wanted)
         if known is not None:
             log.debug("%s at downsample %d is in the cache.", wanted, wanted.downsample)
-            return known
         try:
-            return self._fetch(wanted)
+            known = known or self._fetch(wanted)
+            self._note_origin(wanted, known)
+            return known
         except AtldldError as error:
             about = error.about(dataset_id=image.data_set_id, image_id=image.id)
             raise about from error.__cause__
@@ -408,7 +475,7 @@ class Session:
         OfflineError, ServiceError
             See `image`.
         """
-        from atldld.fetch.jpeg import decode
+        from atldld.fetch.pictures import decode
 
         file = held or self.image(image, downsample, expression=expression)
         for _ in range(3):  # another run may prune the cache at this very moment
@@ -474,7 +541,7 @@ class Session:
         largest : int, optional
             Bytes after which the answer is refused.
         refresh : bool
-            Fetch it even if it is in the cache.
+            Fetch it even if it is in the cache, unless the server says that it has not changed.
         progress : callable, optional
             Takes the bytes that have arrived, and how many were announced, if any.
 
@@ -496,28 +563,79 @@ class Session:
             known = None if refresh else cache.find_file(kept)
             if known is not None:
                 return known  # another process has fetched it while this one waited
-            sha256 = self.client.download(
-                url,
-                arriving.file,
-                lambda: check(arriving.path),
-                largest=largest,
-                progress=progress,
+            version = Version()
+
+            def note(told: Version) -> None:
+                nonlocal version
+                version = told
+
+            before = cache.find_file(kept) if refresh else None
+            try:
+                sha256 = self.client.download(
+                    url,
+                    arriving.file,
+                    lambda: check(arriving.path),
+                    largest=largest,
+                    progress=progress,
+                    known=_version_of(before, url),
+                    tell=note,
+                )
+            except Unchanged:
+                log.debug("%s has not changed since it was fetched.", what)
+                same = cache.still_the_same(kept)
+                assert same is not None
+                return same
+            return arriving.keep(
+                FileFacts(
+                    url=url, sha256=sha256, etag=version.etag[:512], modified=version.modified[:512]
+                )
             )
-            return arriving.keep(FileFacts(url=url, sha256=sha256))
 
     def _held(self, wanted: Wanted) -> CachedImage | None:
+        """Return an image of the cache whose pixels are of an origin that may be used."""
         return self.cache.find_image(
-            wanted.image.id, wanted.downsample, expression=wanted.expression
+            wanted.image.id,
+            wanted.downsample,
+            expression=wanted.expression,
+            origins=self._order(wanted),
         )
+
+    def _order(self, wanted: Wanted) -> list[Origin]:
+        """Return whose pixels may be used, those that the data set has already first."""
+        if wanted.expression:
+            return ["api"]
+        if self.settings.source != "auto":
+            return [self.settings.source]
+        before = self._origins.get(wanted.image.data_set_id or 0, {"api"})
+        return ["bucket", "api"] if before == {"bucket"} else ["api", "bucket"]
+
+    def _note_origin(self, wanted: Wanted, image: CachedImage) -> None:
+        """Tell when the images of a data set begin to come from more than one origin."""
+        if wanted.expression:
+            return
+        dataset_id = wanted.image.data_set_id or 0
+        origins = self._origins.setdefault(dataset_id, set())
+        origins.add("api" if image.path.suffix == ".jpg" else "bucket")
+        if len(origins) > 1:
+            self._tell_once(
+                dataset_id,
+                "both",
+                f"Some images of section data set {dataset_id} are the service's and some the "
+                "public bucket's: they show the same sections, but were encoded apart, so their "
+                "pixels differ a little. With ATLDLD_SOURCE=bucket all come from there.",
+            )
+
+    def _tell_once(self, dataset_id: int, what: str, text: str) -> None:
+        if (dataset_id, what) not in self._told:
+            self._told.add((dataset_id, what))
+            self.report(OtherSourceWarning(text))
 
     def _fetch(self, wanted: Wanted) -> CachedImage:
         """Return an image from the first source that has it."""
-        sources: list[ImageSource] = [*self.sources, ServiceImages(self.client)]
-        if self.settings.offline:
-            sources = [source for source in sources if not source.remote]
+        sources = self._sources(wanted)
         if not sources:
-            raise self._not_here(wanted)
-        failed: ServiceError | None = None
+            raise self._nowhere(wanted)
+        failed: ServiceError | ImageNotFoundError | None = None
         with self._arriving(wanted) as arriving:
             known = self._held(wanted)
             if known is not None:
@@ -528,13 +646,57 @@ class Session:
                 arriving.file.seek(0)
                 arriving.file.truncate()
                 try:
+                    if source is self.bucket:
+                        self._compare_once(wanted, ask=failed is None)
                     facts = _received(source, wanted, arriving)
-                except ServiceError as error:
-                    failed = error
+                except (ServiceError, ImageNotFoundError) as error:
+                    # what the service says is told rather than what the bucket does
+                    failed = failed if failed and source is self.bucket else error
                     continue
-                if facts is not None:
-                    return arriving.keep(facts)
-        raise failed or self._not_here(wanted)
+                if facts is None:
+                    continue
+                if source is self.bucket and failed is not None:
+                    self._tell_once(
+                        wanted.image.data_set_id or 0,
+                        "elsewhere",
+                        f"Images of section data set {wanted.image.data_set_id} come from "
+                        f"{source.name}, as the service failed: {failed.message}",
+                    )
+                return arriving.keep(facts)
+        raise failed or self._nowhere(wanted)
+
+    def _sources(self, wanted: Wanted) -> list[ImageSource]:
+        """Return where an image is looked for, one after the other."""
+        service = ServiceImages(self.client)
+        remote: dict[Origin, ImageSource] = {"api": service}
+        if self.bucket is not None:
+            remote["bucket"] = self.bucket
+        found = [*self.sources, *(remote[one] for one in self._order(wanted) if one in remote)]
+        if self.settings.source == "bucket" and wanted.expression:
+            found.remove(service)
+        return [source for source in found if not (source.remote and self.settings.offline)]
+
+    def _compare_once(self, wanted: Wanted, *, ask: bool) -> None:
+        """Compare a picture of the bucket with the service's, for the first of a data set."""
+        from atldld.fetch.compare import compare
+
+        assert self.bucket is not None
+        with self.bucket.first_use(wanted.image.data_set_id or 0) as first:
+            if first:
+                compare(wanted.image, self.bucket, self.cache, self.client if ask else None)
+
+    def _nowhere(self, wanted: Wanted) -> OfflineError | ImageNotFoundError:
+        """Return the error that says that no source has an image, though all were asked."""
+        if self.settings.offline or self.bucket is None:
+            return self._not_here(wanted)
+        if wanted.expression:
+            why = "holds no expression masks"
+        else:
+            why = f"does not have it at downsample {wanted.downsample}"
+        return ImageNotFoundError(
+            f"{wanted} is to come from {self.bucket.name}, which {why}.",
+            hint=f"The service may have it: {Remedy.SOURCE_AUTO}, or ATLDLD_SOURCE=auto.",
+        )
 
     def _arriving(
         self, wanted: Wanted
@@ -563,9 +725,11 @@ class Session:
         """
         from atldld.fetch.jpeg import verify
 
+        if "api" not in self._order(wanted):
+            return None
         image, view = wanted.image, {"expression": wanted.expression}
         for path in (
-            self.cache.image_path(image.id, wanted.downsample, **view),
+            self.cache.image_path(image.id, wanted.downsample, expression=wanted.expression),
             self.cache.old_image_path(image.id, wanted.downsample, **view),
         ):
             try:
@@ -586,7 +750,7 @@ def _received(
 ) -> ImageFacts | None:
     """Have a source write an image, and return what is known of it, now that it is verified."""
     # Here, not at the top: asking for metadata needs no image library.
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     sound = False
 
@@ -604,6 +768,13 @@ def _received(
     return _facts(wanted, received, received.sha256 or sha256_of(arriving.path))
 
 
+def _version_of(file: CachedFile | None, url: str) -> Version | None:
+    """Return the version of a file that need not be sent again: only the whole and sound one."""
+    if file is None or file.url != shown_address(url):
+        return None
+    return Version(file.etag, file.modified) if sha256_of(file.path) == file.sha256 else None
+
+
 def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
     width, height = wanted.size
     return ImageFacts(
@@ -616,7 +787,7 @@ def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
     )
 
 
-def cache_root(settings: Settings, host: Host = "api") -> Path:
+def cache_root(settings: Settings, host: Host | Literal["bucket"] = "api") -> Path:
     """Return the folder of the cache for one service.
 
     What another service than the Allen Institute's answers is kept apart: the demo archive serves
@@ -626,16 +797,39 @@ def cache_root(settings: Settings, host: Host = "api") -> Path:
     ----------
     settings : Settings
         Say where to ask and where to keep.
-    host : {"api", "download"}
-        The API, or the informatics archive.
+    host : {"api", "download", "bucket"}
+        The API, the informatics archive, or the public bucket.
     """
-    url, own = (
-        (settings.api_url, API_URL) if host == "api" else (settings.download_url, DOWNLOAD_URL)
-    )
+    url, own = {
+        "api": (settings.api_url, API_URL),
+        "download": (settings.download_url, DOWNLOAD_URL),
+        "bucket": (settings.bucket_url or "", BUCKET_URL),
+    }[host]
     if url == own:
         return settings.cache_dir
     host_name = urlsplit(url).netloc
     return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
+
+
+def usual_limits(settings: Settings, limits: Limits | None = None) -> Limits:
+    """Return limits with the bounds of requests a second and a day that the settings say.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where nothing is said there, the Allen Institute's own service has bounds, others have none.
+    limits : Limits, optional
+        What they say themselves goes first.
+    """
+    limits = limits or Limits()
+    own = settings.api_url == API_URL
+    per_second = PER_SECOND if settings.per_second is None and own else settings.per_second
+    per_day = PER_DAY if settings.per_day is None and own else settings.per_day
+    return dataclasses.replace(
+        limits,
+        per_second=limits.per_second or per_second or None,
+        per_day=limits.per_day or per_day or None,
+    )
 
 
 def check_downsample(image: SectionImage, downsample: int) -> int:

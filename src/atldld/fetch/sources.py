@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any, BinaryIO, ClassVar
 
 from atldld.errors import BrokenImageError, HTTPStatusError, ImageNotFoundError, InvalidInputError
-from atldld.fetch.cache import Cache
+from atldld.fetch.cache import Cache, Origin
 from atldld.fetch.client import Client
 from atldld.fetch.facts import ImageFacts
 from atldld.fetch.members import (
@@ -104,7 +104,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def fetch(self, wanted: Wanted, file: BinaryIO, check: Callable[[], object]) -> Received | None:
-        """Write an image's JPEG into a file.
+        """Write an image into a file: its JPEG, or a TIFF of `atldld.fetch.slides`.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class ImageSource(ABC):
         file : binary file
             Empty, open for reading and writing, at its start.
         check : callable
-            May be called when the JPEG is written, by a source that can ask again if the bytes
+            May be called when the image is written, by a source that can ask again if the bytes
             are no good. They are checked in any case.
 
         Returns
@@ -227,6 +227,9 @@ class ArchiveImages(ImageSource):
         """
         members, name = self._members(), self._name_in_archive(wanted)
         member = members.get(name)
+        if member is None and not wanted.expression:
+            name = self._name_in_archive(wanted, "bucket")
+            member = members.get(name)
         if member is None:
             return None
         try:
@@ -269,8 +272,8 @@ class ArchiveImages(ImageSource):
                 self._opened = members
             return self._opened
 
-    def _name_in_archive(self, wanted: Wanted) -> str:
+    def _name_in_archive(self, wanted: Wanted, origin: Origin = "api") -> str:
         path = self._layout.image_path(
-            wanted.image.id, wanted.downsample, expression=wanted.expression
+            wanted.image.id, wanted.downsample, expression=wanted.expression, origin=origin
         )
         return path.relative_to(self._layout.root).as_posix()

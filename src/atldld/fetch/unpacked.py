@@ -12,15 +12,16 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from atldld.errors import CacheError, Remedy
 from atldld.fetch.cache import Cache, CachedFile, companion_of, read_json
 from atldld.fetch.known import known_file
 from atldld.support.files import whole_file, write_errors
+
+if TYPE_CHECKING:
+    # imported where it is used: files are listed without it
+    from numpy.typing import NDArray
 
 __all__ = ["check_unpacked", "find_unpacked", "new_unpacked"]
 
@@ -40,6 +41,8 @@ def find_unpacked(cache: Cache, name: str, source: CachedFile) -> NDArray[Any] |
     source : CachedFile
         The file.
     """
+    import numpy as np
+
     path = _path(cache, name, source.sha256)
     facts = read_json(companion_of(path))
     known = known_file(cache, name)
@@ -141,6 +144,8 @@ def _path(cache: Cache, name: str, source_sha256: str) -> Path:
 
 def _voxels_of(path: Path) -> str | None:
     """Return the SHA-256 of an array's voxels; `None` if the file holds no array."""
+    import numpy as np
+
     try:
         begin = np.load(path, mmap_mode="r", allow_pickle=False).offset
         digest = hashlib.sha256()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
-from atldld.fetch.cache import Cache, companion_of, read_json, sha256_of
+from atldld.fetch.cache import Cache, FileHeld, companion_of, read_json, sha256_of
 from atldld.fetch.documents import record_in
 from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session, check_id
@@ -25,22 +27,26 @@ __all__ = [
     "Damage",
     "Holding",
     "Part",
+    "Sample",
     "StoredImage",
     "Verification",
     "holdings",
     "parts",
     "prune",
+    "spot_check",
     "stored_images",
     "verify_cache",
 ]
 
-IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.jpg", re.ASCII)
+IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(jpg|tif)", re.ASCII)
 _COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 UNTOUCHED = 3600.0
 """Seconds after which `verify_cache` tells of what another machine may have left."""
+
+_QUICKLY = 8 << 20  # bytes of a file that a spot check reads whole
 
 
 @dataclass(frozen=True)
@@ -177,10 +183,14 @@ def stored_images(cache: Cache) -> Iterator[StoredImage]:
 
     Files that others remove meanwhile are left out.
     """
-    for file in sorted(cache.files("images"), key=lambda file: file.path):
-        path = file.path
-        found = IMAGE_NAME.fullmatch(path.relative_to(cache.root).as_posix())
+    yield from _stored(cache.files("images"))
+
+
+def _stored(files: Iterable[FileHeld]) -> Iterator[StoredImage]:
+    for file in sorted(files, key=lambda file: file.name.split("/")):
+        found = IMAGE_NAME.fullmatch(file.name)
         if found is not None:
+            path = file.path
             yield StoredImage(
                 path,
                 int(found[1]),
@@ -223,12 +233,11 @@ def parts(cache: Cache) -> list[Part]:
     """
     sizes: dict[str, list[int]] = {kind: [] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
     for file in cache.files():
-        name = file.path.relative_to(cache.root).as_posix()
-        folder = name.partition("/")[0]
+        folder = file.name.partition("/")[0]
         if folder == "locks":
             continue
         kind = _KINDS.get(folder, _CATALOGUE if folder.startswith(_CATALOGUE) else _OTHER)
-        if kind == IMAGES_AND_METADATA and not _of_a_dataset(name):
+        if kind == IMAGES_AND_METADATA and not _of_a_dataset(file.name):
             kind = _OTHER
         sizes[kind].append(file.bytes)
     return [Part(kind, len(of_it), sum(of_it)) for kind, of_it in sizes.items()]
@@ -236,21 +245,22 @@ def parts(cache: Cache) -> list[Part]:
 
 def _of_a_dataset(name: str) -> bool:
     """Whether a file is an image, what was checked of one, or the metadata of a data set."""
-    return any(known.fullmatch(name) for known in (IMAGE_NAME, _COMPANION, _METADATA))
+    known = _METADATA if name.startswith("datasets/") else _COMPANION
+    return (IMAGE_NAME if name.endswith(".jpg") else known).fullmatch(name) is not None
 
 
 def holdings(cache: Cache) -> list[Holding]:
     """Return what the cache holds, by data set; files of none that is known come last."""
+    images_held = list(cache.files("images"))
     left = {
-        file.path: file.bytes
-        for kind in ("datasets", "images")
-        for file in cache.files(kind)
-        if _of_a_dataset(file.path.relative_to(cache.root).as_posix())
+        file.name: file.bytes
+        for file in (*cache.files("datasets"), *images_held)
+        if _of_a_dataset(file.name)
     }
     by_dataset: dict[int | None, list[StoredImage]] = defaultdict(list)
     for name in cache.document_names("datasets"):
         by_dataset[int(name)] = []
-    for stored in stored_images(cache):
+    for stored in _stored(images_held):
         by_dataset[stored.dataset_id].append(stored)
     unknown = by_dataset.pop(None, [])
 
@@ -267,9 +277,10 @@ def holdings(cache: Cache) -> list[Holding]:
 
     found = []
     for dataset_id, images in sorted(by_dataset.items(), key=lambda pair: pair[0] or 0):
-        own = [path for image in images for path in (image.path, companion_of(image.path))]
-        own.append(cache.root / "datasets" / f"{dataset_id}.json")
-        found.append(holding(dataset_id, images, [left.pop(path) for path in own if path in left]))
+        names = [image.path.relative_to(cache.root).as_posix() for image in images]
+        own = [name for image in names for name in (image, f"{image}.json")]
+        own.append(f"datasets/{dataset_id}.json")
+        found.append(holding(dataset_id, images, [left.pop(name) for name in own if name in left]))
     if unknown or left:
         found.append(holding(None, unknown, list(left.values())))
     return found
@@ -347,13 +358,90 @@ def verify_cache(
     return result
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What `spot_check` has looked at.
+
+    Attributes
+    ----------
+    files, bytes : int
+        How many files there are, and their size; of those that were listed in time.
+    listed : bool
+        Whether all were.
+    sound : int
+        Files that were read again, and are as they should be.
+    damaged : tuple of Damage
+        Those that are not.
+    whole : bool
+        Whether everything was read again.
+    """
+
+    files: int
+    bytes: int
+    listed: bool
+    sound: int
+    damaged: tuple[Damage, ...]
+    whole: bool
+
+
+def spot_check(cache: Cache, *, seconds: float = 4.0) -> Sample:
+    """List the cache and read some of it again, without mending anything.
+
+    Parameters
+    ----------
+    cache : Cache
+        Which one.
+    seconds : float
+        About how long it may take, half of it for the list. Files are read in a random order, and
+        of large ones only the length is looked at.
+    """
+    begun = time.monotonic()
+    count, size, listed = 0, 0, True
+    looks: list[tuple[Path, Callable[[Path], str | None]]] = []
+    for file in cache.files():
+        count, size = count + 1, size + file.bytes
+        look = _look_for(cache, file)
+        if look is not None:
+            looks.append((file.path, look))
+        if time.monotonic() - begun > seconds / 2:
+            listed = False
+            break
+    random.shuffle(looks)
+    result, read = Verification(), 0
+    for path, look in looks:
+        if time.monotonic() - begun > seconds:
+            break
+        result.add(path, look(path), None)
+        read += 1
+    whole = listed and read == len(looks)
+    return Sample(count, size, listed, result.sound, tuple(result.damaged), whole)
+
+
+def _look_for(cache: Cache, file: FileHeld) -> Callable[[Path], str | None] | None:
+    """Return how a file can be looked at for itself, quickly."""
+    name = file.path.relative_to(cache.root).as_posix()
+    if _METADATA.fullmatch(name) or re.fullmatch(r"queries/[0-9a-f]+\.json", name):
+        return _problem_of_document
+    if IMAGE_NAME.fullmatch(name) or (FILE_NAME.fullmatch(name) and file.path.suffix != ".json"):
+        return _problem_of_length if file.bytes > _QUICKLY else _problem_of_bytes
+    return None
+
+
+def _problem_of_length(path: Path) -> str | None:
+    told = _facts(path).get("bytes")
+    try:
+        return None if told in (None, path.stat().st_size) else "its length has changed"
+    except OSError:
+        return _GONE
+
+
 # What is wrong with a file of the cache: a sentence, nothing, or `_GONE` where it is there no more.
 _GONE = ""
 
 
 def _problem_of_image(path: Path) -> str | None:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.jpeg import verify
+    from atldld.fetch.pictures import verify
 
     facts = _facts(path)
     problem = _problem_of_bytes(path)
@@ -555,7 +643,7 @@ def _left_over(cache: Cache) -> list[Path]:
     """Return temporary files that no running process can still be writing."""
     found = []
     for file in cache.files():
-        if file.path.match(".*.part*"):
+        if fnmatchcase(file.name.rpartition("/")[2], ".*.part*"):
             with suppress(OSError):
                 abandoned = file.path.stat().st_mtime < time.time() - UNTOUCHED
                 if abandoned or is_left_over(file.path):

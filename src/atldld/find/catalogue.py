@@ -10,7 +10,7 @@ The same tables, in memory, hold what the service answers to a single search; so
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,15 @@ from typing import Any
 from atldld.errors import CacheError, Remedy
 from atldld.find.rows import Origin
 from atldld.place.spaces import PlaneOfSection, ReferenceSpace
+from atldld.records import (
+    LARGEST_PIXEL,
+    LARGEST_SECTION,
+    LARGEST_SIDE,
+    LARGEST_THICKNESS,
+    LARGEST_TIERS,
+)
+from atldld.support import fields
+from atldld.support.fields import UnusableFieldError
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -422,7 +431,7 @@ class Loader:
 
     def _entity(self, table: str, record: Record) -> int:
         number = self._id_of(table, record)
-        values = [_typed(record.get(column), kind) for column, kind in _ENTITIES[table].items()]
+        values = [_typed(record, column, kind) for column, kind in _ENTITIES[table].items()]
         self.db.execute(self._upserts[table], (number, *values))
         return number
 
@@ -451,14 +460,14 @@ class Loader:
 
     def _gene(self, record: Record) -> int:
         number = self._entity("gene", record)
-        aliases = {*str(record.get("alias_tags") or "").split()}
-        aliases |= {str(record.get(name) or "") for name in ("original_symbol", "original_name")}
+        aliases = {*_text(record, "alias_tags").split()}
+        aliases |= {_text(record, name) for name in ("original_symbol", "original_name")}
         aliases |= {
-            str(alias.get("name") or "")
-            for alias in record.get("gene_aliases") or ()
+            _text(alias, "name")
+            for alias in _listed(record.get("gene_aliases"))
             if isinstance(alias, Mapping)
         }
-        aliases -= {"", record.get("acronym"), record.get("name")}
+        aliases -= {"", _text(record, "acronym"), _text(record, "name")}
         self.db.executemany(
             "INSERT OR IGNORE INTO alias VALUES (?, ?)", [(number, alias) for alias in aliases]
         )
@@ -480,7 +489,7 @@ class Loader:
             self._once("specimen", specimen, partial(self._chained, "specimen"))
         for association, table in _LINKS.items():
             put = self._gene if table == "gene" else partial(self._entity, table)
-            for linked in record.get(association) or ():
+            for linked in _listed(record.get(association)):
                 if isinstance(linked, Mapping):
                     other = self._once(table, linked, put)
                     self.db.execute(
@@ -491,26 +500,56 @@ class Loader:
         self._entity("image", record)
 
 
+def _text(record: Record, name: str) -> str:
+    """Return a text; what is none counts as empty."""
+    value = record.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _listed(value: object) -> Sequence[object]:
+    """Return what is linked; an object stands for a list of one."""
+    if isinstance(value, Mapping):
+        return [value]
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def _whole(value: object) -> int | None:
-    """Return a positive whole number, or `None`."""
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63
-    return value if usable else None  # type: ignore[return-value]
+    """Return an id, or `None`."""
+    try:
+        return fields.whole({"id": value}, "id", 1, (1 << 63) - 1)
+    except UnusableFieldError:
+        return None
 
 
-def _typed(value: object, kind: str) -> object:
-    """Return a value as its column holds it; what is of another type counts as missing."""
-    plain = _plain(value)
-    if kind.startswith("TEXT"):
-        return plain if isinstance(plain, str) else None if plain is None else str(plain)
-    if isinstance(plain, str):
-        try:
-            plain = float(plain)
-        except ValueError:
-            return None
-    if kind == "REAL" or plain is None:
-        return plain
-    number = float(plain)  # type: ignore[arg-type]
-    return int(plain) if number.is_integer() and abs(number) < 1 << 63 else None  # type: ignore[call-overload]
+# What columns of numbers can hold; what is larger counts as missing, like what is no number.
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "section_thickness": (0.1, LARGEST_THICKNESS),
+    "resolution": (1e-3, LARGEST_PIXEL),
+    "section_number": (0, LARGEST_SECTION),
+    "width": (1, LARGEST_SIDE),
+    "height": (1, LARGEST_SIDE),
+    "tier_count": (1, LARGEST_TIERS),
+    "days": (-1e5, 1e5),
+    "depth": (0, 1000),
+    "graph_order": (-1e6, 1e6),
+}
+_FLAGS = {"failed", "delegate", "expression", "synthetic", "embryonic"}
+
+
+def _typed(record: Record, name: str, kind: str) -> object:
+    """Return a value as its column holds it; what cannot be there counts as missing."""
+    try:
+        if name in _FLAGS:
+            told = fields.flag(record, name)
+            return None if told is None else int(told)
+        if kind.startswith("TEXT"):
+            return fields.text(record, name)
+        low, high = _LIMITS.get(name, (-(1 << 62), 1 << 62))
+        if kind == "REAL":
+            return fields.number(record, name, low, high)
+        return fields.whole(record, name, int(low), int(high))
+    except UnusableFieldError:
+        return None
 
 
 def _plain(value: object) -> object:

@@ -537,7 +537,8 @@ def _read_dataset(row: dict[str, Any]) -> dict[str, Any]:
     names = {number: name for name, number in ORIENTATIONS.items()}
     for column in ("genes", "treatments", "products"):
         row[column] = tuple(name for name in json.loads(row[column]) if name)
-    row["probes"] = tuple(dict.fromkeys(names.get(n, str(n)) for n in json.loads(row["probes"])))
+    oriented = [n for n in json.loads(row["probes"]) if n is not None]
+    row["probes"] = tuple(dict.fromkeys(names.get(n, str(n)) for n in oriented))
     row["plane"] = PlaneOfSection.name_of(row["plane"])
     for column in ("representative", "failed", "synthetic"):
         row[column] = bool(row[column])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from atldld.errors import (
+    AnswerError,
     CacheError,
     InvalidInputError,
     NotFoundError,
@@ -36,6 +37,7 @@ from atldld.find.conditions import (
 from atldld.find.genes import ResolvedGene, matching, organism_name, resolve, suggestions
 from atldld.find.rows import Origin
 from atldld.find.service import Service
+from atldld.support.fields import CHANGED
 from atldld.support.html import card, escaped, table
 from atldld.support.libraries import need
 from atldld.support.processes import cached_property
@@ -448,6 +450,13 @@ class Search:
             found.append(gene)
         unknown = [gene.text for gene in found if not gene.ids]
         if unknown:
+            if in_service and service.data_sets:
+                raise AnswerError(
+                    f"The service sent {service.data_sets} data sets of {_or(unknown)}, but their "
+                    "records name no such gene: the fields id, genes or acronym are not what they "
+                    "were.",
+                    hint=CHANGED,
+                )
             near = {name: suggestions(db, "gene", name) for name in unknown}
             hints = [
                 f"Did you mean {_or(list(map(str, suggested)))}"

@@ -37,12 +37,18 @@ class Service:
         Where to ask.
     refresh : bool
         Ask even if the answers are in the cache.
+
+    Attributes
+    ----------
+    data_sets : int
+        How many records of data sets it has sent.
     """
 
     def __init__(self, session: Session, *, refresh: bool = False) -> None:
         self._session = session
         self._refresh = refresh
         self._asked: list[str] = []
+        self.data_sets = 0
 
     @property
     def source(self) -> Origin:
@@ -123,6 +129,7 @@ class Service:
 
     def _datasets(self, loader: Loader, terms: Iterable[Term], raw: str | None) -> int:
         rows = self._rows("SectionDataSet", [*terms, raw or ""], SEARCH_INCLUDES, "data_sets.id")
+        self.data_sets += len(rows)
         loader.load("SectionDataSet", rows)
         return len(rows)
 

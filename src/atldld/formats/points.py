@@ -13,14 +13,20 @@ is of, and the service's alignment the others; an alignment of none of them is a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import InvalidInputError, NotFoundError, Remedy
+from atldld.errors import (
+    AnswerError,
+    InvalidInputError,
+    NotFoundError,
+    Remedy,
+    SkippedImageWarning,
+)
 from atldld.place import points as place
 from atldld.place.coordinates import SERVICE, short_of
 from atldld.place.placement import Placement
@@ -28,6 +34,7 @@ from atldld.place.points import ImagePoints, StructureCenter
 from atldld.place.registration import Refinement, Registration
 from atldld.records import SectionDataSet
 from atldld.support.arguments import check_id
+from atldld.support.fields import CHANGED
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -134,19 +141,30 @@ def pixels_to_reference(
     """
     reasons: Counter[str] = Counter()
     ids, xy = _pixels(table)
-    pir = np.full((len(table), 3), np.nan)
-    spaces = np.full(len(table), -1)
+    pir: _Numbers | None = None
+    spaces: _Ids = np.empty(0, dtype=np.int64)
     whose: dict[int, str] = {}
     for dataset, chosen, given in _by_dataset(
         session, table, ids, xy, dataset_id, alignment, reasons, remark
     ):
-        found = place.image_to_reference(dataset, ids[chosen], xy[chosen], alignment=given)
-        pir[chosen] = found.pir
-        spaces[chosen] = -1 if found.space is None else found.space
-        whose |= _whose(np.unique(ids[chosen]).tolist(), given, alignment)
+        mine = _taken(ids, chosen)
+        found = place.image_to_reference(dataset, mine, _taken(xy, chosen), alignment=given)
+        number = -1 if found.space is None else found.space
+        if len(mine) == len(table):  # as a rule, and each of these arrays may be large
+            pir, spaces = found.pir, np.broadcast_to(np.int64(number), len(table))
+        else:
+            if pir is None:
+                pir, spaces = _nowhere(len(table))
+            pir[chosen] = found.pir
+            spaces[chosen] = number
+        if alignment is not None:
+            whose |= _whose(np.unique(mine).tolist(), given, alignment)
+    if pir is None:
+        pir, spaces = _nowhere(len(table))
     new = {f"{axis}_um": pir[:, k] for k, axis in enumerate(REFERENCE)}
     if alignment is not None:
-        new["coordinates"] = np.array([whose.get(image_id, "") for image_id in ids.tolist()])
+        different, which = np.unique(ids, return_inverse=True)
+        new["coordinates"] = np.array([whose.get(i, "") for i in different.tolist()])[which]
     return _answers({**new, SPACE: spaces}, ~np.isnan(pir[:, 0]), reasons)
 
 
@@ -200,12 +218,15 @@ def reference_to_pixels(
         chosen = usable & (spaces == number)
         found = place.reference_to_image(
             dataset,
-            pir[chosen],
+            _taken(pir, chosen),
             space=None if number == -1 else number,
             max_distance=max_distance,
             alignment=given,
         )
-        _put(whole, chosen, found)
+        if len(found.image_ids) == len(table):
+            whole = found
+        else:
+            _put(whole, chosen, found)
     return _on_sections(table, whole, reasons)
 
 
@@ -343,7 +364,7 @@ def structures_to_pixels(
         {"reference_space_id": dataset.reference_space_id},
         order="structure_centers.id",
     )
-    centers = [StructureCenter.from_record(record) for record in records]
+    centers = _centers(records)
     usable = ids > 0
     _note(reasons, "without a structure_id", ~usable)
     whole = _no_points(len(table))
@@ -359,6 +380,20 @@ def structures_to_pixels(
         ),
     )
     return _on_sections(table, whole, reasons, "without a centre near a section")
+
+
+def _centers(records: Iterable[Mapping[str, Any]]) -> list[StructureCenter]:
+    """Read the service's rows.
+
+    Raises
+    ------
+    AnswerError
+        If one of them cannot be used.
+    """
+    try:
+        return [StructureCenter.from_record(record) for record in records]
+    except InvalidInputError as error:
+        raise AnswerError(f"The service's answer cannot be used. {error}", hint=CHANGED) from None
 
 
 def atlas_plates(session: Session, dataset_id: int) -> SectionDataSet:
@@ -385,7 +420,22 @@ def atlas_plates(session: Session, dataset_id: int) -> SectionDataSet:
         ("alignment2d",),
         order="sub_images.id",
     )
-    return SectionDataSet.from_records(atlases[0], plates)
+    whole = SectionDataSet.from_records(atlases[0], plates)
+    # a plate that is left out would hand its points to the next one
+    left = [f"{image.image_id}: {image.reason}" for image in whole.skipped]
+    left += [
+        f"{image.id}: {image.alignment_problem or 'it has no alignment2d'}"
+        for image in whole.images
+        if image.alignment2d is None
+    ]
+    if left:
+        session.report(
+            SkippedImageWarning(
+                f"{len(left)} plates of data set {dataset_id} are left out: {'; '.join(left)}. "
+                f"{CHANGED}"
+            )
+        )
+    return whole
 
 
 def dataset_of_image(session: Session, image_id: int) -> Any:
@@ -421,7 +471,15 @@ def _pixels(table: Table) -> tuple[_Ids, _Numbers]:
                 "are the pixels.",
                 hint="Keep one of them.",
             )
-    return table.ids(image), np.column_stack([table.numbers(name) for name in pixel])
+    return table.ids(image), _beside(table, pixel)
+
+
+def _beside(table: Table, names: Sequence[str]) -> _Numbers:
+    """Return columns of numbers beside each other, shape (N, columns)."""
+    out = np.empty((len(table), len(names)))
+    for place_of_it, name in enumerate(names):
+        out[:, place_of_it] = table.numbers(name)
+    return out
 
 
 def _spaces(table: Table, space: int | None, why: str = f"{Remedy.SPACE} says") -> _Ids:
@@ -477,7 +535,9 @@ def _reference(table: Table, unit: str | None) -> _Numbers:
     else:
         columns = table.columns_named(list(REFERENCE), f"p, i and r, or {expected}")
         factor = FACTORS[unit]
-    return np.column_stack([table.numbers(name) for name in columns]) * factor
+    points = _beside(table, columns)
+    points *= factor
+    return points
 
 
 # ---- one data set after another
@@ -498,7 +558,7 @@ def _find_pixels(
     for dataset, chosen, given in _by_dataset(
         session, table, ids, xy, None, alignment, reasons, remark, used=used
     ):
-        _put(whole, chosen, find(dataset, ids[chosen], xy[chosen], given))
+        _put(whole, chosen, find(dataset, _taken(ids, chosen), _taken(xy, chosen), given))
     return _on_sections(table, whole, reasons)
 
 
@@ -533,8 +593,9 @@ def _by_dataset(
                     hint=f"Leave {Remedy.DATASET} out, and each image's own data set is found.",
                 )
     usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
+    del xy
     _note(reasons, "without numbers", ~usable)
-    left = dict.fromkeys(np.unique(ids[usable]).tolist())
+    left = dict.fromkeys(np.unique(_taken(ids, usable)).tolist())
     met: list[SectionDataSet] = []
     fits = used
     while left:
@@ -563,10 +624,10 @@ def _by_dataset(
         good = [i for i in mine if placed and own.get(i)]
         unplaced = [i for i in mine if i in own and i not in good]
         strangers = [i for i in mine if i not in own]
-        _note(reasons, UNPLACED, usable & np.isin(ids, unplaced))
-        _note(reasons, "of unknown images", usable & np.isin(ids, strangers))
+        _note(reasons, UNPLACED, usable & _among(ids, unplaced))
+        _note(reasons, "of unknown images", usable & _among(ids, strangers))
         if good:
-            chosen = usable & np.isin(ids, good)
+            chosen = usable & _among(ids, good)
             for values in named.values():
                 elsewhere = chosen & (values != -1) & (values != dataset.id)
                 _note(reasons, "of images that are another data set's", elsewhere)
@@ -639,6 +700,26 @@ def _remark_on_others(
 # ---- answers
 
 
+_BLOCK = 1 << 18  # rows that are looked at together
+
+
+def _taken(values: NDArray[Any], chosen: _Mask) -> NDArray[Any]:
+    """Return the chosen rows; the array itself, and no copy, where that is all of them."""
+    return values if chosen.all() else values[chosen]
+
+
+def _among(ids: _Ids, some: list[int]) -> _Mask:
+    """Return which ids are among some."""
+    out = np.zeros(len(ids), dtype=bool)
+    if some:
+        known = np.sort(some)
+        for start in range(0, len(ids), _BLOCK):
+            block = ids[start : start + _BLOCK]
+            nearest = known[np.searchsorted(known[:-1], block)]
+            out[start : start + _BLOCK] = nearest == block
+    return out
+
+
 def _note(reasons: Counter[str], reason: str, which: _Mask) -> None:
     reasons[reason] += int(which.sum())
 
@@ -647,6 +728,11 @@ def _no_points(count: int) -> ImagePoints:
     return ImagePoints(
         np.full(count, -1), np.full(count, -1), np.full((count, 2), np.nan), np.full(count, np.nan)
     )
+
+
+def _nowhere(count: int) -> tuple[_Numbers, _Ids]:
+    """Return points without coordinates, shape (N, 3), and without a space, shape (N,)."""
+    return np.full((count, 3), np.nan), np.full(count, -1, dtype=np.int64)
 
 
 def _put(whole: ImagePoints, chosen: _Mask, found: ImagePoints) -> None:

@@ -4,29 +4,28 @@ CSV and TSV hold texts, in UTF-8, of which none is a formula to a spreadsheet (s
 `atldld.support.text.cell_of`); an empty cell is nothing. Parquet holds types and needs pyarrow. The
 name ``-`` is standard input or output, as CSV.
 
-Rows are written one by one by Python's own ``csv``: pyarrow's writer quotes every text and spells
-numbers its own way, and its reader guesses types, so that a column of codes such as ``007`` would
-not come back as it was.
+A text table of any length takes little memory: it stays in its file, and is read from there a
+piece at a time (`atldld.formats.texts`). pyarrow's own writer quotes every text and spells numbers
+its own way, and its reader guesses types, so that a column of codes such as ``007`` would not come
+back as it was.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.formats.common import as_json, need
+from atldld.formats.texts import TextColumn, TextTable, cells_of, check_names
 from atldld.support.files import check_targets, sidecar_of, whole_files
-from atldld.support.text import TableWriter, shown, text_in_cell
+from atldld.support.text import TableWriter, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +43,7 @@ STANDARD = "-"
 """The name of standard input and output."""
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_TOLD = 40  # characters of a cell that holds something else than it must
+_BLOCK = 1 << 18  # ids that are looked at together
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +52,8 @@ class Table:
 
     Attributes
     ----------
-    columns : mapping of str to list, numpy.ndarray or pyarrow.ChunkedArray
-        All of N rows. Out of CSV come lists of texts, out of Parquet pyarrow's arrays. What is
+    columns : mapping of str to list, TextColumn, numpy.ndarray or pyarrow.ChunkedArray
+        All of N rows. Out of CSV come texts, out of Parquet pyarrow's arrays. What is
         written may be NumPy's arrays, too: masked values and NaN become empty cells, and in Parquet
         masked values become null.
     where : str
@@ -107,29 +106,17 @@ class Table:
             If a cell holds something else than a number.
         """
         values = self.columns[name]
-        if not isinstance(values, list):
-            pyarrow = _pyarrow()
-            try:
-                array = values.cast(pyarrow.float64()).to_numpy()
-            except (pyarrow.ArrowException, ValueError, OverflowError):
-                raise InvalidInputError(
-                    f"The column {name} of {self.where} holds {values.type}, which cannot be read "
-                    "as numbers."
-                ) from None
-            return np.asarray(array, dtype=np.float64)
-        out = np.full(len(values), np.nan)
-        for row, text in enumerate(values):
-            if text and not text.isspace():
-                try:
-                    # Python's own notation, 1_000, is nobody's in a table
-                    out[row] = float("_" if "_" in text else text)
-                except ValueError:
-                    told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}…"
-                    raise InvalidInputError(
-                        f"The column {name} of {self.where} holds {told} in row {row + 1}, "
-                        "which is not a number."
-                    ) from None
-        return out
+        if isinstance(values, TextColumn):
+            return values.table.numbers(values.place)
+        pyarrow = _pyarrow()
+        try:
+            array = values.cast(pyarrow.float64()).to_numpy()
+        except (pyarrow.ArrowException, ValueError, OverflowError):
+            raise InvalidInputError(
+                f"The column {name} of {self.where} holds {values.type}, which cannot be read "
+                "as numbers."
+            ) from None
+        return np.asarray(array, dtype=np.float64)
 
     def ids(self, name: str) -> NDArray[np.int64]:
         """Return a column of ids that was read, shape (N,), -1 where a cell is empty.
@@ -140,15 +127,19 @@ class Table:
             If a cell holds something else than a whole number below 2⁵³.
         """
         numbers = self.numbers(name)
-        wrong = np.isfinite(numbers) & ((numbers != np.floor(numbers)) | (np.abs(numbers) > 2**53))
-        wrong |= np.isinf(numbers)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise InvalidInputError(
-                f"The column {name} of {self.where} holds {numbers[row]!r} in row {row + 1}, "
-                "which is not the id of anything."
-            )
-        return np.where(np.isnan(numbers), -1, numbers).astype(np.int64)
+        out = np.empty(len(numbers), dtype=np.int64)
+        for start in range(0, len(numbers), _BLOCK):
+            block = numbers[start : start + _BLOCK]
+            empty = np.isnan(block)
+            wrong = ~empty & ((block != np.floor(block)) | (np.abs(block) > 2**53))
+            if wrong.any():
+                row = start + int(np.flatnonzero(wrong)[0])
+                raise InvalidInputError(
+                    f"The column {name} of {self.where} holds {numbers[row]!r} in row {row + 1}, "
+                    "which is not the id of anything."
+                )
+            out[start : start + _BLOCK] = np.where(empty, -1, block)
+        return out
 
     def with_columns(self, new: Mapping[str, Any]) -> Table:
         """Return the table with columns added to its end.
@@ -214,43 +205,17 @@ def read_table(name: str) -> Table:
         return _read_parquet(name)
     where = "Standard input" if name == STANDARD else name
     try:
-        # UTF-8 also where the terminal writes something else
-        stream = getattr(sys.stdin, "buffer", sys.stdin)
-        content = stream.read() if name == STANDARD else Path(name).read_bytes()
+        if name == STANDARD:
+            # UTF-8 also where the terminal writes something else
+            table = TextTable.of(getattr(sys.stdin, "buffer", sys.stdin), where, separator)
+        else:
+            file: IO[bytes] = open(name, "rb")  # noqa: SIM115 - read again as columns are asked for
+            # what is no file, such as a pipe, can be read once
+            kept = file.seekable()
+            table = (TextTable if kept else TextTable.of)(file, where, separator)
     except OSError as error:
         raise InvalidInputError(f"{where} cannot be read: {error.strerror or error}.") from None
-    try:
-        text = content if isinstance(content, str) else content.decode("utf-8-sig")
-        return _read_texts(io.StringIO(text, newline=""), where, separator)
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"{where} is no CSV table in UTF-8: byte {error.start} is none of a text.",
-            hint="Save it as CSV in UTF-8.",
-        ) from None
-    except csv.Error as error:
-        raise InvalidInputError(f"{where} is no CSV table: {error}.") from None
-
-
-def _read_texts(lines: Iterable[str], where: str, separator: str) -> Table:
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    names = [text_in_cell(name.strip()) for name in next(reader, [])]
-    if not names:
-        raise InvalidInputError(f"{where} is empty; its first line must name the columns.")
-    _check_names(names, where)
-    columns: list[list[str]] = [[] for _ in names]
-    count = 0
-    for cells in reader:
-        if not cells:
-            continue
-        count += 1
-        if len(cells) != len(names):
-            raise InvalidInputError(
-                f"Row {count} of {where} has {len(cells)} cells, but there are {len(names)} "
-                "columns."
-            )
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(text_in_cell(cell))
-    return Table(dict(zip(names, columns, strict=True)), where)
+    return Table(table.columns, where)
 
 
 def _read_parquet(name: str) -> Table:
@@ -259,7 +224,7 @@ def _read_parquet(name: str) -> Table:
         # not by its name, which pyarrow takes for an address, or for a folder of files
         with open(name, "rb") as file:
             table = pyarrow.parquet.ParquetFile(file).read()
-        _check_names(table.column_names, name)
+        check_names(table.column_names, name)
         columns = dict(zip(table.column_names, table.columns, strict=True))
     except FileNotFoundError as error:
         raise InvalidInputError(f"{name} cannot be read: {error.strerror}.") from None
@@ -268,12 +233,6 @@ def _read_parquet(name: str) -> Table:
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InvalidInputError(f"{name} is no Parquet file: {error}.") from None
     return Table(columns, name, table.schema.metadata)
-
-
-def _check_names(names: Sequence[str], where: str) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InvalidInputError(f"{where} has several columns named {twice[0]!r}.")
 
 
 # ---- writing
@@ -356,6 +315,10 @@ def write_table(
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 _write_texts(file, table, separator, digits)
+            for column in table.columns.values():
+                # Windows replaces no file that is open
+                if isinstance(column, TextColumn) and column.table.is_read_from(path):
+                    column.table.close()
         for sidecar in beside:
             sidecar.write_text(as_json(about or {}, indent=1) + "\n", "utf-8")
     return files
@@ -364,11 +327,31 @@ def write_table(
 def _write_texts(
     file: TextIO, table: Table, separator: str, digits: int | None, *, look: bool = False
 ) -> None:
+    source = _source(table)
+    if source is not None and digits is None:
+        new = {name: table.columns[name] for name in table.names[len(source.names) :]}
+        source.write(file, new, separator, look=look)
+        return
     writer = TableWriter(file, separator)
     writer.row(table.names)
     columns = [_cells(table, name, digits) for name in table.columns]
     rows = zip(*columns, strict=True)
     writer.rows([shown(cell) for cell in row] if look else row for row in rows)
+
+
+def _source(table: Table) -> TextTable | None:
+    """Return the text table that a table was read from, if arrays are all that it has besides."""
+    columns = list(table.columns.values())
+    first = columns[0] if columns else None
+    if not isinstance(first, TextColumn):
+        return None
+    read = columns[: len(first.table.names)]
+    added = columns[len(read) :]
+    if any(getattr(one, "table", None) is not first.table for one in read):
+        return None
+    if [one.place for one in read] != list(range(len(read))):
+        return None
+    return first.table if all(isinstance(one, np.ndarray) for one in added) else None
 
 
 def _cells(table: Table, name: str, digits: int | None) -> Iterable[object]:
@@ -380,11 +363,10 @@ def _cells(table: Table, name: str, digits: int | None) -> Iterable[object]:
         If Python has no such values, such as dates of the year 20,000.
     """
     values = table.columns[name]
-    if isinstance(values, list):
-        return values
+    if isinstance(values, list | TextColumn):
+        return list(values)
     if isinstance(values, np.ndarray):
-        # masked values come as None
-        return (_number(value, digits) for value in values.tolist())
+        return cells_of(values, digits)
     try:
         return ["" if value is None else _text(value) for value in values.to_pylist()]
     except (ValueError, OverflowError, _pyarrow().ArrowException):
@@ -393,12 +375,6 @@ def _cells(table: Table, name: str, digits: int | None) -> Iterable[object]:
             "CSV.",
             hint="Write a .parquet file.",
         ) from None
-
-
-def _number(value: object, digits: int | None) -> object:
-    if isinstance(value, float):
-        return "" if value != value else repr(value) if digits is None else f"{value:.{digits}g}"
-    return "" if value is None else value
 
 
 def _text(value: object) -> str:
@@ -419,9 +395,12 @@ def _arrow(pyarrow: Any, values: Any) -> Any:
     """Return a column as pyarrow's; texts as whole numbers if all are, else numbers, else texts."""
     if isinstance(values, np.ma.MaskedArray):
         return pyarrow.array(values.data, mask=np.ma.getmaskarray(values))
-    if not isinstance(values, list):
+    if isinstance(values, TextColumn):
+        array = values.table.arrow(values.place)
+    elif not isinstance(values, list):
         return values
-    array = pyarrow.array([text if text and not text.isspace() else None for text in values])
+    else:
+        array = pyarrow.array([text if text and not text.isspace() else None for text in values])
     for kind in (pyarrow.int64(), pyarrow.float64()):
         try:
             return array.cast(kind)

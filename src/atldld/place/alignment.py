@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from atldld.errors import InvalidInputError
@@ -10,14 +11,37 @@ from atldld.place.anchoring import Alignment
 from atldld.place.registration import Registration, is_registration
 from atldld.support.documents import DocumentError, parse_json
 
-__all__ = ["Planes", "read_alignment"]
+__all__ = ["AlignmentPath", "ConfirmedOnly", "Planes", "read_alignment"]
 
 
 Planes = Alignment | Registration
 """What places the sections of a data set; images that it lacks keep the service's alignment."""
 
 
-def read_alignment(path: str | Path) -> Planes:
+@dataclass(frozen=True, slots=True)
+class ConfirmedOnly:
+    """A registration's file, of which only the sections count that people have confirmed.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The file.
+    """
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+AlignmentPath = str | Path | ConfirmedOnly
+"""Where an alignment is read from."""
+
+
+def read_alignment(path: AlignmentPath) -> Planes:
     """Read a registration of `atldld refine`, or what QuickNII, VisuAlign and their kin write.
 
     That is a JSON of QuickNII, VisuAlign, DeepSlice, WebAlign or WebWarp. Markers make sections
@@ -25,15 +49,16 @@ def read_alignment(path: str | Path) -> Planes:
 
     Parameters
     ----------
-    path : str or pathlib.Path
+    path : str, pathlib.Path or ConfirmedOnly
         The file.
 
     Raises
     ------
     InvalidInputError
         If the file cannot be read, is of another kind or for another atlas, or names images that
-        are not section images.
+        are not section images; if only confirmed sections are asked for and there are none.
     """
+    confirmed = isinstance(path, ConfirmedOnly)
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -46,5 +71,11 @@ def read_alignment(path: str | Path) -> Planes:
     except DocumentError as error:
         raise InvalidInputError(f"{path} {error}.", hint=anchoring.EXPECTED) from None
     if is_registration(document):
-        return Registration.from_document(path, content, document)
+        registration = Registration.from_document(path, content, document)
+        return registration.confirmed() if confirmed else registration
+    if confirmed:
+        raise InvalidInputError(
+            f"{path} says of no section that it was confirmed by hand.",
+            hint="Registrations that `atldld align` has saved do.",
+        )
     return anchoring.from_document(path, content, document)

@@ -237,6 +237,8 @@ class AlignmentFile:
     unmoved : str or None
         Whose coordinates sections have that a registration has not moved, in the words of
         `atldld.place.coordinates`; by default the target's.
+    confirmed_only : bool
+        Whether only sections count that people have confirmed.
     """
 
     name: str
@@ -248,6 +250,7 @@ class AlignmentFile:
     markers_ignored: int = 0
     atlas: AtlasMade | None = None
     unmoved: str | None = None
+    confirmed_only: bool = False
 
     @property
     def coordinates(self) -> str:
@@ -281,6 +284,8 @@ class AlignmentFile:
             described["atlas"] = msgspec.to_builtins(self.atlas)
         if self.unmoved is not None:
             described["coordinates_of_unmoved"] = self.unmoved
+        if self.confirmed_only:
+            described["confirmed_only"] = True
         return described
 
     @classmethod
@@ -301,6 +306,7 @@ class AlignmentFile:
             ignored,
             AtlasMade.of(described.get("atlas")),
             unmoved if isinstance(unmoved, str) else None,
+            described.get("confirmed_only") is True,
         )
 
 

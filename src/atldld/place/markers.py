@@ -26,7 +26,7 @@ from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation
 from atldld.place.spaces import check_points
 
-__all__ = ["MOST_MARKERS", "MarkerDeformation", "MarkerFit", "fit_markers"]
+__all__ = ["MOST_MARKERS", "MarkedDeformation", "MarkerDeformation", "MarkerFit", "fit_markers"]
 
 Matrix = NDArray[np.float64]
 
@@ -203,6 +203,33 @@ class MarkerDeformation:
     @cached_property
     def _bending(self) -> _Pieces:
         return _Pieces.of(self.flat, self.image, self.triangles)
+
+
+@dataclass(frozen=True, eq=False)
+class MarkedDeformation:
+    """Markers on a section that is curved already; both ways are exact.
+
+    The markers say where the overlay of the curved section is wrong: what lies at one place of the
+    image belongs where another place of the image has it without them.
+
+    Attributes
+    ----------
+    markers : MarkerDeformation
+        From the image to the image as it is without markers.
+    curve : Deformation
+        From there to the flat image.
+    """
+
+    markers: MarkerDeformation
+    curve: Deformation
+
+    def to_flat(self, xy: ArrayLike) -> Matrix:
+        """Map image pixels to pixels of the flat image, shape (..., 2) → (..., 2)."""
+        return self.curve.to_flat(self.markers.to_flat(xy))
+
+    def to_image(self, xy: ArrayLike) -> Matrix:
+        """Map pixels of the flat image to image pixels, shape (..., 2) → (..., 2)."""
+        return self.markers.to_image(self.curve.to_image(xy))
 
 
 def _areas(corners: Matrix) -> Matrix:

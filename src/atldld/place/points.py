@@ -38,8 +38,9 @@ from atldld.errors import ClampedSectionWarning, InvalidInputError
 from atldld.place.affine import apply_affine
 from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
 from atldld.place.spaces import BLOCK, ReferenceSpace, between_spaces, check_points
-from atldld.records import SectionDataSet, SectionImage
+from atldld.records import LARGEST_ID, LARGEST_SHIFT, SectionDataSet, SectionImage
 from atldld.support.arguments import check_id, check_ids, check_number, plain, several
+from atldld.support.fields import UnusableFieldError, number, whole
 
 if TYPE_CHECKING:
     from atldld.place.alignment import Planes
@@ -147,11 +148,19 @@ class StructureCenter:
         Raises
         ------
         InvalidInputError
-            If a column is missing or of the wrong type.
+            If a column is missing, of the wrong type, or larger than any brain.
         """
         try:
-            return msgspec.convert(record, cls, strict=False)
-        except msgspec.ValidationError as error:
+            return cls(
+                structure_id=whole(record, "structure_id", 0, LARGEST_ID, needed=True) or 0,
+                reference_space_id=whole(record, "reference_space_id", 0, LARGEST_ID, needed=True)
+                or 0,
+                **{
+                    axis: number(record, axis, -LARGEST_SHIFT, LARGEST_SHIFT, needed=True) or 0.0
+                    for axis in ("x", "y", "z")
+                },
+            )
+        except UnusableFieldError as error:
             raise InvalidInputError(f"This is no StructureCenter record: {error}.") from None
 
 

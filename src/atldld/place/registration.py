@@ -24,7 +24,11 @@ grid does. ITK's `DisplacementFieldTransform` takes the files as they are, and i
 linearly.
 
 A section that markers bend (`atldld.place.markers`), as VisuAlign's do, has them in the JSON: the
-vertices in the image and in the flat image, and the triangles between.
+vertices in the image and in the flat image, and the triangles between. A section may have fields
+and markers; the markers then lead from the image to what the fields take.
+
+What people have said of a section stands beside: its ``status`` and their ``note``. A section that
+is ``"left out"`` keeps its place in the file, and is not placed in anything that is made with it.
 """
 
 from __future__ import annotations
@@ -51,10 +55,10 @@ from atldld.errors import (
 from atldld.place.anchoring import AlignmentFile, AtlasMade
 from atldld.place.coordinates import SERVICE
 from atldld.place.deformation import Deformation, Displacements, SplineDeformation
-from atldld.place.markers import MarkerDeformation
+from atldld.place.markers import MarkedDeformation, MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.support.documents import DocumentError, check_numbers
-from atldld.support.files import check_targets, whole_files
+from atldld.support.files import check_targets, whole_file, whole_files, write_errors
 from atldld.support.html import ACCENT, Markup, card, svg, synthetic_note, table
 from atldld.support.libraries import data_frame_of
 from atldld.support.metaimage import VectorImage
@@ -71,10 +75,14 @@ __all__ = [
     "Refinement",
     "Registration",
     "SectionFit",
+    "Status",
     "StepResult",
+    "StoredFields",
+    "add_fields",
     "check_registration",
     "fields_of",
     "is_registration",
+    "read_fields",
 ]
 
 FORMAT = "atldld registration"
@@ -82,6 +90,13 @@ FORMAT = "atldld registration"
 
 FORMAT_VERSION = 2
 """2 has curved sections and expected errors; 1, which is read as well, had neither."""
+
+_VERSION_BY_HAND = 3
+"""3 has sections that are left out, or have fields and markers both; others are written as 2."""
+
+Status = Literal["automatic", "edited", "confirmed", "left out"]
+"""What people have said of a section: nothing, that they placed it, that it is right, or that it is
+not to be used."""
 
 ROUND_TRIP = 10.0
 """How far, in µm, a point of a curved section may lie from where it was after the way there and
@@ -202,6 +217,12 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
         The way between the image and the flat image; without one they are the same.
     pixel : float or None
         Side of a full-resolution pixel, in µm, by which the deformation's fields are written.
+    status : {"automatic", "edited", "confirmed", "left out"}
+        What people have said of it.
+    note : str
+        What they have written of it.
+    start : 3 × 3 float or None
+        Where it lay before it was placed by hand, as `image_to_reference`.
     """
 
     section_number: int
@@ -211,6 +232,9 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
     expected_error: ExpectedError | None = None
     deformation: Deformation | None = None
     pixel: float | None = None
+    status: Status = "automatic"
+    note: str = ""
+    start: tuple[Row3, Row3, Row3] | None = None
 
     @classmethod
     def of(
@@ -242,7 +266,7 @@ class SectionFit(msgspec.Struct, frozen=True, kw_only=True):
         InvalidInputError
             If the section is curved and its pixel has no size.
         """
-        if isinstance(placement.deformation, SplineDeformation) and not (
+        if isinstance(placement.deformation, SplineDeformation | MarkedDeformation) and not (
             pixel is not None and math.isfinite(pixel) and pixel > 0
         ):
             raise InvalidInputError(
@@ -281,8 +305,22 @@ class _Field(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class _Fields(msgspec.Struct, frozen=True, kw_only=True):
-    """A curved section's two fields, and figures of them."""
+class StoredFields(msgspec.Struct, frozen=True, kw_only=True):
+    """A curved section's two fields as a registration names them, and figures of them.
+
+    Attributes
+    ----------
+    to_flat, to_image : struct
+        ``file``, the name as seen from the registration, and ``sha256``.
+    pixel_um : float
+        Side of a full-resolution pixel.
+    node_spacing_um : tuple of 2 float
+        From one node to the next.
+    jacobian : tuple of 2 float
+        Least and greatest local change of area.
+    greatest_um, round_trip_um : float
+        The longest displacement, and how far the way there and back misses.
+    """
 
     to_flat: _Field
     to_image: _Field
@@ -307,10 +345,13 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     section_number: int
     image_to_reference: tuple[Row3, Row3, Row3]
     reference_to_image: tuple[Row4, Row4, Row4]
-    deformation: _Fields | None = None
+    deformation: StoredFields | None = None
     markers: _Markers | None = None
     expected_error: ExpectedError | None = None
     steps: tuple[StepResult, ...] = ()
+    status: Status = "automatic"
+    note: str = ""
+    start: tuple[Row3, Row3, Row3] | None = None
 
 
 class _Document(msgspec.Struct, kw_only=True):
@@ -353,6 +394,37 @@ class Registration:
     def moved(self) -> int:
         """How many sections lie elsewhere than at the start."""
         return sum(bool(fit.refinement.kept) for fit in self.sections.values())
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Ids of the section images that people have marked as not to be used."""
+        return frozenset(k for k, fit in self.sections.items() if fit.status == "left out")
+
+    def confirmed(self) -> Registration:
+        """Return it with all sections left out but those that people have confirmed.
+
+        Raises
+        ------
+        InvalidInputError
+            If none is confirmed.
+        """
+        if not any(fit.status == "confirmed" for fit in self.sections.values()):
+            raise InvalidInputError(
+                f"{self.source.name} has no section that was confirmed by hand.",
+                dataset_id=self.dataset_id,
+                hint="Confirm sections with `atldld align`, or use the file as it is.",
+            )
+        source = replace(self.source, confirmed_only=True)
+        return replace(
+            self,
+            file=source,
+            sections={
+                image_id: fit
+                if fit.status == "confirmed"
+                else msgspec.structs.replace(fit, status="left out")
+                for image_id, fit in self.sections.items()
+            },
+        )
 
     @property
     def refinements(self) -> dict[int, Refinement]:
@@ -513,27 +585,11 @@ class Registration:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path
         folder = fields_of(target)
         fields = {
-            image_id: _fields_of(image_id, fit, folder.name)
+            image_id: _fields_of(image_id, fit, curve, folder.name)
             for image_id, fit in self.sections.items()
-            if fit.deformation is not None and not isinstance(fit.deformation, MarkerDeformation)
+            if (curve := _spline_of(fit)) is not None
         }
-        document = _Document(
-            dataset_id=self.dataset_id,
-            about=self.about,
-            sections={
-                image_id: _Section(
-                    section_number=fit.section_number,
-                    image_to_reference=fit.image_to_reference,
-                    reference_to_image=fit.reference_to_image,
-                    deformation=fields[image_id][0] if image_id in fields else None,
-                    markers=_markers_of(fit),
-                    expected_error=fit.expected_error,
-                    steps=fit.steps,
-                )
-                for image_id, fit in self.sections.items()
-            },
-        )
-        text = msgspec.json.format(msgspec.json.encode(document), indent=1)
+        text = self.document({image_id: told for image_id, (told, _) in fields.items()})
         stale = force and not fields and (folder / _ABOUT_FIELDS).is_file()
         with whole_files(
             [target, folder] if fields else [target],
@@ -543,29 +599,58 @@ class Registration:
         ) as (temporary, *inside):
             for beside in inside:
                 beside.mkdir()
-                (beside / _ABOUT_FIELDS).write_text(self._about_fields(), "utf-8")
+                (beside / _ABOUT_FIELDS).write_text(_about_fields(self.dataset_id), "utf-8")
                 for _, images in fields.values():
                     for name, image in images.items():
-                        with open(beside / name, "wb") as file:
-                            file.write(image.header)
-                            file.write(image.data)
-            temporary.write_bytes(text + b"\n")
+                        _write_image(beside / name, image)
+            temporary.write_bytes(text)
         return path
 
-    def _about_fields(self) -> str:
-        about = {
-            "format": "fields of an atldld registration",
-            "dataset_id": self.dataset_id,
-            "files": "<section image id>_to_flat.mha leads from the image to the flat image, "
-            "<section image id>_to_image.mha back",
-            "vectors": "(dx, dy) in mm: a point q of the one image lies at q + d(q) of the other",
-            "points": "(x, y) * pixel size in mm; full-resolution pixel (0, 0) has its centre at 0",
-            "header": "Offset is the point of the first node, ElementSpacing how far nodes are "
-            "apart, in mm; x is fastest",
-            "between_nodes": "a cubic spline through them; beyond the outer nodes, as the nearest "
-            "point of the grid",
+    def document(self, fields: Mapping[int, StoredFields]) -> bytes:
+        """Return the JSON file, where the fields that it names are written already.
+
+        Parameters
+        ----------
+        fields : mapping of int to StoredFields
+            By image id, those of all sections that splines bend.
+
+        Raises
+        ------
+        InvalidInputError
+            If the fields of a curved section are not among them.
+        """
+        for image_id, fit in self.sections.items():
+            if _spline_of(fit) is not None and image_id not in fields:
+                raise InvalidInputError(
+                    f"Section image {image_id} is curved, but its fields are not written.",
+                    image_id=image_id,
+                )
+        sections = {
+            image_id: _Section(
+                section_number=fit.section_number,
+                image_to_reference=fit.image_to_reference,
+                reference_to_image=fit.reference_to_image,
+                deformation=fields.get(image_id) if _spline_of(fit) is not None else None,
+                markers=_markers_of(fit),
+                expected_error=fit.expected_error,
+                steps=fit.steps,
+                status=fit.status,
+                note=fit.note,
+                start=fit.start,
+            )
+            for image_id, fit in self.sections.items()
         }
-        return json.dumps(about, indent=1) + "\n"
+        new = any(
+            one.status == "left out" or (one.deformation is not None and one.markers is not None)
+            for one in sections.values()
+        )
+        document = _Document(
+            format_version=_VERSION_BY_HAND if new else FORMAT_VERSION,
+            dataset_id=self.dataset_id,
+            about=self.about,
+            sections=sections,
+        )
+        return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
     @classmethod
     def from_document(cls, path: Path, content: bytes, document: object) -> Registration:
@@ -589,10 +674,10 @@ class Registration:
             If a field that it names is not there.
         """
         version = document.get("format_version") if isinstance(document, dict) else None
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if isinstance(version, int) and version > _VERSION_BY_HAND:
             raise InvalidInputError(
                 f"{path} has version {version} of the format, and this atldld reads up to "
-                f"{FORMAT_VERSION}.",
+                f"{_VERSION_BY_HAND}.",
                 hint="Use a newer atldld.",
             )
         try:
@@ -715,10 +800,10 @@ def _about(image_id: int, way: _Way) -> str:
 
 
 def _fields_of(
-    image_id: int, fit: SectionFit, folder: str
-) -> tuple[_Fields, dict[str, VectorImage]]:
+    image_id: int, fit: SectionFit, curved: Deformation, folder: str
+) -> tuple[StoredFields, dict[str, VectorImage]]:
     """Return what the JSON says of a curved section's fields, and the fields, by file name."""
-    curved, pixel = fit.deformation, fit.pixel
+    pixel = fit.pixel
     if not isinstance(curved, SplineDeformation) or pixel is None:
         raise InvalidInputError(
             f"The deformation of section image {image_id} is a {type(curved).__name__} with pixels "
@@ -747,7 +832,7 @@ def _fields_of(
         images[name] = image
         files[way] = _Field(file=f"{folder}/{name}", sha256=digest.hexdigest())
     spacing = curved.flattening.spacing
-    told = _Fields(
+    told = StoredFields(
         to_flat=files["to_flat"],
         to_image=files["to_image"],
         pixel_um=pixel,
@@ -759,9 +844,129 @@ def _fields_of(
     return told, images
 
 
+def _about_fields(dataset_id: int) -> str:
+    about = {
+        "format": "fields of an atldld registration",
+        "dataset_id": dataset_id,
+        "files": "<section image id>_to_flat.mha leads from the image to the flat image, "
+        "<section image id>_to_image.mha back",
+        "vectors": "(dx, dy) in mm: a point q of the one image lies at q + d(q) of the other",
+        "points": "(x, y) * pixel size in mm; full-resolution pixel (0, 0) has its centre at 0",
+        "header": "Offset is the point of the first node, ElementSpacing how far nodes are "
+        "apart, in mm; x is fastest",
+        "between_nodes": "a cubic spline through them; beyond the outer nodes, as the nearest "
+        "point of the grid",
+    }
+    return json.dumps(about, indent=1) + "\n"
+
+
+def _write_image(path: Path, image: VectorImage) -> None:
+    with open(path, "wb") as file:
+        file.write(image.header)
+        file.write(image.data)
+
+
+def _spline_of(fit: SectionFit) -> Deformation | None:
+    """Return the part of a section's deformation that is written as fields, if there is one."""
+    bent = fit.deformation
+    if isinstance(bent, MarkedDeformation):
+        bent = bent.curve
+    return None if isinstance(bent, MarkerDeformation) else bent
+
+
+def add_fields(
+    path: str | Path, dataset_id: int, image_id: int, curve: SplineDeformation, pixel: float
+) -> StoredFields:
+    """Write a section's fields beside a registration, and leave those that are there.
+
+    Their names hold their hashes, so a registration that is written afterwards can name them
+    whatever becomes of it, and so can one that was written before. A registration's `document`
+    takes what this returns.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The registration, which need not be there.
+    dataset_id, image_id : int
+        Whose fields they are.
+    curve : SplineDeformation
+        The deformation.
+    pixel : float
+        Side of a full-resolution pixel, in µm.
+
+    Raises
+    ------
+    InvalidInputError
+        If the deformation is not one-to-one.
+    OutputError
+        If they cannot be written.
+    """
+    path = Path(path)
+    folder = fields_of(Path(os.path.realpath(path)) if path.is_symlink() else path)
+    fit = SectionFit(
+        section_number=0,
+        image_to_reference=((0.0,) * 3,) * 3,
+        reference_to_image=((0.0,) * 4,) * 3,
+        pixel=pixel,
+    )
+    told, images = _fields_of(image_id, fit, curve, folder.name)
+    with write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / _ABOUT_FIELDS).is_file():
+        with whole_file(folder / _ABOUT_FIELDS, force=True) as temporary:
+            temporary.write_text(_about_fields(dataset_id), "utf-8")
+    named = {}
+    for way in ("to_flat", "to_image"):
+        field: _Field = getattr(told, way)
+        name = f"{image_id}_{way}_{field.sha256[:16]}.mha"
+        if not (folder / name).is_file():
+            with whole_file(folder / name, force=True) as temporary:
+                _write_image(temporary, images[f"{image_id}_{way}.mha"])
+        named[way] = msgspec.structs.replace(field, file=f"{folder.name}/{name}")
+    return msgspec.structs.replace(told, **named)
+
+
+def read_fields(path: Path, image_id: int, told: StoredFields) -> SplineDeformation:
+    """Return the deformation that fields beside a registration hold.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The registration.
+    image_id : int
+        The section image.
+    told : StoredFields
+        What the registration says of them.
+
+    Raises
+    ------
+    InvalidInputError
+        If a field is damaged, of another image, or not one-to-one.
+    MissingFileError
+        If it is not there.
+    """
+    if not told.pixel_um > 0:
+        raise InvalidInputError(
+            f"{path} gives image {image_id} pixels of {told.pixel_um} µm.", hint=_AGAIN
+        )
+    flattening = _read_field(path, image_id, "to_flat", told.to_flat, told.pixel_um)
+    bending = _read_field(path, image_id, "to_image", told.to_image, told.pixel_um)
+    spline = SplineDeformation(flattening, bending)
+    if why := _not_one_to_one(spline.jacobian, spline.round_trip * told.pixel_um):
+        raise InvalidInputError(
+            f"The fields {told.to_flat.file} and {told.to_image.file} beside {path} are not "
+            f"one-to-one: {why}.",
+            image_id=image_id,
+            hint=_AGAIN,
+        )
+    return spline
+
+
 def _markers_of(fit: SectionFit) -> _Markers | None:
     """Return what the JSON says of a section that markers bend."""
     bent = fit.deformation
+    if isinstance(bent, MarkedDeformation):
+        bent = bent.markers
     if not isinstance(bent, MarkerDeformation):
         return None
     parts = {"image": bent.image, "flat": bent.flat, "triangles": bent.triangles}
@@ -806,24 +1011,11 @@ def _fit_of(path: Path, image_id: int, entry: _Section) -> SectionFit:
     """Return a section as the file and the fields beside it have it."""
     told = entry.deformation
     curved: Deformation | None = None
-    if told is None and entry.markers is not None:
-        curved = _bent_by(path, image_id, entry.markers)
-    elif told is not None:
-        if not told.pixel_um > 0:
-            raise InvalidInputError(
-                f"{path} gives image {image_id} pixels of {told.pixel_um} µm.", hint=_AGAIN
-            )
-        flattening = _read_field(path, image_id, "to_flat", told.to_flat, told.pixel_um)
-        bending = _read_field(path, image_id, "to_image", told.to_image, told.pixel_um)
-        spline = SplineDeformation(flattening, bending)
-        if why := _not_one_to_one(spline.jacobian, spline.round_trip * told.pixel_um):
-            raise InvalidInputError(
-                f"The fields {told.to_flat.file} and {told.to_image.file} beside {path} are not "
-                f"one-to-one: {why}.",
-                image_id=image_id,
-                hint=_AGAIN,
-            )
-        curved = spline
+    if told is not None:
+        curved = read_fields(path, image_id, told)
+    if entry.markers is not None:
+        markers = _bent_by(path, image_id, entry.markers)
+        curved = markers if curved is None else MarkedDeformation(markers, curved)
     return SectionFit(
         section_number=entry.section_number,
         image_to_reference=entry.image_to_reference,
@@ -832,6 +1024,9 @@ def _fit_of(path: Path, image_id: int, entry: _Section) -> SectionFit:
         expected_error=entry.expected_error,
         deformation=curved,
         pixel=None if told is None else told.pixel_um,
+        status=entry.status,
+        note=entry.note,
+        start=entry.start,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
@@ -19,6 +19,7 @@ from atldld.place.registration import Refinement, Registration
 from atldld.place.spaces import PLACED_SPACES, Plane, check_points
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
 from atldld.support.arguments import check_id, check_whole, several
+from atldld.support.fields import CHANGED, IMAGES_STILL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from atldld.place.anchoring import AlignmentFile
     from atldld.place.registration import ExpectedError
 
-__all__ = ["PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
+__all__ = ["LEFT_OUT", "PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
+
+LEFT_OUT = "it was left out by hand"
+"""Why a section is not placed that people have marked as not to be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +222,8 @@ class PlacedDataSet:
         The file whose planes are used in place of the service's alignment, if one is.
     alignment_notes : tuple of str
         What is strange about that file's planes, such as sections that it shows mirrored.
+    set_aside : mapping of int to Placement
+        By image id, where those sections lie that people have marked as not to be used.
     """
 
     record: SectionDataSet
@@ -226,6 +232,7 @@ class PlacedDataSet:
     skipped: tuple[SkippedImage, ...]
     alignment: AlignmentFile | None = None
     alignment_notes: tuple[str, ...] = ()
+    set_aside: Mapping[int, Placement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: SectionDataSet, alignment: Planes | None = None) -> PlacedDataSet:
@@ -253,9 +260,11 @@ class PlacedDataSet:
             return cls.with_placements(record)
         if isinstance(alignment, Registration):
             file, told = alignment.source, alignment.refinements
+            left_out = alignment.left_out
         else:
-            file, told = alignment.file, {}
-        return cls.with_placements(record, alignment.placements(record), file, told)
+            file, told, left_out = alignment.file, {}, frozenset()
+        placements = alignment.placements(record)
+        return cls.with_placements(record, placements, file, told, left_out)
 
     @classmethod
     def with_placements(
@@ -264,6 +273,7 @@ class PlacedDataSet:
         given: Mapping[int, Placement] | None = None,
         alignment: AlignmentFile | None = None,
         refinements: Mapping[int, Refinement] | None = None,
+        left_out: frozenset[int] = frozenset(),
     ) -> PlacedDataSet:
         """Place the sections of a data set, some of them by placements that are given.
 
@@ -277,6 +287,8 @@ class PlacedDataSet:
             Where the given ones come from.
         refinements : mapping of int to Refinement, optional
             What a registration says of them, by id of the section image.
+        left_out : frozenset of int
+            Images that people have marked as not to be used; they are not placed.
 
         Raises
         ------
@@ -291,8 +303,10 @@ class PlacedDataSet:
         for image in record.images:
             if image.failed:
                 reason = "the laboratory marked it as failed"
+            elif image.id in left_out:
+                reason = LEFT_OUT
             elif image.alignment2d is None and image.id not in given:
-                reason = "it has no alignment2d"
+                reason = image.alignment_problem or "it has no alignment2d"
             else:
                 placement = given.get(image.id) or Placement.of(record, image)
                 if placement.crosses(plane):
@@ -311,7 +325,8 @@ class PlacedDataSet:
                     continue
                 reason = f"its alignment does not lie in the {plane.value} plane"
             skipped.append(SkippedImage(image.id, image.section_number, reason))
-        return cls(record, plane, tuple(sections), tuple(skipped), alignment, notes)
+        aside = {image_id: given[image_id] for image_id in sorted(left_out & set(given))}
+        return cls(record, plane, tuple(sections), tuple(skipped), alignment, notes, aside)
 
     @property
     def id(self) -> int:
@@ -503,6 +518,6 @@ def _check_laid_out(record: SectionDataSet) -> tuple[Plane, float]:
             + ("missing" if space is None else str(space))
             + ", but pictures can be laid out only in the adult spaces 9 and 10 (P56).",
             dataset_id=record.id,
-            hint="The images themselves can still be had with `atldld download image`.",
+            hint=f"{CHANGED} {IMAGES_STILL}" if space is None else IMAGES_STILL,
         )
     return plane, thickness

@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING, Literal
 
 from atldld.errors import InvalidInputError, UnsupportedPlaneError
 from atldld.support.arguments import check_number, check_whole
+from atldld.support.fields import CHANGED, IMAGES_STILL
+
+if TYPE_CHECKING:
+    # imported where it is used: names and boxes are wanted without it
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "AXES",
@@ -260,6 +263,8 @@ class ReferenceSpace(_Named):
             If the points have another shape, are not finite or lie outside, or if the resolution is
             not valid.
         """
+        import numpy as np
+
         shape = np.array(self.shape(resolution))
         points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
         indices = np.floor(points / resolution)
@@ -322,6 +327,8 @@ class ReferenceSpace(_Named):
         InvalidInputError
             If the orientation is not valid, or if the points have another shape or are not finite.
         """
+        import numpy as np
+
         points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
         out = np.empty_like(points)
         for place, (axis, far) in enumerate(self._brainglobe_axes(orientation)):
@@ -343,6 +350,8 @@ class ReferenceSpace(_Named):
         numpy.ndarray, shape (..., 3), float64
             (p, i, r) in µm.
         """
+        import numpy as np
+
         axes = self._brainglobe_axes(orientation)
         given = check_points(points, 3, f"µm in BrainGlobe's order {orientation!r}")
         out = np.empty_like(given)
@@ -382,6 +391,8 @@ class ReferenceSpace(_Named):
             as the voxel that starts there does. Both spaces are anatomical: sagittal sections of
             space 10 are left ones.
         """
+        import numpy as np
+
         middle = self._box()[2] / 2
         points = check_points(pir, 3, "(p, i, r) in µm of the reference space")
         return np.where(points[..., 2] < middle, 1, 2).astype(np.int64)
@@ -401,6 +412,8 @@ class ReferenceSpace(_Named):
         numpy.ndarray, shape (..., 3), float64
             (p, i, r) in µm.
         """
+        import numpy as np
+
         if side not in {"left", "right"}:
             raise InvalidInputError(f"The side is {side!r}, but must be 'left' or 'right'.")
         middle = self._box()[2] / 2
@@ -475,7 +488,7 @@ class Plane(Enum):
                 + ", which is neither coronal, sagittal nor transverse; no picture can be laid "
                 "out in the reference space.",
                 dataset_id=dataset_id,
-                hint="The images themselves can still be had with `atldld download image`.",
+                hint=f"{CHANGED} {IMAGES_STILL}" if plane_of_section_id is None else IMAGES_STILL,
             ) from None
 
 
@@ -587,6 +600,8 @@ def check_points(points: object, dimensions: int, what: str) -> NDArray[np.float
     InvalidInputError
         If the points have another shape, or a coordinate is not finite.
     """
+    import numpy as np
+
     try:
         array = np.asarray(points, dtype=np.float64)
     except (TypeError, ValueError):

@@ -23,7 +23,7 @@ __all__ = ["DatasetQuality", "SectionQuality", "check_output"]
 
 @dataclass(frozen=True, slots=True)
 class SectionQuality:
-    """What is to be said of one section.
+    """What the quality figures say about one section.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ _SHOWN = 8  # suspicious sections in a notebook
 
 @dataclass(frozen=True)
 class DatasetQuality:
-    """What is to be said of the sections of a data set.
+    """What the quality figures say about the sections of a data set.
 
     Attributes
     ----------

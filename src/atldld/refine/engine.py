@@ -85,7 +85,7 @@ def refine(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Registration:
-    """Find anew where the sections of a data set lie, starting from where they are placed.
+    """Move and bend the sections of a data set to fit the atlas, from where they are placed.
 
     Sections are compared with the atlas's annotation: within a structure a data set looks alike,
     and how each structure looks is learned from all sections together. A section moves only if
@@ -235,6 +235,15 @@ def refine(
         )
         for section in dataset.sections
     }
+    # what people have left out stays left out
+    for image in dataset.record.images:
+        if image.id in dataset.set_aside:
+            fits[image.id] = msgspec.structs.replace(
+                SectionFit.of(
+                    dataset.set_aside[image.id], image.section_number, pixel=image.resolution
+                ),
+                status="left out",
+            )
     about = _about(dataset, atlas, session, chosen, resolution, most)
     about["template"] = without or atlas.template_kind
     about["failed"] = {str(section.id): str(error) for section, error in reasons.items()}

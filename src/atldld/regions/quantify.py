@@ -28,7 +28,7 @@ Source of the definitions: the Allen Institute's columns of StructureUnionize.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from atldld.atlas.labels import compact_labels
 from atldld.atlas.sample import on_image
 from atldld.errors import (
+    AnswerError,
     AtldldError,
     InvalidInputError,
     RecordError,
@@ -48,10 +49,12 @@ from atldld.errors import (
 )
 from atldld.place.spaces import BOX
 from atldld.place.tiers import tier_of
+from atldld.records import LARGEST_ID
 from atldld.regions.grids import fetch_grid, grid_region_means, places_on_grid
 from atldld.regions.table import HEMISPHERES, Regions, RegionTable
 from atldld.sections.register import report_left_out
 from atldld.support.arguments import check_number, check_whole, plain
+from atldld.support.fields import CHANGED, UnusableFieldError, number, whole
 from atldld.support.memory import let_go
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import Progress, citation_of, version
@@ -289,11 +292,66 @@ def structure_unionizes(session: Session, dataset_id: int) -> dict[int, dict[str
     ------
     OfflineError, ServiceError
         If the rows are not in the cache and cannot be fetched.
+    AnswerError
+        If one of them cannot be used.
     """
     rows = session.query(
         "StructureUnionize", {"section_data_set_id": dataset_id}, order="structure_unionizes.id"
     )
-    return {row["structure_id"]: row for row in rows if isinstance(row.get("structure_id"), int)}
+    found: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        try:
+            number_ = whole(row, "structure_id", 1, LARGEST_ID, needed=True)
+            figures = {
+                name: number(row, name, 0, most) for name, most in _FIGURES.items() if name in row
+            }
+            _check_figures(figures)
+        except UnusableFieldError as error:
+            raise AnswerError(
+                f"The service sent an unusable StructureUnionize record (id {row.get('id')}): "
+                f"{error}.",
+                dataset_id=dataset_id,
+                hint=CHANGED,
+            ) from None
+        found[int(number_ or 0)] = {**row, **figures, "structure_id": number_}
+    return found
+
+
+# What each figure can be at most; intensities have 8 or 16 bits.
+_FIGURES = {
+    "sum_pixels": 1e15,
+    "sum_expressing_pixels": 1e15,
+    "sum_pixel_intensity": 65_535e15,
+    "sum_expressing_pixel_intensity": 65_535e15,
+    "expression_density": 1.001,
+    "expression_energy": 65_535.0,
+}
+_LARGEST_INTENSITY = 65_535.0
+
+
+def _check_figures(row: Mapping[str, float | None]) -> None:
+    """Refuse figures of which one contradicts another.
+
+    Raises
+    ------
+    UnusableFieldError
+        If more pixels express than there are, or more brightly than pixels can be.
+    """
+    whole_, part, light = (
+        row.get(name)
+        for name in ("sum_pixels", "sum_expressing_pixels", "sum_expressing_pixel_intensity")
+    )
+    if whole_ is not None and part is not None and part > whole_ * 1.001:
+        raise UnusableFieldError(
+            "sum_expressing_pixels",
+            f"sum_expressing_pixels is {part:.6g}, more than sum_pixels, which is {whole_:.6g}",
+        )
+    if part and light is not None and light / part > _LARGEST_INTENSITY:
+        raise UnusableFieldError(
+            "sum_expressing_pixel_intensity",
+            f"sum_expressing_pixel_intensity is {light:.6g} of {part:.6g} pixels "
+            "(sum_expressing_pixels), brighter than pixels can be",
+        )
 
 
 def _plan(

@@ -29,7 +29,7 @@ from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session
 from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
 from atldld.place import Placement
-from atldld.place.alignment import Planes, read_alignment
+from atldld.place.alignment import AlignmentPath, Planes, read_alignment
 from atldld.place.anchoring import AlignmentFile
 from atldld.place.planes import OutputPlane
 from atldld.place.registration import Registration
@@ -360,7 +360,7 @@ def open_source(
     session: Session,
     resolution: float = 25,
     table_resolution: float = TABLE_RESOLUTION,
-    alignment: str | Path | None = None,
+    alignment: AlignmentPath | None = None,
 ) -> Source:
     """Open what a report is to be made of.
 
@@ -439,7 +439,7 @@ def source_of(
     return ServiceSource(dataset, resolution, table_resolution, start=start)
 
 
-def _open_folder(folder: Path, session: Session, alignment: str | Path | None) -> FolderSource:
+def _open_folder(folder: Path, session: Session, alignment: AlignmentPath | None) -> FolderSource:
     path = folder / METADATA
     metadata = read_metadata(folder)
     if alignment is not None and not _made_with(metadata, Path(alignment)):
@@ -479,7 +479,7 @@ def _curved(
     placed: PlacedDataSet,
     folder: Path,
     metadata: FolderMetadata,
-    alignment: str | Path | None,
+    alignment: AlignmentPath | None,
 ) -> tuple[PlacedDataSet, str | None]:
     """Return a folder's sections, curved as the file that it was made with has them.
 

@@ -18,7 +18,7 @@ from atldld.sections.metadata import is_plain
 from atldld.support.text import shown
 
 if TYPE_CHECKING:
-    from atldld.place.alignment import Planes
+    from atldld.place.alignment import AlignmentPath, Planes
     from atldld.place.sections import PlacedSection
     from atldld.records import SectionDataSet
 
@@ -73,7 +73,7 @@ class Move:
         return self.most < _STILL
 
 
-def find_start(planes: Planes, path: str | Path, record: SectionDataSet) -> Start:
+def find_start(planes: Planes, path: AlignmentPath, record: SectionDataSet) -> Start:
     """Return where sections lay before an alignment moved them.
 
     Parameters

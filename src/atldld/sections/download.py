@@ -20,6 +20,7 @@ from atldld.fetch.cache import CachedImage, sha256_of
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import write_picture
 from atldld.formats.sheets import contact_sheet
+from atldld.place.alignment import AlignmentPath
 from atldld.place.sections import PlacedDataSet
 from atldld.sections.folder import (
     check_one_dataset,
@@ -112,7 +113,7 @@ def download_dataset(
     jobs: int | None = None,
     force: bool = False,
     refresh: bool = False,
-    alignment: str | Path | None = None,
+    alignment: AlignmentPath | None = None,
     command_line: str | None = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -174,6 +175,8 @@ def download_dataset(
     request = _request(recipe, fields=fields, picture_format=picture_format)
     # by content: a refined file of the same name gives other pictures
     request["alignment"] = dataset.alignment.sha256 if dataset.alignment else None
+    if dataset.alignment is not None and dataset.alignment.confirmed_only:
+        request["confirmed_only"] = True
     if before and not force:
         _check_alike(folder, before, dataset, request)
     names = [

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import simplejpeg
+
 from atldld.errors import AtldldError
 from atldld.fetch.cache import CachedImage
-from atldld.fetch.jpeg import decode
+from atldld.fetch.pictures import decode
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import as_png, write_picture
 from atldld.records import SectionImage
@@ -98,6 +100,8 @@ def copy_images(
 ) -> None:
     """Write section images as the service keeps them: their own JPEGs, or decoded to PNG.
 
+    One that is not from the service has no JPEG of its own, and is encoded at quality 95.
+
     Parameters
     ----------
     session : Session
@@ -126,6 +130,10 @@ def copy_images(
             write_picture(path, session.pixels(image, downsample, held=cached), force=force)
         else:
             with whole_file(path, force=force, sync=False) as temporary:
-                shutil.copyfile(cached.path, temporary)
+                if cached.path.suffix == ".jpg":
+                    shutil.copyfile(cached.path, temporary)
+                else:
+                    pixels = session.pixels(image, downsample, held=cached)
+                    temporary.write_bytes(simplejpeg.encode_jpeg(pixels, 95, "RGB", "444"))
         if progress:
             progress(done, len(images), path.name)

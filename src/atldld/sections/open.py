@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
-from atldld.place.alignment import read_alignment
-from atldld.place.sections import PlacedDataSet
+from atldld.place.alignment import AlignmentPath, read_alignment
+from atldld.place.sections import LEFT_OUT, PlacedDataSet
+from atldld.support.fields import CHANGED
 
 __all__ = ["place_dataset", "report_oddities"]
 
@@ -18,7 +18,7 @@ def place_dataset(
     session: Session,
     *,
     refresh: bool = False,
-    alignment: str | Path | None = None,
+    alignment: AlignmentPath | None = None,
 ) -> PlacedDataSet:
     """Fetch the records of a data set and place its sections; see `atldld.open_dataset`.
 
@@ -51,10 +51,13 @@ def report_oddities(placed: PlacedDataSet, session: Session) -> None:
     """
     for note in placed.alignment_notes:
         warnings.warn(note, AlignmentFileWarning, stacklevel=4)
-    if placed.unplaced:
+    # what people have left out themselves is nothing that they must be warned of
+    missing = [image for image in placed.unplaced if image.reason != LEFT_OUT]
+    if missing:
         session.report(
             MissingAlignmentWarning(
-                f"{len(placed.unplaced)} images of data set {placed.id} are left out: "
-                + "; ".join(f"{image.image_id}: {image.reason}" for image in placed.unplaced)
+                f"{len(missing)} images of data set {placed.id} are left out: "
+                + "; ".join(f"{image.image_id}: {image.reason}" for image in missing)
+                + f". {CHANGED}"
             )
         )

@@ -317,6 +317,7 @@ class OpenedDataSet(PlacedDataSet):
             placed.skipped,
             placed.alignment,
             placed.alignment_notes,
+            placed.set_aside,
         )
         object.__setattr__(self, "session", session)
         object.__setattr__(self, "alignment_path", alignment_path)
@@ -498,7 +499,8 @@ def _from_the_middle(sections: Sections) -> list[Section]:
 
 def _thumbnail(section: Section, *, expression: bool = False) -> Markup | None:
     """Return a small picture of a section, if the cache has one; nothing is ever asked."""
-    from atldld.fetch.jpeg import REDUCTIONS, decode
+    from atldld.fetch.jpeg import REDUCTIONS
+    from atldld.fetch.pictures import decode
 
     image, cache = section.image, section.session.cache
     for tier in range(image.highest_downsample, -1, -1):

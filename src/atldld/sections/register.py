@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.errors import AtldldError, InvalidInputError, SkippedImageWarning
+from atldld.errors import (
+    AtldldError,
+    ImageNotFoundError,
+    InvalidInputError,
+    SkippedImageWarning,
+)
 from atldld.fetch.jpeg import REDUCTIONS
 from atldld.fetch.session import check_downsample
 from atldld.formats.common import as_json
@@ -376,7 +381,9 @@ def fetch(job: Job, session: Session) -> Files:
     try:
         return Files(fetched, session.image(image, job.downsample, expression=True))
     except AtldldError as error:
-        return Files(fetched, mask_problem=str(error), mask_failed=True)
+        # the bucket has no masks at all, so asking again would not help
+        lasting = session.settings.source == "bucket" and isinstance(error, ImageNotFoundError)
+        return Files(fetched, mask_problem=str(error), mask_failed=not lasting)
 
 
 def warp(job: Job, files: Files, session: Session) -> RegisteredSection:

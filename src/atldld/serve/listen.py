@@ -15,7 +15,7 @@ from atldld.serve.archive import Archive
 from atldld.serve.lanes import Lanes
 from atldld.serve.server import Patience, Server, serve_at
 
-__all__ = ["listen"]
+__all__ = ["bound", "listen"]
 
 MOST_BUDGET = 1000.0
 
@@ -61,19 +61,7 @@ def listen(
         )
     # its queue is short on purpose, and says so at every second request
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    if not public and not _is_loopback(host):
-        raise InvalidInputError(
-            f"Other machines could reach {host}.",
-            hint=f"Add {Remedy.PUBLIC} if that is meant; nothing asks for a password.",
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise AtldldError(
-            f"Cannot listen at {host}:{port}: {error.strerror or error}.",
-            hint=f"Choose another port with {Remedy.PORT}; 0 takes a free one.",
-        ) from error
+    listening = bound(host, port, public=public)
     lanes = Lanes()
     try:
         application = Application(archive, limits=Limits().times(budget), lanes=lanes)
@@ -83,6 +71,34 @@ def listen(
     except BaseException:
         listening.close()
         raise
+
+
+def bound(host: str, port: int, *, public: bool = False) -> socket.socket:
+    """Return a socket that listens at an address of this machine.
+
+    Parameters
+    ----------
+    host, port, public :
+        See `listen`.
+
+    Raises
+    ------
+    AtldldError
+        If the address cannot be used, or others could reach it and that was not allowed.
+    """
+    if not public and not _is_loopback(host):
+        raise InvalidInputError(
+            f"Other machines could reach {host}.",
+            hint=f"Add {Remedy.PUBLIC} if that is meant; nothing asks for a password.",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise AtldldError(
+            f"Cannot listen at {host}:{port}: {error.strerror or error}.",
+            hint=f"Choose another port with {Remedy.PORT}; 0 takes a free one.",
+        ) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Patience", "Server", "serve_at"]
 
 HEADER = 24 << 10  # bytes; the longest question is 16 kB
-BODY = 4 << 10  # nothing is ever uploaded
+BODY = 4 << 10  # to the archive nothing is ever uploaded
 AHEAD = 16  # questions of one connection that wait for their answers
 HIGH_WATER = 64 << 20  # bytes of answers that one connection may leave unread before the next
 
@@ -235,6 +235,7 @@ def serve_at(
     threads: int,
     patience: Patience | None = None,
     clock: Callable[[], float] = time.monotonic,
+    body: int = BODY,
 ) -> Server:
     """Return a server for a socket that listens; its ``run()`` answers.
 
@@ -250,6 +251,8 @@ def serve_at(
         How long clients may take.
     clock : callable, optional
         Returns seconds that never go back.
+    body : int
+        Bytes that a question may bring with it.
     """
     patience = _affordable(patience or Patience())
     adjustments = Adjustments(
@@ -257,7 +260,7 @@ def serve_at(
         ident="atldld",
         connection_limit=1 << 20,  # ours counts
         channel_timeout=1 << 20,
-        max_request_body_size=BODY,
+        max_request_body_size=body,
         max_request_header_size=HEADER,
         outbuf_high_watermark=HIGH_WATER,
         # who has gone is noticed while the answer is made

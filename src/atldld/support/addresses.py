@@ -12,6 +12,7 @@ from base64 import b64encode
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from atldld.errors import shown_address
+from atldld.support.http import load_httpx
 
 __all__ = ["Login", "login_for", "shown_address", "shown_addresses", "without_login"]
 
@@ -56,6 +57,7 @@ class Login:
 
     def covers(self, url: str) -> bool:
         """Whether a request to an address may carry it: it is this one, or lies below it."""
+        load_httpx()
         import httpx
 
         mine, asked = httpx.URL(self.address), httpx.URL(url)

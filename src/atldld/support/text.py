@@ -82,7 +82,8 @@ def cell_of(value: object) -> object:
     value : object
         Of any type; only texts are changed.
     """
-    if not isinstance(value, str):
+    # nearly all of them
+    if not isinstance(value, str) or (value.isascii() and value[:1].isalnum()):
         return value
     text = whole_text(value)
     return f"'{text}" if _is_formula(text) else text

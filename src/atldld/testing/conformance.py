@@ -38,7 +38,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from atldld.errors import AtldldError, BrokenImageError
 from atldld.fetch.sources import ImageSource, Wanted
-from atldld.testing.faults import Fault, FaultPlan, images, masks, queries, standard_faults
+from atldld.testing.faults import (
+    Fault,
+    FaultPlan,
+    Where,
+    images,
+    masks,
+    queries,
+    standard_faults,
+)
 from atldld.testing.server import FaultServer
 
 if TYPE_CHECKING:
@@ -130,6 +138,7 @@ def check_source(
     count: int = 3,
     errors: tuple[type[Exception], ...] = (AtldldError,),
     within: float = 60.0,
+    where: Mapping[Target, Callable[[int], Where]] | None = None,
 ) -> None:
     """Check that a source survives one fault.
 
@@ -158,6 +167,9 @@ def check_source(
         What the source may raise where a fault lasts.
     within : float
         Seconds that the faulty run may last.
+    where : mapping of str to callable, optional
+        For a source that asks otherwise than the service is asked: what chooses the requests of a
+        target, given the image that is to fail.
 
     Raises
     ------
@@ -174,8 +186,9 @@ def check_source(
         assert not problems, f"without any fault: {problems}"
         ids = [name.partition(" ")[2] for name in truth if name.startswith("image ")]
         chosen = int(ids[len(ids) // 2])
-        where = {"metadata": queries(), "image": images(chosen), "mask": masks(chosen)}[case.target]
-        server.use(FaultPlan(case.fault, where, None if case.lasting else 1))
+        choose = {"metadata": lambda _: queries(), "image": images, "mask": masks, **(where or {})}
+        meant = choose[case.target](chosen)
+        server.use(FaultPlan(case.fault, meant, None if case.lasting else 1))
         begun = time.monotonic()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")

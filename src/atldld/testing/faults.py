@@ -37,6 +37,7 @@ __all__ = [
     "Shorten",
     "Silence",
     "Twice",
+    "Where",
     "everything",
     "images",
     "masks",

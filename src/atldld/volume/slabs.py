@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.place.tiers import choose_downsample, tier_matrix
-from atldld.warp.resample import resample
+from atldld.warp.resample import Strips
 
 if TYPE_CHECKING:
     from atldld.volume.model import Fill
@@ -171,10 +171,15 @@ class Slab:
         first, second = np.delete(sides, depth_axis)
         shifts = np.add.outer(first * cuts, second * cuts).ravel()
         total = np.zeros_like(d)
-        for shift in shifts:
-            centre = d + shift
-            top = np.minimum(centre + height / 2, half)
-            total += np.maximum(top - np.maximum(centre - height / 2, -half), 0)
+        for some in np.split(shifts, _CUTS):
+            centre = np.add.outer(some, d)
+            bottom = np.maximum(centre - height / 2, -half)
+            centre += height / 2
+            np.minimum(centre, half, out=centre)
+            centre -= bottom
+            np.maximum(centre, 0, out=centre)
+            for part in centre:  # one after the other: the sum is the same to the last bit
+                total += part
         fraction: Matrix = np.minimum(total / (height * shifts.size), 1.0)
         return fraction
 
@@ -359,6 +364,7 @@ class Accumulator:
         self.shape = shape
         self.resolution = resolution
         self.channels = channels
+        self._is_filled = False  # whether any weight may be negative
         order = (depth_axis, *(axis for axis in range(3) if axis != depth_axis))
         back = tuple(int(place) for place in np.argsort(order))
         stored = tuple(shape[axis] for axis in order)
@@ -408,6 +414,7 @@ class Accumulator:
         """
         neighbours = neighbours or Neighbours()
         weights = _Weights.of(slab, self.resolution, depth_axis, neighbours, fill)
+        self._is_filled = self._is_filled or bool((weights.values < 0).any())
         own = None if shown is None else np.where(shown, np.uint8(255), np.uint8(0))
 
         def work(box: tuple[int, slice, slice]) -> None:
@@ -434,43 +441,43 @@ class Accumulator:
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         matrix = slab.plane_matrix(self.resolution, depth_axis, (index + 0.5) * self.resolution)
         matrix[:, 2] += matrix[:, :2] @ (columns.start, rows.start)
-
-        x, y, d = (
-            np.add.outer(
-                np.arange(shape[0]) * by_row + constant, np.arange(shape[1]) * by_column
-            ).astype(np.float32)
-            for by_column, by_row, constant in matrix
-        )
-        new = weights.at(d)
-        width, height = slab.size
-        new[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
         to_tier = tier_matrix(matrix[:2], downsample)
+        shown = own
         if own is not None:
-            new[
-                cv2.warpAffine(
-                    own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-                )
-                == 0
-            ] = 0
-
+            shown = cv2.warpAffine(  # type: ignore[assignment]
+                own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+            )
+        strips = Strips(picture, to_tier, shape, background)
         place: list[int | slice] = [rows, columns]
         place.insert(depth_axis, index)
-        where = tuple(place)
-        known = np.ascontiguousarray(self._weight[where])
-        # where sections are nothing is filled, and a section replaces what was filled
-        new[(new < 0) & (known > 0)] = 0
-        if not new.any():
-            return
-        known[(new > 0) & (known < 0)] = 0
-
-        colour: NDArray[Any] = resample(picture, to_tier, shape, background)
-        if self.channels == 1:
-            colour = colour.astype(np.float32) / 255
-        self._data[where] = cv2.blendLinear(
-            np.ascontiguousarray(self._data[where]), colour, np.abs(known), np.abs(new)
-        )
-        known += new
-        self._weight[where] = known
+        # the plane, whose rows are voxels' rows
+        data, weight = self._data[tuple(place)], self._weight[tuple(place)]
+        colour = np.empty((0, 0), dtype=np.uint8)
+        # A strip at a time: what is worked on stays near the processor.
+        for strip in strips.rows:
+            new = weights.at(_places(matrix[2], strip, shape[1]))
+            _leave_out_beyond(new, matrix, strip, slab.size)
+            if shown is not None:
+                new[shown[strip] == 0] = 0
+            if not new.any():
+                continue
+            known = np.ascontiguousarray(weight[strip])
+            if self._is_filled:
+                # where sections are nothing is filled, and a section replaces what was filled
+                new[(new < 0) & (known > 0)] = 0
+                if not new.any():
+                    continue
+                known[(new > 0) & (known < 0)] = 0
+            if len(colour) != len(new):
+                colour = np.empty((*new.shape, *picture.shape[2:]), dtype=np.uint8)
+            strips.make(strip, colour)
+            given: NDArray[Any] = colour
+            if self.channels == 1:
+                given = colour.astype(np.float32) / 255
+            before, after = (known, new) if not self._is_filled else (np.abs(known), np.abs(new))
+            data[strip] = cv2.blendLinear(np.ascontiguousarray(data[strip]), given, before, after)
+            known += new
+            weight[strip] = known
 
     def finish(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Return the data and the coverage; nothing can be added afterwards.
@@ -487,3 +494,29 @@ class Accumulator:
         np.maximum(weight, 0, out=weight)
         weight /= _UNIT
         return data, weight
+
+
+def _places(line: Matrix, rows: slice, columns: int) -> NDArray[np.float32]:
+    """Return one coordinate in the section of some rows of voxels, shape (rows, columns)."""
+    by_column, by_row, constant = line
+    down = np.arange(rows.start, rows.stop) * by_row + constant
+    places: NDArray[np.float32] = np.add.outer(down, np.arange(columns) * by_column).astype(
+        np.float32
+    )
+    return places
+
+
+def _leave_out_beyond(
+    weights: NDArray[np.float32], matrix: Matrix, rows: slice, size: tuple[int, int]
+) -> None:
+    """Take the weight from voxels whose centres lie beside the section's image."""
+    for line, length in zip(matrix[:2], size, strict=True):
+        least, most = -0.5, length - 0.5
+        by_column, by_row, constant = line
+        down = np.array([rows.start, rows.stop - 1]) * by_row + constant
+        across = np.array([0, weights.shape[1] - 1]) * by_column
+        # rounded alike, these are the least and the most of all
+        corners = np.add.outer(down, across).astype(np.float32)
+        if corners.min() < least or corners.max() > most:
+            places = _places(line, rows, weights.shape[1])
+            weights[(places < least) | (places > most)] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from atldld.place.curves import CurvedMap, Lookup
 from atldld.place.spaces import LARGEST_SIDE
 from atldld.place.tiers import shrink_source
 
-__all__ = ["largest_block", "nearest", "resample"]
+__all__ = ["Strips", "largest_block", "nearest", "resample"]
 
 SPACING = 1.25
 """Most image pixels from one sample to the next, where output pixels are averages of samples.
@@ -62,59 +62,99 @@ def resample(
     -------
     numpy.ndarray, shape (rows, columns[, 3]), uint8
     """
-    if 0 in image.shape[:2]:
-        raise _too_small(image)
-    block = largest_block(way.straight if isinstance(way, CurvedMap) else way, shape)
-    while max(image.shape[:2]) // block > LARGEST_SIDE:
-        block += 1
-    if block > 1:
-        image = _average_blocks(image, block)
-        way = shrink_source(way, block)
-    rows, columns = shape
-    size = image.shape[1], image.shape[0]
-    curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
-    straight = way.straight if isinstance(way, CurvedMap) else way
-    if curved is not None:
-        coarsest = _coarsest(curved)
-    else:
-        coarsest = np.linalg.svd(straight[:, :2], compute_uv=False)[0]
-    samples = math.ceil(coarsest / SPACING - 1e-9)
-    if max(rows, columns) * samples > LARGEST_SIDE:
-        samples = max(LARGEST_SIDE // max(rows, columns), 1)
-    interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
-    around = tuple(float(value) for value in background)
-    dense = _denser_output(straight, samples)
     out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
+    strips = Strips(image, way, shape, background)
     # A strip at a time: the samples of a whole picture are many times its size.
-    samples_of_strip = np.empty((STRIP * samples, columns * samples, *image.shape[2:]), np.uint8)
-    for top in range(0, rows, STRIP):
-        strip = out[top : top + STRIP]
+    for rows in strips.rows:
+        strips.make(rows, out[rows])
+    return out
+
+
+class Strips:
+    """An image on another grid of pixels, of which single strips can be made; see `resample`.
+
+    Parameters
+    ----------
+    image, way, shape, background :
+        See `resample`.
+    """
+
+    def __init__(
+        self,
+        image: NDArray[np.uint8],
+        way: NDArray[np.float64] | CurvedMap,
+        shape: tuple[int, int],
+        background: Sequence[float],
+    ) -> None:
+        if 0 in image.shape[:2]:
+            raise _too_small(image)
+        block = largest_block(way.straight if isinstance(way, CurvedMap) else way, shape)
+        while max(image.shape[:2]) // block > LARGEST_SIDE:
+            block += 1
+        if block > 1:
+            image = _average_blocks(image, block)
+            way = shrink_source(way, block)
+        self._image, self._shape = image, shape
+        size = image.shape[1], image.shape[0]
+        self._curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
+        straight = way.straight if isinstance(way, CurvedMap) else way
+        if self._curved is not None:
+            coarsest = _coarsest(self._curved)
+        else:
+            coarsest = np.linalg.svd(straight[:, :2], compute_uv=False)[0]
+        samples = math.ceil(coarsest / SPACING - 1e-9)
+        if max(shape) * samples > LARGEST_SIDE:
+            samples = max(LARGEST_SIDE // max(shape), 1)
+        self._samples = samples
+        self._interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
+        self._around = tuple(float(value) for value in background)
+        self._dense = _denser_output(straight, samples)
+        self._taken = np.empty(
+            (STRIP * samples, shape[1] * samples, *image.shape[2:]) if samples > 1 else 0, np.uint8
+        )
+
+    @property
+    def rows(self) -> Iterator[slice]:
+        """The rows of each strip, from the top."""
+        rows = self._shape[0]
+        return (slice(top, min(top + STRIP, rows)) for top in range(0, rows, STRIP))
+
+    def make(self, rows: slice, strip: NDArray[np.uint8]) -> None:
+        """Write the pixels of one strip.
+
+        Parameters
+        ----------
+        rows : slice
+            One of `rows`.
+        strip : numpy.ndarray, shape (rows, columns[, 3]), uint8
+            Where they go.
+        """
+        samples, columns = self._samples, self._shape[1]
         height = len(strip) * samples
-        there = strip if samples == 1 else samples_of_strip[:height]
-        if curved is not None:
-            x, y = _dense_places(curved, slice(top, top + len(strip)), samples)
+        there = strip if samples == 1 else self._taken[:height]
+        if self._curved is not None:
+            x, y = _dense_places(self._curved, rows, samples)
             cv2.remap(
-                image,
+                self._image,
                 x,
                 y,
-                interpolation,
+                self._interpolation,
                 dst=there,
                 borderMode=cv2.BORDER_CONSTANT,
-                borderValue=around,
+                borderValue=self._around,
             )
         else:
             cv2.warpAffine(
-                image,
-                _shift_output(dense, top * samples),
+                self._image,
+                _shift_output(self._dense, rows.start * samples),
                 (columns * samples, height),
                 dst=there,
-                flags=interpolation | cv2.WARP_INVERSE_MAP,
+                flags=self._interpolation | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_CONSTANT,
-                borderValue=around,
+                borderValue=self._around,
             )
         if samples > 1:
             cv2.resize(there, (columns, len(strip)), dst=strip, interpolation=cv2.INTER_AREA)
-    return out
 
 
 def nearest(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import (
-    AnswerError,
     CacheError,
     Remedy,
     RMAError,
@@ -22,7 +21,7 @@ from atldld.errors import (
     ServiceWarning,
 )
 from atldld.fetch.locks import Taken, locked
-from atldld.fetch.pages import fetch_all
+from atldld.fetch.pages import count_in, fetch_all
 from atldld.fetch.session import Session
 from atldld.find import catalogue
 from atldld.find.genes import MOUSE
@@ -30,9 +29,10 @@ from atldld.find.rows import Origin
 from atldld.find.service import SEARCH_INCLUDES, batched_ids
 from atldld.rma.query import Filter, RMAParameters, Term, among
 from atldld.support.documents import DocumentError, parse_as, parse_json
+from atldld.support.fields import CHANGED, quoted
 from atldld.support.files import whole_file, write_errors
 
-__all__ = ["CatalogueInfo", "build", "catalogue_info", "update"]
+__all__ = ["CatalogueInfo", "build", "catalogue_info", "only_one", "update"]
 
 STAGED_FOR = timedelta(days=2)
 """Pages of an interrupted update are used again so long; the service has changed after that."""
@@ -239,7 +239,7 @@ def update(
         Fetch also the numbers of all section images: id, section number, size, tiers, resolution.
         An update of a catalogue that has them does so anyway.
     full : bool
-        Fetch everything anew.
+        Fetch everything again.
     progress : callable, optional
         Takes how many rows have arrived of a table, how many there are, and the model.
 
@@ -257,7 +257,7 @@ def update(
     path = catalogue.catalogue_path(root)
     with (
         _errors(path),
-        _only_one(session) as alone,
+        only_one(session) as alone,
         closing(_Staging(root, session, progress, alone=alone)) as staging,
     ):
         known = _base(path)
@@ -530,11 +530,13 @@ class _Staging:
         answer = self._session.rma(page)
         rows = answer.get("msg")
         if not isinstance(rows, list):
-            raise RMAError(f"The service answered {rows!r:.200} instead of rows to {page.text}.")
-        if not all(isinstance(answer.get(name), int) for name in ("num_rows", "total_rows")):
-            raise AnswerError(f"The service's answer does not count its rows: {page.text}.")
+            told = f"{rows!r:.200}" if isinstance(rows, str) else quoted(rows)
+            raise RMAError(
+                f"The service answered msg = {told} instead of rows to {page.text}.",
+                hint=CHANGED,
+            )
         slim = {
-            **{name: answer[name] for name in ("num_rows", "total_rows")},
+            **{name: count_in(answer, name) for name in ("num_rows", "total_rows")},
             "msg": [{"id": row.get("id")} for row in rows if isinstance(row, Mapping)],
         }
         self._db.execute(
@@ -566,7 +568,7 @@ class _Staging:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Remove a file that is damaged, so that the next update begins anew."""
+        """Remove a file that is damaged, so that the next update starts again."""
         try:
             yield
         except (*catalogue.DATABASE_ERRORS, zlib.error, DocumentError, TypeError) as error:
@@ -578,12 +580,11 @@ class _Staging:
 
 
 def _total(envelope: Mapping[str, Any]) -> int:
-    total = envelope.get("total_rows")
-    return total if isinstance(total, int) else -1
+    return count_in(envelope, "total_rows")
 
 
 @contextmanager
-def _only_one(session: Session) -> Iterator[bool]:
+def only_one(session: Session) -> Iterator[bool]:
     """Keep a second update of the same catalogue from running at once, where there are locks."""
     session.cache.check_version()
     path = session.cache.root / "locks" / "catalogue.lock"

@@ -1,0 +1,199 @@
+"""Three cuts through the brain, and where sections cross them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.align.overlay import Painter
+from atldld.errors import AtldldError, OutputError
+from atldld.place.spaces import AXES, BOX, Plane
+from atldld.records import SectionImage
+
+__all__ = ["NAMES", "Cuts"]
+
+Matrix = NDArray[np.float64]
+
+NAMES = {Plane.CORONAL: "coronal", Plane.TRANSVERSE: "horizontal", Plane.SAGITTAL: "sagittal"}
+"""What people call the cuts."""
+
+_COARSEST = 50.0  # µm: pixels of the pictures are about so large
+_KEPT = 100
+_QUALITY = 85
+
+
+class Cuts:
+    """Pictures of an atlas cut along its axes, and the lines of sections in them.
+
+    Parameters
+    ----------
+    painter : Painter
+        Draws the atlas.
+    """
+
+    def __init__(self, painter: Painter) -> None:
+        self._painter = painter
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        side = painter.atlas.resolution
+        self._stride = max(1, round(_COARSEST / side))
+
+    @property
+    def side(self) -> float:
+        """Side of a picture's pixel, in µm."""
+        return self._painter.atlas.resolution * self._stride
+
+    def describe(
+        self,
+        forward: Matrix,
+        image_id: int,
+        sections: Mapping[int, tuple[SectionImage, Matrix]],
+        plane: Plane,
+    ) -> list[dict[str, Any]]:
+        """Return the cuts through the middle of a section's picture.
+
+        Parameters
+        ----------
+        forward : numpy.ndarray, shape (3, 3)
+            The section's plane.
+        image_id : int
+            The section.
+        sections : mapping of int to tuple
+            All sections in the order of their numbers: the record, and the plane.
+        plane : Plane
+            Their plane of section.
+
+        Returns
+        -------
+        list of dict
+            ``name``, ``at_um``, ``axes`` (what grows to the right and downwards), ``axis`` and
+            ``voxel`` (by which the picture is asked for), ``width``, ``height``,
+            ``um_per_pixel``, and ``lines``, in pixels counted from the picture's corner.
+        """
+        image = sections[image_id][0]
+        middle = forward @ [(image.width - 1) / 2, (image.height - 1) / 2, 1]
+        order = list(sections)
+        at = order.index(image_id)
+        kinds = dict.fromkeys(order, "other")
+        kinds[image_id] = "this"
+        if at:
+            kinds[order[at - 1]] = "before"
+        if at + 1 < len(order):
+            kinds[order[at + 1]] = "after"
+        out = []
+        for cut, name in NAMES.items():
+            axis = cut.depth_axis
+            down, across = cut.axes()
+            count = self._painter.atlas.annotation.shape[axis]
+            voxel = int(np.clip(middle[axis] // self._painter.atlas.resolution, 0, count - 1))
+            height, width = (
+                self._size(self._painter.atlas.annotation.shape[one]) for one in (down, across)
+            )
+            lines = []
+            for one, kind in kinds.items():
+                shown, matrix = sections[one]
+                if one == image_id:
+                    matrix = forward
+                points = (
+                    _outline(matrix, shown)
+                    if cut is plane
+                    else _crossing(matrix, shown, axis, float(middle[axis]))
+                )
+                if len(points) and (cut is not plane or kind == "this"):
+                    seen = points[:, [across, down]] / self.side
+                    lines.append({"image_id": one, "kind": kind, "points": seen.round(2).tolist()})
+            out.append(
+                {
+                    "name": name,
+                    "at_um": float(np.clip(middle[axis], 0, BOX[axis])),
+                    "axes": [AXES[across], AXES[down]],
+                    "axis": axis,
+                    "voxel": voxel,
+                    "width": width,
+                    "height": height,
+                    "um_per_pixel": self.side,
+                    "lines": lines,
+                }
+            )
+        return out
+
+    def picture(self, axis: int, voxel: int) -> bytes:
+        """Return the picture of a cut, as a JPEG: the template, or colours without one.
+
+        Parameters
+        ----------
+        axis : {0, 1, 2}
+            Which reference axis it cuts across.
+        voxel : int
+            Where, in voxels of the annotation.
+        """
+        key = axis, voxel
+        with self._lock:
+            if key in self._made:
+                self._made.move_to_end(key)
+                return self._made[key]
+        made = self._drawn(axis, voxel)
+        with self._lock:
+            self._made[key] = made
+            while len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        return made
+
+    def _drawn(self, axis: int, voxel: int) -> bytes:
+        atlas = self._painter.atlas
+        cut = next(one for one in Plane if one.depth_axis == axis)
+        down, across = cut.axes()
+        try:
+            template = atlas.template
+        except AtldldError:  # not in the cache, and offline
+            template = None
+        size = tuple(self._size(atlas.annotation.shape[one]) for one in (across, down))
+        if template is None:
+            flat = np.take(atlas.annotation, voxel, axis)[:: self._stride, :: self._stride]
+            pixels = self._painter.colours(np.ascontiguousarray(flat))[..., :3]
+        else:
+            share = (voxel + 0.5) / atlas.annotation.shape[axis]
+            place = min(int(share * template.shape[axis]), template.shape[axis] - 1)
+            pixels = self._painter.grey(np.ascontiguousarray(np.take(template, place, axis)))
+        if down > across:  # what is left has its axes in order
+            pixels = np.swapaxes(pixels, 0, 1)
+        pixels = np.ascontiguousarray(pixels)
+        if pixels.shape[1::-1] != size:
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        if not done:
+            raise OutputError("A picture cannot be encoded as JPEG.")
+        return data.tobytes()
+
+    def _size(self, count: int) -> int:
+        return max(1, count // self._stride)
+
+
+def _corners(image: SectionImage) -> Matrix:
+    """Return (x, y, 1) of a picture's corners, in the order of its outline, shape (3, 4)."""
+    right, bottom = image.width - 0.5, image.height - 0.5
+    return np.array([[-0.5, right, right, -0.5], [-0.5, -0.5, bottom, bottom], [1, 1, 1, 1]])
+
+
+def _outline(forward: Matrix, image: SectionImage) -> Matrix:
+    corners: Matrix = (forward @ _corners(image)).T
+    return np.concatenate((corners, corners[:1]))
+
+
+def _crossing(forward: Matrix, image: SectionImage, axis: int, at: float) -> Matrix:
+    """Return the two ends of the line where a section's picture crosses a cut, or none."""
+    corners = (forward @ _corners(image)).T
+    off = corners[:, axis] - at
+    ends = []
+    for one, other, a, b in zip(
+        corners, np.roll(corners, -1, 0), off, np.roll(off, -1), strict=True
+    ):
+        if (a < 0) != (b < 0):
+            ends.append(one + (other - one) * (a / (a - b)))
+    return np.array(ends) if len(ends) == 2 else np.empty((0, 3), dtype=np.float64)

@@ -1,0 +1,94 @@
+"""Image files of the cache, whatever they are: JPEGs of the service, or boxes of slides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atldld.errors import BrokenImageError, CacheError
+from atldld.fetch import jpeg
+from atldld.fetch.cache import origin_of, unreadable
+
+__all__ = ["decode", "verify"]
+
+
+def decode(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
+    """Return the pixels of a verified image, or averages of blocks of them.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    reduction : {1, 2, 4, 8}
+        Sides of the blocks; see `atldld.fetch.jpeg.decode`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (height // reduction, width // reduction, 3), uint8
+        RGB.
+
+    Raises
+    ------
+    BrokenImageError
+        If the file does not decode whole.
+    CacheError
+        If the file is gone, or may not be read.
+    """
+    if not _is_box(path):
+        return jpeg.decode(path, reduction)
+    from atldld.fetch.slides import SlideError, decode_box
+
+    try:
+        return decode_box(path, reduction)
+    except SlideError as error:
+        raise BrokenImageError(f"The TIFF at {path} {error}.") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def verify(
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    url: str | None = None,
+    sender: str = "the service",
+) -> None:
+    """Check that a file is a whole image of the expected size; see `atldld.fetch.jpeg.verify`.
+
+    Raises
+    ------
+    BrokenImageError
+        If it is not.
+    OSError
+        If it cannot be read.
+    """
+    if origin_of(path) == "api":
+        jpeg.verify(path, width, height, url=url, sender=sender)
+        return
+    from atldld.fetch.slides import SlideError, verify_box
+
+    try:
+        found = verify_box(path)
+    except SlideError as error:
+        raise BrokenImageError(f"The TIFF of a box from {sender} {error}.", url=url) from None
+    if found != (width, height):
+        raise BrokenImageError(
+            f"The box from {sender} has {found[0]} × {found[1]} pixels instead of "
+            f"{width} × {height}.",
+            url=url,
+        )
+
+
+def _is_box(path: Path) -> bool:
+    try:
+        return origin_of(path) == "bucket"
+    except FileNotFoundError:
+        raise CacheError(
+            f"{path} is gone: something has removed it since it was verified.",
+            hint="Ask for it again, and it is fetched again.",
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error

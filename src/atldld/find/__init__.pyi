@@ -1,0 +1,16 @@
+from atldld.find.neighbour import Neighbour as Neighbour
+from atldld.find.neighbour import neighbours as neighbours
+from atldld.find.renewal import CatalogueInfo as CatalogueInfo
+from atldld.find.renewal import build as build
+from atldld.find.renewal import catalogue_info as catalogue_info
+from atldld.find.renewal import update as update
+from atldld.find.rows import FoundDataSet as FoundDataSet
+from atldld.find.rows import FoundGene as FoundGene
+from atldld.find.rows import FoundImage as FoundImage
+from atldld.find.rows import FoundSpecimen as FoundSpecimen
+from atldld.find.rows import FoundStructure as FoundStructure
+from atldld.find.rows import Origin as Origin
+from atldld.find.rows import age_in_words as age_in_words
+from atldld.find.searches import Kind as Kind
+from atldld.find.searches import Search as Search
+from atldld.find.searches import search as search

@@ -1,0 +1,11 @@
+from atldld.formats.displacements import PhysicalField as PhysicalField
+from atldld.formats.fields import FIELD_EXTENSIONS as FIELD_EXTENSIONS
+from atldld.formats.fields import write_field as write_field
+from atldld.formats.quicknii import image_name as image_name
+from atldld.formats.quicknii import write_quicknii as write_quicknii
+from atldld.formats.voxels import Voxels as Voxels
+from atldld.formats.voxels import beside as beside
+from atldld.formats.voxels import check_format as check_format
+from atldld.formats.voxels import check_volume as check_volume
+from atldld.formats.voxels import known_extensions as known_extensions
+from atldld.formats.voxels import write_voxels as write_voxels

@@ -1,0 +1,17 @@
+from atldld.place.affine import Affine as Affine
+from atldld.place.placement import Placement as Placement
+from atldld.place.placement import SectionGeometry as SectionGeometry
+from atldld.place.planes import OutputPlane as OutputPlane
+from atldld.place.points import ImagePoints as ImagePoints
+from atldld.place.points import ReferencePoints as ReferencePoints
+from atldld.place.points import StructureCenter as StructureCenter
+from atldld.place.points import image_to_atlas as image_to_atlas
+from atldld.place.points import image_to_image as image_to_image
+from atldld.place.points import image_to_image_2d as image_to_image_2d
+from atldld.place.points import image_to_reference as image_to_reference
+from atldld.place.points import reference_to_image as reference_to_image
+from atldld.place.points import structure_to_image as structure_to_image
+from atldld.place.spaces import Grid as Grid
+from atldld.place.spaces import Plane as Plane
+from atldld.place.spaces import ReferenceSpace as ReferenceSpace
+from atldld.place.tiers import choose_downsample as choose_downsample
