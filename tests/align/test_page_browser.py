@@ -337,7 +337,9 @@ def test_the_atlas_is_drawn_where_it_lies(hand):
 
 def brightness(png):
     """Return the pixels of a picture as a file holds it, in grey."""
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE).astype(float)
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None
+    return decoded.astype(float)
 
 
 def test_the_picture_is_shown_where_its_pixels_are_said_to_be(hand):
@@ -445,7 +447,7 @@ def test_handles_stay_below_the_hand_on_a_frame_that_is_turned(hand):
     assert at(side) == pytest.approx(wanted, abs=2)
     across = at(side) - at(opposite)
     apart = across[0] * along[1] - across[1] * along[0]
-    assert apart == pytest.approx(0, abs=2 * np.linalg.norm(along))
+    assert apart == pytest.approx(0, abs=2 * float(np.linalg.norm(along)))
     wanted = at(".handle.shear") + 25 * along / np.linalg.norm(along)
     hand.drag(np.round(at(".handle.shear")), np.round(wanted))
     assert at(".handle.shear") == pytest.approx(wanted, abs=4)

@@ -313,7 +313,8 @@ def cache_space(cache: Cache) -> Finding:
         return Finding(
             "fails",
             found,
-            "A data set takes 50 MB to 5 GB. Make room, or run `atldld cache prune --older-than 90d`.",
+            "A data set takes 50 MB to 5 GB. Make room, or run "
+            "`atldld cache prune --older-than 90d`.",
         )
     return Finding("pass", found)
 
