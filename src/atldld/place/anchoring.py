@@ -558,7 +558,7 @@ def _reversed(
     """Whether section numbers grow against the way in which the service has the sections."""
     chosen = list(images)
     numbers = np.array([image.section_number for image in chosen], dtype=np.float64)
-    if np.ptp(numbers) == 0:
+    if not numbers.size or np.ptp(numbers) == 0:
         return False
     length = float(np.linalg.norm(step))
     depths = [
