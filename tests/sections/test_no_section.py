@@ -34,6 +34,7 @@ COMMANDS = {
     "atlas outlines": ("-o", "out"),
     "quality": ("-o", "q.csv"),
     "refine": ("-o", "reg.json"),
+    "align": ("-o", "by-hand.json", "--no-browser"),
     "quantify": ("-o", "r.csv"),
     "report": ("-o", "r.html"),
     "volume": ("-o", "v.nii.gz", "--resolution", 400),
