@@ -168,7 +168,7 @@ JOBS: dict[str, Callable[[Path], None]] = {
     "zarr": zarr,
     "all": everything,
 }
-"""By the extra; ``dev`` is what the tests themselves are run in."""
+"""By the extra; ``dev`` and ``docs`` are what tests and the site are made with."""
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:

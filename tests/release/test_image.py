@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/])/(?=(?:opt|source|tmp|cache|work)\b)")
 
 pytestmark = [
     pytest.mark.install,
+    pytest.mark.timeout(5400),  # what is installed comes over a line
     pytest.mark.skipif(
         not hasattr(os, "geteuid") or os.geteuid() != 0,
         reason="only root can run a program as somebody else",
@@ -135,12 +138,23 @@ class Image:
 
     def _volume(self, _: str) -> None: ...
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command as the image's user."""
-        return subprocess.Popen(
+    @contextmanager
+    def started(self, *command: str) -> Iterator[subprocess.Popen[str]]:
+        """Start a command as the image's user, and end it."""
+        with subprocess.Popen(
             command, cwd=self.root / "work", env=self.environment, user=USER, group=USER,
             extra_groups=[], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run a command as the image's user; return its status and what it said."""
+        with self.started(*command) as process:
+            said, _ = process.communicate()
+        return process.returncode, said
 
 
 def written_elsewhere(root: Path) -> list[str]:
@@ -193,19 +207,15 @@ def usable(python: str) -> bool:
 
 def test_the_main_job_writes_to_its_folders_alone(image):
     before = contents(image.root / "opt")
-    process = image.start(*image.said["ENTRYPOINT"], "demo", "out")
-    said, _ = process.communicate()
-    assert process.returncode == 0, said
+    status, said = image.run(*image.said["ENTRYPOINT"], "demo", "out")
+    assert status == 0, said
     assert (image.root / "work" / "out" / "report.html").stat().st_size
     assert contents(image.root / "opt") == before
     assert not written_elsewhere(image.root)
 
 
 def test_the_program_can_write_nowhere_else(image):
-    process = image.start(
-        "python", "-c", "open('/opt/x', 'w')".replace("/opt", f"{image.root}/opt")
-    )
-    said, _ = process.communicate()
+    _, said = image.run("python", "-c", f"open('{image.root}/opt/x', 'w')")
     assert "PermissionError" in said
 
 
@@ -217,19 +227,13 @@ def test_the_service_is_healthy(image):
     assert image.said["CMD"][2:4] == ["--host", "0.0.0.0"]
     command = [*image.said["CMD"][:2], "--host", "127.0.0.1", "--port", port]
     before = contents(image.root / "opt")
-    service = image.start(*image.said["ENTRYPOINT"], *command)
-    try:
-        check = [part.replace("8765", port) for part in image.said["HEALTHCHECK"]]
-        for _ in range(120):
-            if service.poll() is not None or image.start(*check).wait() == 0:
-                break
+    check = [part.replace("8765", port) for part in image.said["HEALTHCHECK"]]
+    with image.started(*image.said["ENTRYPOINT"], *command) as service:
+        while service.poll() is None and image.run(*check)[0]:
             time.sleep(0.5)
         assert service.poll() is None, service.stdout.read()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
             assert "section_data_sets" in json.load(answer)
-    finally:
-        service.terminate()
-        service.communicate()
     assert contents(image.root / "opt") == before
     assert not written_elsewhere(image.root)
-    assert image.start(*check).wait() != 0  # it notices that nothing answers
+    assert image.run(*check)[0]  # it notices that nothing answers
