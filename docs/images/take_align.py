@@ -142,7 +142,8 @@ def tour(page: Page, seen: Seen, folder: Path) -> None:
     page.uncheck("[name=step][value=inplane]")
     page.locator("#fit-form button[type=submit]").click()
     page.locator("#proposal").wait_for()
-    settle(page)
+    page.locator("#next").click()  # one that has no markers yet
+    settle(page, f"atldld.state.at === {SECTION + 1}")
     take("fit")
     page.locator("#accept").click()
     page.locator("#confirm").click()

@@ -337,9 +337,8 @@ def test_the_atlas_is_drawn_where_it_lies(hand):
 
 def brightness(png):
     """Return the pixels of a picture as a file holds it, in grey."""
-    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert decoded is not None
-    return decoded.astype(float)
+    grey = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return np.asarray(grey, dtype=float)
 
 
 def test_the_picture_is_shown_where_its_pixels_are_said_to_be(hand):
@@ -348,7 +347,6 @@ def test_the_picture_is_shown_where_its_pixels_are_said_to_be(hand):
     hand.choose("fill", "none")
     page.keyboard.press("+")
     wait(page, "atldld.isWhole() && atldld.isDrawn()")
-    page.wait_for_timeout(2000)  # the last tiles fade in
     shown = brightness(page.screenshot())
     tier = 2
     pixels = hand.desk.sections[hand.id].pixels(tier).mean(axis=2)
@@ -382,7 +380,8 @@ def test_a_drag_moves_the_section_and_is_saved(hand):
     written = hand.desk.written().sections[hand.id]
     assert same_plane(written.image_to_reference, hand.forward)
     assert "Saved" in hand.page.locator("#saved").inner_text()
-    # the picture on the screen follows
+    # the picture on the screen follows, and is drawn finely in the end
+    wait(hand.page, "atldld.isDrawn()")
     assert drawn_alike(hand, hand.desk.placement(hand.id)) > 0.9
     # one drag is one step
     hand.press("Control+z")

@@ -34,13 +34,14 @@ COMMANDS = {
     "atlas outlines": ("-o", "out"),
     "quality": ("-o", "q.csv"),
     "refine": ("-o", "reg.json"),
+    "align": ("-o", "by-hand.json", "--no-browser"),
     "quantify": ("-o", "r.csv"),
     "report": ("-o", "r.html"),
     "volume": ("-o", "v.nii.gz", "--resolution", 400),
     "dataset preview": ("-o", "out"),
 }
 # These name a data set but go through no sections of it.
-OTHERS = {"align", "dataset info", "grid", "search neighbours"}
+OTHERS = {"dataset info", "grid", "search neighbours"}
 
 
 @pytest.fixture(params=["no alignment2d", "failed", "no images"])

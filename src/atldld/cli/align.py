@@ -51,6 +51,7 @@ def align(
     from atldld.align.listen import listen
     from atldld.find.named import find_dataset
     from atldld.place.alignment import read_alignment
+    from atldld.place.sections import PlacedDataSet
 
     if output is not None:
         check_start(folder_of(output), force=force)
@@ -61,6 +62,8 @@ def align(
     file = alignment_of(alignment, number)
     planes = None if file is None or goes_on else read_alignment(file)
     record = session.dataset(number)
+    if not goes_on:
+        PlacedDataSet.of(record, planes).check_placed()
     atlas = choice.open(session)
     desk = open_desk(record, session, atlas, place, alignment=planes, force=force)
     try:

@@ -217,7 +217,7 @@ function drawSaved() {
   if (lost) say(place, state.waiting ? `${plural(state.waiting, "change")} not saved yet` : "No connection");
   else if (state.waiting) say(place, "Saving …");
   else if (state.savedAt) say(place, `Saved at ${time(state.savedAt)} in ${file}`);
-  else say(place, `Every change is saved in ${file}`);
+  else say(place, `Saves into ${file}`);
   part("undo").title = `Undo${state.dataset?.undo ? `: ${EDITS[state.dataset.undo] ?? state.dataset.undo}` : ""} (Ctrl+Z)`;
   part("redo").title = `Redo${state.dataset?.redo ? `: ${EDITS[state.dataset.redo] ?? state.dataset.redo}` : ""} (Ctrl+Shift+Z)`;
   part("undo").disabled = state.readonly || !(state.dataset?.can_undo || state.draft);

@@ -12,7 +12,7 @@ import { tilts } from "./panel.js";
 const SLOW = 0.2; // with Shift
 const AXES = ["p", "i", "r"];
 
-const asking = new Newest(fetchCuts, 60);
+const asking = new Newest(fetchCuts, 120);
 let held = null;
 
 export function startCuts() {
@@ -49,10 +49,10 @@ function draw(cut) {
   figure.cut = cut;
   figure.querySelector(".cut").style.aspectRatio = `${cut.width} / ${cut.height}`; // before the picture is there
   const picture = figure.querySelector("img");
-  const source = address(cut.picture);
-  if (picture.dataset.picture !== cut.picture) {
+  // while the plane is moved only its line follows, as pictures would keep the atlas waiting
+  if (picture.dataset.picture !== cut.picture && !(state.draft && picture.dataset.picture)) {
     picture.dataset.picture = cut.picture;
-    picture.src = source;
+    picture.src = address(cut.picture);
   }
   figure.querySelector("figcaption").textContent = cut.name;
   const svg = figure.querySelector("svg");

@@ -8,7 +8,7 @@ import { current, on, shownForward, shownMarkers, state } from "./state.js";
 import { isOpen, isStill, stageSize, toStage, whenViewMoves } from "./viewer.js";
 
 const MOST = 2048; // pixels along a side of a drawing
-const QUICK = 200_000; // pixels in all of a drawing while something is dragged
+const QUICK = 150_000; // pixels in all of a drawing while something is dragged
 const MARGIN = 0.15; // beyond what is seen, so that a little panning needs no drawing
 const BEYOND = 0.3; // of the picture's size, around which the atlas is drawn
 
@@ -58,7 +58,7 @@ export function startOverlay() {
 
 /** Whether the atlas is drawn anew for what is shown now, and nothing moves. */
 export function isDrawn() {
-  return drawn !== null && drawing.idle && isStill() && drawn.forward === shownForward() && covers();
+  return drawn !== null && !drawn.quick && drawing.idle && isStill() && drawn.forward === shownForward() && covers();
 }
 
 /** How long redrawing took while something was dragged; for those who measure. */
@@ -150,7 +150,7 @@ async function draw() {
   if (section.image_id !== current().image_id) return;
   paint(part("fill"), fill, values);
   paintLines(part("borders"), borders, values);
-  drawn = { forward, x0, y0, x1: x0 + values.width * scale, y1: y0 + values.height * scale, scale };
+  drawn = { forward, quick: dragged, x0, y0, x1: x0 + values.width * scale, y1: y0 + values.height * scale, scale };
   part("atlas").classList.remove("empty");
   place();
   seen();
