@@ -56,7 +56,10 @@ def started(arguments: Sequence[str], env: dict[str, str]) -> tuple[subprocess.P
         words(*arguments), stdout=subprocess.PIPE, text=True, env=env, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
-    return process, process.stdout.readline().strip()
+    address = process.stdout.readline().strip()
+    if not address:
+        sys.exit(f"atldld {arguments[0]} did not start; another --port may help.")
+    return process, address
 
 
 def ended(process: subprocess.Popen[str]) -> None:
@@ -199,13 +202,14 @@ def main() -> None:
     options.add_argument("--dataset", type=int, default=71717084)
     options.add_argument("--edits", type=int, default=300)
     options.add_argument("--frames", type=int, default=200)
+    options.add_argument("--port", type=int, default=8997, help="Of the demo archive.")
     options.add_argument("--cache", type=Path, help="Kept from one run to the next.")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = chosen.cache or Path(folder) / "cache"
         output = Path(folder) / "reg.json"
         # the cache is kept by host and port
-        port = "8997"
+        port = str(chosen.port)
         archive, address = started(["serve", "demo", "--port", port], environment("", cache))
         env = environment(address, cache)
         command = ["align", str(chosen.dataset), "-o", str(output), "--no-browser"]

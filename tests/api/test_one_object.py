@@ -107,7 +107,7 @@ def test_the_threshold_is_the_usual_one():
 
 
 @pytest.mark.parametrize("name", DOORS)
-@pytest.mark.parametrize("wrong", [None, 2.5, True, "x y", [909], object(), np.nan])
+@pytest.mark.parametrize("wrong", [None, 2.5, True, "x\ty", [909], object(), np.nan])
 def test_what_is_no_data_set_is_refused_in_one_sentence(name, wrong, tmp_path):
     where = {"download": [tmp_path / "out"], "report": [tmp_path / "r.html"]}.get(name, [])
     with pytest.raises(InvalidInputError) as told:

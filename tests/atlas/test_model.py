@@ -303,7 +303,9 @@ def test_the_demos_structures_and_the_institutes_volumes_do_not_mix(tmp_path, de
         open_atlas(100, session=session)
     assert len(asked) == 1  # nothing large was fetched
     # and the other way round
-    own = json.dumps({"msg": [{"id": 997, "acronym": "root", "name": "root"}]}).encode()
+    own = json.dumps(
+        {"msg": [{"id": 997, "acronym": "root", "name": "root", "children": []}]}
+    ).encode()
     session, _ = answering(
         tmp_path / "b", {**answers, "1.json": own}, download_url="http://demo.invalid"
     )
@@ -574,7 +576,9 @@ def test_upkeep_knows_these_files(tmp_path, demo_session, monkeypatch):
     monkeypatch.setattr("atldld.fetch.known.is_known_graph", lambda structures: True)
     monkeypatch.setattr("atldld.atlas.open.is_known_graph", lambda structures: True)
     whole = ANNOTATION.fetch(demo_session).path.read_bytes()
-    graph = json.dumps({"msg": [{"id": 997, "acronym": "root", "name": "root"}]}).encode()
+    graph = json.dumps(
+        {"msg": [{"id": 997, "acronym": "root", "name": "root", "children": []}]}
+    ).encode()
     session, _ = answering(tmp_path, {"annotation_100.nrrd": whole, "1.json": graph})
     held = ANNOTATION.fetch(session)
     fetch_graph(session)

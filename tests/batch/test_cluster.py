@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -93,7 +94,9 @@ def test_where_an_event_loop_runs_as_in_a_notebook(dask_cluster, far, ids, work,
         address = dask_cluster.scheduler_address
         return run_batch(ids[:1], tmp_path, work, session=far, dask=address)
 
-    assert asyncio.run(cell()).complete
+    # in a thread of its own: a browser of other tests may have a loop in this one
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, cell()).result().complete
 
 
 def test_a_killed_worker_loses_nothing(dask_cluster, far, session, ids, work, tmp_path):

@@ -27,7 +27,9 @@ def large_tables(data_sets: int = 60, images: int = 200) -> dict[str, list[dict[
                 "expression_path": "/a" * 60 + "b",
                 "tier_count": 8,
                 "alignment2d": {
-                    f"{way}_{j:02d}": 1.5 * j for way in ("tsv", "tvs") for j in range(6)
+                    f"{way}_{j:02d}": float(j in (0, 3))  # there and back are the same
+                    for way in ("tsv", "tvs")
+                    for j in range(6)
                 },
             }
             for k in range(images)
@@ -42,7 +44,9 @@ def large_tables(data_sets: int = 60, images: int = 200) -> dict[str, list[dict[
             "genes": [genes[number % 20], genes[(number * 7) % 20]],
             "products": [{"id": k, "abbreviation": f"P{k}"} for k in range(1, 6)],
             "specimen": {"id": number, "name": f"s{number}", "donor": {"id": 1, "sex": "M"}},
-            "alignment3d": {f"{way}_{j:02d}": 0.5 for way in ("tvr", "trv") for j in range(12)},
+            "alignment3d": {
+                f"{way}_{j:02d}": float(j in (0, 4, 8)) for way in ("tvr", "trv") for j in range(12)
+            },
             "section_images": own,
         }
         tables["SectionDataSet"].append(record)

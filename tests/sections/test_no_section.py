@@ -40,7 +40,7 @@ COMMANDS = {
     "dataset preview": ("-o", "out"),
 }
 # These name a data set but go through no sections of it.
-OTHERS = {"dataset info", "grid", "search neighbours"}
+OTHERS = {"align", "dataset info", "grid", "search neighbours"}
 
 
 @pytest.fixture(params=["no alignment2d", "failed", "no images"])

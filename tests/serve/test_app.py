@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,18 @@ def _numbers(name: str, values: list[float]) -> dict[str, float]:
 
 
 # Volume = 2 · pixel + (10, 20); reference = the volume with its axes turned, plus (1, 2, 3).
+def _both_ways(there: str, back: str, values: list[float]) -> dict[str, float]:
+    """An alignment's numbers: those of one way, and of the way back."""
+    size = 2 if len(values) == 6 else 3
+    linear = np.linalg.inv(np.reshape(values[: size * size], (size, size)))
+    shift = -linear @ values[size * size :]
+    return {
+        "id": 1,
+        **_numbers(there, values),
+        **_numbers(back, [*linear.ravel().tolist(), *shift.tolist()]),
+    }
+
+
 ALIGNMENT_2D = {
     "id": 1,
     **_numbers("tsv", [2, 0, 0, 2, 10, 20]),
@@ -527,7 +540,7 @@ def test_recorded_answers_of_the_allen_service() -> None:
                 data_set(
                     one["section_data_set_id"],
                     section_thickness=one["section_thickness_um"],
-                    alignment3d={**ALIGNMENT_3D, **_numbers("tvr", tvr)},
+                    alignment3d=_both_ways("tvr", "trv", tvr),
                 )
             ],
             "SectionImage": [
@@ -535,7 +548,7 @@ def test_recorded_answers_of_the_allen_service() -> None:
                     one["section_image_id"],
                     one["section_number"],
                     data_set_id=one["section_data_set_id"],
-                    alignment2d={**ALIGNMENT_2D, **_numbers("tsv", tsv)},
+                    alignment2d=_both_ways("tsv", "tvs", tsv),
                 )
             ],
         }

@@ -15,7 +15,7 @@ from atldld.place.placement import Placement
 from atldld.sections.opened import Section
 from atldld.support.provenance import citation_of, version
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "places_on"]
 
 Matrix = NDArray[np.float64]
 

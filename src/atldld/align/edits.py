@@ -39,6 +39,7 @@ __all__ = [
     "Place",
     "carried",
     "deformed",
+    "farthest",
     "fit_of",
     "marked",
     "markers_of",

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from atldld.errors import InvalidInputError
 from atldld.place.spaces import BOX, Plane
 
-__all__ = ["PlaneNumbers", "Shape"]
+__all__ = ["PlaneNumbers", "Shape", "check_forward"]
 
 Matrix = NDArray[np.float64]
 

@@ -34,7 +34,9 @@ def update(
     ] = False,
     dry_run: Annotated[
         bool,
-        Option("--dry-run", help="With --placements: say how much it will be, and do nothing."),
+        Option(
+            "--dry-run", help="Say how much it will be, from what is known here, and do nothing."
+        ),
     ] = False,
 ) -> None:
     """Make the catalogue, or add what is new. One that was stopped goes on where it was.

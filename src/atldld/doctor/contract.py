@@ -26,7 +26,46 @@ if TYPE_CHECKING:
 
     from atldld.fetch.look import Look
 
-__all__ = ["REPORT", "Asked", "is_synthetic", "picture_of", "section_look"]
+__all__ = [
+    "REPORT",
+    "Asked",
+    "among",
+    "annotation",
+    "atlas_dataset",
+    "bucket_record",
+    "bucket_slide",
+    "centres",
+    "dataset",
+    "empty",
+    "gene",
+    "gene_alike",
+    "graph",
+    "grid",
+    "grid_annotation",
+    "image",
+    "image_to_atlas",
+    "image_to_image",
+    "image_to_image_2d",
+    "image_to_reference",
+    "images",
+    "is_synthetic",
+    "mask",
+    "only",
+    "order",
+    "paging",
+    "picture_of",
+    "plate",
+    "plates",
+    "reference_to_image",
+    "searched",
+    "section_look",
+    "specimen",
+    "structure",
+    "structure_to_image",
+    "template",
+    "total",
+    "unionize",
+]
 
 REPORT = "Send what `atldld doctor --json` prints with a report of the problem."
 NO_TRUST = f"Do not use new placements until this is understood. {REPORT}"

@@ -83,7 +83,7 @@ def libraries() -> Finding:
     wanted = [text for text in metadata.requires("atldld") or () if "extra ==" not in text]
     here, problems = _versions(wanted)
     if problems:
-        return Finding("fails", "; ".join(problems), "Install them: pip install --upgrade atldld")
+        return Finding("fails", "; ".join(problems), "Install them: pip install -U atldld")
     return Finding("pass", ", ".join(here))
 
 
@@ -108,9 +108,7 @@ def extras() -> Finding:
     if missing:
         told += f". Not all there: {', '.join(missing)}"
     if old:
-        return Finding(
-            "differs", "; ".join(old), f"pip install --upgrade 'atldld[{','.join(missing)}]'"
-        )
+        return Finding("differs", "; ".join(old), f"pip install -U 'atldld[{','.join(missing)}]'")
     remedy = f"For those: pip install 'atldld[{','.join(missing)}]'" if missing else None
     return Finding("pass", told, remedy)
 
@@ -276,8 +274,7 @@ def cache_place(cache: Cache) -> Finding:
         return Finding(
             "fails",
             f"{cache.root} cannot be written: {error.strerror or error}.",
-            "What is in it can be used with --offline; else choose another folder with "
-            "ATLDLD_CACHE_DIR.",
+            "What is in it can be used offline; else choose another folder with ATLDLD_CACHE_DIR.",
         )
     finally:
         with suppress(OSError):
@@ -301,7 +298,7 @@ def cache_health(cache: Cache) -> Finding:
             "fails",
             f"{held}; {len(found.damaged)} of {looked} that were read again are damaged, such as "
             f"{first.path.name}: {first.problem}.",
-            "Mend it: atldld cache verify --repair",
+            "Mend it with `atldld cache verify --repair`.",
         )
     sample = f"all {looked}" if found.whole else f"a sample of {looked}"
     return Finding("pass", f"{held}; {sample} read again, sound" if looked else held)
@@ -316,7 +313,8 @@ def cache_space(cache: Cache) -> Finding:
         return Finding(
             "fails",
             found,
-            "A data set takes 50 MB to 5 GB. Make room, or: atldld cache prune --older-than 90d",
+            "A data set takes 50 MB to 5 GB. Make room, or run "
+            "`atldld cache prune --older-than 90d`.",
         )
     return Finding("pass", found)
 

@@ -18,7 +18,22 @@ from atldld.errors import AtldldError
 from atldld.fetch.look import Look
 from atldld.rma.query import Filter, RMAParameters, Term
 
-__all__ = ["rate_limit"]
+__all__ = [
+    "beyond_last_tier",
+    "errors",
+    "flip",
+    "headers",
+    "missing_mask",
+    "posting",
+    "pyramid",
+    "quotes",
+    "rate_limit",
+    "region_outside",
+    "row_cap",
+    "space_names",
+    "tie",
+    "volume_sizes",
+]
 
 QUERY = "/api/v2/data/query.json"
 GENE_WITH_QUOTES = "3'-phosphoadenosine 5'-phosphosulfate synthase 1"

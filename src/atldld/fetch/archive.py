@@ -268,7 +268,7 @@ def import_archive(
 
 
 # What a cache has besides, and makes anew.
-_NEVER_TAKEN = ("locks/", "unpacked/")
+_NEVER_TAKEN = ("locks/", "unpacked/", "requests-today.json")
 
 
 class _DataSetDocument(msgspec.Struct):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from atldld.fetch.documents import record_in
 from atldld.fetch.retry import log
 from atldld.fetch.sources import ServiceImages, Wanted
 from atldld.records import SectionImage
+from atldld.support.files import scratch_folder
 
 if TYPE_CHECKING:
     from atldld.fetch.bucket import BucketImages
@@ -157,7 +157,7 @@ def _asked(
     client: Client, bucket: BucketImages, image: SectionImage
 ) -> tuple[Wanted, Picture] | None:
     wanted = Wanted(image, _tiers(image)[0])
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         path = Path(folder, "theirs.jpg")
         try:
             with open(path, "w+b") as file:
@@ -178,7 +178,7 @@ def _of_bucket(bucket: BucketImages, wanted: Wanted) -> Picture | None:
     file = io.BytesIO()
     if bucket.fetch(wanted, file, lambda: None) is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         path = Path(folder, "ours.tif")
         path.write_bytes(file.getvalue())
         return _grey(pictures.decode(path))

@@ -12,7 +12,6 @@ import codecs
 import csv
 import io
 import os
-import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.support.files import nameless_file
 from atldld.support.text import TableWriter, shown, text_in_cell
 
 __all__ = ["TextColumn", "TextTable", "cells_of", "check_names"]
@@ -73,7 +73,7 @@ class TextTable:
     @classmethod
     def of(cls, stream: Any, where: str, separator: str) -> TextTable:
         """Return the table that a stream holds, which can be read once."""
-        kept = tempfile.TemporaryFile()  # noqa: SIM115
+        kept = nameless_file()
         while piece := stream.read(_PIECE):
             kept.write(piece.encode() if isinstance(piece, str) else piece)
         kept.seek(0)

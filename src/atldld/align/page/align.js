@@ -17,7 +17,7 @@ import { isDrawn, lines, look, redraw, redrawTimes, seen, startOverlay } from ".
 import { choosePicture, isWhole, open, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
 import { singleKeys, useSingleKeys } from "./keys.js";
 import { startCuts } from "./cuts.js";
-import { startSeries } from "./series.js";
+import { loadThumbnails, startSeries } from "./series.js";
 import { plural, time } from "./words.js";
 
 const BEAT = 4000; // ms between two signs of life
@@ -296,6 +296,13 @@ function title() {
   detail.setAttribute("aria-valuetext", "everything");
 }
 
+/** Wait until the first section is there, but not for ever. */
+async function whenThere() {
+  for (let waited = 0; waited < 6000 && !isWhole(); waited += 100) {
+    await new Promise((resolve) => { setTimeout(resolve, 100); });
+  }
+}
+
 async function start() {
   if (!hasToken) {
     fatal({
@@ -337,6 +344,7 @@ async function start() {
   chooseTool("look");
   drawBanner();
   document.body.classList.add("ready");
+  whenThere().then(loadThumbnails);
   await heartbeat().catch(() => {});
   beat();
 }

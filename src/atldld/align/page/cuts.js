@@ -16,7 +16,7 @@ const asking = new Newest(fetchCuts, 60);
 let held = null;
 
 export function startCuts() {
-  on("section draft sections proposal", () => asking.ask());
+  on("section draft sections proposal tab", () => asking.ask());
 }
 
 async function fetchCuts() {
@@ -56,6 +56,9 @@ function draw(cut) {
   }
   figure.querySelector("figcaption").textContent = cut.name;
   const svg = figure.querySelector("svg");
+  const told = JSON.stringify([cut.lines, state.readonly, state.proposal !== null]);
+  if (figure.told === told) return; // what the pointer is on stays
+  figure.told = told;
   svg.setAttribute("viewBox", `0 0 ${cut.width} ${cut.height}`);
   // "before" and "after" are the sections beside it
   svg.replaceChildren(

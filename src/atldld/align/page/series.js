@@ -23,11 +23,53 @@ export function startSeries() {
   on("section", point);
 }
 
+// ---- thumbnails: those that are seen, and few at a time, so that they keep nobody waiting
+
+const AT_ONCE = 2;
+const TRIES = 5;
+
+let begun = false;
+let loading = 0;
+const waiting = [];
+
+const watching = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting) continue;
+    watching.unobserve(target);
+    waiting.push({ image: target, tries: 0 });
+  }
+  loadNext();
+}, { rootMargin: "400px" });
+
+/** Begin to load thumbnails: once the first section is there. */
+export function loadThumbnails() {
+  begun = true;
+  loadNext();
+}
+
+function loadNext() {
+  while (begun && loading < AT_ONCE && waiting.length) {
+    const next = waiting.shift();
+    const { image } = next;
+    loading += 1;
+    const ended = (again) => () => {
+      loading -= 1;
+      next.tries += 1;
+      if (again && next.tries < TRIES) waiting.push(next);
+      setTimeout(loadNext, again ? 2000 : 0);
+    };
+    image.onload = ended(false);
+    image.onerror = ended(true);
+    image.src = address(image.dataset.src, next.tries ? { again: next.tries } : {});
+  }
+}
+
 function draw() {
   const list = part("sections");
   if (list.children.length !== state.sections.length) {
     rows.clear();
     list.replaceChildren(...state.sections.map((section, k) => make(section, k)));
+    list.querySelectorAll("img").forEach((image) => watching.observe(image));
   }
   state.sections.forEach(fill);
   const confirmed = state.sections.filter((section) => section.status === "confirmed").length;
@@ -40,8 +82,7 @@ function draw() {
 function make(section, place) {
   const row = element("li", { role: "option", id: `s-${section.image_id}`, "data-place": place, "aria-selected": "false" },
     element("img", {
-      alt: "", loading: "lazy", width: 128, height: 88,
-      src: address(`/api/sections/${section.image_id}/thumbnail.jpg`),
+      alt: "", width: 128, height: 88, "data-src": `/api/sections/${section.image_id}/thumbnail.jpg`,
     }),
     element("span", { class: "cap" },
       element("span", { class: "mark", "aria-hidden": "true" }),

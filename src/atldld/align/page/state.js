@@ -151,10 +151,7 @@ export function commit() {
     image_id: draft.image_id,
     forward: draft.forward,
     carry: part("carry").value || false,
-  }, {
-    already: (now) => same(now.forward, draft.forward),
-    whenDone: forget,
-  });
+  }, forget);
 }
 
 /** Give up what is being moved. */
@@ -176,7 +173,7 @@ export function saveMarkers(markers) {
     if (state.draftMarkers === markers) state.draftMarkers = null;
     happened("markers");
   };
-  edit({ kind: "markers", image_id, markers }, { whenDone: forget });
+  edit({ kind: "markers", image_id, markers }, forget);
 }
 
 // ---- saving: one after the other, and none is lost when the line is cut
@@ -184,8 +181,8 @@ export function saveMarkers(markers) {
 const queue = [];
 let busy = false;
 
-export function edit(body, { already = () => false, whenDone = () => {} } = {}) {
-  queue.push({ path: "/api/edit", body, already, whenDone });
+export function edit(body, whenDone = () => {}) {
+  queue.push({ path: "/api/edit", body, whenDone });
   return pump();
 }
 
@@ -200,14 +197,14 @@ export function redo() {
 function step(path, otherwise) {
   if (!mayEdit()) return null;
   commit();
-  queue.push({ path, body: {}, already: () => false, whenDone: forgetDraft, otherwise });
+  queue.push({ path, body: {}, whenDone: forgetDraft, otherwise });
   return pump();
 }
 
 /** Send something that changes the data set and answers as an edit does. */
 export function change(path, body = {}) {
   return new Promise((resolve) => {
-    queue.push({ path, body, already: () => false, whenDone: resolve });
+    queue.push({ path, body, whenDone: resolve });
     pump();
   });
 }
@@ -249,10 +246,10 @@ async function send(next) {
     answer = await post(next.path, { ...next.body, revision: state.dataset.revision });
   } catch (error) {
     if (!(error instanceof Refused) || error.status !== 409) throw error;
-    // an answer may have been lost on its way: then the edit is there already
+    // Its answer may have been lost on the way. An edit says what is to be, so that it does nothing
+    // a second time; a step back would go back twice.
     await load();
-    const now = state.sections.find((one) => one.image_id === next.body.image_id);
-    if (next.path !== "/api/edit" || (now && next.already(now))) {
+    if (next.path !== "/api/edit") {
       next.whenDone(null);
       return;
     }

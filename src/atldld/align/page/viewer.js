@@ -6,6 +6,7 @@ import { part, tell } from "./page.js";
 import { current, on } from "./state.js";
 
 const TILE = 512;
+const LEFT = "another section is shown";
 
 // OpenSeadragon would add a style sheet of its own, which the page's policy forbids; it does not if
 // something of that name is there.
@@ -18,8 +19,8 @@ let view = "image";
 const listeners = new Set();
 
 export function startViewer() {
-  // it says of each tile that comes after one has gone on that it is ignored
-  window.OpenSeadragon.console.warn = () => {};
+  // it says of each tile that comes late or not at all; people are told below
+  Object.assign(window.OpenSeadragon.console, { warn: () => {}, error: () => {} });
   viewer = window.OpenSeadragon({
     element: part("picture"),
     drawer: "canvas",
@@ -30,7 +31,7 @@ export function startViewer() {
     maxZoomPixelRatio: 4,
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0.01 : 0.35,
     springStiffness: 9,
-    imageLoaderLimit: 6,
+    imageLoaderLimit: 4, // of the browser's six lines, some must be free for the atlas
     timeout: 120_000, // a picture may have to be fetched from afar
     tileRetryMax: 20,
     tileRetryDelay: 1500,
@@ -40,8 +41,8 @@ export function startViewer() {
     gestureSettingsPen: { clickToZoom: false },
   });
   viewer.addHandler("canvas-key", (event) => { event.preventDefaultAction = true; });
-  viewer.addHandler("tile-load-failed", () => {
-    tell("A part of the picture has not come.", "It is asked for again.");
+  viewer.addHandler("tile-load-failed", ({ message }) => {
+    if (message !== LEFT) tell("A part of the picture has not come.", "It is asked for again.");
   });
   viewer.canvas.append(part("atlas"), part("hands"));
   for (const event of ["update-viewport", "open", "resize", "animation-finish"]) {
@@ -60,8 +61,44 @@ export function choosePicture(chosen) {
   open();
 }
 
+const loading = new Set(); // tiles that are under way
+
+function load(job) {
+  const image = new Image();
+  const ended = () => {
+    image.onload = null;
+    image.onerror = null;
+    loading.delete(job);
+  };
+  image.onload = () => {
+    ended();
+    job.finish(image, null, "image");
+  };
+  image.onerror = () => {
+    ended();
+    job.fail("it has not come", null);
+  };
+  job.userData.stop = () => {
+    ended();
+    image.src = "";
+  };
+  loading.add(job);
+  image.fetchPriority = "high";
+  image.src = job.src;
+}
+
+/** Leave what is under way for a section that is no longer shown: it would keep the lines busy. */
+function leave() {
+  for (const job of [...loading]) {
+    job.tries = Infinity; // it is not asked for again
+    job.userData.stop();
+    job.fail(LEFT, null);
+  }
+}
+
 export function open() {
   const section = current();
+  leave();
   const size = Math.max(section.width, section.height);
   const maxLevel = Math.ceil(Math.log2(size));
   const tiers = new Map(section.tiers.map((tier) => [maxLevel - tier.tier, tier]));
@@ -79,6 +116,8 @@ export function open() {
       const tier = tiers.get(level);
       return tier !== undefined && column * TILE < tier.width && row * TILE < tier.height;
     },
+    downloadTileStart: load,
+    downloadTileAbort: (job) => job.userData.stop(),
     getLevelScale: (level) => 2 ** (level - maxLevel),
   });
   say(section);
