@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +19,7 @@ from atldld.fetch.session import Session
 from atldld.find import catalogue
 from atldld.find.renewal import only_one
 from atldld.support.documents import DocumentError, parse_as
-from atldld.support.files import check_targets, whole_file, write_errors
+from atldld.support.files import check_targets, temporary_beside, whole_file, write_errors
 
 __all__ = ["Exchanged", "export_catalogue", "import_catalogue"]
 
@@ -155,7 +154,8 @@ def import_catalogue(session: Session, source: str | Path, *, force: bool = Fals
                     hint=f"Replace it with {Remedy.FORCE}.",
                 )
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".import-", dir=root) as folder:
+        with temporary_beside(root / "import", "") as folder:
+            folder.mkdir()
             for name in taken:
                 _extract(archive, source, name, marker.files[name], Path(folder, name))
                 _check(Path(folder), name)
