@@ -29,6 +29,7 @@ from atldld.records import (
 )
 from atldld.support import fields
 from atldld.support.fields import UnusableFieldError
+from atldld.support.files import write_errors
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -46,6 +47,7 @@ __all__ = [
     "shadow_images",
     "source_of",
     "write_facts",
+    "written",
 ]
 
 SCHEMA = 1
@@ -67,6 +69,34 @@ TABLES = (
 
 DATABASE_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What SQLite raises of a damaged file; the second where its message quotes what is no text."""
+
+
+@contextmanager
+def written(what: str, then: str) -> Iterator[None]:
+    """Turn errors of the system, and of SQLite, which passes them on, into one sentence.
+
+    Parameters
+    ----------
+    what : str
+        What is being written, such as ``"The catalogue at …"``.
+    then : str
+        What has become of it, and what helps, as sentences.
+
+    Raises
+    ------
+    CacheError
+        If it cannot be written.
+    """
+    hint = f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR. {then}"
+    try:
+        with write_errors(what, CacheError, hint=hint):
+            yield
+    except DATABASE_ERRORS as error:
+        raise CacheError(
+            f"{what} cannot be written: {error}.",
+            hint=f"Look whether the disk is sound and has space. {hint}",
+        ) from error
+
 
 Record = Mapping[str, Any]
 

@@ -6,13 +6,13 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from atldld.errors import CacheError, Remedy, RowShortfallWarning, ServiceWarning
+from atldld.errors import CacheError, RowShortfallWarning, ServiceWarning
 from atldld.fetch import placements
 from atldld.fetch.documents import DATASET_INCLUDES
 from atldld.fetch.pages import fetch_all
@@ -23,7 +23,6 @@ from atldld.find.renewal import only_one
 from atldld.find.service import batched_ids
 from atldld.place.spaces import ReferenceSpace
 from atldld.rma.query import RMAParameters, Term, among
-from atldld.support.files import write_errors
 
 __all__ = [
     "PlacementsEstimate",
@@ -402,19 +401,8 @@ def _put(db: sqlite3.Connection, found: Sequence[_Placed]) -> None:
     db.execute("COMMIT")
 
 
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Turn the errors of the system, and of SQLite, into one sentence."""
-    what = f"The placements at {path}"
-    hint = (
-        f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR. What has arrived "
-        "is used by the next update."
+def _errors(path: Path) -> AbstractContextManager[None]:
+    return catalogue.written(
+        f"The placements at {path}",
+        "What has arrived is used by the next update.",
     )
-    try:
-        with write_errors(what, CacheError, hint=hint):
-            yield
-    except catalogue.DATABASE_ERRORS as error:
-        raise CacheError(
-            f"{what} cannot be written: {error}.",
-            hint=f"Look whether the disk is sound and has space. {hint}",
-        ) from error

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 from atldld.errors import (
     CacheError,
-    Remedy,
     RMAError,
     RowShortfallWarning,
     ServiceWarning,
@@ -30,7 +29,7 @@ from atldld.find.service import SEARCH_INCLUDES, batched_ids
 from atldld.rma.query import Filter, RMAParameters, Term, among
 from atldld.support.documents import DocumentError, parse_as, parse_json
 from atldld.support.fields import CHANGED, quoted
-from atldld.support.files import whole_file, write_errors
+from atldld.support.files import whole_file
 
 __all__ = ["CatalogueInfo", "build", "catalogue_info", "only_one", "update"]
 
@@ -598,19 +597,9 @@ def only_one(session: Session) -> Iterator[bool]:
         yield alone
 
 
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    """Turn the errors of the system, and of SQLite, which passes them on, into one sentence."""
-    what = f"The catalogue at {path}"
-    kept = (
-        f"Another folder is chosen with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR. The old catalogue, "
-        "if there was one, is untouched, and what has arrived is used by the next update."
+def _errors(path: Path) -> AbstractContextManager[None]:
+    return catalogue.written(
+        f"The catalogue at {path}",
+        "The old catalogue, if there was one, is untouched, and what has arrived is used by the "
+        "next update.",
     )
-    try:
-        with write_errors(what, CacheError, hint=kept):
-            yield
-    except catalogue.DATABASE_ERRORS as error:
-        raise CacheError(
-            f"{what} cannot be written: {error}.",
-            hint=f"Look whether the disk is sound and has space. {kept}",
-        ) from error
