@@ -5,7 +5,6 @@ import os
 import threading
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import settings
 
@@ -14,11 +13,6 @@ from atldld.records import SectionDataSet
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 GENUINE = (69289763, 71717084, 74272479)
-
-# no test may fail because a machine is slow or busy
-hypothesis.settings.register_profile("house", deadline=None)
-hypothesis.settings.load_profile("house")
-
 
 # no test depends on how busy the machine is
 settings.register_profile("atldld", deadline=None)
