@@ -195,3 +195,44 @@ def test_the_roots_help_imports_no_library():
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "  download " in done.stdout
+
+
+def test_structures_are_counted_by_their_runs(monkeypatch):
+    from atldld.regions import quantify as module
+
+    counted = []
+    original = np.bincount
+
+    def counting(keys, *arguments, **options):
+        counted.append(np.size(keys))
+        return original(keys, *arguments, **options)
+
+    monkeypatch.setattr(np, "bincount", counting)
+    # 40 × 50 structures of 20 pixels each way
+    where = np.kron(np.arange(2000, dtype=np.uint16).reshape(40, 50), np.ones((20, 20), np.uint16))
+    level, part = np.random.default_rng(0).integers(0, 256, (2, *where.shape), dtype=np.uint8)
+    found = module._count(where, level, part, 1000)
+    assert sum(counted) < 3 * where.size / 20 * 1.1
+    for kind, weight in enumerate((None, part.ravel(), (part * level.astype(float)).ravel())):
+        assert (found[..., kind].ravel() == original(where.ravel(), weight)).all()
+
+
+def test_of_a_picture_only_what_lies_in_the_volume_is_looked_up(monkeypatch):
+    from atldld.atlas import sample
+    from atldld.place.placement import Placement
+
+    looked_up = []
+    original = sample._gather
+
+    def counting(volume, flat, indices):
+        looked_up.append(indices[0].size)
+        return original(volume, flat, indices)
+
+    monkeypatch.setattr(sample, "_gather", counting)
+    volume = np.ones((132, 80, 114), dtype=np.uint16)  # of 100 µm
+    # pixels of 10 µm: rows along i, columns along r, and a third of both beyond the volume
+    forward = np.array([[0.0, 0, 6000], [0, 10, -1000], [10, 0, -2000]])
+    found = sample.on_image(volume, Placement(forward, np.zeros((3, 4))), 1600, 1200)
+    assert np.count_nonzero(found) == 800 * 1140
+    # blocks of rows, of which two lie in the volume in part
+    assert sum(looked_up) < np.count_nonzero(found) * 1.3
