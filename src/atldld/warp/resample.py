@@ -26,6 +26,9 @@ counts nearly alike.
 LARGE = 1 << 20
 """Pixels of a picture from which dense samples cost too much."""
 
+PADDED = 1 << 22
+"""Pixels of an image of which a copy with a fourth channel takes little memory."""
+
 STRIP = 64
 """Rows of the result that are made at a time."""
 
@@ -94,7 +97,7 @@ class Strips:
         if block > 1:
             image = _average_blocks(image, block)
             way = shrink_source(way, block)
-        self._image, self._shape = image, shape
+        self._shape = shape
         size = image.shape[1], image.shape[0]
         self._curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
         straight = way.straight if isinstance(way, CurvedMap) else way
@@ -109,9 +112,15 @@ class Strips:
         self._interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
         self._around = tuple(float(value) for value in background)
         self._dense = _denser_output(straight, samples)
+        # OpenCV interpolates four channels linearly in half the time of three, to the same values;
+        # cubically it takes longer
+        self._padded = samples > 1 and image.shape[2:] == (3,) and image.size <= PADDED * 3
+        self._image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if self._padded else image
+        channels = self._image.shape[2:]
         self._taken = np.empty(
-            (STRIP * samples, shape[1] * samples, *image.shape[2:]) if samples > 1 else 0, np.uint8
+            (STRIP * samples, shape[1] * samples, *channels) if samples > 1 else 0, np.uint8
         )
+        self._averaged = np.empty((STRIP, shape[1], *channels) if self._padded else 0, np.uint8)
 
     @property
     def rows(self) -> Iterator[slice]:
@@ -154,7 +163,10 @@ class Strips:
                 borderValue=self._around,
             )
         if samples > 1:
-            cv2.resize(there, (columns, len(strip)), dst=strip, interpolation=cv2.INTER_AREA)
+            averaged = self._averaged[: len(strip)] if self._padded else strip
+            cv2.resize(there, (columns, len(strip)), dst=averaged, interpolation=cv2.INTER_AREA)
+            if self._padded:
+                cv2.cvtColor(averaged, cv2.COLOR_RGBA2RGB, dst=strip)
 
 
 def nearest(
