@@ -263,3 +263,14 @@ def test_samples_of_colours_are_taken_four_channels_at_a_time(monkeypatch):
         for channel in range(3):
             alone = resample(image[..., channel].copy(), way, shape, around[channel : channel + 1])
             assert (pixels[..., channel] == alone).all()
+
+
+def test_a_png_takes_little_beside_its_bytes():
+    pytest.importorskip("isal")
+    from atldld.formats.pictures import as_png
+
+    pixels = np.random.default_rng(0).integers(100, 140, (2000, 1500, 3), dtype=np.uint8)
+    data, peak = peak_of(lambda: as_png(pixels))
+    # the pieces, and the file; the whole picture filtered would be more than as much again
+    assert peak <= 2.4 * len(data)
+    assert len(data) < 0.8 * pixels.nbytes
