@@ -274,3 +274,64 @@ def test_a_png_takes_little_beside_its_bytes():
     # the pieces, and the file; the whole picture filtered would be more than as much again
     assert peak <= 2.4 * len(data)
     assert len(data) < 0.8 * pixels.nbytes
+
+
+@pytest.fixture
+def bending():
+    """Displacements of up to 30 pixels over 3000 × 2000 pixels, smooth over many nodes."""
+    from atldld.place.deformation import Displacements
+
+    x, y = np.meshgrid(np.arange(-20, 51) * 100.0, np.arange(-20, 41) * 100.0)
+    vectors = 30 * np.stack((np.sin(x / 700 + y / 900), np.cos(x / 800)), axis=-1)
+    return Displacements((-2000.0, -2000.0), (100.0, 100.0), vectors.astype(np.float32))
+
+
+def test_curved_points_take_their_result_and_little_else(bending):
+    points = np.random.default_rng(0).uniform(0, 2000, (1_000_000, 2))
+    bending.moved(points[:10])  # the spline's coefficients
+    moved, peak = peak_of(lambda: bending.moved(points))
+    assert peak <= 1.5 * moved.nbytes  # some blocks for each thread
+
+
+def test_a_curved_warp_asks_its_curve_at_few_places(bending):
+    from atldld.place.curves import CurvedMap
+    from atldld.warp.resample import resample
+
+    asked = []
+
+    def curve(points):
+        asked.append(points[..., 0].size)
+        return bending.moved(points)
+
+    image = np.zeros((2000, 3000, 3), dtype=np.uint8)
+    way = CurvedMap(np.array([[8.0, 0, 4], [0, 8, 4]]), curve, np.eye(2, 3))
+    resample(image, way, (250, 375), (0, 0, 0))
+    # the nodes, once coarser, and some to try them
+    assert sum(asked) <= 0.05 * 250 * 375
+
+
+def test_the_weights_of_a_lookup_are_made_once_and_its_products_stay_small(bending, monkeypatch):
+    """BLAS shares products of more than 2¹⁸ terms among threads, which wait for each other."""
+    from atldld.place import curves
+
+    products = []
+    original = np.matmul
+
+    def counting(one, other, *arguments, **options):
+        products.append(one.shape[-2] * one.shape[-1] * other.shape[-1])
+        return original(one, other, *arguments, **options)
+
+    way = curves.CurvedMap(np.array([[8.0, 0, 4], [0, 8, 4]]), bending.moved, np.eye(2, 3))
+    lookup = way.over((640, 900))
+    monkeypatch.setattr(np, "matmul", counting)
+    curves._spread.cache_clear()
+    blocks = [
+        lookup.block(slice(top, top + 64), dense=2, dtype=np.float32) for top in range(0, 640, 64)
+    ]
+    assert max(products) <= 1 << 18
+    # of whole pieces along either side, and of what is left of the columns
+    assert curves._spread.cache_info().misses <= 3
+    # the samples of each pixel lie around it
+    found = np.concatenate(blocks, axis=1).reshape(2, 640, 2, 900, 2).mean(axis=(2, 4))
+    exact = way.pixels(slice(0, 640), slice(0, 900))
+    assert np.abs(found - exact).max() < curves.SEEN

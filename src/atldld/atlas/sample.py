@@ -55,7 +55,7 @@ Order = Literal[0, 1]
 class Flat(Protocol):
     """Says which pixel of the flat picture each pixel of a picture has."""
 
-    def block(self, rows: slice, /) -> Matrix:
+    def block(self, rows: slice, /) -> NDArray[np.floating[Any]]:
         """Return (column, row) over some rows of the picture, shape (2, rows, columns)."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -142,7 +143,7 @@ class Strips:
         height = len(strip) * samples
         there = strip if samples == 1 else self._taken[:height]
         if self._curved is not None:
-            x, y = _dense_places(self._curved, rows, samples)
+            x, y = self._curved.block(rows, dense=samples, dtype=np.float32)
             cv2.remap(
                 self._image,
                 x,
@@ -189,7 +190,7 @@ def nearest(
     out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
     for top in range(0, shape[0], STRIP):
         strip = out[top : top + STRIP]
-        x, y = _dense_places(lookup, slice(top, top + len(strip)), 1)
+        x, y = lookup.block(slice(top, top + len(strip))).astype(np.float32)
         cv2.remap(
             image,
             # OpenCV rounds halves to even ones, and pixels would not all be of one size
@@ -228,7 +229,7 @@ def largest_block(matrix: NDArray[np.float64], shape: tuple[int, int]) -> int:
 
 def _coarsest(lookup: Lookup) -> float:
     """Return how many image pixels an output pixel is long where the map stretches most."""
-    nodes = lookup.nodes
+    nodes: NDArray[np.floating[Any]] | None = lookup.nodes
     if nodes is None:
         nodes = lookup.block(slice(0, lookup.shape[0]))
     along = (nodes[:, :-1, 1:] - nodes[:, :-1, :-1]) / lookup.step
@@ -240,25 +241,6 @@ def _coarsest(lookup: Lookup) -> float:
     if not largest.size:  # one row or column of pixels
         return float(np.linalg.svd(lookup.way.straight[:, :2], compute_uv=False)[0])
     return float(np.sqrt(largest.max()))
-
-
-def _dense_places(
-    lookup: Lookup, rows: slice, samples: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the image pixels that the samples of some rows of output pixels show, x and y."""
-    if samples == 1:
-        x, y = lookup.block(rows).astype(np.float32)
-        return x, y
-    # one pixel more on each side, to lie between
-    wide = lookup.block(
-        slice(rows.start - 1, rows.stop + 1), slice(-1, lookup.shape[1] + 1)
-    ).astype(np.float32)
-    inner = slice(samples, -samples)
-    x, y = (
-        cv2.resize(side, None, fx=samples, fy=samples, interpolation=cv2.INTER_LINEAR)[inner, inner]
-        for side in wide
-    )
-    return x, y
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
