@@ -195,3 +195,143 @@ def test_the_roots_help_imports_no_library():
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "  download " in done.stdout
+
+
+def test_structures_are_counted_by_their_runs(monkeypatch):
+    from atldld.regions import quantify as module
+
+    counted = []
+    original = np.bincount
+
+    def counting(keys, *arguments, **options):
+        counted.append(np.size(keys))
+        return original(keys, *arguments, **options)
+
+    monkeypatch.setattr(np, "bincount", counting)
+    # 40 × 50 structures of 20 pixels each way
+    where = np.kron(np.arange(2000, dtype=np.uint16).reshape(40, 50), np.ones((20, 20), np.uint16))
+    level, part = np.random.default_rng(0).integers(0, 256, (2, *where.shape), dtype=np.uint8)
+    found = module._count(where, level, part, 1000)
+    assert sum(counted) < 3 * where.size / 20 * 1.1
+    for kind, weight in enumerate((None, part.ravel(), (part * level.astype(float)).ravel())):
+        assert (found[..., kind].ravel() == original(where.ravel(), weight)).all()
+
+
+def test_of_a_picture_only_what_lies_in_the_volume_is_looked_up(monkeypatch):
+    from atldld.atlas import sample
+    from atldld.place.placement import Placement
+
+    looked_up = []
+    original = sample._gather
+
+    def counting(volume, flat, indices):
+        looked_up.append(indices[0].size)
+        return original(volume, flat, indices)
+
+    monkeypatch.setattr(sample, "_gather", counting)
+    volume = np.ones((132, 80, 114), dtype=np.uint16)  # of 100 µm
+    # pixels of 10 µm: rows along i, columns along r, and a third of both beyond the volume
+    forward = np.array([[0.0, 0, 6000], [0, 10, -1000], [10, 0, -2000]])
+    found = sample.on_image(volume, Placement(forward, np.zeros((3, 4))), 1600, 1200)
+    assert np.count_nonzero(found) == 800 * 1140
+    # blocks of rows, of which two lie in the volume in part
+    assert sum(looked_up) < np.count_nonzero(found) * 1.3
+
+
+def test_samples_of_colours_are_taken_four_channels_at_a_time(monkeypatch):
+    """In half the time of three channels, to the same values."""
+    import cv2
+
+    from atldld.warp.resample import resample
+
+    taken = []
+    original = cv2.warpAffine
+
+    def counting(source, *arguments, **options):
+        taken.append(source.shape[2:])
+        return original(source, *arguments, **options)
+
+    image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    ways = [np.array([[2.1, 0.1, -3], [-0.1, 2.1, 9]]), np.array([[0.9, 0.1, -3], [-0.1, 0.9, 9]])]
+    shape, around = (90, 130), (200, 150, 100)
+    monkeypatch.setattr(cv2, "warpAffine", counting)
+    found = [resample(image, way, shape, around) for way in ways]
+    # cubic interpolation would take longer
+    assert set(taken[: len(taken) // 2]) == {(4,)}
+    assert set(taken[len(taken) // 2 :]) == {(3,)}
+    for way, pixels in zip(ways, found, strict=True):
+        for channel in range(3):
+            alone = resample(image[..., channel].copy(), way, shape, around[channel : channel + 1])
+            assert (pixels[..., channel] == alone).all()
+
+
+def test_a_png_takes_little_beside_its_bytes():
+    pytest.importorskip("isal")
+    from atldld.formats.pictures import as_png
+
+    pixels = np.random.default_rng(0).integers(100, 140, (2000, 1500, 3), dtype=np.uint8)
+    data, peak = peak_of(lambda: as_png(pixels))
+    # the pieces, and the file; the whole picture filtered would be more than as much again
+    assert peak <= 2.4 * len(data)
+    assert len(data) < 0.8 * pixels.nbytes
+
+
+@pytest.fixture
+def bending():
+    """Displacements of up to 30 pixels over 3000 × 2000 pixels, smooth over many nodes."""
+    from atldld.place.deformation import Displacements
+
+    x, y = np.meshgrid(np.arange(-20, 51) * 100.0, np.arange(-20, 41) * 100.0)
+    vectors = 30 * np.stack((np.sin(x / 700 + y / 900), np.cos(x / 800)), axis=-1)
+    return Displacements((-2000.0, -2000.0), (100.0, 100.0), vectors.astype(np.float32))
+
+
+def test_curved_points_take_their_result_and_little_else(bending):
+    points = np.random.default_rng(0).uniform(0, 2000, (1_000_000, 2))
+    bending.moved(points[:10])  # the spline's coefficients
+    moved, peak = peak_of(lambda: bending.moved(points))
+    assert peak <= 1.5 * moved.nbytes  # some blocks for each thread
+
+
+def test_a_curved_warp_asks_its_curve_at_few_places(bending):
+    from atldld.place.curves import CurvedMap
+    from atldld.warp.resample import resample
+
+    asked = []
+
+    def curve(points):
+        asked.append(points[..., 0].size)
+        return bending.moved(points)
+
+    image = np.zeros((2000, 3000, 3), dtype=np.uint8)
+    way = CurvedMap(np.array([[8.0, 0, 4], [0, 8, 4]]), curve, np.eye(2, 3))
+    resample(image, way, (250, 375), (0, 0, 0))
+    # the nodes, once coarser, and some to try them
+    assert sum(asked) <= 0.05 * 250 * 375
+
+
+def test_the_weights_of_a_lookup_are_made_once_and_its_products_stay_small(bending, monkeypatch):
+    """BLAS shares products of more than 2¹⁸ terms among threads, which wait for each other."""
+    from atldld.place import curves
+
+    products = []
+    original = np.matmul
+
+    def counting(one, other, *arguments, **options):
+        products.append(one.shape[-2] * one.shape[-1] * other.shape[-1])
+        return original(one, other, *arguments, **options)
+
+    way = curves.CurvedMap(np.array([[8.0, 0, 4], [0, 8, 4]]), bending.moved, np.eye(2, 3))
+    lookup = way.over((640, 900))
+    monkeypatch.setattr(np, "matmul", counting)
+    curves._spread.cache_clear()
+    blocks = [
+        lookup.block(slice(top, top + 64), dense=2, dtype=np.float32) for top in range(0, 640, 64)
+    ]
+    assert max(products) <= 1 << 18
+    # of whole pieces along either side, and of what is left of the columns
+    assert curves._spread.cache_info().misses <= 3
+    # the samples of each pixel lie around it
+    found = np.concatenate(blocks, axis=1).reshape(2, 640, 2, 900, 2).mean(axis=(2, 4))
+    exact = way.pixels(slice(0, 640), slice(0, 900))
+    assert np.abs(found - exact).max() < curves.SEEN

@@ -11,10 +11,10 @@ from hypothesis.extra import numpy as hnp
 from atldld.errors import InvalidInputError, OutputError
 from atldld.place import Affine, OutputPlane, Placement
 from atldld.place.affine import (
-    _in_blocks,
     apply_affine,
     apply_affine_to_columns,
     image_to_volume,
+    in_blocks,
     reference_to_volume,
     volume_to_image,
     volume_to_reference,
@@ -239,7 +239,7 @@ def test_points_in_columns_must_be_finite(matrix, row, wrong):
 
 def blocks_of(count):
     found: list[slice] = []
-    _in_blocks(count, found.append)
+    in_blocks(count, found.append)
     return sorted((block.start, block.stop) for block in found)
 
 

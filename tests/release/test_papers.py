@@ -80,7 +80,11 @@ def test_changes_are_put_into_the_changelog(tmp_path):
 # the conda recipe
 
 
-OTHER_NAMES = {"opencv-python-headless": "py-opencv", "matplotlib": "matplotlib-base"}
+OTHER_NAMES = {
+    "isal": "python-isal",
+    "matplotlib": "matplotlib-base",
+    "opencv-python-headless": "py-opencv",
+}
 """What conda-forge calls the distributions that have another name there."""
 
 # brings much with it, and is asked for by name

@@ -307,3 +307,18 @@ def test_saving_images_as_they_are(session, tmp_path):
     pixels = cv2.imread(str(image))
     assert pixels is not None
     assert pixels.shape == (332, 357, 3)
+
+
+def test_an_image_that_another_version_saved_is_left_alone(session, tmp_path):
+    image, _ = save_image(session, 101321610, tmp_path / "o", downsample=3, expression=True)
+    pixels = cv2.imread(str(image))
+    assert pixels is not None
+    # the same pixels in other bytes
+    cv2.imwrite(str(image), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    before = image.read_bytes()
+    save_image(session, 101321610, tmp_path / "o", downsample=3, expression=True)
+    assert image.read_bytes() == before
+    pixels[5, 5] ^= 1
+    cv2.imwrite(str(image), pixels)
+    with pytest.raises(OutputError):
+        save_image(session, 101321610, tmp_path / "o", downsample=3, expression=True)

@@ -72,3 +72,19 @@ def test_large_images_are_sampled_not_lost():
     image = np.full((2000, 2100, 3), 250, dtype=np.uint8)
     image[200:1800, 200:1900] = 100
     assert background_of(image) == (250, 250, 250)
+
+
+def test_counting_gives_what_the_histogram_and_the_medians_of_numpy_give():
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        shape = (*rng.integers(1, 40, 2), 3)
+        low = rng.integers(0, 250)
+        image = rng.integers(low, rng.integers(low + 1, 257), shape).astype(np.uint8)
+        # sides so small that the frame is one pixel wide
+        sides = image[:1], image[-1:], image[:, :1], image[:, -1:]
+        frame = np.concatenate([side.reshape(-1, 3) for side in sides])
+        grey = frame.mean(axis=1)
+        counts, edges = np.histogram(grey, bins=64, range=(0, 256))
+        centre = edges[np.argmax(np.convolve(counts, [1, 2, 1], mode="same"))] + 2
+        expected = np.median(frame[np.abs(grey - centre) <= 8], axis=0)
+        assert background_of(image) == tuple(expected)

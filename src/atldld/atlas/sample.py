@@ -14,7 +14,7 @@ the volume is 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -55,7 +55,7 @@ Order = Literal[0, 1]
 class Flat(Protocol):
     """Says which pixel of the flat picture each pixel of a picture has."""
 
-    def block(self, rows: slice, /) -> Matrix:
+    def block(self, rows: slice, /) -> NDArray[np.floating[Any]]:
         """Return (column, row) over some rows of the picture, shape (2, rows, columns)."""
 
 
@@ -312,14 +312,49 @@ class _Pixels:
     columns: int
     flat: Flat | None = None
 
-    def at(self, block: slice, lines: Matrix) -> list[Matrix]:
-        """Return each of ``lines @ [column, row, 1]`` over some rows of the picture."""
+    def at(self, block: slice, columns: slice, lines: Matrix) -> Iterator[Matrix]:
+        """Give each of ``lines @ [column, row, 1]`` over a block of the picture, in turn."""
         if self.flat is not None:
-            column, row = self.flat.block(block)
-            return [line[0] * column + (line[1] * row + line[2]) for line in lines]
-        row = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
-        column = np.arange(self.columns, dtype=np.float64)
-        return [line[0] * column + (line[1] * row + line[2]) for line in lines]
+            across, down = (at[:, columns] for at in self.flat.block(block))
+        else:
+            down = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
+            across = np.arange(columns.start, columns.stop, dtype=np.float64)
+        for line in lines:
+            yield line[0] * across + (line[1] * down + line[2])
+
+    def stretches(
+        self, block: slice, lines: Matrix, shape: tuple[int, ...]
+    ) -> list[tuple[slice, bool]]:
+        """Return the columns that reach a volume in some rows, and whether it is known that all do.
+
+        ``lines @ [column, row, 1]`` is a pixel's voxel. By a straight map it goes one way along
+        the columns and one along the rows, also as numbers are rounded, so that the first and the
+        last row tell of those between.
+        """
+        if self.flat is not None:
+            return [(slice(0, self.columns), False)]
+        across = np.arange(self.columns, dtype=np.float64)
+        start, stop, left, right = 0, self.columns, 0, self.columns
+        for line, count in zip(lines, shape, strict=True):
+            rows = (block.start, block.stop - 1) if line[1] >= 0 else (block.stop - 1, block.start)
+            along = line[0] * across
+            least, most = (along + (line[1] * float(row) + line[2]) for row in rows)
+            here = _between(most, least, count, rising=line[0] >= 0)
+            start, stop = max(start, here[0]), min(stop, here[1])
+            here = _between(least, most, count, rising=line[0] >= 0)
+            left, right = max(left, here[0]), min(right, here[1])
+        if left >= right:
+            left = right = stop
+        edges = ((start, left, False), (left, right, True), (right, stop, False))
+        return [(slice(begin, end), known) for begin, end, known in edges if begin < end]
+
+
+def _between(above: Matrix, below: Matrix, count: int, *, rising: bool) -> tuple[int, int]:
+    """Return from where to where `above` is 0 or more and `below` less than `count`."""
+    if rising:
+        return int(above.searchsorted(0)), int(below.searchsorted(count))
+    size = len(above)
+    return size - int(below[::-1].searchsorted(count)), size - int(above[::-1].searchsorted(0))
 
 
 def _tier(placement: Placement, width: int, height: int, downsample: int) -> _Pixels:
@@ -356,22 +391,19 @@ def _sample(
         raise InvalidInputError(f"The order is {order}, but must be 0 (nearest) or 1 (linear).")
     # from here on in voxels: voxel k spans [k, k + 1)
     scaled = pixels.matrix / side
-    out = np.empty((pixels.rows, pixels.columns), dtype=np.float32 if order else volume.dtype)
+    out = np.zeros((pixels.rows, pixels.columns), dtype=np.float32 if order else volume.dtype)
     if volume.flags.f_contiguous:  # as files are; read the other way round it is in C order
         volume, scaled = volume.T, scaled[::-1]
     # The flat view of a volume in C order makes one index of three; others are read by three.
     flat = volume.reshape(-1) if volume.flags.c_contiguous else None
 
     def fill(block: slice) -> None:
-        positions = pixels.at(block, scaled)
-        if order:
-            out[block] = _linear(volume, flat, positions)
-        else:
-            # those of an affine map are least and most in the corners
-            ends = np.s_[:: max(len(positions[0]) - 1, 1), :: max(pixels.columns - 1, 1)]
-            out[block] = _nearest(
-                volume, flat, positions, ends if pixels.flat is None else np.s_[:]
-            )
+        for columns, inside in pixels.stretches(block, scaled, volume.shape):
+            positions = pixels.at(block, columns, scaled)
+            if order:
+                out[block, columns] = _linear(volume, flat, list(positions))
+            else:
+                out[block, columns] = _nearest(volume, flat, positions, inside)
 
     _in_blocks(fill, pixels.rows, pixels.columns)
     return out
@@ -381,7 +413,7 @@ def _hemispheres(pixels: _Pixels) -> NDArray[np.uint8]:
     out = np.empty((pixels.rows, pixels.columns), dtype=np.uint8)
 
     def fill(block: slice) -> None:
-        (across,) = pixels.at(block, pixels.matrix[2:])
+        across = next(pixels.at(block, np.s_[0 : pixels.columns], pixels.matrix[2:]))
         out[block] = np.where(across < BOX[2] / 2, np.uint8(LEFT), np.uint8(RIGHT))
 
     _in_blocks(fill, pixels.rows, pixels.columns)
@@ -401,22 +433,25 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
 
 
 def _nearest(
-    volume: NDArray[Any], flat: NDArray[Any] | None, positions: list[Matrix], ends: Any
+    volume: NDArray[Any], flat: NDArray[Any] | None, positions: Iterable[Matrix], inside: bool
 ) -> NDArray[Any]:
-    """Return the voxels at positions, of which those at `ends` are the least and the most."""
-    inside: NDArray[np.bool_] | None = None
-    indices = []
+    """Return the voxels at positions, or 0; `inside`: all are known to lie in the volume."""
+    beyond: NDArray[np.bool_] | None = None
+    indices: list[NDArray[np.signedinteger[Any]]] = []
+    # processors convert to 32 bits several numbers at a time, to 64 bits one
+    whole: type[np.signedinteger[Any]]
+    whole = np.int32 if volume.size <= np.iinfo(np.int32).max else np.intp
     for position, count in zip(positions, volume.shape, strict=True):
-        if position[ends].min() >= 0 and position[ends].max() < count:  # as in most blocks
-            indices.append(position.astype(np.intp))
+        if inside or (position.min() >= 0 and position.max() < count):
+            indices.append(position.astype(whole))
             continue
         # below 0 the conversion would round up, so what lies there is told apart before
-        here = (position >= 0) & (position < count)
-        inside = here if inside is None else inside & here
-        indices.append(np.clip(position, 0, count - 1).astype(np.intp))
+        off = (position < 0) | (position >= count)
+        beyond = off if beyond is None else beyond | off
+        indices.append(np.clip(position, 0, count - 1).astype(whole))
     values = _gather(volume, flat, indices)
-    if inside is not None:
-        values[~inside] = 0
+    if beyond is not None:
+        values[beyond] = 0
     return values
 
 
@@ -445,13 +480,13 @@ def _linear(
 
 
 def _gather(
-    volume: NDArray[Any], flat: NDArray[Any] | None, indices: list[NDArray[np.intp]]
+    volume: NDArray[Any], flat: NDArray[Any] | None, indices: list[NDArray[np.signedinteger[Any]]]
 ) -> NDArray[Any]:
     if flat is None:
         return np.asarray(volume[tuple(indices)])
     _, rows, columns = volume.shape
-    index = indices[0] * rows
+    index = indices[0] * indices[0].dtype.type(rows)
     index += indices[1]
-    index *= columns
+    index *= index.dtype.type(columns)
     index += indices[2]
     return np.asarray(flat.take(index))

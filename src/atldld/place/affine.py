@@ -36,6 +36,7 @@ __all__ = [
     "apply_affine",
     "apply_affine_to_columns",
     "image_to_volume",
+    "in_blocks",
     "reference_to_volume",
     "volume_to_image",
     "volume_to_reference",
@@ -297,7 +298,7 @@ def apply_affine(matrix: Matrix, points: Matrix, out: Matrix | None = None) -> M
         np.matmul(rows[block], linear, out=part)
         part += shift
 
-    _in_blocks(len(rows), work)
+    in_blocks(len(rows), work)
     return out
 
 
@@ -336,12 +337,20 @@ def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
         if not finite and not np.isfinite(points[:, block]).all():
             raise InvalidInputError("The coordinates hold NaN or infinity.")
 
-    _in_blocks(points.shape[1], work)
+    in_blocks(points.shape[1], work)
     return out
 
 
-def _in_blocks(count: int, work: Callable[[slice], None]) -> None:
-    """Call `work` with every slice of `BLOCK`, in threads where there are many."""
+def in_blocks(count: int, work: Callable[[slice], None]) -> None:
+    """Call `work` with every slice of `BLOCK` of so many points, in threads where there are many.
+
+    Parameters
+    ----------
+    count : int
+        Points.
+    work : callable
+        Takes a slice, and writes what it makes of these points.
+    """
     jobs = min(default_jobs(), count // (4 * BLOCK))
     if jobs < 2:
         for start in range(0, count, BLOCK):

@@ -7,8 +7,10 @@ lead from one to the next: as far apart as they can be without an error that cou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from atldld.place.deformation import Deformation, SplineDeformation
 __all__ = ["SEEN", "CurvedMap", "Lookup"]
 
 Matrix = NDArray[np.float64]
+Float = type[np.float32] | type[np.float64]
 
 SEEN = 1 / 16
 """The largest error of a `Lookup`, in pixels of what its map leads to, where the map is kinked.
@@ -34,7 +37,9 @@ lie twice as densely a cubic spline is missed by a fifth to a sixteenth of that.
 
 _FARTHEST = 32  # pixels from one node to the next, to begin with
 _SMALL = 1 << 18  # pixels
-_AROUND = 4  # nodes before the first pixel: polynomials take two on either side
+_AROUND = 2  # nodes before the first pixel: polynomials take two on either side
+_AT_ONCE = 64  # samples: more have more nodes that do not concern them
+_WIDE = 256  # and of these, along the rows
 _TRIED = 257  # places off the lattice, where an oscillation that fits it would show
 
 
@@ -79,18 +84,15 @@ class CurvedMap:
         """Map points, shape (..., 2) → (..., 2), exactly."""
         return apply_affine(self.after, self.curve(apply_affine(self.before, points)))
 
-    def pixels(self, rows: slice, columns: slice) -> Matrix:
-        """Map the pixels of a block, exactly.
+    def pixels(self, rows: slice, columns: slice, dense: int = 1) -> Matrix:
+        """Map the pixels of a block, or so many samples along each side of a pixel, exactly.
 
         Returns
         -------
-        numpy.ndarray, shape (2, rows, columns), float64
+        numpy.ndarray, shape (2, rows · dense, columns · dense), float64
             x and y.
         """
-        column, row = np.meshgrid(
-            np.arange(columns.start, columns.stop, dtype=np.float64),
-            np.arange(rows.start, rows.stop, dtype=np.float64),
-        )
+        column, row = np.meshgrid(_centres(columns, dense), _centres(rows, dense))
         return np.moveaxis(self.at(np.stack((column, row), axis=-1)), -1, 0)
 
     def over(self, shape: tuple[int, int], size: tuple[int, int] | None = None) -> Lookup:
@@ -166,8 +168,15 @@ class Lookup:
     nodes: Matrix | None
     bad: NDArray[np.bool_] | None
 
-    def block(self, rows: slice, columns: slice | None = None) -> Matrix:
-        """Return where pixels lie.
+    def block(
+        self,
+        rows: slice,
+        columns: slice | None = None,
+        *,
+        dense: int = 1,
+        dtype: Float = np.float64,
+    ) -> NDArray[np.floating[Any]]:
+        """Return where pixels lie, or samples of them.
 
         Parameters
         ----------
@@ -175,34 +184,39 @@ class Lookup:
             Of the picture; those next to it may be among them.
         columns : slice, optional
             The same; all by default.
+        dense : int
+            Samples along each side of a pixel, spread evenly.
+        dtype : type
+            float32 takes half the time, and is as exact as pictures need.
 
         Returns
         -------
-        numpy.ndarray, shape (2, rows, columns), float64
+        numpy.ndarray, shape (2, rows · dense, columns · dense)
             x and y.
         """
         columns = columns or slice(0, self.shape[1])
         if self.nodes is None:
-            return self.way.pixels(rows, columns)
-        row, down = self._cells(rows)
-        column, across = self._cells(columns)
-        top = int(row[0]) - 1
-        nodes = self.nodes[:, top : int(row[-1]) + 3]
+            return self.way.pixels(rows, columns, dense).astype(dtype, copy=False)
+        row, column = (_samples(pixels, dense) for pixels in (rows, columns))
         # along the columns first, of the few rows of nodes; then along the rows
-        wide = nodes.take(column - 1, axis=2) * across[0]
-        for k in (1, 2, 3):
-            wide += nodes.take(column - 1 + k, axis=2) * across[k]
-        out = np.empty((2, len(row), wide.shape[2]))
-        starts = np.flatnonzero(np.diff(row, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(row)], strict=True):
-            place = int(row[start]) - 1 - top
-            np.matmul(down[:, start:stop].T, wide[:, place : place + 4], out=out[:, start:stop])
+        down = list(_spreads(row, self.step, dense, dtype))
+        top, bottom = down[0][1].start, down[-1][1].stop
+        nodes = self.nodes[:, top:bottom].astype(dtype, copy=False)
+        wide = np.empty((2, len(nodes[0]), len(column)), dtype)
+        for some, near, weights in _spreads(column, self.step, dense, dtype):
+            np.matmul(nodes[:, :, near], weights.T, out=wide[:, :, some])
+        out = np.empty((2, len(row), len(column)), dtype)
+        for some, near, weights in down:
+            # piece by piece: BLAS would share larger products among threads, and let them wait
+            for left in range(0, len(column), _WIDE):
+                piece = np.s_[:, near.start - top : near.stop - top, left : left + _WIDE]
+                np.matmul(weights, wide[piece], out=out[:, some, left : left + _WIDE])
         if self.bad is not None:
-            bad = self.bad[np.ix_(row, column)]
-            if bad.any():
-                j, i = np.nonzero(bad)
-                points = np.stack((i + columns.start, j + rows.start), axis=-1).astype(np.float64)
-                out[:, j, i] = self.way.at(points).T
+            at = np.ix_(*(_cell(samples, self.step, dense) for samples in (row, column)))
+            j, i = np.nonzero(self.bad[at])
+            if len(j):
+                x, y = (_centres(pixels, dense) for pixels in (columns, rows))
+                out[:, j, i] = self.way.at(np.stack((x[i], y[j]), axis=-1)).T
         return out
 
     def between(self, points: Matrix) -> Matrix:
@@ -221,10 +235,54 @@ class Lookup:
             out[bad] = self.way.at(points[bad])
         return out
 
-    def _cells(self, pixels: slice) -> tuple[NDArray[np.intp], Matrix]:
-        """Return the node before each pixel, and the weights of the four nodes around it."""
-        counted = np.arange(pixels.start, pixels.stop) + _AROUND * self.step
-        return counted // self.step, _weights((counted % self.step) / self.step)
+
+def _samples(pixels: slice, dense: int) -> range:
+    """Return the numbers of the samples of some pixels, of which there are `dense` in each."""
+    return range(pixels.start * dense, pixels.stop * dense)
+
+
+def _centres(pixels: slice, dense: int) -> Matrix:
+    """Return where samples lie that are spread evenly over pixels, in pixels."""
+    return (2 * np.array(_samples(pixels, dense)) + (1 - dense)) / (2 * dense)
+
+
+def _counted(samples: range, step: int, dense: int) -> NDArray[np.intp]:
+    """Return where samples lie from the first node on, in halves of a sample: in whole numbers."""
+    return 2 * np.array(samples) + (1 - dense) + _AROUND * 2 * dense * step
+
+
+def _cell(samples: range, step: int, dense: int) -> NDArray[np.intp]:
+    """Return the node before each sample."""
+    return _counted(samples, step, dense) // (2 * dense * step)
+
+
+def _spreads(
+    samples: range, step: int, dense: int, dtype: Float
+) -> Iterator[tuple[slice, slice, NDArray[np.floating[Any]]]]:
+    """Give some samples after the other, the nodes near them, and the weights of these."""
+    period = step * dense
+    most = max(_AT_ONCE // period, 1) * period
+    for start in range(0, len(samples), most):
+        stop = min(start + most, len(samples))
+        # the weights of samples and of those a cell farther on are the same
+        cells, begin = divmod(samples[start], period)
+        first, weights = _spread(begin, stop - start, step, dense, np.dtype(dtype))
+        first += cells
+        yield slice(start, stop), slice(first, first + weights.shape[1]), weights
+
+
+@lru_cache(maxsize=64)
+def _spread(
+    start: int, count: int, step: int, dense: int, dtype: np.dtype[Any]
+) -> tuple[int, NDArray[np.floating[Any]]]:
+    """Return the first node near some samples, and the weight of each node in each sample."""
+    whole = 2 * dense * step
+    node, share = np.divmod(_counted(range(start, start + count), step, dense), whole)
+    weights = np.zeros((count, node[-1] - node[0] + 4), dtype)
+    place = node - node[0]
+    weights[np.arange(count)[:, None], place[:, None] + np.arange(4)] = _weights(share / whole).T
+    weights.flags.writeable = False
+    return int(node[0]) - 1, weights
 
 
 def _weights(share: Matrix) -> Matrix:
@@ -280,8 +338,8 @@ def _missed(
     numpy.ndarray, shape (M − 1, N − 1), bool
     """
     rows, columns = fine.shape[1:]
-    # begins at the coarse lattice's second node, and so two of the fine one before its first
-    expected = _twice(_twice(coarse, 1), 2)[:, 2 : 2 + rows, 2 : 2 + columns]
+    # begins at the coarse lattice's second node, which is the fine one's first
+    expected = _twice(_twice(coarse, 1), 2)[:, :rows, :columns]
     off = np.zeros((rows + 2, columns + 2), dtype=bool)
     missed = np.abs(fine - expected).max(axis=0)
     off[1:-1, 1:-1] = missed > limits

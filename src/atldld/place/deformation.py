@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import InvalidInputError
+from atldld.place.affine import in_blocks
 from atldld.place.spaces import check_points
 
 __all__ = ["Deformation", "Displacements", "SplineDeformation"]
@@ -112,7 +113,15 @@ class Displacements:
             If the pixels have another shape, or coordinates that are not finite.
         """
         at = check_points(xy, 2, "(x, y) in full-resolution pixels")
-        return at + self._at(at)
+        out = np.empty(at.shape)
+        points, moved = at.reshape(-1, 2), out.reshape(-1, 2)
+        _ = self._coefficients  # once, and not in each of several threads
+
+        def work(block: slice) -> None:
+            np.add(points[block], self._at(points[block]), out=moved[block])
+
+        in_blocks(len(points), work)
+        return out
 
     @cached_property
     def _coefficients(self) -> tuple[Matrix, Matrix]:

@@ -33,7 +33,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -462,24 +461,25 @@ def _count(
     for start in range(0, where.shape[0], step):
         rows = slice(start, start + step)
         keys, parts = where[rows].ravel(), part[rows].ravel()
-        total[:, 0] += _times(keys if shown is None else keys[shown[rows].ravel()], 2 * labels)
-        # most of a mask is black
-        at = np.flatnonzero(parts)
-        key = keys.take(at).astype(np.intp)
-        weight = parts.take(at).astype(np.float64)  # exact: sums stay below 2 ** 53
-        total[:, 1] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
-        weight *= value[rows].ravel().take(at)
-        total[:, 2] += np.bincount(key, weight, minlength=2 * labels).astype(np.int64)
+        # neighbours mostly lie in one structure, so first the pixels of each run are added up
+        begins = _runs(keys)
+        key = keys.take(begins)
+        if shown is None:
+            sums = [np.diff(begins, append=keys.size)]
+        else:
+            sums = [np.add.reduceat(shown[rows].ravel(), begins, dtype=np.int64)]
+        if parts.any():
+            both = np.multiply(parts, value[rows].ravel(), dtype=np.uint16)
+            sums += [np.add.reduceat(one, begins, dtype=np.int64) for one in (parts, both)]
+        for kind, each in enumerate(sums):
+            # exact in float64: sums stay below 2 ** 53
+            total[:, kind] += np.bincount(key, each, minlength=2 * labels).astype(np.int64)
     return total.reshape(labels, 2, 3)
 
 
-def _times(keys: NDArray[np.unsignedinteger[Any]], count: int) -> NDArray[np.int64]:
-    """Return how often each number below `count` occurs; of no more than 2²⁴ numbers."""
-    if keys.dtype != np.uint16 or not keys.size:
-        return np.bincount(keys, minlength=count)
-    # counts in float32, which are whole up to there, in half the time that `bincount` takes
-    found = cv2.calcHist([keys], [0], None, [count], [0, count])
-    return found.ravel().astype(np.int64)
+def _runs(keys: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.intp]:
+    """Return where runs of one number begin, of one number or more."""
+    return np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1))
 
 
 def _in_halves(
@@ -502,7 +502,10 @@ def _voxels_of(keys: NDArray[np.unsignedinteger[Any]], labels: int) -> NDArray[n
     """Count the atlas's voxels, shape (labels, 2)."""
     total = np.zeros(2 * labels, dtype=np.int64)
     for layer in keys:
-        total += np.bincount(layer.ravel(), minlength=2 * labels)
+        flat = layer.ravel()
+        begins = _runs(flat)
+        lengths = np.diff(begins, append=flat.size)
+        total += np.bincount(flat.take(begins), lengths, minlength=2 * labels).astype(np.int64)
     return total.reshape(labels, 2)
 
 

@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import simplejpeg
 
 from atldld.errors import AtldldError
 from atldld.fetch.cache import CachedImage
 from atldld.fetch.pictures import decode
 from atldld.fetch.session import Session, check_id
-from atldld.formats.pictures import as_png, write_picture
+from atldld.formats.pictures import read_picture, write_picture
 from atldld.records import SectionImage
 from atldld.support.files import check_folder, check_targets, whole_file
 from atldld.support.provenance import Progress
@@ -83,9 +84,10 @@ def save_image(
 
 
 def _holds(path: Path, image: CachedImage | None) -> bool:
-    """Whether a file is a section image as `save_image` writes it."""
+    """Whether a file is a section image as `save_image` writes it, to the pixel."""
     try:
-        return image is not None and path.read_bytes() == as_png(decode(image.path))
+        held = None if image is None else read_picture(path)
+        return image is not None and held is not None and np.array_equal(held, decode(image.path))
     except (OSError, AtldldError):
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +26,9 @@ counts nearly alike.
 
 LARGE = 1 << 20
 """Pixels of a picture from which dense samples cost too much."""
+
+PADDED = 1 << 22
+"""Pixels of an image of which a copy with a fourth channel takes little memory."""
 
 STRIP = 64
 """Rows of the result that are made at a time."""
@@ -94,7 +98,7 @@ class Strips:
         if block > 1:
             image = _average_blocks(image, block)
             way = shrink_source(way, block)
-        self._image, self._shape = image, shape
+        self._shape = shape
         size = image.shape[1], image.shape[0]
         self._curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
         straight = way.straight if isinstance(way, CurvedMap) else way
@@ -109,9 +113,15 @@ class Strips:
         self._interpolation = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
         self._around = tuple(float(value) for value in background)
         self._dense = _denser_output(straight, samples)
+        # OpenCV interpolates four channels linearly in half the time of three, to the same values;
+        # cubically it takes longer
+        self._padded = samples > 1 and image.shape[2:] == (3,) and image.size <= PADDED * 3
+        self._image = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if self._padded else image
+        channels = self._image.shape[2:]
         self._taken = np.empty(
-            (STRIP * samples, shape[1] * samples, *image.shape[2:]) if samples > 1 else 0, np.uint8
+            (STRIP * samples, shape[1] * samples, *channels) if samples > 1 else 0, np.uint8
         )
+        self._averaged = np.empty((STRIP, shape[1], *channels) if self._padded else 0, np.uint8)
 
     @property
     def rows(self) -> Iterator[slice]:
@@ -133,7 +143,7 @@ class Strips:
         height = len(strip) * samples
         there = strip if samples == 1 else self._taken[:height]
         if self._curved is not None:
-            x, y = _dense_places(self._curved, rows, samples)
+            x, y = self._curved.block(rows, dense=samples, dtype=np.float32)
             cv2.remap(
                 self._image,
                 x,
@@ -154,7 +164,10 @@ class Strips:
                 borderValue=self._around,
             )
         if samples > 1:
-            cv2.resize(there, (columns, len(strip)), dst=strip, interpolation=cv2.INTER_AREA)
+            averaged = self._averaged[: len(strip)] if self._padded else strip
+            cv2.resize(there, (columns, len(strip)), dst=averaged, interpolation=cv2.INTER_AREA)
+            if self._padded:
+                cv2.cvtColor(averaged, cv2.COLOR_RGBA2RGB, dst=strip)
 
 
 def nearest(
@@ -177,7 +190,7 @@ def nearest(
     out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
     for top in range(0, shape[0], STRIP):
         strip = out[top : top + STRIP]
-        x, y = _dense_places(lookup, slice(top, top + len(strip)), 1)
+        x, y = lookup.block(slice(top, top + len(strip))).astype(np.float32)
         cv2.remap(
             image,
             # OpenCV rounds halves to even ones, and pixels would not all be of one size
@@ -216,7 +229,7 @@ def largest_block(matrix: NDArray[np.float64], shape: tuple[int, int]) -> int:
 
 def _coarsest(lookup: Lookup) -> float:
     """Return how many image pixels an output pixel is long where the map stretches most."""
-    nodes = lookup.nodes
+    nodes: NDArray[np.floating[Any]] | None = lookup.nodes
     if nodes is None:
         nodes = lookup.block(slice(0, lookup.shape[0]))
     along = (nodes[:, :-1, 1:] - nodes[:, :-1, :-1]) / lookup.step
@@ -228,25 +241,6 @@ def _coarsest(lookup: Lookup) -> float:
     if not largest.size:  # one row or column of pixels
         return float(np.linalg.svd(lookup.way.straight[:, :2], compute_uv=False)[0])
     return float(np.sqrt(largest.max()))
-
-
-def _dense_places(
-    lookup: Lookup, rows: slice, samples: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the image pixels that the samples of some rows of output pixels show, x and y."""
-    if samples == 1:
-        x, y = lookup.block(rows).astype(np.float32)
-        return x, y
-    # one pixel more on each side, to lie between
-    wide = lookup.block(
-        slice(rows.start - 1, rows.stop + 1), slice(-1, lookup.shape[1] + 1)
-    ).astype(np.float32)
-    inner = slice(samples, -samples)
-    x, y = (
-        cv2.resize(side, None, fx=samples, fy=samples, interpolation=cv2.INTER_LINEAR)[inner, inner]
-        for side in wide
-    )
-    return x, y
 
 
 def _average_blocks(image: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
