@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from atldld.errors import CacheError, InvalidInputError, OutputError, Remedy
-from atldld.fetch.cache import FORMAT, MARKER, Cache, Origin, origin_of
+from atldld.fetch.cache import FORMAT, MADE_ANEW, MARKER, Cache, Origin, origin_of
 from atldld.fetch.documents import NO_RECORD, record_in
 from atldld.fetch.facts import LARGEST_FILE, FileFacts, ImageFacts
 from atldld.fetch.known import problem_of
@@ -268,7 +268,7 @@ def import_archive(
 
 
 # What a cache has besides, and makes anew.
-_NEVER_TAKEN = ("locks/", "unpacked/", "requests-today.json")
+_NEVER_TAKEN = (*MADE_ANEW, "unpacked/", "requests-today.json")
 
 
 class _DataSetDocument(msgspec.Struct):

@@ -18,6 +18,8 @@ Layout::
                                                  made anew when needed
         unpacked/….npy.json                      of which file, and what was written
         locks/<nn>.lock                          one process at a time fetches an image
+        index/images.json                        which files images/ has, to list them quickly; it
+                                                 may be removed
 
 Everything is written to a temporary file in the same folder and moved, so a file under its final
 name is whole. An image counts only when it has been decoded; its companion says so.
@@ -37,7 +39,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
 from atldld.errors import CacheError, Remedy
 from atldld.fetch.facts import FileFacts, ImageFacts
@@ -47,11 +49,13 @@ from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import temporary_beside, write_errors
 
 __all__ = [
+    "MADE_ANEW",
     "Arriving",
     "Cache",
     "CachedFile",
     "CachedImage",
     "FileHeld",
+    "FolderHeld",
     "Origin",
     "companion_of",
     "origin_of",
@@ -63,6 +67,9 @@ __all__ = [
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
+
+MADE_ANEW = ("locks/", "index/")
+"""What a cache needs besides, and makes again: it counts for nothing."""
 
 Origin = Literal["api", "bucket"]
 """Whose pixels an image has: those of the service, or those of the public bucket."""
@@ -162,6 +169,24 @@ class FileHeld:
     def path(self) -> Path:
         """The file."""
         return self.root / self.name
+
+
+class FolderHeld(NamedTuple):
+    """A folder of the cache, as it was found.
+
+    Attributes
+    ----------
+    files : list of FileHeld
+        The files in it.
+    folders : list of str
+        The names below the cache's folder of the folders in it; links to folders are left out.
+    plain : bool
+        Whether it holds ordinary files alone, no folders or links.
+    """
+
+    files: list[FileHeld]
+    folders: list[str]
+    plain: bool
 
 
 Facts = TypeVar("Facts", bound=FileFacts)
@@ -402,8 +427,8 @@ class Cache:
         )
         return sorted(name for name in names if _DOCUMENT[kind].fullmatch(name))
 
-    def files(self, folder: str = "") -> Iterator[FileHeld]:
-        """Yield every file of the cache that is there when its turn comes, in no order.
+    def files(self, folder: str = "", *, without: str | None = None) -> Iterator[FileHeld]:
+        """Yield every file of the cache that is there when its folder's turn comes, in no order.
 
         Others may remove files meanwhile: what is gone is left out.
 
@@ -411,6 +436,8 @@ class Cache:
         ----------
         folder : str
             Only those below this one.
+        without : str, optional
+            But not those below this one.
 
         Raises
         ------
@@ -418,41 +445,47 @@ class Cache:
             If a folder cannot be looked into.
         """
         self.check_folder()
-
-        def tell(error: OSError) -> None:
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                raise CacheError(
-                    f"{error.filename} cannot be read: {error.strerror or error}.",
-                    hint="Make it readable, or remove it: what was there is fetched again.",
-                )
-
-        # names alone: a `Path` for each of many files takes longer than to look at it
-        root = os.fspath(self.root)
         left = [folder]
         while left:
-            where = left.pop()
-            before = f"{where}/" if where else ""
+            found = self.look_into(left.pop())
+            yield from found.files
+            left += (name for name in found.folders if name != without)
+
+    def look_into(self, folder: str) -> FolderHeld:
+        """Return the files and folders of one folder; see `files`."""
+        # names alone: a `Path` for each of many files takes longer than to look at it
+        before = f"{folder}/" if folder else ""
+        files, folders, plain = [], [], True
+        try:
+            with os.scandir(f"{os.fspath(self.root)}/{folder}") as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return FolderHeld([], [], plain=False)
+        except OSError as error:
+            raise CacheError(
+                f"{error.filename} cannot be read: {error.strerror or error}.",
+                hint="Make it readable, or remove it: what was there is fetched again.",
+            ) from error
+        for entry in entries:
+            plain &= entry.is_file(follow_symlinks=False)
             try:
-                with os.scandir(f"{root}/{where}") as found:
-                    entries = list(found)
-            except OSError as error:
-                tell(error)
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        folders.append(before + entry.name)
+                    continue
+                facts = entry.stat()
+            except OSError:
+                plain = False
                 continue
-            for entry in entries:
-                with suppress(OSError):
-                    if entry.is_dir():
-                        if not entry.is_symlink():
-                            left.append(before + entry.name)
-                        continue
-                    facts = entry.stat()
-                    if stat.S_ISREG(facts.st_mode):
-                        yield FileHeld(
-                            self.root, before + entry.name, facts.st_size, facts.st_mtime
-                        )
+            if stat.S_ISREG(facts.st_mode):
+                files.append(
+                    FileHeld(self.root, before + entry.name, facts.st_size, facts.st_mtime)
+                )
+        return FolderHeld(files, folders, plain)
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
-        sizes = [file.bytes for file in self.files() if not file.name.startswith("locks/")]
+        sizes = [file.bytes for file in self.files() if not file.name.startswith(MADE_ANEW)]
         return len(sizes), sum(sizes)
 
     def settled(self, image_id: int) -> AbstractContextManager[None]:
