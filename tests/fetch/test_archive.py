@@ -12,6 +12,7 @@ from atldld.errors import CacheError
 from atldld.fetch import cache as cache_module
 from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of
+from atldld.fetch.locks import locked
 from atldld.fetch.upkeep import stored_images
 
 
@@ -110,7 +111,7 @@ def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
         path.write_bytes(jpeg)
         companion_of(path).write_text(json.dumps(known))
 
-    counts = Counter()
+    counts: Counter[str] = Counter()
 
     def counted(name, work, what=lambda *of, **also: True):
         def wrapped(*of, **also):
@@ -119,7 +120,7 @@ def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
 
         return wrapped
 
-    monkeypatch.setattr(cache_module, "locked", counted("locks", cache_module.locked))
+    monkeypatch.setattr(cache_module, "locked", counted("locks", locked))
     monkeypatch.setattr(
         cache_module,
         "read_json",
