@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,6 @@ TIER = 4
 AT_ONCE = 2  # data sets, as the command does it
 MEDIAN_SECONDS, SPREAD = 0.4, 1.0  # of a request: lognormal
 FAILS = 1 / 200
-WAITS = 0.5  # before a request is sent again
 OUTAGE_EVERY, OUTAGE = 12 * 3600.0, 600.0
 SIDES = (9000, 6000)
 
@@ -83,9 +82,9 @@ class Clock:
         """Return slots that wait on this clock."""
         return _Slots(self, count)
 
-    def Timer(self, seconds: float, release: Any) -> _Timer:  # noqa: N802
-        """Return what gives a slot back at a moment of this clock."""
-        return _Timer(self, seconds, release)
+    def Event(self) -> _Event:  # noqa: N802
+        """Return what is waited for on this clock."""
+        return _Event(self)
 
     def __getattr__(self, name: str) -> Any:
         import threading
@@ -107,17 +106,18 @@ class _Slots:
 
 
 @dataclass
-class _Timer:
+class _Event:
     clock: Clock
-    seconds: float
-    release: Any
-    daemon: bool = False
+    happened: bool = False
 
-    def start(self) -> None:
-        before = self.clock.ahead
-        self.clock.ahead += self.seconds
-        self.release()
-        self.clock.ahead = before
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    def is_set(self) -> bool:
+        return self.happened
+
+    def set(self) -> None:
+        self.happened = True
 
 
 @dataclass
@@ -147,7 +147,7 @@ class Service:
                 raise NetworkError("The service cannot be reached.", url=SERVICE)
             if self.rng.random() >= FAILS:
                 return ends
-            self.clock.now += WAITS
+            self.clock.ahead = 0.0  # it waits by itself; the others go on
 
 
 @dataclass
@@ -158,7 +158,9 @@ class Simulated:
     core_seconds: float = scale.CORE_SECONDS[TIER]
     kill_after: int | None = None
     made: int = 0
+    beyond: int = 0
     ends: list[float] = field(default_factory=list)
+    metadata: dict[int, float] = field(default_factory=dict)
 
     resolution, tier, views = scale.OUTPUTS[TIER], TIER, 1
 
@@ -193,7 +195,13 @@ class Simulated:
     ) -> Made:
         """Ask for the metadata and the images, and let the clock go on by the work."""
         clock, count = self.service.clock, images_of(dataset_id - FIRST)
-        clock.now = max(self.service.ask(session) for _ in range(scale.METADATA_REQUESTS))
+        if dataset_id not in self.metadata:
+            self.metadata[dataset_id] = self._described(session)
+        clock.now = max(clock.now, self.metadata.pop(dataset_id))
+        # another data set is begun while the images of this one arrive
+        if dataset_id + 1 < self.beyond:
+            with suppress(NetworkError):
+                self.metadata[dataset_id + 1] = self._described(session)
         ends = [self.service.ask(session) for _ in range(count)]
         # a section is worked on while the next ones arrive; the last one is waited for. Meanwhile
         # the next data set is asked for, and the one after it when this one has ended.
@@ -208,6 +216,10 @@ class Simulated:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metadata.json").write_text(json.dumps({"sections": count}))
         return Made(count, 0, 0, {})
+
+    def _described(self, session: Session) -> float:
+        """Ask for the metadata, both at once; return the moment at which they are there."""
+        return max(self.service.ask(session) for _ in range(scale.METADATA_REQUESTS))
 
 
 def images_of(number: int) -> int:
@@ -277,7 +289,7 @@ def one_run(folder: Path, count: int, *, kill_after: int | None, seed: int) -> B
     state = folder / "state.json"
     now = json.loads(state.read_text())["now"] if state.exists() else 0.0
     with simulated(folder, seed=seed, now=now) as (session, service):
-        work = Simulated(service, kill_after=kill_after)
+        work = Simulated(service, kill_after=kill_after, beyond=FIRST + count)
         ids = range(FIRST, FIRST + count)
         summary = run_batch(ids, folder / "out", work, session=session)
         service.clock.now = max(service.clock.now, *work.ends, 0.0)
