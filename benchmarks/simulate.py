@@ -36,6 +36,7 @@ import numpy as np
 
 import scale
 from atldld.batch import estimate, run_batch
+from atldld.batch.estimate import METADATA_REQUESTS
 from atldld.batch.journal import JOURNAL, read_entries
 from atldld.batch.run import BatchSummary
 from atldld.batch.work import Made
@@ -219,7 +220,7 @@ class Simulated:
 
     def _described(self, session: Session) -> float:
         """Ask for the metadata, both at once; return the moment at which they are there."""
-        return max(self.service.ask(session) for _ in range(scale.METADATA_REQUESTS))
+        return max(self.service.ask(session) for _ in range(METADATA_REQUESTS))
 
 
 def images_of(number: int) -> int:
@@ -266,14 +267,15 @@ def simulated(
 ) -> Iterator[tuple[Session, Service]]:
     """Give a session whose requests wait on a clock that jumps."""
     clock = Clock(now)
-    real = connection.time, connection.threading
-    connection.time = connection.threading = clock  # type: ignore[assignment]
+    bounds: Any = connection
+    real = bounds.time, bounds.threading
+    bounds.time = bounds.threading = clock
     try:
         settings = Settings(api_url=SERVICE, cache_dir=folder / "cache", offline=False)
         with Session(settings, limits=Limits(per_second=PER_SECOND)) as session:
             yield session, Service(clock, seed)
     finally:
-        connection.time, connection.threading = real
+        bounds.time, bounds.threading = real
 
 
 def _note(out: Path, service: Service) -> None:

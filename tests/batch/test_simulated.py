@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_killed_again_and_again_each_data_set_is_there_once(simulate, tmp_path):
 def test_a_service_that_is_down_is_given_up_and_gone_on_with(simulate, tmp_path, monkeypatch):
     monkeypatch.setattr(simulate, "OUTAGE_EVERY", 600.0)
     monkeypatch.setattr(simulate, "OUTAGE", 60.0)
-    runs = []
+    runs: list[Any] = []
     while not runs or not runs[-1].complete:
         runs.append(simulate.one_run(tmp_path, 200, kill_after=None, seed=len(runs)))
     assert len(runs) > 1
