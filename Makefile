@@ -12,7 +12,9 @@
 # make gallery  the pictures of docs/gallery.md, by the code on that page
 # make screens   the pictures of the terminal in docs/images, made anew
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
-# make bench  times, memory and errors beside the published atldld 0.3.4; about an hour
+# make bench  times, memory and errors beside the published atldld 0.3.4, of 20 sections; ten to twenty minutes
+# make bench-all  the same of 60 sections, and what every other benchmark finds; hours
+# make performance  the tables of docs/performance.md, of the files in benchmarks/results
 # make pictures  the pictures of the report (needs Chromium) and of refinement, of the demo brain
 # make align-pictures  the pictures of the page of atldld align in docs/images; needs Chromium
 # make mutants   how many small changes of the geometry and the warps the tests notice; half an hour
@@ -31,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
-    gallery bench pictures align-pictures mutants clean
+    gallery bench bench-all performance pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -114,8 +116,19 @@ screens: $(VENV)/.installed
 notebook: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/notebook.py
 
+# what is found goes to build/bench; what a page shows is copied to benchmarks/results by hand
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/bench_peer.py
+	mkdir -p build/bench
+	$(BIN)/python benchmarks/bench_peer.py --sections 20 --runs 3 --json build/bench/peer.json
+
+bench-all: $(VENV)/.installed-dev
+	mkdir -p build/bench
+	for file in benchmarks/bench_*.py; do \
+	    name=$$(basename $$file .py); $(BIN)/python $$file --json build/bench/$${name#bench_}.json || exit 1; \
+	done
+
+performance: $(VENV)/.installed
+	$(BIN)/python benchmarks/performance.py
 
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/images/take_report.py

@@ -31,6 +31,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from findings import Findings, json_option
+
 ROOT = Path(__file__).resolve().parent.parent
 SCREEN = 1400  # pixels that the middle of the page is wide
 RESOLUTION = 25.0
@@ -186,8 +188,9 @@ def most_memory(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def told(name: str, times: Any) -> None:
+def told(name: str, times: Any, findings: Findings) -> None:
     middle, high = np.percentile(times, [50, 95])
+    findings.row({"what": name, "median, ms": middle, "95 %, ms": high, "most, ms": times.max()})
     print(f"{name:44} median {middle:6.1f} ms   95 % {high:6.1f} ms   most {times.max():6.1f} ms")
 
 
@@ -204,7 +207,9 @@ def main() -> None:
     options.add_argument("--frames", type=int, default=200)
     options.add_argument("--port", type=int, default=8997, help="Of the demo archive.")
     options.add_argument("--cache", type=Path, help="Kept from one run to the next.")
+    json_option(options)
     chosen = options.parse_args()
+    findings = Findings("align", chosen.json)
     with tempfile.TemporaryDirectory() as folder:
         cache = chosen.cache or Path(folder) / "cache"
         output = Path(folder) / "reg.json"
@@ -238,17 +243,21 @@ def main() -> None:
             print(f"Data set {chosen.dataset}, {len(sections)} sections, {os.cpu_count()} cores:\n")
             for what, seconds in first_section(where, began).items():
                 print(f"{what:44} {seconds:.2f} s")
+                findings.row({"what": what, "median, ms": 1e3 * seconds})
             with opened(where) as client:
                 for kind in ("borders", "labels", "template"):
                     for marked in (False, True):
                         times = dragged(client, middle, kind, chosen.frames, marked=marked)
-                        told(f"{kind}{', eight markers' if marked else ''}", times)
+                        told(f"{kind}{', eight markers' if marked else ''}", times, findings)
                 for section in sections:
                     got(client, f"/api/sections/{section['image_id']}/thumbnail.jpg")
                     got(client, overlay(section, "borders"))
-                told(f"an edit, of {chosen.edits}", edited(client, sections, chosen.edits))
+                told(
+                    f"an edit, of {chosen.edits}", edited(client, sections, chosen.edits), findings
+                )
                 print(f"{'comparison':44} {waited(lambda: got(client, '/api/compare')):.2f} s")
-            print(f"{'most memory':44} {most_memory(page.pid):.0f} MB")
+            held = most_memory(page.pid)
+            print(f"{'most memory':44} {held:.0f} MB")
         finally:
             ended(page)
         began = time.perf_counter()
@@ -257,7 +266,14 @@ def main() -> None:
             with opened(where) as client:
                 got(client, "/api/dataset")
             what = "the next start, until the data set is told"
-            print(f"{what:44} {time.perf_counter() - began:.2f} s")
+            seconds = time.perf_counter() - began
+            print(f"{what:44} {seconds:.2f} s")
+            findings.row({"what": what, "median, ms": 1e3 * seconds})
+            edit = next(row for row in findings.rows if row["what"].startswith("an edit"))
+            findings.tell(
+                f"{len(sections)} sections, an edit {edit['median, ms']:.1f} ms, "
+                f"the next start {seconds:.2f} s, {held:.0f} MB"
+            )
         finally:
             ended(page)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from atldld.testing.sources import FIRST
+from findings import Findings, json_option
 from memory import peak_mb
 
 SECTIONS = 14
@@ -93,13 +94,24 @@ class Bench:
         return told
 
 
-def compare(bench: Bench, number: int) -> None:
+def compare(bench: Bench, number: int, findings: Findings) -> None:
     print(f"{number} data sets of {SECTIONS} sections, 100 ms a request\n")
     print("at once  requests at once  seconds  data sets/s  requests/s  peak MB")
     pictures = set()
     for jobs, in_flight in ((1, 6), (2, 6), (4, 6), (8, 6), (8, 12)):
         told = bench.run(number, jobs=jobs, in_flight=in_flight)
         pictures.add(told["pictures"])
+        findings.row(
+            {
+                "work": "fetched and registered",
+                "at once": jobs,
+                "requests at once": in_flight,
+                "seconds": told["seconds"],
+                "data sets/s": number / told["seconds"],
+                "requests/s": told["sent"] / told["seconds"],
+                "peak, MB": told["peak"],
+            }
+        )
         print(
             f"{jobs:7}  {in_flight:16}  {told['seconds']:7.1f}  {number / told['seconds']:11.2f}  "
             f"{told['sent'] / told['seconds']:10.1f}  {told['peak']:7.0f}",
@@ -120,6 +132,9 @@ def compare(bench: Bench, number: int) -> None:
         told = bench.run(number, cache="warm", **options)  # type: ignore[arg-type]
         pictures.add(told["pictures"])
         each = 1e3 * told["seconds"] / sections
+        findings.row(
+            {"work": "in the cache, Dask workers", "at once": name, "seconds": told["seconds"]}
+        )
         print(f"{name:>7}  {told['seconds']:7.2f}  {each:12.2f}", flush=True)
 
     print("\nDask, with requests: 6 at once, of all workers together\n\nworkers  seconds")
@@ -127,7 +142,13 @@ def compare(bench: Bench, number: int) -> None:
         told = bench.run(number, dask=f"local:{workers}")
         pictures.add(told["pictures"])
         print(f"{workers:7}  {told['seconds']:7.1f}", flush=True)
+        findings.row({"work": "Dask workers", "at once": workers, "seconds": told["seconds"]})
     print(f"\nall pictures the same: {'yes' if len(pictures) == 1 else pictures}")
+    best = max(findings.rows, key=lambda row: row.get("data sets/s", 0))
+    findings.tell(
+        f"{number} data sets, at most {best['data sets/s']:.2f} a second ({best['at once']} at "
+        f"once), {best['peak, MB']:.0f} MB"
+    )
 
 
 def main() -> None:
@@ -140,6 +161,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--in-flight", type=int, default=6, help=argparse.SUPPRESS)
     parser.add_argument("--dask", help=argparse.SUPPRESS)
+    json_option(parser)
     options = parser.parse_args()
     if options.address:
         one(options)
@@ -157,7 +179,8 @@ def main() -> None:
     assert service.stdout is not None
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        compare(Bench(service.stdout.readline().strip(), Path(folder)), options.data_sets)
+        bench = Bench(service.stdout.readline().strip(), Path(folder))
+        compare(bench, options.data_sets, Findings("batch", options.json))
     service.communicate("")
     print(f"\n{time.monotonic() - begun:.0f} s in all")
 

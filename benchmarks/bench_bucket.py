@@ -20,12 +20,15 @@ from atldld.serve.app import Application
 from atldld.settings import Settings
 from atldld.testing.bucket import ENCODINGS, BucketApplication, SlideArchive
 from atldld.testing.server import FaultServer
+from findings import Findings, json_option
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--downsample", type=int, default=2)
-    tier = parser.parse_args().downsample
+    json_option(parser)
+    options = parser.parse_args()
+    tier, findings = options.downsample, Findings("bucket", options.json)
     archive = SlideArchive()
     print(f"{'':30}{'requests':>9}{'read':>10}{'needed':>10}{'ratio':>7}{'alone':>10}{'ratio':>7}")
     for name, encoding in ENCODINGS.items():
@@ -58,6 +61,17 @@ def main() -> None:
             f"{name:30}{asked:9}{sent:10,}{needed:10,}{sent / needed:7.2f}{alone:10,}"
             f"{sent / alone:7.2f}"
         )
+        findings.row(
+            {
+                "encoding": name,
+                "requests": asked,
+                "read, bytes": sent,
+                "needed, bytes": needed,
+                "read / needed": sent / needed,
+            }
+        )
+    worst = max(row["read / needed"] for row in findings.rows)
+    findings.tell(f"tier {tier}, at most {worst:.2f} times the bytes that are needed")
 
 
 if __name__ == "__main__":

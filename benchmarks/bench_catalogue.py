@@ -17,6 +17,7 @@ from pathlib import Path
 
 from atldld.find.catalogue import catalogue_path
 from atldld.testing.catalogue import made_up_catalogue, questions
+from findings import Findings, json_option
 
 REPEATS = 40
 
@@ -25,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", action="store_true", help="with 1.5 million images")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="build there, and keep it")
+    json_option(parser)
     chosen = parser.parse_args()
+    findings = Findings("catalogue", chosen.json)
     with tempfile.TemporaryDirectory() as temporary:
         start = time.perf_counter()
         session = made_up_catalogue(chosen.keep or Path(temporary), with_images=chosen.images)
@@ -41,7 +44,16 @@ def main() -> None:
                 ask()
                 times.append(1e3 * (time.perf_counter() - start))
             high = statistics.quantiles(times, n=20)[-1]
-            print(f"{name:34}{times[0]:8.2f} {statistics.median(times):8.2f} {high:8.2f}")
+            middle = statistics.median(times)
+            print(f"{name:34}{times[0]:8.2f} {middle:8.2f} {high:8.2f}")
+            findings.row(
+                {"search": name, "first, ms": times[0], "median, ms": middle, "95 %, ms": high}
+            )
+        slowest = max(findings.rows, key=lambda row: row["median, ms"])
+        findings.tell(
+            f"built in {seconds:.1f} s, slowest search {slowest['median, ms']:.1f} ms "
+            f"({slowest['search']})"
+        )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from atldld.place import Plane
 from atldld.place.deformation import Displacements, SplineDeformation
 from atldld.place.sections import PlacedDataSet, PlacedSection
 from atldld.sections.register import Recipe, fetch, warp
+from findings import Findings, json_option
 
 DATASETS = (71717084, 69289763)
 RESOLUTIONS = (10, 25, 50)
@@ -54,7 +55,9 @@ def curve(section: PlacedSection, seed: int) -> PlacedSection:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    json_option(parser)
     options = parser.parse_args()
+    findings = Findings("curved", options.json)
     cv2.setNumThreads(1)
     print("| data set | plane | µm | flat, CPU s | curved, CPU s | ratio |")
     print("|---|---|---|---|---|---|")
@@ -79,6 +82,19 @@ def main() -> None:
                     f"{other / one:.2f} |",
                     flush=True,
                 )
+                findings.row(
+                    {
+                        "data set": dataset_id,
+                        "plane": plane,
+                        "µm": resolution,
+                        "flat, CPU s": one,
+                        "curved, CPU s": other,
+                        "ratio": other / one,
+                    }
+                )
+    findings.tell(
+        f"at most {max(row['ratio'] for row in findings.rows):.2f} times the flat section's time"
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from atldld.api import Section, open_dataset
 from atldld.atlas import Atlas, Outline, open_atlas, section_annotation, section_outlines
 from atldld.demo.local import in_process_session
+from findings import Findings, json_option
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "atlas"
 DATASETS = (69289763, 71717084)
@@ -40,7 +41,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--annotation", type=Path, default=SHARED / "annotation_25.nrrd")
     parser.add_argument("--graph", type=Path, default=SHARED / "structure_graph_1.json")
+    json_option(parser)
     chosen = parser.parse_args()
+    findings = Findings("outlines", chosen.json)
     worst = 0.0
     with (
         tempfile.TemporaryDirectory() as cache,
@@ -70,7 +73,9 @@ def main() -> int:
                 worst = max(worst, best)
                 what = f"{dataset_id} ({dataset.plane.value}), {name}"
                 print(f"{what}: {best:.0f} ms, median {median:.0f} ms")
+                findings.row({"what": what, "best, ms": best, "median, ms": median})
             print(f"    {count} structures")
+    findings.tell(f"at most {worst:.0f} ms a section")
     return 0 if worst <= 150 else 1
 
 

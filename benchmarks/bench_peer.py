@@ -1,6 +1,7 @@
 """Compare with the published atldld 0.3.4: times, memory and errors in one run.
 
-    make bench                                 everything, as docs/performance.md shows it
+    make bench                                 20 sections, three runs
+    make bench-all                             60 sections, five runs, and all other benchmarks
     python benchmarks/bench_peer.py --rows cold-full,points --runs 3 --sections 12
 
 The work is the genuine data set 74272479 at its genuine sizes (see ``sections.py``), served by the
@@ -22,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -33,7 +33,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import cv2
@@ -47,7 +46,8 @@ from atldld.fetch.cache import Cache
 from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
-from atldld.support.files import whole_file
+from findings import Findings, json_option
+from performance import peer_table
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -60,7 +60,6 @@ from tests.peers.published import (  # noqa: E402
     program,
 )
 
-PAGE = HERE.parent / "docs" / "performance.md"
 ROUND_TRIP, MEGABITS = 0.15, 200.0
 NEEDED_MB = 1500  # the published package's appetite at full resolution
 OURS, THEIRS = "ours", "0.3.4"
@@ -572,13 +571,60 @@ def bytes_per_second() -> float:
     return len(block) / best
 
 
+IN_FLIGHT = 6
+"""Requests that are on their way at once, by default."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least time that a cold run over the line could take.
+
+    The metadata of the data set and of its images are asked for at once, which takes a handshake
+    and a round trip; then the images, six at a time, on connections that are there. What a slow
+    start of each connection costs besides is not counted.
+    """
+
+    start: float
+    sections: int
+    carried: float
+
+    @property
+    def round_trips(self) -> int:
+        """Those that wait for each other."""
+        return 2 + -(-self.sections // IN_FLIGHT)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.start + self.round_trips * ROUND_TRIP + self.carried * 8 / (MEGABITS * 1e6)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.start:.2f} s to start, {self.round_trips} round trips, "
+            f"{self.carried / 1e6:.0f} MB over the line"
+        )
+
+
+def needed_start() -> float:
+    """Return how long Python takes to start with what a download needs, at best."""
+    taken = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        code = "import atldld.cli.download, atldld.sections.download, atldld.fetch.session"
+        subprocess.run([sys.executable, "-c", code], check=True)
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
+
+
 def limit_of(row: Row, bench: Bench, results: dict[str, Measured], cores: int) -> tuple[float, str]:
     """Return the least time that a row could take, in seconds, and what sets it."""
     if row.line:
-        carried = statistics.median(results[OURS].carried)
-        # two questions about the metadata and one for an image cannot be asked at once
-        least = carried * 8 / (MEGABITS * 1e6) + 4 * ROUND_TRIP
-        return least, f"the line: {carried / 1e6:.0f} MB and four round trips"
+        floor = Floor(
+            needed_start(),
+            len(Bench.images(bench.busy)),
+            statistics.median(results[OURS].carried),
+        )
+        return floor.seconds, str(floor)
     if row.cached == 0:
         reduction = 8 if row.resolution == 25 else 2
         least = decode_seconds(bench.busy, 0, reduction, cores)
@@ -597,53 +643,26 @@ def limit_of(row: Row, bench: Bench, results: dict[str, Measured], cores: int) -
 # The table
 
 
-def line_of(row: Row, results: dict[str, Measured], limit: tuple[float, str]) -> list[str]:
-    """Return the cells of a row."""
+def cells_of(
+    row: Row, results: dict[str, Measured], limit: tuple[float, str]
+) -> dict[str, str | float | None]:
+    """Return what was measured of a row, by the names that ``performance.py`` knows."""
     ours, theirs = results[OURS], results.get(THEIRS)
-    least, what = limit
-    cells = [row.what, f"{ours.median:.3g}"]
-    if theirs is None:
-        cells += ["–", "–", f"{row.target:g}"]
-    else:
-        ratio = theirs.median / ours.median
-        cells += [f"{theirs.median:.3g}", f"**{ratio:.3g}**", f"≥ {row.target:g}"]
-    cells.append(f"{ours.peak:.0f} / " + ("–" if theirs is None else f"{theirs.peak:.0f}"))
-    if ours.error is None:
-        cells.append("–")
-    else:
-        pairs = [[one.error, one.resampling_error] for one in (ours, theirs) if one and one.error]
-        claimed, shown = (" / ".join(f"{e:.2f}" for e in part) for part in zip(*pairs, strict=True))
-        cells.append(f"{claimed} ({shown})")
-    cells.append(f"{least:.3g} s, {what}: {100 * least / ours.median:.0f} %")
-    return cells
-
-
-HEADINGS = [
-    "work",
-    "ours, s",
-    "0.3.4, s",
-    "ratio",
-    "wanted",
-    "peak MB, ours / 0.3.4",
-    "RMS error, ours / 0.3.4 (resampling alone)",
-    "limit, and how much of it is reached",
-]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def keep(table: str, about: str) -> None:
-    """Put the table between the two marks of docs/performance.md."""
-    text = PAGE.read_text()
-    begin, end = "<!-- table -->\n", "<!-- end of table -->"
-    head, _, rest = text.partition(begin)
-    _, _, tail = rest.partition(end)
-    with whole_file(PAGE, force=True) as temporary:
-        temporary.write_text(f"{head}{begin}\n{about}\n\n{table}\n\n{end}{tail}")
+    cells: dict[str, str | float | None] = {
+        "row": row.name,
+        "work": row.what,
+        "ours, s": ours.median,
+        "0.3.4, s": None if theirs is None else theirs.median,
+        "ratio": None if theirs is None else theirs.median / ours.median,
+        "wanted": row.target,
+        "ours, CPU s": statistics.median(ours.cpu) if ours.cpu else None,
+    }
+    for side, one in results.items():
+        cells[f"{side}, peak MB"] = one.peak
+        if ours.error is not None:
+            cells[f"{side}, RMS error"] = one.error
+            cells[f"{side}, resampling error"] = one.resampling_error
+    return {**cells, "limit, s": limit[0], "limit": limit[1]}
 
 
 def say(text: str) -> None:
@@ -674,16 +693,14 @@ def main() -> None:
     parser.add_argument(
         "--alone", action="store_true", help="leave the published package out: minutes, not an hour"
     )
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--keep", action="store_true", help="write the table into the docs")
+    json_option(parser)
     options = parser.parse_args()
     unknown = set(options.rows.split(",")) - set(names)
     if unknown or not 1 <= options.sections <= 60 or options.runs < 1:
         parser.error(f"no such rows: {', '.join(sorted(unknown))}" if unknown else "out of range")
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    table: list[list[str]] = []
-    figures: dict[str, object] = {}
+    findings = Findings("peer", options.json)
     left_out: list[str] = []
     with ExitStack() as stack:
         bench = Bench(stack, options.folder, options.sections, alone=options.alone)
@@ -704,22 +721,31 @@ def main() -> None:
                 left_out.append(f"{row.name}: {error}")
                 say(f"Left out {row.name}: {error}")
                 continue
-            table.append(line_of(row, results, limit))
-            figures[row.name] = {name: vars(one) for name, one in results.items()} | {
-                "limit": limit
-            }
-            say(" | ".join(table[-1]))
+            cells = cells_of(row, results, limit)
+            findings.row(cells)
+            ratio = cells["ratio"]
+            say(
+                f"{row.name}: {results[OURS].median:.3g} s"
+                + (f", {ratio:.3g} times as fast as 0.3.4" if ratio else "")
+                + f"; the floor is {limit[0]:.3g} s ({limit[1]}), "
+                f"ours {results[OURS].median / limit[0]:.2f} times that"
+            )
     about = (
-        f"{date.today():%Y-%m-%d}, {options.sections} sections, medians of {options.runs} runs in "
-        f"turns, {cores} cores, Python {platform.python_version()}; "
-        f"`python benchmarks/bench_peer.py --runs {options.runs} --sections {options.sections}`."
+        f"{options.sections} sections, medians of {options.runs} runs in turns; "
+        f"`python benchmarks/bench_peer.py --runs {options.runs} --sections {options.sections}`"
     )
-    about += "".join(f"\nLeft out: {reason}." for reason in left_out)
-    print(f"{about}\n\n{markdown(table)}")
-    if options.json:
-        options.json.write_text(json.dumps({"about": about, "rows": figures}, indent=1) + "\n")
-    if options.keep:
-        keep(markdown(table), about)
+    about += "".join(f"; left out: {reason}" for reason in left_out)
+    findings.about(about)
+    if findings.rows:
+        print(f"{peer_table(findings.rows)}\n")
+    findings.tell(
+        f"{options.sections} sections, "
+        + ", ".join(
+            f"{row['row']} {row['ours, s']:.3g} s"
+            + (f" ({row['ratio']:.3g} ×)" if row["ratio"] else "")
+            for row in findings.rows
+        )
+    )
 
 
 if __name__ == "__main__":

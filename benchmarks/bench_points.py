@@ -23,6 +23,7 @@ import numpy as np
 from atldld.demo.archive import DemoArchive
 from atldld.place import image_to_reference, reference_to_image
 from atldld.records import SectionDataSet
+from findings import Findings, json_option
 
 
 def measure(work: Callable[[], object], repeats: int) -> tuple[float, int]:
@@ -84,7 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Points from image to reference.")
     parser.add_argument("--count", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=5)
+    json_option(parser)
     arguments = parser.parse_args()
+    findings = Findings("points", arguments.json)
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     if any(os.environ.get(name) != "1" for name in threads):
         # One core only, which NumPy must know before it is loaded: so once more, from the start.
@@ -96,6 +99,11 @@ def main() -> None:
     print(f"{arguments.count:,} points, float64, one core, best of {arguments.repeats}")
     for name, (seconds, ratio) in run(arguments.count, arguments.repeats).items():
         print(f"{name:<28}{seconds:8.3f} s   peak {ratio:.2f} × the result")
+        findings.row({"what": name, "seconds": seconds, "peak / result": ratio})
+    findings.tell(
+        f"{arguments.count:,} points, "
+        + ", ".join(f"{row['what']} {row['seconds']:.3f} s" for row in findings.rows)
+    )
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from atldld.quality import (
     view_of,
 )
 from atldld.serve.archive import Archive
+from findings import Findings, json_option
 
 if TYPE_CHECKING:
     from atldld.sections.register import RegisteredSection
@@ -346,7 +347,9 @@ def main() -> None:
         "--first-seed", type=int, default=100, help="the rule was chosen with 0 to 23"
     )
     parser.add_argument("--jobs", type=int)
+    json_option(parser)
     options = parser.parse_args()
+    findings = Findings("quality", options.json)
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         with in_process_session(cache) as session:
@@ -356,12 +359,18 @@ def main() -> None:
                 sound = Sound(dataset, options.jobs)
                 begun = time.perf_counter()
                 assess(dataset, atlas, jobs=options.jobs)
-                print(f"{dataset!r}, images cached: {time.perf_counter() - begun:.1f} s")
+                seconds = time.perf_counter() - begun
+                print(f"{dataset!r}, images cached: {seconds:.1f} s")
+                findings.row({"what": f"{dataset_id}, images cached", "seconds": seconds})
                 seeds = options.seeds * (3 if len(dataset) < 50 else 1)
                 for row in measure(sound, atlas, seeds, options.first_seed, options.jobs):
                     print(row, flush=True)
+                    findings.row({"what": str(row)})
     for line in real_section():
         print(line)
+        findings.row({"what": line})
+    timed = [row for row in findings.rows if "seconds" in row]
+    findings.tell(", ".join(f"{row['what']} {row['seconds']:.1f} s" for row in timed))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from findings import Findings, json_option
 from memory import peak_mb
 
 DATASET = 71717084
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--graph", type=Path, help="its structure graph")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--profile", action="store_true", help="split the time, with one thread")
+    json_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
@@ -135,8 +137,20 @@ def run(options: argparse.Namespace, cache: Path) -> None:
         f"{table.metadata['sections'][0]['downsample']}, {pixels / 1e6:.0f} million pixels, "
         f"{atlas!r} opened in {opened:.2f} s"
     )
-    print(f"quantify: {seconds:.1f} s, {busy:.1f} s of processor time, {table!r}")
-    print(f"peak memory: {peak_mb():.0f} MB")
+    print(f"{table!r}")
+    findings = Findings("quantify", options.json)
+    findings.row(
+        {
+            "megapixels": pixels / 1e6,
+            "seconds": seconds,
+            "processor, s": busy,
+            "peak, MB": peak_mb(),
+        }
+    )
+    findings.tell(
+        f"{pixels / 1e6:.0f} million pixels, {seconds:.1f} s, {busy:.1f} s of processor time, "
+        f"{peak_mb():.0f} MB"
+    )
     for name, took in sorted(spent.items(), key=lambda one: -one[1]):
         print(f"  {name.lstrip('_'):20} {took:6.2f} s")
 

@@ -20,6 +20,7 @@ import time
 import warnings
 from pathlib import Path
 
+from findings import Findings, json_option
 from memory import peak_mb
 
 
@@ -70,16 +71,28 @@ def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
         write_report(report, page)
         seconds = time.perf_counter() - begun
         worked = time.process_time() - worked
+    findings = Findings("report", options.json)
     shapes = sum(len(entry.views.shapes) for entry in report.entries)
     print(f"{len(report.entries)} sections, {shapes} outlines, {atlas!r}")
     print(
-        f"report: {seconds:.1f} s (opened after {opened:.1f} s, gathered after {gathered:.1f} s), "
+        f"{seconds:.1f} s (opened after {opened:.1f} s, gathered after {gathered:.1f} s), "
         f"{page.stat().st_size / 1e6:.1f} MB"
     )
-    print(f"CPU: {worked:.1f} s")
-    print(f"peak memory: {peak_mb():.0f} MB")
     for what, why in report.missing.items():
         print(f"missing: {what}: {why}")
+    findings.row(
+        {
+            "sections": len(report.entries),
+            "seconds": seconds,
+            "processor, s": worked,
+            "page, MB": page.stat().st_size / 1e6,
+            "peak, MB": peak_mb(),
+        }
+    )
+    findings.tell(
+        f"{len(report.entries)} sections, {seconds:.1f} s, {worked:.1f} s of processor time, "
+        f"{peak_mb():.0f} MB"
+    )
 
 
 def main() -> None:
@@ -92,6 +105,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("-o", "--output", type=Path, help="keep the page")
     parser.add_argument("--no-warm", action="store_true", help="the cache is known to be warm")
+    json_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)

@@ -21,6 +21,7 @@ from pathlib import Path
 import platformdirs
 
 import sections
+from findings import Findings, json_option
 
 PROGRAM = """
 import json, sys, time
@@ -75,7 +76,9 @@ def main() -> None:
         "--folder", type=Path, default=Path(platformdirs.user_cache_dir("atldld-benchmarks"))
     )
     parser.add_argument("--tiers", default="4,0")
+    json_option(parser)
     options = parser.parse_args()
+    findings = Findings("scaling", options.json)
     archive = sections.archive(options.folder / "busy", "busy")
     from atldld.fetch.session import cache_root
     from atldld.settings import Settings
@@ -88,12 +91,15 @@ def main() -> None:
         for tier in map(int, options.tiers.split(",")):
             for count in (15, 30, 60):
                 best = min(run(cache, "register", count, tier) for _ in range(3))
+                findings.row(
+                    {"sections": count, "tier": tier, "seconds": best[0], "peak, MB": best[2]}
+                )
                 print(
                     f"tier {tier}, {count} sections: {best[0]:.2f} s, "
                     f"{1000 * best[0] / count:.0f} ms each, peak {best[2]:.0f} MB"
                 )
         seconds, decoding, peak = min(run(cache, "volume", 60, 4) for _ in range(3))
-    print(
+    findings.tell(
         f"volume of 60 sections at 25 µm, one thread: {seconds:.2f} s, of which decoding "
         f"{decoding:.2f} s and all the rest {seconds - decoding:.2f} s; peak {peak:.0f} MB"
     )

@@ -26,6 +26,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from findings import Findings, json_option
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -190,7 +192,7 @@ def peak_of(process: int) -> float:
     return float("nan")
 
 
-def measure(way: str, seconds: float) -> str:
+def measure(way: str, seconds: float, findings: Findings) -> str:
     service = subprocess.Popen(
         [sys.executable, "-m", "atldld", "serve", "demo", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -208,6 +210,17 @@ def measure(way: str, seconds: float) -> str:
         waits, failed = wait_for_answers(host, int(port), seconds)
         waits.sort()
         p50, p99 = (waits[int(len(waits) * part)] for part in (0.5, 0.99))
+        findings.row(
+            {
+                "others": way,
+                "asked": len(waits),
+                "p50, s": p50,
+                "p99, s": p99,
+                "longest, s": waits[-1],
+                "failed": failed,
+                "peak, MB": peak_of(service.pid),
+            }
+        )
         return (
             f"{way:<26}{len(waits):6} asked {p50:8.3f} s {p99:8.3f} s {waits[-1]:8.3f} s"
             f"{failed:6} failed {peak_of(service.pid):8.0f} MB"
@@ -224,16 +237,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--only", choices=WAYS)
     parser.add_argument("--misbehave", nargs=3, help=argparse.SUPPRESS)
+    json_option(parser)
     options = parser.parse_args()
     if options.misbehave:
         way, host, port = options.misbehave
         asyncio.run(misbehave(way, host, int(port)))
         return
+    findings = Findings("serve", options.json)
     print(
         f"{'others':<32}{'':8}{'p50':>5}{'p99':>11}{'longest':>13}   ({os.cpu_count()} processors)"
     )
     for way in [options.only] if options.only else WAYS:
-        print(measure(way, options.seconds), flush=True)
+        print(measure(way, options.seconds, findings), flush=True)
+    worst = max(findings.rows, key=lambda row: row["p99, s"])
+    failed = sum(row["failed"] for row in findings.rows)
+    findings.tell(
+        f"p99 at most {1e3 * worst['p99, s']:.0f} ms ({worst['others']}), {failed} not answered"
+    )
 
 
 if __name__ == "__main__":

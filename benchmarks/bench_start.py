@@ -9,7 +9,6 @@ others. Time of the processor says the same on a busy machine; modules are the s
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import resource
@@ -19,6 +18,8 @@ import tempfile
 import threading
 from pathlib import Path
 from statistics import median
+
+from findings import Findings, json_option
 
 COMMANDS = {
     "python": [],
@@ -53,7 +54,7 @@ def modules(words: list[str], folder: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    json_option(parser)
     options = parser.parse_args()
 
     from atldld.demo.archive import DemoArchive
@@ -77,15 +78,21 @@ def main() -> None:
         name: {"modules": count, "cpu_seconds": median(run[name] for run in runs)}
         for name, count in counts.items()
     }
-    print(
-        "start: "
-        + ", ".join(
+    findings = Findings("start", options.json)
+    for name, one in told.items():
+        findings.row(
+            {
+                "command": name,
+                "modules": one["modules"],
+                "processor, ms": 1e3 * one["cpu_seconds"],
+            }
+        )
+    findings.tell(
+        ", ".join(
             f"{name} {one['cpu_seconds'] * 1000:.0f} ms of the processor, {one['modules']} modules"
             for name, one in told.items()
         )
     )
-    if options.json:
-        options.json.write_text(json.dumps({"start": told}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from atldld.place.spaces import Grid, Plane
 from atldld.place.tiers import shrink_source, tier_matrix
 from atldld.warp.background import background_of
 from atldld.warp.resample import largest_block, resample
+from findings import Findings, json_option
 
 SECTION = 30
 
@@ -45,7 +46,11 @@ def best(call: Callable[[], object], times: int = 5) -> float:
 
 
 def say(what: str, milliseconds: float, more: str = "") -> None:
+    STEPS.append({"step": what, "ms": milliseconds})
     print(f"{what:55} {milliseconds:8.1f} ms  {more}")
+
+
+STEPS: list[dict[str, str | float]] = []
 
 
 def main() -> None:
@@ -53,6 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path(platformdirs.user_cache_dir("atldld-benchmarks"))
     )
+    json_option(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     archive = sections.archive(options.folder / "busy", "busy")
@@ -96,6 +102,11 @@ def main() -> None:
         ("and what a download needs", "import click, atldld.sections.download"),
     ):
         say(what, best(lambda: subprocess.run([sys.executable, "-c", code], check=True)))  # noqa: B023
+    findings = Findings("steps", options.json)
+    for step in STEPS:
+        findings.row(step)
+    warped = [step for step in STEPS if str(step["step"]).endswith("warping")]
+    findings.tell(", ".join(f"{step['step']} {step['ms']:.0f} ms" for step in warped))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ The last kind, "csv, quoted", is a table that pyarrow cannot help with: its rows
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -19,6 +18,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+
+from findings import Findings, json_option
 
 RUN = """\
 import atexit, json, resource, time
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, default=1e7)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    json_option(parser)
     options = parser.parse_args()
 
     from atldld.api import open_dataset
@@ -94,16 +95,25 @@ def main() -> None:
             seconds, cpu, peak = (median(run[k] for run in runs) for k in range(3))
             told[kind] = {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak}
     server.close()
-    print(
-        f"sync, {options.rows:.0e} rows: "
+    findings = Findings("sync", options.json)
+    for kind, one in told.items():
+        findings.row(
+            {
+                "rows": options.rows,
+                "format": kind,
+                "seconds": one["seconds"],
+                "processor, s": one["cpu_seconds"],
+                "peak, MB": one["peak_mb"],
+            }
+        )
+    findings.tell(
+        f"{options.rows:.0e} rows: "
         + ", ".join(
             f"{kind} {one['seconds']:.1f} s ({one['cpu_seconds']:.1f} s of the processor, "
             f"{one['peak_mb']:.0f} MB)"
             for kind, one in told.items()
         )
     )
-    if options.json:
-        options.json.write_text(json.dumps({"rows": options.rows, "sync": told}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

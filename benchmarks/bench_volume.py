@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from findings import Findings, json_option
 from memory import peak_mb
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=float, default=25)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    json_option(parser)
     options = parser.parse_args()
 
     from atldld.api import open_dataset
@@ -117,10 +118,18 @@ def main() -> None:
             ]
             return min(runs, key=lambda run: run["seconds"])
 
-        results = {}
+        findings = Findings("volume", options.json)
         for channel in ("image", "intensity", "expression"):
             for fill in ("none", "nearest", "linear"):
-                results[f"{channel}, {fill}"] = run = best(channel, fill, options.jobs)
+                run = best(channel, fill, options.jobs)
+                findings.row(
+                    {
+                        "channel": channel,
+                        "fill": fill,
+                        "seconds": run["seconds"],
+                        "peak, MB": run["peak_mb"],
+                    }
+                )
                 print(
                     f"{channel:10} {fill:8} {run['seconds']:6.2f} s   peak {run['peak_mb']:6.0f} MB"
                     f" (imports {run['imports_mb']:.0f}, result {run['result_mb']:.0f})"
@@ -134,8 +143,16 @@ def main() -> None:
     parts = ", ".join(f"{what} {seconds:.2f} s" for what, seconds in split.items())
     print(f"one thread, image, linear: {filled['seconds']:.2f} s = {parts}")
     print(f"{run['sections']} sections, {options.jobs} threads, {platform.platform()}")
-    if options.json:
-        options.json.write_text(json.dumps({"runs": results, "split": split}, indent=1) + "\n")
+    for what, seconds in split.items():
+        findings.row({"channel": "image", "fill": f"one thread: {what}", "seconds": seconds})
+    findings.tell(
+        f"{run['sections']} sections at {options.resolution:g} µm, "
+        + ", ".join(
+            f"{row['channel']} {row['fill']} {row['seconds']:.2f} s"
+            for row in findings.rows
+            if row["channel"] == "image"
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ is in docs/decisions/0013-ome-zarr-stays-ours.md.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from findings import Findings, json_option
 
 BOX = (13200, 8000, 11400)
 ORIENTATIONS = {
@@ -142,10 +145,14 @@ def look(data: NDArray[Any], resolution: float, path: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    if len(sys.argv) == 4:
+    if len(sys.argv) == 4 and sys.argv[1] in WRITERS:
         print(json.dumps(measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))))
         return
-    resolution = sys.argv[1] if len(sys.argv) == 2 else "25"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("resolution", nargs="?", default="25")
+    json_option(parser)
+    options = parser.parse_args()
+    resolution, findings = options.resolution, Findings("zarr", options.json)
     for kind in ("uint8", "float32"):
         for writer in WRITERS:
             done = subprocess.run(
@@ -157,10 +164,14 @@ def main() -> None:
                 print(f"{kind:8} {writer:10} {done.stderr.strip().splitlines()[-1]}")
                 continue
             print(f"{kind:8} {writer:10}", end="")
-            for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+            found = json.loads(done.stdout.splitlines()[-1])
+            findings.row({"kind": kind, "writer": writer, **found})
+            for name, value in found.items():
                 told = f"{value:.1f}" if isinstance(value, float) else value
                 print(f" | {name} {told}", end="")
             print()
+    told = (f"{row['kind']} {row['writer']}" for row in findings.rows)
+    findings.tell(f"written and read back: {', '.join(told)}")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,16 @@ CORE_SECONDS = {4: 0.02, 2: 0.3, 0: 5.0}
 """Of one core for a section: decoded, warped, written as PNG. --measure gave 0.012, 0.22 and 4.1 on
 one core of a shared virtual machine; the rest is for decoding once more, to verify what arrived."""
 
+REFINE_CORE_SECONDS = 3.0
+"""Of one core for a section: 1.5 s on two cores (docs/refine.md)."""
+
+NODES, AROUND = 50.0, 8
+"""µm from one node of a deformation to the next, and nodes around the picture: those of
+`atldld.refine.inplane`. Each node has two 32-bit numbers, in a field there and one back."""
+
+PIXEL = 1.049
+"""µm, at full resolution."""
+
 DASK_SECONDS = 0.028
 """For a data set; see bench_batch.py and docs/batches.md."""
 
@@ -85,6 +95,17 @@ def written_bytes(resolution: float) -> float:
         rows, columns = Grid(plane, resolution).shape
         total += kind.data_sets * kind.images * rows * columns * PNG_BYTES_PER_PIXEL
     return total
+
+
+def refined() -> tuple[float, float]:
+    """Return the core hours and the bytes of registrations of everything, not compressed."""
+    _, images, _ = counted()
+    total = 0.0
+    for kind in KINDS.values():
+        # as if images were square: what lies around them differs little by their shape
+        side = (kind.megapixels * 1e6) ** 0.5 * PIXEL / NODES + 2 * AROUND
+        total += kind.data_sets * kind.images * side**2 * 2 * 4 * 2
+    return images * REFINE_CORE_SECONDS / 3600, total
 
 
 def hours(tier: int, rate: float, machines: int) -> tuple[float, str]:
@@ -161,6 +182,11 @@ def main() -> None:
     for tier in OUTPUTS:
         alone = images * CORE_SECONDS[tier] / CORES / 3600
         print(f"| {tier} | {alone:.1f} h | {alone / 10:.2g} h |")
+    core_hours, registrations = refined()
+    print(
+        f"\nrefined: {core_hours:,.0f} core hours ({core_hours / CORES:,.0f} h on one machine, "
+        f"{core_hours / CORES / 10:,.1f} h on ten), {size(registrations)}"
+    )
     print(f"\nDask: {data_sets * DASK_SECONDS / 60:.0f} minutes")
 
 

@@ -105,6 +105,19 @@ def test_a_dry_run_fetches_nothing(atldld, tmp_path):
     assert "catalogue update --images" in done.stderr
 
 
+def test_a_dry_run_tells_the_days_that_the_daily_bound_makes(capsys):
+    from atldld.batch.estimate import Estimate
+    from atldld.cli.batches import _show_estimate
+
+    found = Estimate(26_061, (), 695_020, 0, 747_142, 10**10, None, (4,))
+    _show_estimate(found, 5.0, 20_000)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "at 5 requests a second 41.5 h" in told
+    assert "at 20,000 requests a day 38 days" in told
+    _show_estimate(found, 5.0, None)
+    assert "a day" not in capsys.readouterr().out
+
+
 def test_ctrl_c_says_how_to_go_on(cache, tmp_path):
     from atldld.demo.archive import DemoArchive
     from atldld.serve.app import Application

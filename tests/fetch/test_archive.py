@@ -1,10 +1,18 @@
+import json
+import os
 import zipfile
+from collections import Counter
+from hashlib import sha256
 
+import numpy as np
 import pytest
+import simplejpeg
 
 from atldld.errors import CacheError
+from atldld.fetch import cache as cache_module
 from atldld.fetch.archive import export_archive, import_archive
-from atldld.fetch.cache import Cache
+from atldld.fetch.cache import Cache, companion_of
+from atldld.fetch.locks import locked
 from atldld.fetch.upkeep import stored_images
 
 
@@ -88,3 +96,44 @@ def test_importing_what_is_no_archive(filled, tmp_path):
     for source in (tmp_path / "text.zip", tmp_path / "missing"):
         with pytest.raises(CacheError, match=r"a folder (nor|or) a ZIP"):
             import_archive(filled.cache, source)
+
+
+def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
+    """The kind: work that each of 100,000 images repeats, and that one of them could do for all."""
+    source = Cache(tmp_path / "source")
+    source.write_json(source.root / "atldld-archive.json", cache_module.FORMAT)
+    jpeg = simplejpeg.encode_jpeg(np.zeros((8, 8, 3), np.uint8))
+    known = {"sha256": sha256(jpeg).hexdigest(), "width": 8, "height": 8, "bytes": len(jpeg)}
+    ids = [*range(1000, 1064), *range(1256, 1320), *range(1512, 1576)]  # three for each lock
+    for image_id in ids:
+        path = source.image_path(image_id, 3)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(jpeg)
+        companion_of(path).write_text(json.dumps(known))
+
+    counts: Counter[str] = Counter()
+
+    def counted(name, work, what=lambda *of, **also: True):
+        def wrapped(*of, **also):
+            counts[name] += what(*of, **also)
+            return work(*of, **also)
+
+        return wrapped
+
+    monkeypatch.setattr(cache_module, "locked", counted("locks", locked))
+    monkeypatch.setattr(
+        cache_module,
+        "read_json",
+        counted("markers", cache_module.read_json, lambda path: path.name == "atldld-archive.json"),
+    )
+    inside = os.fspath(source.root)
+    monkeypatch.setattr(
+        os, "scandir", counted("looks", os.scandir, lambda path: os.fspath(path).startswith(inside))
+    )
+    target = Cache(tmp_path / "target")
+    count, refused = import_archive(target, source.root)
+    assert (count, refused) == (len(ids), [])
+    assert counts["locks"] == 64
+    assert counts["markers"] <= 3
+    assert counts["looks"] == len(ids) + 3  # each folder once, with the root, images/ and images/1
+    assert [one.image_id for one in stored_images(target)] == ids

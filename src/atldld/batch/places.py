@@ -80,7 +80,10 @@ class Folder:
 
     def has_lost(self, dataset_id: int) -> bool:
         """Whether the journal knows a data set whose folder no ``metadata.json`` vouches for."""
-        if (self.root / str(dataset_id) / METADATA).exists():
+        folder = self.root / str(dataset_id)
+        # nothing can be lost where nothing was; else each new data set would read all of a journal
+        # that grows with them
+        if not folder.exists() or (folder / METADATA).exists():
             return False
         return dataset_id in read_entries(self.journal)
 

@@ -93,7 +93,8 @@ def work_on(
     if dry_run:
         found = estimate(listed.ids, work, session)
         result({"estimate": found, "not_ids": listed.rubbish})
-        _show_estimate(found, rate or session.client.limits.per_second)
+        bounds = session.client.limits
+        _show_estimate(found, rate or bounds.per_second, bounds.per_day)
         raise Exit(1 if listed.rubbish else 0)
     window = None if between is None else Window.read(between)
     limits = Limits(in_flight=in_flight, per_second=rate)
@@ -186,7 +187,7 @@ def _row(name: str, state: str, entries: list[Entry], why: str | None = None) ->
     ]
 
 
-def _show_estimate(found: Estimate, rate: float | None) -> None:
+def _show_estimate(found: Estimate, rate: float | None, per_day: int | None) -> None:
     from atldld.batch.estimate import BYTES_PER_PIXEL
 
     known = found.data_sets - len(found.unknown)
@@ -202,6 +203,8 @@ def _show_estimate(found: Estimate, rate: float | None) -> None:
     ]
     if rate:
         rows.append([f"at {rate:g} requests a second", f"{found.requests / rate / 3600:.1f} h"])
+    if per_day and found.requests > per_day:
+        rows.append([f"at {per_day:,} requests a day", f"{-(-found.requests // per_day):,} days"])
     table({"": "left", "about": "right"}, rows)
     say(f"A JPEG is taken to have {BYTES_PER_PIXEL} bytes a pixel, as the one measured at tier 2.")
     if found.unknown:

@@ -72,17 +72,17 @@ def list_(session: "Session") -> None:
 
     Sizes are of their images, masks and metadata; `atldld cache info` shows what else there is.
     """
+    from atldld.fetch.index import take_stock
     from atldld.fetch.upkeep import holdings, parts
 
-    held = holdings(session.cache)
+    stock = take_stock(session.cache)
+    held = holdings(session.cache, stock)
     result(
         {
             "data_sets": [
                 {
                     "dataset_id": data_set.dataset_id,
-                    "genes": [gene.acronym for gene in data_set.record.genes]
-                    if data_set.record
-                    else None,
+                    "genes": data_set.genes,
                     "images": data_set.images,
                     "masks": data_set.masks,
                     "tiers": data_set.tiers,
@@ -109,9 +109,9 @@ def list_(session: "Session") -> None:
             [
                 [
                     "unknown" if data_set.dataset_id is None else data_set.dataset_id,
-                    ", ".join(g.acronym or "?" for g in data_set.record.genes)
-                    if data_set.record
-                    else "–",
+                    "–"
+                    if data_set.genes is None
+                    else ", ".join(acronym or "?" for acronym in data_set.genes),
                     _images_of(data_set),
                     data_set.masks,
                     ", ".join(map(str, data_set.tiers)),
@@ -121,7 +121,7 @@ def list_(session: "Session") -> None:
                 for data_set in held
             ],
         )
-    found = parts(session.cache)
+    found = parts(session.cache, stock)
     count, size = sum(one.files for one in held), sum(one.bytes for one in held)
     every, whole = sum(part.files for part in found), sum(part.bytes for part in found)
     say(
@@ -248,9 +248,9 @@ def import_(
 
 def _images_of(held: "Holding") -> str:
     """Return of how many section images at least one tier is there; files are counted apart."""
-    if held.record is None:
+    if held.section_images is None:
         return str(held.images)
-    return f"{held.images} of {len(held.record.images)}"
+    return f"{held.images} of {held.section_images}"
 
 
 def _size(size: int) -> str:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from atldld.errors import CacheError, InvalidInputError, OutputError, Remedy
-from atldld.fetch.cache import FORMAT, MARKER, Cache, Origin, origin_of
+from atldld.fetch.cache import FORMAT, MADE_ANEW, MARKER, Cache, Origin
 from atldld.fetch.documents import NO_RECORD, record_in
 from atldld.fetch.facts import LARGEST_FILE, FileFacts, ImageFacts
 from atldld.fetch.known import problem_of
@@ -235,40 +235,75 @@ def import_archive(
             raise CacheError(
                 f"{source} is no archive of atldld (it has no {MARKER} that this version knows)."
             )
+        names, wrong = members.listed()
         refused = [
             Damage(source / shown(name[:200]), problem)
-            for name, problem in members.left_out()
+            for name, problem in wrong
             if not name.startswith(_NEVER_TAKEN)
         ]
         expected = _ExpectedSizes(cache)
-        # by name: the records of data sets come before the images, which are checked against them
-        for name in sorted(members.names()):
-            if name == MARKER or name.startswith(_NEVER_TAKEN) or _is_companion(members, name):
-                continue
+
+        def take(name: str) -> None:
+            nonlocal taken
             member = members.get(name)
             if member is None:  # it has gone meanwhile
-                continue
+                return
             try:
-                if IMAGE_NAME.fullmatch(name):
-                    kind, new = "image", _take_image(cache, members, member, expected)
-                elif _DOCUMENT_NAME.fullmatch(name):
-                    kind = "data set" if name.startswith("datasets/") else "answer"
-                    new = _take_document(cache, member)
-                elif FILE_NAME.fullmatch(name):
-                    kind, new = "file", _take_file(cache, members, member)
-                else:
-                    raise InvalidInputError("its name is none of an archive's")
+                kind, new = _take(cache, members, member, expected)
             except InvalidInputError as error:
                 refused.append(Damage(source / shown(name[:200]), error.message))
-                continue
+                return
             taken += kind == "image" and new
             if tell:
                 tell(kind, new)
+
+        # by name: the records of data sets come before the images, which are checked against them
+        images: list[str] = []
+        for name in sorted(names):
+            if name == MARKER or name.startswith(_NEVER_TAKEN) or _is_companion(members, name):
+                continue
+            if IMAGE_NAME.fullmatch(name):
+                images.append(name)
+            else:
+                take(name)
+        for start in range(0, len(images), _RUN):
+            for group, some in _by_group(images[start : start + _RUN]):
+                with cache.settled_group(group):
+                    for name in some:
+                        take(name)
     return taken, refused
 
 
+# Images among which those that share a lock are taken together: a lock costs as much as a file.
+_RUN = 4096
+
+
+def _by_group(names: Iterable[str]) -> list[tuple[int, list[str]]]:
+    """Return the names of images by the group that they share in the cache."""
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        found = IMAGE_NAME.fullmatch(name)
+        assert found is not None
+        groups.setdefault(Cache.group_of(int(found[1])), []).append(name)
+    return sorted(groups.items())
+
+
+def _take(
+    cache: Cache, members: Members, member: Member, expected: _ExpectedSizes
+) -> tuple[str, bool]:
+    """Take a member of whatever kind; return the kind, and whether it is new."""
+    if IMAGE_NAME.fullmatch(member.name):
+        return "image", _take_image(cache, members, member, expected)
+    if _DOCUMENT_NAME.fullmatch(member.name):
+        kind = "data set" if member.name.startswith("datasets/") else "answer"
+        return kind, _take_document(cache, member)
+    if FILE_NAME.fullmatch(member.name):
+        return "file", _take_file(cache, members, member)
+    raise InvalidInputError("its name is none of an archive's")
+
+
 # What a cache has besides, and makes anew.
-_NEVER_TAKEN = ("locks/", "unpacked/", "requests-today.json")
+_NEVER_TAKEN = (*MADE_ANEW, "unpacked/", "requests-today.json")
 
 
 class _DataSetDocument(msgspec.Struct):
@@ -316,7 +351,8 @@ class _ExpectedSizes:
         if dataset_id is None:
             return {}
         if dataset_id not in self._images:
-            if len(self._images) > 64:  # images come by their own numbers, and so nearly in order
+            # images come by their own numbers, and so nearly in order
+            if len(self._images) > _RUN // 16:
                 self._images.clear()
             record = record_in(self._cache, dataset_id)
             self._images[dataset_id] = (
@@ -340,26 +376,24 @@ def _take_image(cache: Cache, members: Members, member: Member, expected: _Expec
     assert found is not None
     image_id, downsample, expression = int(found[1]), int(found[2]), found[3] is not None
     origin: Origin = "api" if found[4] == "jpg" else "bucket"
-    path = cache.image_path(image_id, downsample, expression=expression, origin=origin)
-    if path.relative_to(cache.root).as_posix() != member.name:
+    if (
+        member.name
+        != f"images/{image_id // 1000}/{image_id}/{downsample}{found[3] or ''}.{found[4]}"
+    ):
         raise InvalidInputError("its name is none of an archive's")
     facts = facts_of(members, member.name, ImageFacts)
     expected.check(image_id, downsample, facts)
 
-    def is_held() -> bool:
-        held = cache.find_image(image_id, downsample, expression=expression, origins=[origin])
-        if held is not None and held.sha256 != facts.sha256:
-            raise InvalidInputError("the cache holds another image here, which stays")
-        return held is not None
-
-    if is_held():
+    held = cache.find_image(image_id, downsample, expression=expression, origins=[origin])
+    if held is not None and held.sha256 != facts.sha256:
+        raise InvalidInputError("the cache holds another image here, which stays")
+    if held is not None:
         return False
-    with cache.new_image(image_id, downsample, expression=expression) as arriving:
-        if is_held():  # another process was quicker
-            return False
+    # nobody else writes it between the look and the end: who takes images has locked their group
+    with cache.new_image(image_id, downsample, expression=expression, settled=True) as arriving:
         _copy(member, LARGEST_IMAGE, facts, arriving.file)
         arriving.file.flush()
-        if origin_of(arriving.path) != origin:
+        if arriving.origin() != origin:
             raise InvalidInputError("it is another kind of file than its name says")
         try:
             verify(arriving.path, facts.width, facts.height)

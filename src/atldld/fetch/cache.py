@@ -18,6 +18,8 @@ Layout::
                                                  made anew when needed
         unpacked/….npy.json                      of which file, and what was written
         locks/<nn>.lock                          one process at a time fetches an image
+        index/images.json                        which files images/ has, to list them quickly; it
+                                                 may be removed
 
 Everything is written to a temporary file in the same folder and moved, so a file under its final
 name is whole. An image counts only when it has been decoded; its companion says so.
@@ -34,10 +36,10 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
 from atldld.errors import CacheError, Remedy
 from atldld.fetch.facts import FileFacts, ImageFacts
@@ -47,13 +49,16 @@ from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import temporary_beside, write_errors
 
 __all__ = [
+    "MADE_ANEW",
     "Arriving",
     "Cache",
     "CachedFile",
     "CachedImage",
     "FileHeld",
+    "FolderHeld",
     "Origin",
     "companion_of",
+    "origin_in",
     "origin_of",
     "read_json",
     "sha256_of",
@@ -63,6 +68,9 @@ __all__ = [
 MARKER = "atldld-archive.json"
 FORMAT = {"format": "atldld-archive", "version": 1}
 LOCKS = 256
+
+MADE_ANEW = ("locks/", "index/")
+"""What a cache needs besides, and makes again: it counts for nothing."""
 
 Origin = Literal["api", "bucket"]
 """Whose pixels an image has: those of the service, or those of the public bucket."""
@@ -164,6 +172,24 @@ class FileHeld:
         return self.root / self.name
 
 
+class FolderHeld(NamedTuple):
+    """A folder of the cache, as it was found.
+
+    Attributes
+    ----------
+    files : list of FileHeld
+        The files in it.
+    folders : list of str
+        The names below the cache's folder of the folders in it; links to folders are left out.
+    plain : bool
+        Whether it holds ordinary files alone, no folders or links.
+    """
+
+    files: list[FileHeld]
+    folders: list[str]
+    plain: bool
+
+
 Facts = TypeVar("Facts", bound=FileFacts)
 Kept = TypeVar("Kept", CachedFile, CachedImage)
 
@@ -183,7 +209,12 @@ class Arriving(Generic[Facts, Kept]):
     file: BinaryIO
     path: Path
     _cache: Cache
-    _kept: Callable[[Facts, int, Path], Kept]
+    _kept: Callable[[Facts, int, Origin], Kept]
+
+    def origin(self) -> Origin:
+        """Return whose pixels it has, if it is an image that has arrived."""
+        self.file.seek(0)
+        return origin_in(self.file)
 
     def keep(self, facts: Facts) -> Kept:
         """Move the file to its final name and let it count.
@@ -196,19 +227,24 @@ class Arriving(Generic[Facts, Kept]):
         """
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
+        kept = self._kept(facts, size, self.origin())
         self.file.close()
-        kept = self._kept(facts, size, self.path)
         # The companion of an older file must not vouch for the new one, nor the other way round:
         # no companion, no file.
-        companion_of(kept.path).unlink(missing_ok=True)
+        companion = companion_of(kept.path)
+        companion.unlink(missing_ok=True)
         os.replace(self.path, kept.path)
         known = {
-            name: value
-            for name, value in asdict(kept).items()
+            each.name: getattr(kept, each.name)
+            for each in fields(kept)
             # what a server does not tell is left out, as files of older versions have it
-            if name != "path" and (value or name not in {"etag", "modified"})
+            if each.name != "path"
+            and (each.name not in {"etag", "modified"} or getattr(kept, each.name))
         }
-        self._cache.write_json(companion_of(kept.path), known)
+        # its folder has been made and swept for the file itself
+        with temporary_beside(companion, swept=True) as temporary:
+            temporary.write_bytes(json.dumps(known).encode())
+            os.replace(temporary, companion)
         return kept
 
 
@@ -227,6 +263,9 @@ class Cache:
     def __init__(self, root: Path, *, allens: bool = True) -> None:
         self.root = Path(root)
         self.allens = allens
+        self._images = os.path.join(self.root, "images")
+        self._marker = os.path.join(self.root, MARKER)
+        self._marked: tuple[int, ...] | None = None  # what the marker looked like when it was right
 
     def image_path(
         self,
@@ -238,7 +277,8 @@ class Cache:
     ) -> Path:
         """Return where an image is, or would be."""
         name = f"{downsample}{'-expression' if expression else ''}{ENDINGS[origin]}"
-        return self.root / "images" / str(image_id // 1000) / str(image_id) / name
+        # one string: joining a `Path` part by part takes several times as long
+        return Path(f"{self._images}/{image_id // 1000}/{image_id}/{name}")
 
     def old_image_path(self, image_id: int, downsample: int, *, expression: bool = False) -> Path:
         """Return where atldld 0.3 kept an image in the same folder."""
@@ -273,6 +313,19 @@ class Cache:
         CacheError
             If a newer version has made it, or something else.
         """
+        self._check_marker()
+
+    def _check_marker(self) -> bool:
+        """Return whether the marker is there; refuse one that this version does not know.
+
+        Every file that is written needs that, so a marker is read again only if it looks different.
+        """
+        seen: tuple[int, ...] = ()
+        with suppress(OSError):
+            facts = os.stat(self._marker)
+            seen = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        if seen and seen == self._marked:
+            return True
         # a marker that is missing or torn, as by a power cut, says nothing and is written anew
         found = read_json(self.root / MARKER)
         if found and found != FORMAT:
@@ -281,6 +334,8 @@ class Cache:
                 hint=f"Use a newer atldld, or another folder with {Remedy.CACHE_DIR}. Nothing was "
                 "changed.",
             )
+        self._marked = seen if found else None
+        return bool(found)
 
     def find_image(
         self,
@@ -311,7 +366,7 @@ class Cache:
 
     @contextmanager
     def new_image(
-        self, image_id: int, downsample: int, *, expression: bool = False
+        self, image_id: int, downsample: int, *, expression: bool = False, settled: bool = False
     ) -> Iterator[Arriving[ImageFacts, CachedImage]]:
         """Give a place for an image to arrive at.
 
@@ -319,11 +374,17 @@ class Cache:
         with `find_image` whether there is anything left to do. What is not kept is removed.
         Where it is kept, its bytes say: images of the service are JPEGs, those of the public
         bucket TIFFs.
+
+        Parameters
+        ----------
+        image_id, downsample, expression
+            Which image.
+        settled : bool
+            Whether the caller keeps others from it, with `settled_group`.
         """
         final = self.image_path(image_id, downsample, expression=expression)
 
-        def kept(facts: ImageFacts, size: int, temporary: Path) -> CachedImage:
-            origin = origin_of(temporary)
+        def kept(facts: ImageFacts, size: int, origin: Origin) -> CachedImage:
             return CachedImage(
                 self.image_path(image_id, downsample, expression=expression, origin=origin),
                 facts.width,
@@ -335,8 +396,10 @@ class Cache:
                 facts.dataset_id,
             )
 
-        with self._locked(image_id, f"Section image {image_id}"), self._writing(final) as new:
-            yield Arriving(*new, self, kept)
+        with ExitStack() as stack:
+            if not settled:
+                stack.enter_context(self._locked(image_id, f"Section image {image_id}"))
+            yield Arriving(*stack.enter_context(self._writing(final)), self, kept)
 
     def file_path(self, name: str) -> Path:
         """Return where another file is, or would be.
@@ -373,7 +436,7 @@ class Cache:
         """Give a place for another file to arrive at; see `new_image`."""
         final = self.file_path(name)
 
-        def kept(facts: FileFacts, size: int, _: Path) -> CachedFile:
+        def kept(facts: FileFacts, size: int, _: Origin) -> CachedFile:
             url = shown_address(facts.url)
             when = facts.fetched or _now()
             return CachedFile(final, size, facts.sha256, url, when, facts.etag, facts.modified)
@@ -402,8 +465,8 @@ class Cache:
         )
         return sorted(name for name in names if _DOCUMENT[kind].fullmatch(name))
 
-    def files(self, folder: str = "") -> Iterator[FileHeld]:
-        """Yield every file of the cache that is there when its turn comes, in no order.
+    def files(self, folder: str = "", *, without: str | None = None) -> Iterator[FileHeld]:
+        """Yield every file of the cache that is there when its folder's turn comes, in no order.
 
         Others may remove files meanwhile: what is gone is left out.
 
@@ -411,6 +474,8 @@ class Cache:
         ----------
         folder : str
             Only those below this one.
+        without : str, optional
+            But not those below this one.
 
         Raises
         ------
@@ -418,41 +483,47 @@ class Cache:
             If a folder cannot be looked into.
         """
         self.check_folder()
-
-        def tell(error: OSError) -> None:
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                raise CacheError(
-                    f"{error.filename} cannot be read: {error.strerror or error}.",
-                    hint="Make it readable, or remove it: what was there is fetched again.",
-                )
-
-        # names alone: a `Path` for each of many files takes longer than to look at it
-        root = os.fspath(self.root)
         left = [folder]
         while left:
-            where = left.pop()
-            before = f"{where}/" if where else ""
+            found = self.look_into(left.pop())
+            yield from found.files
+            left += (name for name in found.folders if name != without)
+
+    def look_into(self, folder: str) -> FolderHeld:
+        """Return the files and folders of one folder; see `files`."""
+        # names alone: a `Path` for each of many files takes longer than to look at it
+        before = f"{folder}/" if folder else ""
+        files, folders, plain = [], [], True
+        try:
+            with os.scandir(f"{os.fspath(self.root)}/{folder}") as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return FolderHeld([], [], plain=False)
+        except OSError as error:
+            raise CacheError(
+                f"{error.filename} cannot be read: {error.strerror or error}.",
+                hint="Make it readable, or remove it: what was there is fetched again.",
+            ) from error
+        for entry in entries:
+            plain &= entry.is_file(follow_symlinks=False)
             try:
-                with os.scandir(f"{root}/{where}") as found:
-                    entries = list(found)
-            except OSError as error:
-                tell(error)
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        folders.append(before + entry.name)
+                    continue
+                facts = entry.stat()
+            except OSError:
+                plain = False
                 continue
-            for entry in entries:
-                with suppress(OSError):
-                    if entry.is_dir():
-                        if not entry.is_symlink():
-                            left.append(before + entry.name)
-                        continue
-                    facts = entry.stat()
-                    if stat.S_ISREG(facts.st_mode):
-                        yield FileHeld(
-                            self.root, before + entry.name, facts.st_size, facts.st_mtime
-                        )
+            if stat.S_ISREG(facts.st_mode):
+                files.append(
+                    FileHeld(self.root, before + entry.name, facts.st_size, facts.st_mtime)
+                )
+        return FolderHeld(files, folders, plain)
 
     def size(self) -> tuple[int, int]:
         """Return the number of files and their bytes."""
-        sizes = [file.bytes for file in self.files() if not file.name.startswith("locks/")]
+        sizes = [file.bytes for file in self.files() if not file.name.startswith(MADE_ANEW)]
         return len(sizes), sum(sizes)
 
     def settled(self, image_id: int) -> AbstractContextManager[None]:
@@ -461,6 +532,21 @@ class Cache:
         A cache that cannot be written is settled as it is.
         """
         return self._settled(image_id, f"Section image {image_id}")
+
+    @staticmethod
+    def group_of(image_id: int) -> int:
+        """Return the number that an image shares with the others of `settled_group`."""
+        return image_id % LOCKS
+
+    def settled_group(self, group: int) -> AbstractContextManager[None]:
+        """Keep others from all images of a group, for who writes many; see `group_of`.
+
+        Raises
+        ------
+        CacheError
+            If the cache cannot be written, or is of a newer version.
+        """
+        return self._locked(group, "A group of section images")
 
     def settled_file(self, name: str) -> AbstractContextManager[None]:
         """Wait until nobody is writing another file; see `settled`."""
@@ -494,14 +580,13 @@ class Cache:
     @contextmanager
     def _writing(self, path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         with self.errors():
-            self.check_version()
-            if not read_json(self.root / MARKER):
+            if not self._check_marker():
                 self.root.mkdir(parents=True, exist_ok=True)
                 with temporary_beside(self.root / MARKER) as marker:
                     marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
                     os.replace(marker, self.root / MARKER)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary_beside(path) as temporary, open(temporary, "w+b") as file:
+            fresh = _made(path.parent)
+            with temporary_beside(path, swept=fresh) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
 
     def errors(self) -> AbstractContextManager[None]:
@@ -545,7 +630,27 @@ def read_json(path: Path) -> dict[str, Any]:
 def origin_of(path: Path) -> Origin:
     """Return whose pixels an image file has, which its first bytes tell."""
     with open(path, "rb") as file:
-        return "bucket" if file.read(len(_TIFF)) == _TIFF else "api"
+        return origin_in(file)
+
+
+def origin_in(file: BinaryIO) -> Origin:
+    """Return whose pixels the image file has that is open at its beginning."""
+    return "bucket" if file.read(len(_TIFF)) == _TIFF else "api"
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder if need be; return whether it was not there."""
+    if os.path.isdir(folder):
+        return False
+    try:
+        os.mkdir(folder)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        if not os.path.isdir(folder):  # another process may have been quicker
+            raise
+        return False
+    return True
 
 
 def unreadable(path: Path, error: OSError) -> CacheError:

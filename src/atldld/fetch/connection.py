@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,8 @@ class Connections:
         self._lines: list[Line] = []  # those that no request uses, the last used at the end
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._limits.in_flight)
+        # the moments at which the last requests were begun, or will be
+        self._begun: deque[float] = deque(maxlen=self._limits.in_flight)
 
     def renew(self) -> None:
         """Forget, in a forked child, the parent's connections and who held what there."""
@@ -72,25 +75,32 @@ class Connections:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a slot for one request, and as long after it as the rate demands.
+        """Hold a slot for one request, once the rate allows it to begin.
 
-        Slots that each serve one request in ``in_flight / per_second`` seconds keep to the rate
-        together; no other clock is needed.
+        A request begins no sooner than ``in_flight / per_second`` seconds after the one that was
+        begun ``in_flight`` requests before it. So however long answers take, bursts are of
+        ``in_flight`` requests at most, and slow answers do not lower the rate.
         """
         slots = self._slots
         slots.acquire()
-        begun = time.monotonic()
         try:
+            self._keep_to_the_rate()
             yield
         finally:
-            rate = self._limits.per_second
-            rest = 0.0 if rate is None else begun + self._limits.in_flight / rate - time.monotonic()
-            if rest > 0 and not self.closed.is_set():
-                later = threading.Timer(rest, slots.release)
-                later.daemon = True
-                later.start()
-            else:
-                slots.release()
+            slots.release()
+
+    def _keep_to_the_rate(self) -> None:
+        rate = self._limits.per_second
+        if rate is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            begins = now
+            if len(self._begun) == self._limits.in_flight:
+                begins = max(now, self._begun[0] + self._limits.in_flight / rate)
+            self._begun.append(begins)
+        if begins > now:
+            self.closed.wait(begins - now)
 
     @contextmanager
     def line(self) -> Iterator[Line]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atldld.errors import BrokenImageError, CacheError
 from atldld.fetch.cache import unreadable
 
-__all__ = ["LARGEST_BUFFER", "LARGEST_PIXELS", "REDUCTIONS", "decode", "verify"]
+__all__ = ["LARGEST_BUFFER", "LARGEST_PIXELS", "REDUCTIONS", "decode", "verify", "verify_content"]
 
 REDUCTIONS = (8, 4, 2, 1)
 """How many pixels along each side the decoder can merge into one, the most first."""
@@ -103,7 +103,18 @@ def verify(
         If it is not, or if decoding it would take more than `LARGEST_PIXELS` and
         `LARGEST_BUFFER` allow. Both are known from the header, so nothing is decoded then.
     """
-    data = Path(path).read_bytes()
+    verify_content(Path(path).read_bytes(), width, height, url=url, sender=sender)
+
+
+def verify_content(
+    data: bytes,
+    width: int,
+    height: int,
+    *,
+    url: str | None = None,
+    sender: str = "the service",
+) -> None:
+    """Check that bytes are a whole JPEG of the expected size; see `verify`."""
     try:
         # The header comes first: one that promises too many pixels costs no memory.
         found_height, found_width = _size(data)

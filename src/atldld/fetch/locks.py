@@ -67,7 +67,8 @@ def locked(path: Path, what: str, *, wait: bool = True) -> Iterator[bool]:
     LockWarning
         If it is waited for long, or if the file system has no locks; that once in a process.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     try:
         _acquire(lock, path, what, wait=wait)

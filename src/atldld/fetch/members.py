@@ -41,7 +41,7 @@ T = TypeVar("T")
 LARGEST_IMAGE = 256 << 20
 LARGEST_DOCUMENT = 32 << 20
 LARGEST_COMPANION = 64 << 10
-MOST_MEMBERS = 200_000
+MOST_MEMBERS = 500_000
 LARGEST_DIRECTORY = 48 << 20  # of a ZIP file, in bytes
 LARGEST_MEMORY = 200 << 20  # of a document, once it is read
 # What is exported is stored, and other tools make JSON a tenth of its size at best.
@@ -49,9 +49,10 @@ UNPACKS_TO = 20
 UNPACKS_TO_AT_LEAST = 1 << 30
 CHUNK = 1 << 20
 
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-# Windows opens a device by these names, whatever the ending.
-_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+# Windows opens a device by these names, whatever the ending, and leaves dots at the end out.
+_DEVICE = r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.[^/]*)?(?:/|\Z)"
+_PART = rf"(?!{_DEVICE})[a-z0-9][a-z0-9._-]{{0,127}}(?<!\.)"
+_PLAIN = re.compile(rf"{_PART}(?:/{_PART}){{0,13}}", re.ASCII | re.IGNORECASE)
 _KINDS = {
     stat.S_IFLNK: "a link, which is not followed",
     stat.S_IFDIR: "a folder",
@@ -148,23 +149,41 @@ class FolderMembers:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._inside: tuple[str, str] | None = None
 
     def get(self, name: str) -> Member | None:
         """Return a file, or `None` where there is no ordinary file of that name inside."""
         if not _is_plain(name):
             return None
-        path = self.root.joinpath(*name.split("/"))
-        inside = os.path.join(os.path.realpath(self.root), *name.split("/"))
         try:
-            # a link anywhere on the way, or another name of the same file, ends elsewhere
-            if os.path.realpath(path) != inside:
-                return None
+            folder, _, last = name.rpartition("/")
+            path = os.path.join(self._folder(folder), last)
             found = os.lstat(path)
         except (OSError, ValueError):
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
         return Member(name, found.st_size, found.st_mtime, lambda: _open(path), seekable=True)
+
+    def _folder(self, name: str) -> str:
+        """Return the path of a folder that lies inside, with no link on the way there.
+
+        An image's folder is asked for once for each of its files, one after the other.
+
+        Raises
+        ------
+        OSError
+            If it does not.
+        """
+        if self._inside is not None and self._inside[0] == name:
+            return self._inside[1]
+        root = os.path.realpath(self.root)
+        inside = os.path.join(root, *name.split("/")) if name else root
+        # a link anywhere on the way, or another name of the same folder, ends elsewhere
+        if os.path.realpath(inside) != inside:
+            raise OSError(f"{name} is a link")
+        self._inside = name, inside
+        return inside
 
     def names(self, below: str = "") -> Iterator[str]:
         """Yield the names of the files, or of those in a folder, sorted by folder."""
@@ -173,6 +192,16 @@ class FolderMembers:
     def left_out(self) -> Iterator[tuple[str, str]]:
         """Yield what is there and is no ordinary file inside, and what it is instead."""
         return ((name, problem) for name, problem in self._walk("") if problem is not None)
+
+    def listed(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return `names` and `left_out`, for one look at each folder."""
+        names, wrong = [], []
+        for name, problem in self._walk(""):
+            if problem is None:
+                names.append(name)
+            else:
+                wrong.append((name, problem))
+        return names, wrong
 
     def stamp(self, below: str) -> object:
         """Return the time of a folder, which changes as files come and go."""
@@ -198,19 +227,21 @@ class FolderMembers:
             except OSError:
                 continue
             for entry in entries:
-                count += 1
-                if count > MOST_MEMBERS:
-                    raise _too_many(self.root)
                 if entry.name.startswith("."):
                     continue
                 name = f"{folder}/{entry.name}" if folder else entry.name
-                try:
-                    mode = entry.stat(follow_symlinks=False).st_mode
-                except OSError:
-                    continue
-                if stat.S_ISDIR(mode):
+                # what the folder itself says, which needs no look at the file
+                if entry.is_dir(follow_symlinks=False):
                     waiting.append(name)
-                elif not stat.S_ISREG(mode):
+                    continue
+                count += 1
+                if count > MOST_MEMBERS:
+                    raise _too_many(self.root)
+                if not entry.is_file(follow_symlinks=False):
+                    try:
+                        mode = entry.stat(follow_symlinks=False).st_mode
+                    except OSError:
+                        continue
                     yield name, f"it is {_KINDS.get(stat.S_IFMT(mode), 'no ordinary file')}"
                 elif not _is_plain(name):
                     yield name, "its name is none of an archive's"
@@ -278,6 +309,10 @@ class ZipMembers:
     def left_out(self) -> Iterator[tuple[str, str]]:
         """Yield what is there and is no ordinary file inside, and what it is instead."""
         return iter(self._wrong)
+
+    def listed(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return `names` and `left_out`."""
+        return list(self._infos), list(self._wrong)
 
     def stamp(self, below: str) -> object:
         """Return the same each time: a ZIP file does not change."""
@@ -371,11 +406,7 @@ def _problem_of(info: zipfile.ZipInfo) -> str | None:
 
 def _is_plain(name: str) -> bool:
     """Whether a name is plainly that of a file inside, on any system."""
-    parts = name.split("/")
-    return len(parts) <= 14 and all(
-        _PART.fullmatch(part) and not part.endswith(".") and not _DEVICE.fullmatch(part)
-        for part in parts
-    )
+    return _PLAIN.fullmatch(name) is not None
 
 
 def _too_many(path: Path) -> CacheError:
@@ -385,7 +416,7 @@ def _too_many(path: Path) -> CacheError:
     )
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: str) -> IO[bytes]:
     """Open an ordinary file; what has become something else since it was looked at is refused."""
     flags = os.O_RDONLY
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):

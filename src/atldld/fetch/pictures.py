@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import BrokenImageError, CacheError
 from atldld.fetch import jpeg
-from atldld.fetch.cache import origin_of, unreadable
+from atldld.fetch.cache import origin_in, origin_of, unreadable
 
 __all__ = ["decode", "verify"]
 
@@ -65,8 +65,13 @@ def verify(
     OSError
         If it cannot be read.
     """
-    if origin_of(path) == "api":
-        jpeg.verify(path, width, height, url=url, sender=sender)
+    with open(path, "rb") as file:
+        origin = origin_in(file)
+        if origin == "api":
+            file.seek(0)
+            content = file.read()
+    if origin == "api":
+        jpeg.verify_content(content, width, height, url=url, sender=sender)
         return
     from atldld.fetch.slides import SlideError, verify_box
 

@@ -15,12 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
-from atldld.fetch.cache import Cache, FileHeld, companion_of, read_json, sha256_of
+from atldld.fetch.cache import (
+    MADE_ANEW,
+    Cache,
+    FileHeld,
+    companion_of,
+    read_json,
+    sha256_of,
+)
 from atldld.fetch.documents import record_in
+from atldld.fetch.index import Known, Stock, take_stock
 from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session, check_id
 from atldld.fetch.unpacked import check_unpacked
-from atldld.records import SectionDataSet, SectionImage
+from atldld.records import SectionImage
 from atldld.support.files import is_left_over, sweep
 
 __all__ = [
@@ -39,7 +47,9 @@ __all__ = [
 ]
 
 IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(jpg|tif)", re.ASCII)
-_COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
+_IN_FOLDER = re.compile(
+    r"(?P<tier>\d{1,2})(?P<mask>-expression)?\.(jpg|tif)(?P<companion>\.json)?", re.ASCII
+)
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
@@ -101,8 +111,10 @@ class Holding:
     ----------
     dataset_id : int or None
         `None` for images whose data set is not known.
-    record : SectionDataSet or None
-        Its metadata, if they are there.
+    genes : tuple of (str or None), or None
+        The acronyms of its genes; `None` where its metadata are not there.
+    section_images : int or None
+        How many images it has, kept or not; `None` where its metadata are not there.
     images, masks : int
         Of how many section images at least one tier is there, and of how many masks.
     files, bytes : int
@@ -112,7 +124,8 @@ class Holding:
     """
 
     dataset_id: int | None
-    record: SectionDataSet | None
+    genes: tuple[str | None, ...] | None
+    section_images: int | None
     images: int
     masks: int
     files: int
@@ -226,64 +239,113 @@ _CATALOGUE = "catalogue"
 _OTHER = "other files"
 
 
-def parts(cache: Cache) -> list[Part]:
+def parts(cache: Cache, stock: Stock | None = None) -> list[Part]:
     """Return what the cache holds, by kind; together it is what `Cache.size` returns.
 
     The first part is what `holdings` lists by data set.
+
+    Parameters
+    ----------
+    cache : Cache
+        Which one.
+    stock : Stock, optional
+        Its images, if they have just been looked at.
     """
-    sizes: dict[str, list[int]] = {kind: [] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
-    for file in cache.files():
-        folder = file.name.partition("/")[0]
-        if folder == "locks":
+    if stock is None:
+        stock = take_stock(cache)
+        stock.keep()
+    counts: dict[str, list[int]] = {kind: [0, 0] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
+
+    def add(kind: str, files: int, size: int) -> None:
+        counts[kind][0] += files
+        counts[kind][1] += size
+
+    for (names, _), (folders, *sizes) in stock.kinds.items():
+        for name, size in zip(names, sizes, strict=True):
+            known = _IN_FOLDER.fullmatch(name) is not None
+            add(IMAGES_AND_METADATA if known else _OTHER, folders, size)
+    for file in (*stock.others, *cache.files(without="images")):
+        if file.name.startswith(MADE_ANEW):
             continue
+        folder = file.name.partition("/")[0]
         kind = _KINDS.get(folder, _CATALOGUE if folder.startswith(_CATALOGUE) else _OTHER)
-        if kind == IMAGES_AND_METADATA and not _of_a_dataset(file.name):
+        if kind == IMAGES_AND_METADATA and not _METADATA.fullmatch(file.name):
             kind = _OTHER
-        sizes[kind].append(file.bytes)
-    return [Part(kind, len(of_it), sum(of_it)) for kind, of_it in sizes.items()]
+        add(kind, 1, file.bytes)
+    return [Part(kind, files, size) for kind, (files, size) in counts.items()]
 
 
-def _of_a_dataset(name: str) -> bool:
-    """Whether a file is an image, what was checked of one, or the metadata of a data set."""
-    known = _METADATA if name.startswith("datasets/") else _COMPANION
-    return (IMAGE_NAME if name.endswith(".jpg") else known).fullmatch(name) is not None
+def holdings(cache: Cache, stock: Stock | None = None) -> list[Holding]:
+    """Return what the cache holds, by data set; files of none that is known come last.
+
+    Parameters
+    ----------
+    cache : Cache
+        Which one.
+    stock : Stock, optional
+        Its images, if they have just been looked at.
+    """
+    if stock is None:
+        stock = take_stock(cache)
+    found: dict[int | None, _Count] = defaultdict(_Count)
+    for file in cache.files("datasets"):
+        if _METADATA.fullmatch(file.name):
+            name = file.name.removeprefix("datasets/").removesuffix(".json")
+            plain = name == str(int(name))
+            found[int(name) if plain else None].add(1, file.bytes)
+    for (names, data_sets), (folders, *sizes) in stock.kinds.items():
+        images: set[int | None] = set()
+        masks: set[int | None] = set()
+        for name, dataset_id, size in zip(names, data_sets, sizes, strict=True):
+            known = _IN_FOLDER.fullmatch(name)
+            if known is None:
+                continue
+            found[dataset_id].add(folders, size)
+            if known["companion"] is None:
+                (masks if known["mask"] else images).add(dataset_id)
+                found[dataset_id].tiers.add(int(known["tier"]))
+        for dataset_id in images:
+            found[dataset_id].images += folders
+        for dataset_id in masks:
+            found[dataset_id].masks += folders
+    unknown = found.pop(None, None)
+    held = [
+        _holding(dataset_id, count, stock.record(dataset_id))
+        for dataset_id, count in sorted(found.items(), key=lambda pair: pair[0] or 0)
+        if dataset_id is not None
+    ]
+    if unknown is not None:
+        held.append(_holding(None, unknown, None))
+    stock.keep()
+    return held
 
 
-def holdings(cache: Cache) -> list[Holding]:
-    """Return what the cache holds, by data set; files of none that is known come last."""
-    images_held = list(cache.files("images"))
-    left = {
-        file.name: file.bytes
-        for file in (*cache.files("datasets"), *images_held)
-        if _of_a_dataset(file.name)
-    }
-    by_dataset: dict[int | None, list[StoredImage]] = defaultdict(list)
-    for name in cache.document_names("datasets"):
-        by_dataset[int(name)] = []
-    for stored in _stored(images_held):
-        by_dataset[stored.dataset_id].append(stored)
-    unknown = by_dataset.pop(None, [])
+@dataclass
+class _Count:
+    """Files of one data set, while they are counted."""
 
-    def holding(dataset_id: int | None, images: list[StoredImage], sizes: list[int]) -> Holding:
-        return Holding(
-            dataset_id=dataset_id,
-            record=record_in(cache, dataset_id),
-            images=len({image.image_id for image in images if not image.expression}),
-            masks=len({image.image_id for image in images if image.expression}),
-            files=len(sizes),
-            bytes=sum(sizes),
-            tiers=tuple(sorted({image.downsample for image in images})),
-        )
+    images: int = 0
+    masks: int = 0
+    files: int = 0
+    bytes: int = 0
+    tiers: set[int] = field(default_factory=set)
 
-    found = []
-    for dataset_id, images in sorted(by_dataset.items(), key=lambda pair: pair[0] or 0):
-        names = [image.path.relative_to(cache.root).as_posix() for image in images]
-        own = [name for image in names for name in (image, f"{image}.json")]
-        own.append(f"datasets/{dataset_id}.json")
-        found.append(holding(dataset_id, images, [left.pop(name) for name in own if name in left]))
-    if unknown or left:
-        found.append(holding(None, unknown, list(left.values())))
-    return found
+    def add(self, files: int, size: int) -> None:
+        self.files += files
+        self.bytes += size
+
+
+def _holding(dataset_id: int | None, count: _Count, known: Known | None) -> Holding:
+    return Holding(
+        dataset_id=dataset_id,
+        genes=None if known is None else known.genes,
+        section_images=None if known is None else known.images,
+        images=count.images,
+        masks=count.masks,
+        files=count.files,
+        bytes=count.bytes,
+        tiers=tuple(sorted(count.tiers)),
+    )
 
 
 def verify_cache(

@@ -539,7 +539,9 @@ def _whole(
 
 
 @contextmanager
-def temporary_beside(path: Path, ending: str | None = None) -> Iterator[Path]:
+def temporary_beside(
+    path: Path, ending: str | None = None, *, swept: bool = False
+) -> Iterator[Path]:
     """Yield a name beside a file that no one else uses, sweep there, and remove what is left.
 
     Parameters
@@ -548,8 +550,10 @@ def temporary_beside(path: Path, ending: str | None = None) -> Iterator[Path]:
         The file; who writes moves the temporary one over it.
     ending : str, optional
         As for `whole_file`.
+    swept : bool
+        Whether that has been done: where the folder is new, or the second file of it is written.
     """
-    temporary = _new_name(path, _PART + (path.suffix if ending is None else ending))
+    temporary = _new_name(path, _PART + (path.suffix if ending is None else ending), swept=swept)
     try:
         yield temporary
     finally:
@@ -610,16 +614,22 @@ def _followed(path: Path) -> Path:
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
-def _new_name(path: Path, ending: str) -> Path:
-    sweep(path.parent)
+def _new_name(path: Path, ending: str, *, swept: bool = False) -> Path:
+    if not swept:
+        sweep(path.parent)
     name = f".{os.getpid()}@{_HOST}-{secrets.token_hex(4)}{ending}"
     _in_use.add(name)
     return path.with_name(name)
 
 
 def _discard(temporary: Path) -> None:
-    with suppress(OSError):
-        temporary.unlink(missing_ok=True)
+    try:
+        os.unlink(temporary)
+    except FileNotFoundError:  # it has been moved, as nearly always
+        _in_use.discard(temporary.name)
+        return
+    except OSError:
+        pass
     for pause in (0, 0.01, 0.1):
         # a library's threads may still be writing what has failed already
         if not os.path.isdir(temporary):
