@@ -412,6 +412,98 @@ def test_while_it_is_dragged_the_atlas_follows_at_once(hand):
     assert hand.desk.revision == 0
 
 
+class Lines:
+    """Counts requests of a kind that are under way at once."""
+
+    def __init__(self, page, part):
+        self.most = self.all = self._now = 0
+        self._part = part
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request):
+        if self._part in request.url:
+            self.all += 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+
+    def _end(self, request):
+        if self._part in request.url:
+            self._now -= 1
+
+
+def test_one_drawing_is_one_request_and_the_next_one_is_of_where_the_hand_is(hand):
+    hand.choose("tool", "move")
+    mouse, start = hand.page.mouse, hand.middle
+    assert hand.page.is_checked("#show-borders")  # besides the colours
+    overlays = Lines(hand.page, "/overlay?")
+    mouse.move(*start)
+    mouse.down()
+    for k in range(1, 40):
+        mouse.move(start[0] + k, start[1] + k / 2)
+        hand.page.wait_for_timeout(10)
+    wait(hand.page, "atldld.movedThen() === atldld.movedNow()")
+    assert hand.page.evaluate("atldld.state.draft !== null")
+    assert 1 < overlays.all <= 40
+    assert overlays.most == 1
+    mouse.up()
+    hand.settle()
+    # once it rests, it is drawn finely
+    hand.ready()
+
+
+def test_pictures_beside_the_section_leave_lines_free(hand):
+    """The browser has six lines to the server; the atlas over the section needs one at any time."""
+    held = []
+    hand.page.route("**/cut.jpg?*", lambda route: held.append(route))
+    hand.page.route("**/thumbnail.jpg?*", lambda route: held.append(route))
+    hand.page.locator("#next").click()
+    wait(hand.page, "atldld.state.at === 7")
+    hand.page.locator("#cuts img").nth(2).wait_for()
+    wait(hand.page, "atldld.isDrawn() && atldld.isWhole()")
+    hand.choose("tool", "move")
+    hand.drag(hand.middle, np.add(hand.middle, (30, 5)))
+    hand.ready()
+    assert len(held) == 2
+    # they come in the end, each with the cut that was asked for last
+    hand.page.unroute_all()  # which lets them go on
+    wait(
+        hand.page,
+        "[...document.querySelectorAll('#cuts img')].every(one => one.complete"
+        " && one.naturalWidth > 0 && one.src.includes(one.dataset.picture))",
+    )
+
+
+INKS = """() => {
+    const canvas = document.getElementById('borders');
+    const copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const drawn = copy.getContext('2d', { willReadFrequently: true });
+    drawn.drawImage(canvas, 0, 0);
+    const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);
+    const found = {};
+    for (let k = 0; k < data.length; k += 4) {
+        const ink = data.slice(k, k + 4).join(' ');
+        found[ink] = (found[ink] ?? 0) + 1;
+    }
+    return found;
+}"""
+
+
+def test_borders_have_a_rim_that_is_seen_on_any_ground(hand):
+    for colour, ink, rim in (("orange", "194 74 0 255", 255), ("sky", "108 198 255 255", 0)):
+        hand.page.select_option("#colour", colour)
+        hand.ready()
+        inks = hand.page.evaluate(INKS)
+        around = {one: count for one, count in inks.items() if one not in (ink, "0 0 0 0")}
+        assert len(inks) == 3
+        assert all(one.startswith(f"{rim} {rim} {rim} ") for one in around)
+        assert 0.5 * inks[ink] < sum(around.values()) < 3 * inks[ink]
+    hand.page.uncheck("#show-borders")
+    hand.ready()
+    assert set(hand.page.evaluate(INKS)) == {"0 0 0 0"}
+
+
 HANDLES = {
     ".handle.turn": ((50, 8), "rotation_deg"),
     ".handle.shear": ((40, 0), "shear"),
