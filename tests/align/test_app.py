@@ -359,9 +359,8 @@ def test_cuts_are_those_of_the_atlas(asking, template):
     cuts = Cuts(painter)
     for axis, count in enumerate(atlas.annotation.shape):
         voxel = round(0.45 * count)
-        found = cv2.imdecode(
-            np.frombuffer(cuts.picture(axis, voxel), np.uint8), cv2.IMREAD_UNCHANGED
-        ).astype(float)
+        content = np.frombuffer(cuts.picture(axis, voxel), np.uint8)
+        found = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), dtype=float)
         if template:
             expected = painter.grey(np.take(atlas.template, voxel, axis)).astype(float)
         else:
