@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
-from atldld.fetch.cache import Cache, FileHeld, companion_of, read_json, sha256_of
+from atldld.fetch.cache import ENDINGS, Cache, FileHeld, Origin, companion_of, read_json, sha256_of
 from atldld.fetch.documents import record_in
 from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session, check_id
@@ -42,6 +42,8 @@ IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(j
 _COMPANION = re.compile(rf"{IMAGE_NAME.pattern}\.json", re.ASCII)
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
+
+_ORIGINS: dict[str, str] = {"api": "the service", "bucket": "the public bucket"}
 
 UNTOUCHED = 3600.0
 """Seconds after which `verify_cache` tells of what another machine may have left."""
@@ -246,7 +248,9 @@ def parts(cache: Cache) -> list[Part]:
 def _of_a_dataset(name: str) -> bool:
     """Whether a file is an image, what was checked of one, or the metadata of a data set."""
     known = _METADATA if name.startswith("datasets/") else _COMPANION
-    return (IMAGE_NAME if name.endswith(".jpg") else known).fullmatch(name) is not None
+    return (IMAGE_NAME if name.endswith(tuple(ENDINGS.values())) else known).fullmatch(
+        name
+    ) is not None
 
 
 def holdings(cache: Cache) -> list[Holding]:
@@ -606,14 +610,28 @@ def _moment_before(age: timedelta) -> datetime:
 
 
 def _fetch_again(session: Session, stored: StoredImage) -> tuple[str, bool]:
-    """Fetch a damaged image that was removed; say whether that could be done, and if it is lost."""
+    """Fetch a damaged image that was removed; say whether that could be done, and if it is lost.
+
+    It comes from where it came from: other pixels would take its place otherwise, and nobody would
+    be told.
+    """
     if session.settings.offline:
         return "removed; not fetched again, offline", False
+    origin: Origin = next(one for one in ENDINGS if ENDINGS[one] == stored.path.suffix)
+    if session.settings.source not in ("auto", origin):
+        return (
+            f"removed; not fetched again: it came from {_ORIGINS[origin]}, and only "
+            f"{_ORIGINS[session.settings.source]} may be asked"
+        ), True
     try:
         record = _image_record(session, stored)
-        session.image(record, stored.downsample, expression=stored.expression)
+        found = session.taking(origin).image(
+            record, stored.downsample, expression=stored.expression
+        )
     except AtldldError as error:
         return f"removed; not fetched again: {error.message}", True
+    if found.path != stored.path:  # by a source of somebody's own
+        return f"replaced by {found.path.name}, whose pixels are others, of {found.url}", False
     return "fetched again", False
 
 
