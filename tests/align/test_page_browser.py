@@ -1,5 +1,6 @@
 """The page of `atldld align` as people use it, in a browser, with real mouse and keys."""
 
+import json
 import shutil
 import threading
 import warnings
@@ -18,10 +19,13 @@ from atldld.align.plane_numbers import PlaneNumbers
 from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.demo.local import in_process_session
+from atldld.formats import image_name, write_quicknii
 from atldld.place.alignment import read_alignment
 from atldld.place.placement import Placement
 from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.sections.images import copy_images
 from atldld.testing.disturbed import disturbed, known_errors, tissue_of
+from tests.peers.environments import pynutil_runner
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -1264,3 +1268,72 @@ def test_a_data_set_is_brought_to_where_it_belongs_by_hand(demo, visit, desk):
     written = desk.written()
     again = known_errors(dataset, {k: fit.placement for k, fit in written.sections.items()}, atlas)
     assert np.median(list(again.values())) <= 40
+
+
+def test_the_gene_and_what_is_saved_are_told_at_every_width(visit, desk):
+    for width in (1024, 1280):
+        page = visit.page(desk.address, width=width, height=SIZES[width])
+        for name in ("#gene", "#saved"):
+            assert page.evaluate(
+                "name => (one => one.scrollWidth <= one.clientWidth + 1 && one.clientWidth > 0)"
+                "(document.querySelector(name))",
+                name,
+            ), (width, name)
+        page.close()
+
+
+# ---- and on to another program
+
+
+@pytest.fixture(scope="session")
+def pynutil(request, tmp_path_factory):
+    """Run PyNutil on a folder, in an environment of its own."""
+    return pynutil_runner(request, tmp_path_factory)
+
+
+@pytest.mark.peer
+@pytest.mark.timeout(2400)
+def test_pynutil_takes_what_was_corrected_by_hand(demo, hand, pynutil, tmp_path):
+    """A plane is moved, a section bent by markers and one left out; PyNutil follows all three."""
+    session, _, _, _ = demo
+    hand.choose("tool", "move")
+    hand.drag(hand.middle, np.add(hand.middle, (35, -18)))
+    hand.drag_part(".handle.turn", 60, 10)
+    moved = hand.id
+    hand.go_to(7)
+    hand.choose("tool", "markers")
+    for dx, dy in ((-80, -30), (60, -20), (0, 50)):
+        at = np.add(hand.middle, (dx, dy))
+        hand.drag(at, np.add(at, (14, -9)))
+    marked = hand.id
+    hand.go_to(3)
+    hand.page.locator("#stage").focus()
+    hand.press("x")
+    left_out = hand.id
+    assert hand.state.status == "left out"
+
+    tier = 4  # PyNutil draws lots among more than 100 000 pixels
+    dataset = open_dataset(DATASET, session=session, alignment=hand.desk.output)
+    folder = tmp_path / "images"
+    path = write_quicknii(dataset, folder / "by-hand.json", downsample=tier)
+    images = {folder / image_name(section.image): section.image for section in dataset}
+    copy_images(session, images, tier)
+    done = pynutil(folder, path, tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert left_out not in {section.id for section in dataset}
+    assert found["numbers"] == [section.number for section in dataset]
+    allen = open_dataset(DATASET, session=session)
+    for section, some in zip(dataset, found["some"], strict=True):
+        width, height = section.image.size(tier)
+        row, column = np.divmod(np.arange(0, width * height, 211), width)
+        xy = np.stack((column, row), -1) * 2**tier + (2**tier - 1) / 2
+        # PyNutil gives voxels of 25 µm, from the right, and takes a pixel's corner for its place
+        theirs = np.array(some) * 25 * [1, 1, -1] + [0, 0, 11400]
+        pixel = float(np.abs(section.placement.forward[:, :2]).sum()) * 2**tier
+        away = np.linalg.norm(theirs - section.to_reference(xy), axis=1)
+        assert np.median(away) < pixel / 2 + 1
+        assert away.max() < 2 * pixel
+        if section.id in (moved, marked):
+            was = np.linalg.norm(theirs - allen.section(section.id).to_reference(xy), axis=1)
+            assert np.median(was) > 200
