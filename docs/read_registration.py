@@ -14,27 +14,34 @@ import SimpleITK as sitk
 
 
 def to_flat(section, folder, x, y):
-    """Return where a pixel lies in the flat image, and as it is where the section is flat."""
+    """Return where a pixel lies in the flat image: through the markers first, then the fields.
+
+    A section that is flat has neither, and the pixel stays where it is.
+    """
+    at = np.array([x, y], dtype=float)
     if "markers" in section:
-        return by_markers(section["markers"], np.array([x, y], dtype=float))
-    if "deformation" not in section:
-        return np.array([x, y], dtype=float)
-    told = section["deformation"]
+        at = by_markers(section["markers"], at)
+    if "deformation" in section:
+        at = by_field(section["deformation"], folder, at)
+    return at
+
+
+def by_field(told, folder, at):
+    """Return where a pixel lies by the displacement field beside the file."""
     mm = told["pixel_um"] / 1000
     field = sitk.ReadImage(str(folder / told["to_flat"]["file"]))
     # beyond the outer nodes a pixel moves as the nearest point of the grid does
     first = np.array(field.GetOrigin())
     last = first + np.array(field.GetSpacing()) * (np.array(field.GetSize()) - 1)
-    at = np.clip([x * mm, y * mm], first, last)
     here = sitk.Image([1, 1], sitk.sitkFloat64)  # an image of one pixel, at the place
-    here.SetOrigin(at.tolist())
+    here.SetOrigin(np.clip(at * mm, first, last).tolist())
     still = sitk.Transform(2, sitk.sitkIdentity)
     moved = [
         # between nodes runs a cubic spline
         sitk.Resample(component, here, still, sitk.sitkBSpline).GetPixel(0, 0)
         for component in (sitk.VectorIndexSelectionCast(field, axis) for axis in (0, 1))
     ]
-    return np.array([x, y]) + np.array(moved) / mm
+    return at + np.array(moved) / mm
 
 
 def by_markers(markers, at):

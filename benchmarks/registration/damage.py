@@ -10,6 +10,7 @@ most of them), where that is known.
 pictures    one section each is empty, black, torn in two, from another place of the brain (the
             picture of the section five places on), from another brain, and 2 mm off at the start;
             the other sections are sound
+pieces      in a corner of every third picture lies a piece of another section
 off         every section is 2 mm off at the start
 half        every section of the second half is missing
 gaps        every second section is missing
@@ -54,7 +55,12 @@ ODD = {
     "2 mm off": 14,
 }
 
-KNOWN = {"all", "sound", "2 mm off"}  # of whose tissue it is known where it lies
+PIECE = "with a piece of another section"
+ODD_PLACES = {
+    "pictures": {place: what for what, place in ODD.items()},
+    "pieces": dict.fromkeys(range(3, 16, 3), PIECE),
+}
+KNOWN = {"all", "sound", "2 mm off", PIECE}  # of whose tissue it is known where it lies
 
 Pixels = NDArray[np.uint8]
 
@@ -135,6 +141,24 @@ def odd_pictures(data: CutDataSet, other: CutDataSet) -> CutDataSet:
     return _moved(_replaced(data, changed), [ODD["2 mm off"]])
 
 
+def with_pieces(data: CutDataSet) -> CutDataSet:
+    """Return a data set where some pictures hold a piece of the section two places before.
+
+    It is a third as long and wide as the picture, and lies in the corner at its start.
+    """
+    images = data.record.images
+    changed = {}
+    for place in ODD_PLACES["pieces"]:
+        pixels, others = (_pixels(data, images[k]) for k in (place, place - 2))
+        rows, columns = (side // 3 for side in pixels.shape[:2])
+        top, left = (side // 3 for side in others.shape[:2])
+        piece = others[top : top + rows, left : left + columns]
+        corner = pixels[: len(piece), : piece.shape[1]]
+        np.minimum(corner, piece, out=corner)
+        changed[images[place].id] = pixels
+    return _replaced(data, changed)
+
+
 def case(
     name: str, data: CutDataSet, atlas: Atlas, jobs: int, options: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -145,9 +169,7 @@ def case(
         yield f"| {name} | refused: {error} | | | | |"
         return
     placements = found.placements(data.record)
-    odd = {}
-    if name == "pictures":
-        odd = {data.record.images[place].id: what for what, place in ODD.items()}
+    odd = {data.record.images[place].id: what for place, what in ODD_PLACES.get(name, {}).items()}
     groups: dict[str, list[PlacedSection]] = {}
     for section in placed:
         what = odd.get(section.id, "sound") if odd else "all"
@@ -175,6 +197,7 @@ def _of(errors: Sequence[float]) -> str:
 
 CASES: dict[str, Callable[[CutDataSet, Callable[[], CutDataSet]], CutDataSet]] = {
     "pictures": lambda data, other: odd_pictures(data, other()),
+    "pieces": lambda data, _: with_pieces(data),
     "off": lambda data, _: _moved(data, range(len(data.record.images))),
     "half": lambda data, _: _with_images(data, data.record.images[:9]),
     "gaps": lambda data, _: _with_images(data, data.record.images[::2]),

@@ -1,7 +1,7 @@
 """Registrations judged by drawings of experts that no registration has seen.
 
     python benchmarks/registration/plates.py [--half even|odd|all] [--resolution 50] [--peers]
-        [--pictures FOLDER]
+        [--least 0.03] [--pictures FOLDER]
 
 Reads ``shared/data/nissl/plates`` and ``shared/data/atlas`` beside the repository: 66 genuine Nissl
 sections, on which the Allen Institute's experts have outlined the structures of one hemisphere, in
@@ -45,7 +45,7 @@ STRUCTURES = {
     "VS": 73, "P": 771, "MY": 354, "BLA": 295, "MH": 483, "SNr": 381, "root": 997,
 }  # fmt: skip
 GRID = 16  # section pixels from one judged pixel to the next, 17 µm
-LEAST = 30  # judged pixels of a structure below which a section says nothing of it
+LEAST = 0.0084  # mm² of a structure in a drawing, below which a section says nothing of it
 
 Matrix = NDArray[np.float64]
 Record = Mapping[str, Any]
@@ -91,8 +91,9 @@ def rings(path: str) -> list[list[tuple[float, float]]]:
 class Judge:
     """The drawings, and the annotation that registrations lay on the sections."""
 
-    def __init__(self, plates: Sequence[Record], atlas: Atlas) -> None:
+    def __init__(self, plates: Sequence[Record], atlas: Atlas, least: float = LEAST) -> None:
         self.plates = plates
+        self.least = least * 1e6 / (GRID * nissl.SECTION_PIXEL) ** 2  # judged pixels
         self.atlas = atlas
         graph = atlas.graph
         self.inside = {
@@ -125,7 +126,7 @@ class Judge:
         scores = {}
         for name, area in drawing.items():
             expert, ours = area & half, np.isin(found, self.members[name]) & half
-            if expert.sum() >= LEAST:
+            if expert.sum() >= self.least:
                 dice = 2 * float((expert & ours).sum()) / float(expert.sum() + ours.sum())
                 scores[name] = dice, apart(expert, ours, half)
         return scores
@@ -232,6 +233,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--half", choices=("even", "odd", "all"), default="odd")
     parser.add_argument("--resolution", type=float, help="as for `atldld refine`")
+    parser.add_argument(
+        "--least", type=float, default=LEAST, help="mm² of a structure that a section must have"
+    )
     parser.add_argument("--options", type=json.loads, default={}, help="more of refine's, as JSON")
     parser.add_argument("--peers", action="store_true", help="and what others make of the plates")
     parser.add_argument("--pictures", type=Path, help="a folder for pictures of four plates")
@@ -244,7 +248,7 @@ def main() -> None:
         more["resolution"] = options.resolution
     plates = nissl.known()["sections"]
     atlas = genuine_atlas()
-    judge = Judge(plates, atlas)
+    judge = Judge(plates, atlas, options.least)
     peers = [name for name in PEERS if options.peers and PEERS[name].missing() is None]
     results, seconds = registrations(atlas, peers=peers, jobs=options.jobs, **more)
     if options.pictures:
@@ -259,7 +263,10 @@ def main() -> None:
         name: [judge.score(k, maps[plates[k]["section_image_id"]]) for k in judged]
         for name, maps in results.items()
     }
-    print(f"{len(judged)} plates ({options.half}); Dice coefficient, distance of borders in µm\n")
+    print(
+        f"{len(judged)} plates ({options.half}), structures from {options.least:g} mm² on; "
+        "Dice coefficient, distance of borders in µm\n"
+    )
     print("| structure | " + " | ".join(scores) + " |")
     print("|---" * (len(scores) + 1) + "|")
     tables = {name: (mean(score, 0), mean(score, 1)) for name, score in scores.items()}

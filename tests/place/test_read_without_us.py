@@ -10,14 +10,20 @@ import numpy as np
 import pytest
 
 from atldld.place.registration import Registration
-from tests.place.test_registration import PIXEL, curved, flat, marked
+from tests.place.test_registration import PIXEL, curved, flat, marked, marked_curve
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "read_registration.py"
 
 
 @pytest.fixture(scope="module")
 def registration():
-    sections = {11: curved(), 12: flat(), 13: curved(9, amount=60.0), 15: marked()}
+    sections = {
+        11: curved(),
+        12: flat(),
+        13: curved(9, amount=60.0),
+        15: marked(),
+        16: marked_curve(),
+    }
     return Registration(5, sections, {"atlas": {"name": "ccf_2017"}})
 
 
@@ -29,7 +35,7 @@ def test_the_script_needs_nothing_of_ours():
     assert set(imported) <= {"json", "sys", "pathlib", "numpy", "SimpleITK"}
 
 
-@pytest.mark.parametrize("image_id", [11, 12, 13, 15])
+@pytest.mark.parametrize("image_id", [11, 12, 13, 15, 16])
 def test_places_are_ours_to_a_tenth_of_a_pixel(registration, tmp_path, image_id):
     pytest.importorskip("SimpleITK")
     namespace: dict[str, Any] = {"__name__": "script"}

@@ -11,7 +11,7 @@ import pytest
 from atldld.errors import InvalidInputError, MissingFileError, OutputError
 from atldld.place.alignment import read_alignment
 from atldld.place.deformation import Displacements, SplineDeformation
-from atldld.place.markers import MarkerDeformation
+from atldld.place.markers import MarkedDeformation, MarkerDeformation
 from atldld.place.placement import Placement
 from atldld.place.registration import (
     ExpectedError,
@@ -161,6 +161,15 @@ def marked():
     markers = [[300, 400, 330, 380], [700, 200, 650, 210], [500, 500, 520, 560]]
     bent = MarkerDeformation.of(markers, 1000, 700).scaled((8.0, 8.003), -0.5)
     return SectionFit.of(Placement(plane().forward, plane().backward, bent), 10)
+
+
+def marked_curve():
+    """A section that fields curve, and that people then corrected by markers."""
+    fit, bent = curved(), marked().deformation
+    assert isinstance(bent, MarkerDeformation)
+    assert fit.deformation is not None
+    both = MarkedDeformation(bent, fit.deformation)
+    return SectionFit.of(Placement(plane().forward, plane().backward, both), 10, pixel=PIXEL)
 
 
 def test_markers_are_kept_as_they_are(tmp_path):

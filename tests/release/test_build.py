@@ -108,7 +108,7 @@ def test_the_metadata_says_what_the_project_says(built):
         text = wheel.read(f"atldld-{VERSION}.dist-info/METADATA").decode()
     metadata = HeaderParser().parsestr(text)
     assert metadata["Version"] == VERSION
-    assert metadata["Author"] == "atldld maintainers"
+    assert metadata["Author"] == "atldld developers"
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert set(metadata.get_all("Provides-Extra", [])) == set(PROJECT["optional-dependencies"])
     assert f"{metadata['Requires-Python']}" == PROJECT["requires-python"]

@@ -27,7 +27,7 @@ def read(name):
 def test_authors_are_the_same_everywhere():
     citation = yaml.safe_load(read("CITATION.cff"))
     (author,) = citation["authors"]
-    assert author == {"name": "atldld maintainers"}
+    assert author == {"name": "atldld developers"}
     assert PROJECT["project"]["authors"] == [author]
     assert (
         yaml.safe_load(read("paper/paper.md").split("---")[1])["authors"][0]["name"]
