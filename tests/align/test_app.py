@@ -1,19 +1,23 @@
 """What the page is told, and what pictures it gets."""
 
 import json
-from typing import Any
+import threading
+import zlib
+from typing import Any, cast
 
 import cv2
 import msgspec
 import numpy as np
 import pytest
 
+from atldld.align.cuts import Cuts
 from atldld.align.edits import deformed
 from atldld.align.overlay import Painter, View, _flattened
 from atldld.align.plane_numbers import PlaneNumbers
 from atldld.align.state import Marker
 from atldld.api import open_dataset
 from atldld.atlas.sample import section_annotation
+from atldld.place.spaces import Plane
 from atldld.testing.disturbed import disturbed
 from tests.align.working import DATASET
 
@@ -164,6 +168,27 @@ def test_the_overlay_shows_what_lies_there(asking):
     assert ((drawn[..., 3] == 255) == (labels != 0)).all()
     for number in np.unique(labels[labels != 0]).tolist():
         assert (drawn[labels == number][:, 2::-1] == desk.atlas.graph[number].rgb).all()
+
+
+@pytest.mark.parametrize("more", ["", "&depth=3", "&markers=[[6200,3700,6000,3700]]"])
+def test_numbers_of_structures_are_those_of_the_colours(asking, more):
+    """The page paints colours and borders from them."""
+    path = f"/api/sections/{nth(asking)}/overlay?width=300&height=190&scale=40{more}"
+    answer = asking.get(f"{path}&kind=structures")
+    assert answer.headers["Content-Encoding"] == "deflate"
+    numbers = np.frombuffer(zlib.decompress(answer.data), "<u2").reshape(190, 300)
+    colours = asking.json("/api/dataset")["atlas"]["colours"]
+    assert colours[0] is None
+    drawn = pixels(asking.get(f"{path}&kind=labels"))
+    assert ((numbers > 0) == (drawn[..., 3] > 0)).all()
+    for number in np.unique(numbers[numbers > 0]).tolist():
+        (colour,) = np.unique(drawn[numbers == number][:, 2::-1], axis=0)
+        assert colours[number] == "#{:02x}{:02x}{:02x}".format(*colour.tolist())
+    # structures of one colour are told apart by their numbers
+    on = np.zeros(numbers.shape, bool)
+    on[:, 1:] |= numbers[:, 1:] != numbers[:, :-1]
+    on[1:] |= numbers[1:] != numbers[:-1]
+    assert (on == (pixels(asking.get(f"{path}&kind=borders"))[..., 3] > 0)).all()
 
 
 def test_the_overlay_is_drawn_where_the_section_would_lie(asking):
@@ -325,6 +350,90 @@ def test_cuts_show_where_the_planes_cross_them(asking):
     assert asking.get("/api/cuts?section=5").status_code == 400
     assert asking.get("/api/cut.jpg?axis=3&voxel=0").status_code == 400
     assert asking.get("/api/cut.jpg?axis=0&voxel=9999").status_code == 400
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_cuts_are_those_of_the_atlas(asking, template):
+    atlas: Any = asking.application.desk.atlas
+    painter = Painter(atlas if template else cast(Any, _Plain(atlas)))
+    cuts = Cuts(painter)
+    for axis, count in enumerate(atlas.annotation.shape):
+        voxel = round(0.45 * count)
+        content = np.frombuffer(cuts.picture(axis, voxel), np.uint8)
+        found = np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED), dtype=float)
+        if template:
+            expected = painter.grey(np.take(atlas.template, voxel, axis)).astype(float)
+        else:
+            labels = np.take(atlas.annotation, voxel, axis)
+            expected = painter.colours(labels)[..., :3].astype(float)
+        # the picture is upright: of what is left, the axis that runs down comes first
+        down, across = next(one for one in Plane if one.depth_axis == axis).axes()
+        if down > across:
+            expected = np.swapaxes(expected, 0, 1)
+        assert found.shape == expected.shape
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97
+
+
+class _Plain:
+    """An atlas without its template."""
+
+    def __init__(self, atlas):
+        self._atlas = atlas
+
+    @property
+    def template(self):
+        return None
+
+    def __getattr__(self, name):
+        return getattr(self._atlas, name)
+
+
+def test_cuts_never_keep_the_overlay_waiting(asking, monkeypatch):
+    """However many pictures of cuts take however long, the section under the hand is drawn."""
+    application, one = asking.application, nth(asking)
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    at_once: list[int] = []
+    counting = threading.Lock()
+    inside = 0
+
+    def slow(axis, voxel):
+        nonlocal inside
+        with counting:
+            inside += 1
+            at_once.append(inside)
+        begun.release()
+        go_on.wait()
+        with counting:
+            inside -= 1
+        return b""
+
+    monkeypatch.setattr(application._slices, "picture", slow)
+    drawn: list[int] = []
+
+    def draw():
+        for k in range(5):
+            path = f"/api/sections/{one}/overlay?kind=structures&width=90&height=60&scale=99&x0={k}"
+            drawn.append(asking.get(path).status_code)
+
+    cuts = [
+        threading.Thread(target=asking.get, args=(f"/api/cut.jpg?axis=0&voxel={k}",))
+        for k in range(6)
+    ]
+    hand = threading.Thread(target=draw)
+    try:
+        for cut in cuts:
+            cut.start()
+        begun.acquire()
+        hand.start()
+        hand.join(60)
+        # while none of the cuts has ended
+        assert drawn == [200] * 5
+    finally:
+        go_on.set()
+        for thread in (*cuts, hand):
+            thread.join()
+    assert len(at_once) == 6
+    assert max(at_once) == 1
 
 
 def test_cuts_follow_the_proposed_plane(asking):

@@ -1,5 +1,6 @@
 """The page of `atldld align` as people use it, in a browser, with real mouse and keys."""
 
+import json
 import shutil
 import threading
 import warnings
@@ -18,10 +19,13 @@ from atldld.align.plane_numbers import PlaneNumbers
 from atldld.api import open_dataset
 from atldld.atlas import open_atlas
 from atldld.demo.local import in_process_session
+from atldld.formats import image_name, write_quicknii
 from atldld.place.alignment import read_alignment
 from atldld.place.placement import Placement
 from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.sections.images import copy_images
 from atldld.testing.disturbed import disturbed, known_errors, tissue_of
+from tests.peers.environments import pynutil_runner
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -410,6 +414,98 @@ def test_while_it_is_dragged_the_atlas_follows_at_once(hand):
     mouse.up()
     hand.settle()
     assert hand.desk.revision == 0
+
+
+class Lines:
+    """Counts requests of a kind that are under way at once."""
+
+    def __init__(self, page, part):
+        self.most = self.all = self._now = 0
+        self._part = part
+        page.on("request", self._begin)
+        page.on("requestfinished", self._end)
+        page.on("requestfailed", self._end)
+
+    def _begin(self, request):
+        if self._part in request.url:
+            self.all += 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+
+    def _end(self, request):
+        if self._part in request.url:
+            self._now -= 1
+
+
+def test_one_drawing_is_one_request_and_the_next_one_is_of_where_the_hand_is(hand):
+    hand.choose("tool", "move")
+    mouse, start = hand.page.mouse, hand.middle
+    assert hand.page.is_checked("#show-borders")  # besides the colours
+    overlays = Lines(hand.page, "/overlay?")
+    mouse.move(*start)
+    mouse.down()
+    for k in range(1, 40):
+        mouse.move(start[0] + k, start[1] + k / 2)
+        hand.page.wait_for_timeout(10)
+    wait(hand.page, "atldld.movedThen() === atldld.movedNow()")
+    assert hand.page.evaluate("atldld.state.draft !== null")
+    assert 1 < overlays.all <= 40
+    assert overlays.most == 1
+    mouse.up()
+    hand.settle()
+    # once it rests, it is drawn finely
+    hand.ready()
+
+
+def test_pictures_beside_the_section_leave_lines_free(hand):
+    """The browser has six lines to the server; the atlas over the section needs one at any time."""
+    held = []
+    hand.page.route("**/cut.jpg?*", lambda route: held.append(route))
+    hand.page.route("**/thumbnail.jpg?*", lambda route: held.append(route))
+    hand.page.locator("#next").click()
+    wait(hand.page, "atldld.state.at === 7")
+    hand.page.locator("#cuts img").nth(2).wait_for()
+    wait(hand.page, "atldld.isDrawn() && atldld.isWhole()")
+    hand.choose("tool", "move")
+    hand.drag(hand.middle, np.add(hand.middle, (30, 5)))
+    hand.ready()
+    assert len(held) == 2
+    # they come in the end, each with the cut that was asked for last
+    hand.page.unroute_all()  # which lets them go on
+    wait(
+        hand.page,
+        "[...document.querySelectorAll('#cuts img')].every(one => one.complete"
+        " && one.naturalWidth > 0 && one.src.includes(one.dataset.picture))",
+    )
+
+
+INKS = """() => {
+    const canvas = document.getElementById('borders');
+    const copy = new OffscreenCanvas(canvas.width, canvas.height);
+    const drawn = copy.getContext('2d', { willReadFrequently: true });
+    drawn.drawImage(canvas, 0, 0);
+    const { data } = drawn.getImageData(0, 0, canvas.width, canvas.height);
+    const found = {};
+    for (let k = 0; k < data.length; k += 4) {
+        const ink = data.slice(k, k + 4).join(' ');
+        found[ink] = (found[ink] ?? 0) + 1;
+    }
+    return found;
+}"""
+
+
+def test_borders_have_a_rim_that_is_seen_on_any_ground(hand):
+    for colour, ink, rim in (("orange", "194 74 0 255", 255), ("sky", "108 198 255 255", 0)):
+        hand.page.select_option("#colour", colour)
+        hand.ready()
+        inks = hand.page.evaluate(INKS)
+        around = {one: count for one, count in inks.items() if one not in (ink, "0 0 0 0")}
+        assert len(inks) == 3
+        assert all(one.startswith(f"{rim} {rim} {rim} ") for one in around)
+        assert 0.5 * inks[ink] < sum(around.values()) < 3 * inks[ink]
+    hand.page.uncheck("#show-borders")
+    hand.ready()
+    assert set(hand.page.evaluate(INKS)) == {"0 0 0 0"}
 
 
 HANDLES = {
@@ -1172,3 +1268,72 @@ def test_a_data_set_is_brought_to_where_it_belongs_by_hand(demo, visit, desk):
     written = desk.written()
     again = known_errors(dataset, {k: fit.placement for k, fit in written.sections.items()}, atlas)
     assert np.median(list(again.values())) <= 40
+
+
+def test_the_gene_and_what_is_saved_are_told_at_every_width(visit, desk):
+    for width in (1024, 1280):
+        page = visit.page(desk.address, width=width, height=SIZES[width])
+        for name in ("#gene", "#saved"):
+            assert page.evaluate(
+                "name => (one => one.scrollWidth <= one.clientWidth + 1 && one.clientWidth > 0)"
+                "(document.querySelector(name))",
+                name,
+            ), (width, name)
+        page.close()
+
+
+# ---- and on to another program
+
+
+@pytest.fixture(scope="session")
+def pynutil(request, tmp_path_factory):
+    """Run PyNutil on a folder, in an environment of its own."""
+    return pynutil_runner(request, tmp_path_factory)
+
+
+@pytest.mark.peer
+@pytest.mark.timeout(2400)
+def test_pynutil_takes_what_was_corrected_by_hand(demo, hand, pynutil, tmp_path):
+    """A plane is moved, a section bent by markers and one left out; PyNutil follows all three."""
+    session, _, _, _ = demo
+    hand.choose("tool", "move")
+    hand.drag(hand.middle, np.add(hand.middle, (35, -18)))
+    hand.drag_part(".handle.turn", 60, 10)
+    moved = hand.id
+    hand.go_to(7)
+    hand.choose("tool", "markers")
+    for dx, dy in ((-80, -30), (60, -20), (0, 50)):
+        at = np.add(hand.middle, (dx, dy))
+        hand.drag(at, np.add(at, (14, -9)))
+    marked = hand.id
+    hand.go_to(3)
+    hand.page.locator("#stage").focus()
+    hand.press("x")
+    left_out = hand.id
+    assert hand.state.status == "left out"
+
+    tier = 4  # PyNutil draws lots among more than 100 000 pixels
+    dataset = open_dataset(DATASET, session=session, alignment=hand.desk.output)
+    folder = tmp_path / "images"
+    path = write_quicknii(dataset, folder / "by-hand.json", downsample=tier)
+    images = {folder / image_name(section.image): section.image for section in dataset}
+    copy_images(session, images, tier)
+    done = pynutil(folder, path, tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert left_out not in {section.id for section in dataset}
+    assert found["numbers"] == [section.number for section in dataset]
+    allen = open_dataset(DATASET, session=session)
+    for section, some in zip(dataset, found["some"], strict=True):
+        width, height = section.image.size(tier)
+        row, column = np.divmod(np.arange(0, width * height, 211), width)
+        xy = np.stack((column, row), -1) * 2**tier + (2**tier - 1) / 2
+        # PyNutil gives voxels of 25 µm, from the right, and takes a pixel's corner for its place
+        theirs = np.array(some) * 25 * [1, 1, -1] + [0, 0, 11400]
+        pixel = float(np.abs(section.placement.forward[:, :2]).sum()) * 2**tier
+        away = np.linalg.norm(theirs - section.to_reference(xy), axis=1)
+        assert np.median(away) < pixel / 2 + 1
+        assert away.max() < 2 * pixel
+        if section.id in (moved, marked):
+            was = np.linalg.norm(theirs - allen.section(section.id).to_reference(xy), axis=1)
+            assert np.median(was) > 200

@@ -77,7 +77,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "export sections": ("909", "s", *QUICK),
     "catalogue update": (),
     "catalogue info": (),
-    "catalogue export": ("cat.zip",),
+    "catalogue export": ("-o", "cat.zip"),
     "catalogue import": ("cat.zip",),
 }
 # Too long for here; `tests/test_cli.py` runs it.

@@ -94,7 +94,7 @@ CALLS = [
     ("search neighbours", "909"),
     ("catalogue update",),
     ("catalogue info",),
-    ("catalogue export", "OUT/catalogue.zip"),
+    ("catalogue export", "-o", "OUT/catalogue.zip"),
     ("catalogue import", "OUT/catalogue.zip"),
     ("search dataset", "-p", "coronal"),
     ("search gene", "*"),

@@ -46,7 +46,7 @@ def results_with(archive, bucket, monkeypatch, tmp_path):
         said = run("catalogue", "update", "--placements")
         assert "To be placed: 1 data sets with about" in said.stderr
         assert "14 images of 1 data sets" in said.stdout
-        run("catalogue", "export", "catalogue.zip")
+        run("catalogue", "export", "-o", "catalogue.zip")
         everything(tmp_path / "with", "api")
         cache = tmp_path / "cache"
         shutil.rmtree(cache)

@@ -4,11 +4,18 @@ import csv
 import io
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from atldld.errors import ClampedSectionWarning, InvalidInputError
-from atldld.formats.points import pixels_to_pixels, pixels_to_reference, reference_to_pixels
+from atldld.formats.points import (
+    pixels_to_image,
+    pixels_to_pixels,
+    pixels_to_reference,
+    reference_to_pixels,
+    structures_to_pixels,
+)
 from atldld.formats.tables import read_table
 from atldld.place import points as sync
 from atldld.place.placement import Placement
@@ -330,6 +337,115 @@ def test_every_command_takes_an_alignment(
     (row,) = run("structure-to-image", structures, "-d", CORONAL)
     assert row["image_id"]
     assert run("image-to-atlas", pixels)[0]["target_image_id"]
+
+
+@pytest.fixture
+def marked(placed, aligned):
+    """A registration with sections that were left out and sections that were confirmed by hand."""
+    planes = registration(placed[CORONAL], aligned[CORONAL])
+    ids = sorted(planes.sections)
+    status = dict.fromkeys(ids[:3], "confirmed") | {ids[4]: "left out", ids[5]: "left out"}
+    fits = {
+        image_id: msgspec.structs.replace(fit, status=status.get(image_id, "automatic"))
+        for image_id, fit in planes.sections.items()
+    }
+    return replace(planes, sections=fits), ids
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_tables_leave_out_what_people_have_left_out(
+    placed, marked, demo_session, tmp_path, confirmed
+):
+    dataset = placed[CORONAL]
+    planes, ids = marked
+    out = set(ids[3:]) if confirmed else {ids[4], ids[5]}
+    planes = planes.confirmed() if confirmed else planes
+    why = "not confirmed by hand" if confirmed else "left out by hand"
+    xy = np.tile([[3000.0, 2500.0]], (len(ids), 1))
+    table = table_of(tmp_path, ids, xy)
+    found = pixels_to_reference(demo_session, table, alignment=planes, remark=print)
+    assert {i for i, p in zip(ids, found.columns["p_um"], strict=True) if np.ma.is_masked(p)} == out
+    assert found.summary == (
+        f"{len(out)} of {len(ids)} rows have no answer: {len(out)} of sections {why}."
+    )
+    # what lies on them is found on the nearest one that is used, at its true distance
+    pir = sync.image_to_reference(
+        dataset.record, ids, xy, alignment=planes.placements(dataset.record)
+    ).pir
+    path = tmp_path / "brain.csv"
+    path.write_text("p_um,i_um,r_um\n" + "\n".join(",".join(map(repr, p)) for p in pir.tolist()))
+    for answers in (
+        reference_to_pixels(
+            demo_session, read_table(str(path)), CORONAL, alignment=planes, max_distance=1e6
+        ),
+        structures_to_pixels(
+            demo_session, _structures(tmp_path), CORONAL, alignment=planes, max_distance=1e6
+        ),
+        pixels_to_pixels(
+            demo_session,
+            table_of(tmp_path, ids[:3], xy[:3], "used.csv"),
+            dataset.record,
+            alignment=planes,
+            max_distance=1e6,
+            remark=print,
+        ),
+    ):
+        on = answers.columns.get("target_image_id", answers.columns.get("image_id"))
+        assert not answers.unanswered
+        assert not set(np.asarray(on).tolist()) & out
+        assert answers.left_out is not None
+        assert why in answers.left_out
+        assert f"{len(out)} " in answers.left_out
+    with pytest.raises(InvalidInputError, match=why):
+        pixels_to_image(
+            demo_session,
+            table_of(tmp_path, ids[:3], xy[:3], "used.csv"),
+            dataset.record,
+            max(out),
+            alignment=planes,
+            remark=print,
+        )
+
+
+def _structures(tmp_path):
+    path = tmp_path / "structures.csv"
+    path.write_text("structure_id\n22\n")
+    return read_table(str(path))
+
+
+def test_the_command_takes_only_what_was_confirmed(
+    placed, marked, at_demo_server, tmp_path, capsys, monkeypatch
+):
+    from atldld.cli import main
+
+    planes, ids = marked
+    reg = planes.save(tmp_path / "reg.json")
+    table_of(tmp_path, ids[:6], np.tile([[3000.0, 2500.0]], (6, 1)))
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["atldld", "sync", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr()
+
+    code, done = run("image-to-reference", tmp_path / "points.csv", "--alignment", reg)
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert not code
+    assert [bool(row["p_um"]) for row in rows] == [True] * 4 + [False] * 2
+    assert "2 of 6 rows have no answer: 2 of sections left out by hand." in done.err
+    code, done = run(
+        "image-to-reference", tmp_path / "points.csv", "--alignment", reg, "--confirmed"
+    )
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [bool(row["p_um"]) for row in rows] == [True] * 3 + [False] * 3
+    brain = tmp_path / "brain.csv"
+    brain.write_text("p_um,i_um,r_um\n5000,3000,5000\n")
+    code, done = run("reference-to-image", brain, "-d", CORONAL, "--alignment", reg, "--confirmed")
+    assert not code
+    assert "not confirmed by hand" in done.err
+    code, done = run("reference-to-image", brain, "-d", CORONAL, "--confirmed")
+    assert code
+    assert "no registration that says which they are" in done.err
 
 
 def test_the_facade_places_the_same_sections(placed, aligned):

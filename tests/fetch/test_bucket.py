@@ -28,8 +28,9 @@ from atldld.fetch.cache import Cache
 from atldld.fetch.client import Client
 from atldld.fetch.compare import shift_between
 from atldld.fetch.sources import ArchiveImages, Wanted
-from atldld.fetch.upkeep import verify_cache
+from atldld.fetch.upkeep import holdings, parts, verify_cache
 from atldld.serve.app import Application
+from atldld.serve.stored import StoredArchive
 from atldld.settings import BUCKET_URL, Settings
 from atldld.testing.bucket import ENCODINGS, BucketApplication, SlideArchive
 from atldld.testing.conformance import check_image_source
@@ -416,3 +417,68 @@ def test_the_cache_verifies_exports_and_imports_boxes(hosts, tmp_path):
         first.path.write_bytes(content[:-200] + bytes(200))
         checked = verify_cache(bucket)
         assert [damage.path for damage in checked.damaged] == [first.path]
+
+
+def damage(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    return content
+
+
+@pytest.mark.parametrize("source", ["auto", "bucket"])
+def test_what_came_from_the_bucket_is_mended_from_there(source, hosts, tmp_path):
+    there = hosts()
+    with session(there, tmp_path) as bucket:
+        held = bucket.image(bucket.dataset(909).images[0], TIER)
+    content = damage(held.path)
+    with session(there, tmp_path, source) as later:
+        (found,) = verify_cache(later, repair=True).damaged
+        assert (found.path, found.remedy, found.lost) == (held.path, "fetched again", False)
+        assert held.path.read_bytes() == content
+        assert [path.name for path in held.path.parent.glob(f"{TIER}.*g")] == []  # no JPEG instead
+        assert not verify_cache(later).damaged
+
+
+def test_what_came_from_elsewhere_is_not_replaced(hosts, tmp_path):
+    """By a session that may only ask the other one, it is removed, and said to be."""
+    there = hosts()
+    for ours, other, words in (
+        ("bucket", "api", "it came from the public bucket, and only the service may be asked"),
+        ("api", "bucket", "it came from the service, and only the public bucket may be asked"),
+    ):
+        with session(there, tmp_path / ours, ours) as first:
+            held = first.image(first.dataset(909).images[0], TIER)
+        damage(held.path)
+        with session(there, tmp_path / ours, other) as later:
+            found = verify_cache(later, repair=True)
+        (lost,) = found.damaged
+        assert lost.lost
+        assert lost.remedy is not None
+        assert words in lost.remedy
+        assert found.repaired == 0
+        assert not list(held.path.parent.glob("*"))
+
+
+def test_the_cache_counts_what_came_from_the_bucket_with_its_data_set(hosts, tmp_path):
+    with session(hosts(), tmp_path) as bucket:
+        held = bucket.image(bucket.dataset(909).images[0], TIER)
+        (holding,) = holdings(bucket.cache)
+        assert holding.images == 1
+        assert holding.bytes > held.bytes
+        assert holding.bytes == parts(bucket.cache)[0].bytes
+
+
+def test_the_local_service_passes_off_nothing_of_the_buckets_as_the_apis(hosts, tmp_path):
+    with session(hosts(), tmp_path) as bucket:
+        image = bucket.dataset(909).images[0]
+        bucket.image(image, TIER)
+        assert export_archive(bucket.cache, tmp_path / "it.zip") == 1
+    for place in (bucket.cache.root, tmp_path / "it.zip"):
+        stored = StoredArchive(place)
+        assert [record["id"] for record in stored.tables()["SectionDataSet"]] == [909]
+        assert stored.image(image.id, TIER, "image", quality=100, region=None) is None
+        stored.close()
+    # shared as a file, it is what it was
+    settings = Settings(cache_dir=tmp_path / "other", offline=True)
+    with Session(settings, sources=[ArchiveImages(tmp_path / "it.zip")]) as other:
+        assert other.image(image, TIER).path.suffix == ".tif"

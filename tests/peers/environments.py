@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.peers.published import UnavailableError, make_environment, program
 
-__all__ = ["environment", "program"]
+__all__ = ["environment", "program", "pynutil_runner"]
+
+HERE = Path(__file__).parent
 
 
 def environment(
@@ -36,3 +39,23 @@ def environment(
         return make_environment(folder, install, seconds=seconds)
     except UnavailableError as error:
         pytest.skip(f"{name} cannot be installed: {error}")
+
+
+def pynutil_runner(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path, Path, Path], subprocess.CompletedProcess[str]]:
+    """Return what lets PyNutil, in an environment of its own, read images and their alignment."""
+    folder = environment(
+        "pynutil", ["install", "--quiet", "PyNutil>=0.6"], request, tmp_path_factory
+    )
+
+    def run(images: Path, alignment: Path, out: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program(folder, "python"), HERE / "pynutil_folder.py", images, alignment, out],
+            capture_output=True,
+            text=True,
+            timeout=1500,
+            check=False,
+        )
+
+    return run

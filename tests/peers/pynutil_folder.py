@@ -35,6 +35,8 @@ with open(out, "w", encoding="utf-8") as file:
             "lengths": [int(length) for length in points.section_lengths],
             "lowest": [part.min(axis=0).tolist() for part in np.split(points.points, ends[:-1])],
             "highest": [part.max(axis=0).tolist() for part in np.split(points.points, ends[:-1])],
+            # each 211th pixel, row after row
+            "some": [part[::211].tolist() for part in np.split(points.points, ends[:-1])],
             "middles": [part.mean(axis=0).tolist() for part in np.split(points.points, ends[:-1])],
         },
         file,

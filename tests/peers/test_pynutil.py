@@ -4,8 +4,6 @@ The kind of fault: a file that is right in itself, under a name that the program
 """
 
 import json
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,31 +12,17 @@ from atldld.api import open_dataset
 from atldld.formats import image_name, write_quicknii
 from atldld.place.alignment import read_alignment
 from atldld.sections.images import copy_images
-from tests.peers.environments import environment, program
+from tests.peers.environments import pynutil_runner
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(900)]
 
-HERE = Path(__file__).parent
 TIER = 4
 
 
 @pytest.fixture(scope="session")
 def pynutil(request, tmp_path_factory):
     """Run PyNutil on a folder, in an environment of its own."""
-    folder = environment(
-        "pynutil", ["install", "--quiet", "PyNutil>=0.6"], request, tmp_path_factory
-    )
-
-    def run(images, alignment, out):
-        return subprocess.run(
-            [program(folder, "python"), HERE / "pynutil_folder.py", images, alignment, out],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
+    return pynutil_runner(request, tmp_path_factory)
 
 
 def test_the_whole_folder_is_read_and_lies_where_it_should(pynutil, session, tmp_path):

@@ -505,6 +505,24 @@ def test_no_screen_scrolls_sideways(visit, page_path, width, scheme):
     assert hidden == []
 
 
+CUT_OFF = """selector => [...document.querySelectorAll(selector)]
+    .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.textContent.trim())"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_name_of_a_structure_is_cut_off(visit, page_path, width):
+    page = visit(page_path, width=width, height=SIZES[width])
+    assert page.evaluate(CUT_OFF, ".bars .what") == []
+    assert page.evaluate(CUT_OFF, "#region-table tbody th") == []
+
+
+def test_the_cuts_keep_their_scale_where_they_do_not_fit_beside_one_another(visit, page_path):
+    page = visit(page_path, width=768, height=1024)
+    widths = [page.locator(".cuts .slice").nth(k).bounding_box()["width"] for k in range(3)]
+    assert max(widths) <= 1.05 * min(widths)
+
+
 def test_fingers_find_what_they_want(visit, page_path):
     page = visit(page_path, width=390, height=844, has_touch=True)
     small = page.evaluate(

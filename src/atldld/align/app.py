@@ -59,6 +59,7 @@ T = TypeVar("T")
 LIVE = 15.0
 """Seconds after which a tab that has said nothing no longer keeps others from editing."""
 
+_NUMBERS = "structures"  # a kind of overlay that is no picture
 _STILL = 1.0  # seconds without a drawing after which nothing is being dragged
 MAX_URL = 65_536  # markers stand in addresses of overlays
 
@@ -171,6 +172,8 @@ class Application:
         self._drawn_at = 0.0
         # drawing keeps a core busy each; pictures may wait for the service as well
         self._drawing, self._fetching = Lane(2, 60), Lane(6, 400)
+        # what lies beside the section never takes the place of what lies over it
+        self._beside = Lane(1, 60)
         self._products = _products(desk)
         self._page = files("atldld.align") / "page"
         section = "/api/sections/<id:image_id>"
@@ -326,6 +329,7 @@ class Application:
                 "shape": atlas.annotation.shape,
                 "coordinates": desk.journal.beginning.about.get("space"),
                 "depths": self._painter.deepest + 1,
+                "colours": self._painter.colours_by_number,
                 "citation": atlas.citation,
                 "synthetic": atlas.synthetic,
             },
@@ -399,8 +403,9 @@ class Application:
     def _overlay(self, request: Request, image_id: int) -> Response:
         section = self.desk.check_section(image_id)
         kind = request.args.get("kind", "borders")
-        if kind not in KINDS:
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"there are the kinds {', '.join(KINDS)}")
+        if kind not in (_NUMBERS, *KINDS):
+            kinds = ", ".join((_NUMBERS, *KINDS))
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"there are the kinds {kinds}")
         image = section.image
         width, height = (_whole(request, name, 1, 4096) for name in ("width", "height"))
         if "scale" in request.args:
@@ -414,8 +419,13 @@ class Application:
         placement = self._proposed(request, image_id)
         self._drawn_at = time.monotonic()
         with self._drawing.enter(0, _gone(request)):
-            drawn = self._painter.png(placement, view, _kind(kind), depth=depth)
-        response = _picture(drawn, "png")
+            if kind == _NUMBERS:
+                numbers = self._painter.structures(placement, view, depth=depth)
+                response = Response(numbers, content_type="application/octet-stream")
+                response.headers["Content-Encoding"] = "deflate"  # what zlib makes, in HTTP's words
+            else:
+                drawn = self._painter.png(placement, view, _kind(kind), depth=depth)
+                response = _picture(drawn, "png")
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -546,15 +556,15 @@ class Application:
     def _cut(self, request: Request) -> Response:
         axis = _whole(request, "axis", 0, 2)
         voxel = _whole(request, "voxel", 0, self.desk.atlas.annotation.shape[axis] - 1)
-        with self._drawing.enter(2, _gone(request)):
+        with self._beside.enter(0, _gone(request)):
             return _picture(self._slices.picture(axis, voxel), "jpeg")
 
     def _compare(self, request: Request) -> Response:
-        with self._drawing.enter(10, _gone(request)):
+        with self._beside.enter(10, _gone(request)):
             return _json({"rows": self._comparison.rows()})
 
     def _methods(self, request: Request) -> Response:
-        with self._drawing.enter(10, _gone(request)):
+        with self._beside.enter(10, _gone(request)):
             return Response(self._comparison.methods(), content_type="text/plain; charset=utf-8")
 
     def _fit(self, request: Request) -> Response:

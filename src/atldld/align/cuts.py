@@ -43,6 +43,9 @@ class Cuts:
         self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         side = painter.atlas.resolution
         self._stride = max(1, round(_COARSEST / side))
+        p, i, r = painter.atlas.annotation.shape
+        self._shape = self._size(p), self._size(i), self._size(r)
+        self._brain: NDArray[np.uint8] | None = None
 
     @property
     def side(self) -> float:
@@ -92,9 +95,7 @@ class Cuts:
             down, across = cut.axes()
             count = self._painter.atlas.annotation.shape[axis]
             voxel = int(np.clip(middle[axis] // self._painter.atlas.resolution, 0, count - 1))
-            height, width = (
-                self._size(self._painter.atlas.annotation.shape[one]) for one in (down, across)
-            )
+            height, width = (self._shape[one] for one in (down, across))
             lines = []
             for one, kind in kinds.items():
                 shown, matrix = sections[one]
@@ -133,46 +134,69 @@ class Cuts:
         voxel : int
             Where, in voxels of the annotation.
         """
-        key = axis, voxel
+        key = axis, min(voxel // self._stride, self._shape[axis] - 1)
         with self._lock:
             if key in self._made:
                 self._made.move_to_end(key)
                 return self._made[key]
-        made = self._drawn(axis, voxel)
+            # once for all cuts, so others may as well wait for it
+            if self._brain is None:
+                self._brain = self._small()
+            brain = self._brain
+        made = _drawn(brain, *key)
         with self._lock:
             self._made[key] = made
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         return made
 
-    def _drawn(self, axis: int, voxel: int) -> bytes:
-        atlas = self._painter.atlas
-        cut = next(one for one in Plane if one.depth_axis == axis)
-        down, across = cut.axes()
+    def _small(self) -> NDArray[np.uint8]:
+        """Return the atlas as the cuts show it, shape (p, i, r, colours).
+
+        A cut across the axis along which a volume lies in its file reads all of the file; what is
+        read once is enough for all of them.
+        """
+        painter = self._painter
         try:
-            template = atlas.template
+            template = painter.atlas.template
         except AtldldError:  # not in the cache, and offline
             template = None
-        size = tuple(self._size(atlas.annotation.shape[one]) for one in (across, down))
-        if template is None:
-            flat = np.take(atlas.annotation, voxel, axis)[:: self._stride, :: self._stride]
-            pixels = self._painter.colours(np.ascontiguousarray(flat))[..., :3]
-        else:
-            share = (voxel + 0.5) / atlas.annotation.shape[axis]
-            place = min(int(share * template.shape[axis]), template.shape[axis] - 1)
-            pixels = self._painter.grey(np.ascontiguousarray(np.take(template, place, axis)))
-        if down > across:  # what is left has its axes in order
-            pixels = np.swapaxes(pixels, 0, 1)
-        pixels = np.ascontiguousarray(pixels)
-        if pixels.shape[1::-1] != size:
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        if not done:
-            raise OutputError("A picture cannot be encoded as JPEG.")
-        return data.tobytes()
+        volume = painter.atlas.annotation if template is None else template
+        out = np.empty((*self._shape, 3 if template is None else 1), dtype=np.uint8)
+        # layers that lie together in memory
+        turned = volume.flags.f_contiguous and not volume.flags.c_contiguous
+        layers, target = (volume.T, np.swapaxes(out, 0, 2)) if turned else (volume, out)
+        (rows, columns), count = target.shape[1:3], len(target)
+        for k in range(count):
+            low, high = (j * len(layers) // count for j in (k, k + 1))
+            if template is None:
+                nearest = np.ascontiguousarray(layers[low, :: self._stride, :: self._stride])
+                target[k] = painter.colours(nearest)[:rows, :columns, :3]
+            else:
+                layer = layers[low : max(high, low + 1)].mean(axis=0, dtype=np.float32)
+                size = columns, rows
+                target[k, ..., 0] = painter.grey(
+                    cv2.resize(layer, size, interpolation=cv2.INTER_AREA)
+                )
+        painter.let_go()
+        return out
 
     def _size(self, count: int) -> int:
         return max(1, count // self._stride)
+
+
+def _drawn(brain: NDArray[np.uint8], axis: int, place: int) -> bytes:
+    cut = next(one for one in Plane if one.depth_axis == axis)
+    down, across = cut.axes()
+    pixels = np.take(brain, place, axis)
+    if down > across:  # what is left has its axes in order
+        pixels = np.swapaxes(pixels, 0, 1)
+    done, data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(pixels), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    )
+    if not done:
+        raise OutputError("A picture cannot be encoded as JPEG.")
+    return data.tobytes()
 
 
 def _corners(image: SectionImage) -> Matrix:

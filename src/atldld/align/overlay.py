@@ -1,12 +1,15 @@
 """The atlas over a section: colours, borders or the template, for a place that is only proposed.
 
 Drawn anew for each frame while one drags, so it has to be quick: structures are looked up nearest,
-straight in the annotation, and what a depth of the tree makes of them is one table.
+straight in the annotation, and what a depth of the tree makes of them is one table. The page gets
+the numbers of structures and paints colours and borders from them itself; as pictures, they would
+be looked up twice, and be encoded and decoded twice.
 """
 
 from __future__ import annotations
 
 import threading
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +34,8 @@ Kind = Literal["labels", "borders", "template"]
 
 KINDS: tuple[Kind, ...] = ("labels", "borders", "template")
 """What can be drawn."""
+
+_MOST_STRUCTURES = 65_534  # numbers have two bytes; 0 is the outside, and the last one is unknown
 
 LARGEST_SIDE, MOST_PIXELS = 4096, 4_000_000
 
@@ -106,7 +111,12 @@ class Painter:
         self._lock = threading.Lock()
         self._drawn = 0
         self._ids = np.array(sorted(one.id for one in atlas.graph), dtype=np.int64)
-        self._tables: dict[int | None, tuple[NDArray[np.intp], NDArray[np.uint8]]] = {}
+        if len(self._ids) > _MOST_STRUCTURES:
+            raise InvalidInputError(
+                f"The atlas {atlas.name} has {len(self._ids)} structures, and at most "
+                f"{_MOST_STRUCTURES} can be drawn."
+            )
+        self._tables: dict[int | None, tuple[NDArray[np.uint16], NDArray[np.uint8]]] = {}
         self._bright: float | None = None
 
     @property
@@ -146,26 +156,60 @@ class Painter:
         InvalidInputError
             If the atlas has no template.
         """
-        shape = view.height, view.width
-        flat = _flattened(placement.deformation, view)
-        self._drawn += 1
-        if self._drawn % _LET_GO == 0:  # what was looked at is mapped, all of it in the end
-            self.let_go()
         if kind == "template":
-            return self._template(placement, view, flat)
+            return self._template(placement, view)
+        places = self._structures(placement, view, depth)
+        if kind == "labels":
+            return _png(_painted(places, self._table(depth)[1]))
+        return _png(_lines(places, ink, thick))
+
+    def structures(self, placement: Placement, view: View, *, depth: int | None = None) -> bytes:
+        """Return the number of the structure at each pixel, for `colours_by_number`.
+
+        Parameters
+        ----------
+        placement : Placement
+            Where the section lies.
+        view : View
+            What of it is shown.
+        depth : int, optional
+            How deep in the tree structures are told apart; all the way by default.
+
+        Returns
+        -------
+        bytes
+            Compressed by zlib: two bytes for each pixel, the lower one first, row after row.
+        """
+        numbers = self._structures(placement, view, depth).astype("<u2", copy=False)
+        return zlib.compress(numbers.tobytes(), 1)
+
+    @property
+    def colours_by_number(self) -> list[str | None]:
+        """The colour of each structure's number, such as ``#ff7080``; None outside the brain."""
+        colours = self._table(None)[1].tolist()
+        return [
+            f"#{red:02x}{green:02x}{blue:02x}" if on else None for blue, green, red, on in colours
+        ]
+
+    def _structures(
+        self, placement: Placement, view: View, depth: int | None
+    ) -> NDArray[np.uint16]:
+        self._count()
         labels = on_pixels(
             self.atlas.annotation,
             placement,
             view.to_image,
-            shape,
+            (view.height, view.width),
             resolution=self.atlas.resolution,
-            flat=flat,
+            flat=_flattened(placement.deformation, view),
         )
-        rolled, colours = self._table(depth)
-        places = rolled[self._places(labels)]
-        if kind == "labels":
-            return _png(_painted(places, colours))
-        return _png(_lines(places, ink, thick))
+        return self._table(depth)[0].take(self._places(labels))
+
+    def _count(self) -> None:
+        """Give back now and then what was looked at: it is mapped, all of it in the end."""
+        self._drawn += 1
+        if self._drawn % _LET_GO == 0:
+            self.let_go()
 
     def let_go(self) -> None:
         """Give back the memory of what is only mapped; it is mapped again when it is needed."""
@@ -174,7 +218,8 @@ class Painter:
         if template is not None:
             let_go(template)
 
-    def _template(self, placement: Placement, view: View, flat: Flat | None) -> bytes:
+    def _template(self, placement: Placement, view: View) -> bytes:
+        self._count()
         grey = self.atlas.template
         if grey is None:
             raise InvalidInputError(f"The atlas {self.atlas.name} has no template.")
@@ -188,7 +233,7 @@ class Painter:
             (view.height, view.width),
             order=1 if fine else 0,
             resolution=side,
-            flat=flat,
+            flat=_flattened(placement.deformation, view),
         )
         values = np.clip(found * (255 / self._brightest(grey)), 0, 255).astype(np.uint8)
         shown = np.repeat(values[..., None], 4, axis=2)
@@ -206,7 +251,7 @@ class Painter:
     def colours(self, labels: NDArray[Any], depth: int | None = None) -> NDArray[np.uint8]:
         """Return the colours of labels, blue, green, red and opacity."""
         rolled, colours = self._table(depth)
-        return _painted(rolled[self._places(labels)], colours)
+        return _painted(rolled.take(self._places(labels)), colours)
 
     def _brightest(self, grey: NDArray[Any]) -> float:
         with self._lock:
@@ -229,17 +274,17 @@ class Painter:
         lengths = np.diff(changes, append=flat.size)
         return np.repeat(place, lengths).reshape(labels.shape)
 
-    def _table(self, depth: int | None) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    def _table(self, depth: int | None) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         """Return what each place in the table is at a depth, and the colours of places."""
         with self._lock:
             if depth not in self._tables:
                 self._tables[depth] = self._made(depth)
             return self._tables[depth]
 
-    def _made(self, depth: int | None) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    def _made(self, depth: int | None) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         graph = self.atlas.graph
         ids = self._ids if depth is None else graph.roll_up(self._ids, depth=depth)
-        rolled = np.zeros(len(self._ids) + 2, dtype=np.intp)
+        rolled = np.zeros(len(self._ids) + 2, dtype=np.uint16)
         rolled[1:-1] = np.searchsorted(self._ids, ids) + 1
         rolled[-1] = len(self._ids) + 1
         colours = np.zeros((len(self._ids) + 2, 4), dtype=np.uint8)
@@ -316,14 +361,14 @@ def _by_nodes(curve: Deformation, view: View, at: NDArray[np.float32]) -> NDArra
     return out
 
 
-def _painted(places: NDArray[np.intp], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _painted(places: NDArray[np.uint16], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the colours of places, four bytes each taken at once."""
     whole = colours.view(np.uint32)[:, 0].take(places)
     out: NDArray[np.uint8] = whole.view(np.uint8).reshape(*places.shape, 4)
     return out
 
 
-def _lines(places: NDArray[np.intp], ink: tuple[int, int, int], thick: int) -> NDArray[np.uint8]:
+def _lines(places: NDArray[np.uint16], ink: tuple[int, int, int], thick: int) -> NDArray[np.uint8]:
     """Return lines where structures meet, blue, green, red and opacity."""
     on = np.zeros(places.shape, dtype=np.uint8)
     across, down = places[:, 1:] != places[:, :-1], places[1:] != places[:-1]

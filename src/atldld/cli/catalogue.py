@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from atldld.cli.declare import Argument, Commands, Option
 from atldld.cli.manner import plain_json, result
-from atldld.cli.options import Force, answer, asks_service, facts, progress_bar, say
+from atldld.cli.options import (
+    Force,
+    answer,
+    asks_service,
+    facts,
+    progress_bar,
+    say,
+    to,
+    written_to,
+)
 
 if TYPE_CHECKING:
     from atldld.fetch.session import Session
@@ -76,16 +85,19 @@ def info(session: "Session") -> None:
 @asks_service
 def export_(
     session: "Session",
-    file: Annotated[Path, Argument(metavar="FILE.zip", help="The file to write.")],
+    output: Annotated[str, to("FILE.zip|-")],
     force: Force = False,
 ) -> None:
     """Write the catalogue, with its placements, into one file for others."""
     from atldld.find.exchange import export_catalogue
 
-    done = export_catalogue(session, file, force=force)
-    result(done)
+    with written_to(output, ".zip") as path:
+        done = export_catalogue(session, path, force=force)
+    printed = output == "-"
+    result({**plain_json(done), "path": None if printed else str(path)})
     say(f"Written: {', '.join(done.files)} of {done.service}, {done.bytes / 1e6:.1f} MB unpacked.")
-    answer(done.path)
+    if not printed:
+        answer(path)
 
 
 @app.command("import")

@@ -16,7 +16,7 @@ EXAMPLES = {
     "search neighbours": "atldld search neighbours 71717084",
     "catalogue update": "atldld catalogue update",
     "catalogue info": "atldld catalogue info",
-    "catalogue export": "atldld catalogue export catalogue.zip",
+    "catalogue export": "atldld catalogue export -o catalogue.zip",
     "catalogue import": "atldld catalogue import catalogue.zip",
     "dataset info": "atldld dataset info 69289763",
     "dataset preview": "atldld dataset preview 69289763 -o pictures",

@@ -29,6 +29,7 @@ from atldld.cli.options import (
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from atldld.api import DataSet
     from atldld.fetch.session import Session
 
 app = Commands("Write files that other tools open: QuickNII, ITK, OME.")
@@ -149,22 +150,15 @@ def export_fields(
     The formats are MetaImage in mm for ITK and ANTs (itk), OME-Zarr (zarr), or NumPy in pixels
     (npy).
     """
-    from atldld.api import open_dataset
-    from atldld.find.named import find_dataset
     from atldld.sections.exports import FIELD_ENDINGS
     from atldld.sections.files import check_fields
-    from atldld.sections.folder import check_one_dataset
 
     check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_fields(place, FIELD_ENDINGS[field_format], force=force)
-    number = find_dataset(dataset_id, session=session)
-    check_one_dataset(place, number, force=force)
-    dataset = open_dataset(
-        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
-    )
-    with progress_bar(f"Fields of {number}") as progress:
+    dataset = _opened(session, dataset_id, place, alignment, confirmed=confirmed, force=force)
+    with progress_bar(f"Fields of {dataset.id}") as progress:
         index = dataset.export.fields(
             place,
             format=field_format,
@@ -173,7 +167,7 @@ def export_fields(
             force=force,
             progress=progress,
         )
-    result({"dataset_id": number, "folder": place, "files": [index]})
+    result({"dataset_id": dataset.id, "folder": place, "files": [index]})
     answer(index)
 
 
@@ -192,21 +186,14 @@ def export_sections(
     force: Force = False,
 ) -> None:
     """Write every registered section as an OME-TIFF in µm."""
-    from atldld.api import open_dataset
-    from atldld.find.named import find_dataset
-    from atldld.sections.folder import check_one_dataset
     from atldld.support.files import check_folder
 
     check_confirmed(alignment, confirmed)
     # everything that can be said before the service is asked
     place = folder_of(place_of(output, folder))
     check_folder(place)
-    number = find_dataset(dataset_id, session=session)
-    check_one_dataset(place, number, force=force)
-    dataset = open_dataset(
-        number, session=session, alignment=alignment_of(alignment, number, confirmed=confirmed)
-    )
-    with progress_bar(f"Sections of {number}") as progress:
+    dataset = _opened(session, dataset_id, place, alignment, confirmed=confirmed, force=force)
+    with progress_bar(f"Sections of {dataset.id}") as progress:
         written = dataset.export.sections(
             place,
             resolution=resolution,
@@ -215,8 +202,28 @@ def export_sections(
             force=force,
             progress=progress,
         )
-    result({"dataset_id": number, "folder": place, "files": written})
+    result({"dataset_id": dataset.id, "folder": place, "files": written})
     say(f"{len(written)} sections written.")
     answer(place)
     if len(written) < len(dataset.sections):
         raise Exit(1)
+
+
+def _opened(
+    session: "Session",
+    dataset_id: str,
+    place: Path,
+    alignment: str | None,
+    *,
+    confirmed: bool,
+    force: bool,
+) -> "DataSet":
+    """Return a data set whose files a folder is to have, and no other data set's."""
+    from atldld.api import open_dataset
+    from atldld.find.named import find_dataset
+    from atldld.sections.folder import check_one_dataset
+
+    number = find_dataset(dataset_id, session=session)
+    check_one_dataset(place, number, force=force)
+    planes = alignment_of(alignment, number, confirmed=confirmed)
+    return open_dataset(number, session=session, alignment=planes)

@@ -73,7 +73,7 @@ RESULTS: Mapping[str, Mapping[str, str]] = {
     },
     **{
         f"catalogue {name}": {
-            "path": "string: the file",
+            "path": "string?: the file; null for standard output",
             "service": "string: of which service",
             "files": "array: what it holds",
             "bytes": "integer: of those, unpacked",

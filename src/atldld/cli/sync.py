@@ -7,11 +7,13 @@ from atldld.cli.manner import manner, result
 from atldld.cli.options import (
     DATASET,
     AlignmentFile,
+    Confirmed,
     Force,
     Numbers,
     Target,
     alignment_of,
     asks_service,
+    check_confirmed,
     say,
     to,
 )
@@ -60,6 +62,7 @@ def image_to_reference(
     output: Output = None,
     dataset_id: Target = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Map pixels to the brain: columns image_id, x, y to p_um, i_um, r_um.
@@ -72,9 +75,10 @@ def image_to_reference(
     from atldld.formats.points import pixels_to_reference
     from atldld.formats.tables import check_target, read_table
 
+    check_confirmed(alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
+    planes = _planes(alignment, confirmed=confirmed)
     table = read_table(points)
     number = None if dataset_id is None else find_dataset(dataset_id, session=session)
     found = pixels_to_reference(session, table, number, alignment=planes, remark=_warn)
@@ -92,6 +96,7 @@ def reference_to_image(
     space: Annotated[str | None, Option(help="Reference space, as 9.")] = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Find points of the brain on the nearest sections: columns p_um, i_um, r_um to image_id, x, y.
@@ -105,11 +110,12 @@ def reference_to_image(
     from atldld.formats.tables import check_target, read_table
     from atldld.support.arguments import check_id
 
+    check_confirmed(alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
     table = read_table(points)
     number = find_dataset(dataset_id, session=session)
-    planes = _planes(alignment, number)
+    planes = _planes(alignment, number, confirmed=confirmed)
     found = reference_to_pixels(
         session,
         table,
@@ -132,6 +138,7 @@ def image_to_image(
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
     target_alignment: TargetAlignment = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Find pixels in another data set: columns image_id, x, y to target_image_id, target_x, …."""
@@ -139,11 +146,12 @@ def image_to_image(
     from atldld.formats.points import pixels_to_pixels
     from atldld.formats.tables import check_target, read_table
 
+    check_confirmed(alignment or target_alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
+    planes = _planes(alignment, confirmed=confirmed)
     number = find_dataset(dataset_id, session=session)
-    targets = _planes(target_alignment, number)
+    targets = _planes(target_alignment, number, confirmed=confirmed)
     target = session.dataset(number)
     table = read_table(points)
     found = pixels_to_pixels(
@@ -172,6 +180,7 @@ def image_to_image_2d(
     output: Output = None,
     alignment: AlignmentFile = None,
     target_alignment: TargetAlignment = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Find pixels in another image of the same specimen, ignoring the third dimension.
@@ -183,10 +192,11 @@ def image_to_image_2d(
     from atldld.formats.tables import check_target, read_table
     from atldld.support.numbers import pick, read_numbers
 
+    check_confirmed(alignment or target_alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
-    targets = _planes(target_alignment)
+    planes = _planes(alignment, confirmed=confirmed)
+    targets = _planes(target_alignment, confirmed=confirmed)
     numbers = read_numbers(section)
     if (image is None) == (dataset_id is None) or bool(numbers) != (dataset_id is not None):
         raise InvalidInputError(
@@ -237,6 +247,7 @@ def image_to_atlas(
     ] = "100048576",
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Find pixels on the annotated plates of an atlas: columns image_id, x, y to target_….
@@ -247,9 +258,10 @@ def image_to_atlas(
     from atldld.formats.points import atlas_plates, pixels_to_pixels
     from atldld.formats.tables import check_target, read_table
 
+    check_confirmed(alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
-    planes = _planes(alignment)
+    planes = _planes(alignment, confirmed=confirmed)
     plates = atlas_plates(session, find_dataset(atlas_dataset, session=session))
     table = read_table(points)
     found = pixels_to_pixels(
@@ -267,6 +279,7 @@ def structure_to_image(
     output: Output = None,
     max_distance: MaxDistance = None,
     alignment: AlignmentFile = None,
+    confirmed: Confirmed = False,
     force: Force = False,
 ) -> None:
     """Find the centres of structures: the column structure_id to image_id, x, y."""
@@ -274,21 +287,24 @@ def structure_to_image(
     from atldld.formats.points import structures_to_pixels
     from atldld.formats.tables import check_target, read_table
 
+    check_confirmed(alignment, confirmed)
     output = output or "-"
     check_target(output, force=force)
     table = read_table(points)
     number = find_dataset(dataset_id, session=session)
-    planes = _planes(alignment, number)
+    planes = _planes(alignment, number, confirmed=confirmed)
     found = structures_to_pixels(
         session, table, number, max_distance=max_distance, alignment=planes
     )
     _write(output, table, found, force)
 
 
-def _planes(alignment: str | None, dataset_id: int | None = None) -> "Planes | None":
+def _planes(
+    alignment: str | None, dataset_id: int | None = None, *, confirmed: bool
+) -> "Planes | None":
     from atldld.place.alignment import read_alignment
 
-    path = alignment_of(alignment, dataset_id)
+    path = alignment_of(alignment, dataset_id, confirmed=confirmed and alignment is not None)
     return None if path is None else read_alignment(path)
 
 
@@ -318,7 +334,8 @@ def _write(output: str, table: "Table", found: "Answers", force: bool) -> None:
                 ],
             }
         )
-    if found.summary:
-        say(found.summary)
+    for sentence in (found.left_out, found.summary):
+        if sentence:
+            say(sentence)
     if found.all_unplaced:
         raise Exit(1)

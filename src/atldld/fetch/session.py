@@ -211,6 +211,11 @@ class Session:
         """Return a session with the same cache and connections that remembers its own defects."""
         return Session(self.settings, client=self.client, sources=self.sources, bucket=self.bucket)
 
+    def taking(self, origin: Origin) -> Session:
+        """Return a session with the same cache and connections, for images of one origin."""
+        settings = dataclasses.replace(self.settings, source=origin)
+        return Session(settings, client=self.client, sources=self.sources, bucket=self.bucket)
+
     def get(self, url: str) -> dict[str, Any]:
         """Ask the service and return the envelope of its answer. Never cached.
 

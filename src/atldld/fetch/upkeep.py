@@ -16,9 +16,11 @@ from typing import Any
 
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
 from atldld.fetch.cache import (
+    ENDINGS,
     MADE_ANEW,
     Cache,
     FileHeld,
+    Origin,
     companion_of,
     read_json,
     sha256_of,
@@ -52,6 +54,8 @@ _IN_FOLDER = re.compile(
 )
 _METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
+
+_ORIGINS: dict[str, str] = {"api": "the service", "bucket": "the public bucket"}
 
 UNTOUCHED = 3600.0
 """Seconds after which `verify_cache` tells of what another machine may have left."""
@@ -668,14 +672,28 @@ def _moment_before(age: timedelta) -> datetime:
 
 
 def _fetch_again(session: Session, stored: StoredImage) -> tuple[str, bool]:
-    """Fetch a damaged image that was removed; say whether that could be done, and if it is lost."""
+    """Fetch a damaged image that was removed; say whether that could be done, and if it is lost.
+
+    It comes from where it came from: other pixels would take its place otherwise, and nobody would
+    be told.
+    """
     if session.settings.offline:
         return "removed; not fetched again, offline", False
+    origin: Origin = next(one for one in ENDINGS if ENDINGS[one] == stored.path.suffix)
+    if session.settings.source not in ("auto", origin):
+        return (
+            f"removed; not fetched again: it came from {_ORIGINS[origin]}, and only "
+            f"{_ORIGINS[session.settings.source]} may be asked"
+        ), True
     try:
         record = _image_record(session, stored)
-        session.image(record, stored.downsample, expression=stored.expression)
+        found = session.taking(origin).image(
+            record, stored.downsample, expression=stored.expression
+        )
     except AtldldError as error:
         return f"removed; not fetched again: {error.message}", True
+    if found.path != stored.path:  # by a source of somebody's own
+        return f"replaced by {found.path.name}, whose pixels are others, of {found.url}", False
     return "fetched again", False
 
 

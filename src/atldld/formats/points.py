@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -84,12 +85,15 @@ class Answers:
         Why rows have no answer, and how many.
     unanswered : int
         How many rows have none.
+    left_out : str, optional
+        A sentence on sections in which nothing is found because people have left them out.
     """
 
     columns: dict[str, Any]
     count: int
     reasons: dict[str, int]
     unanswered: int
+    left_out: str | None = None
 
     @property
     def summary(self) -> str | None:
@@ -211,23 +215,23 @@ def reference_to_pixels(
     usable = np.isfinite(pir.sum(axis=1))
     _note(reasons, "without numbers", ~usable)
     dataset = session.dataset(dataset_id)
-    given = None if alignment is None else alignment.placements(dataset)
+    used = _used(dataset, alignment)
     whole = _no_points(len(table))
     # also without any row: what makes no sense is said all the same
     for number in np.unique(spaces[usable]).tolist() or [-1 if space is None else space]:
         chosen = usable & (spaces == number)
         found = place.reference_to_image(
-            dataset,
+            used.dataset,
             _taken(pir, chosen),
             space=None if number == -1 else number,
             max_distance=max_distance,
-            alignment=given,
+            alignment=used.given,
         )
         if len(found.image_ids) == len(table):
             whole = found
         else:
             _put(whole, chosen, found)
-    return _on_sections(table, whole, reasons)
+    return replace(_on_sections(table, whole, reasons), left_out=used.told)
 
 
 def pixels_to_pixels(
@@ -261,23 +265,24 @@ def pixels_to_pixels(
         another data set.
     """
     target_alignment = _of_target(target, alignment, target_alignment)
-    found = None if target_alignment is None else target_alignment.placements(target)
-    return _find_pixels(
+    used = _used(target, target_alignment)
+    answers = _find_pixels(
         session,
         table,
         lambda source, ids, xy, given: place.image_to_image(
             source,
             ids,
             xy,
-            target,
+            used.dataset,
             max_distance=max_distance,
             alignment=given,
-            target_alignment=found,
+            target_alignment=used.given,
         ),
         alignment,
         remark,
         used=alignment is target_alignment,
     )
+    return replace(answers, left_out=used.told)
 
 
 def pixels_to_image(
@@ -307,10 +312,16 @@ def pixels_to_image(
     ------
     InvalidInputError
         If the table lacks a column, or holds what is no number or id; if the specimens differ, or
-        an alignment is of another data set.
+        an alignment is of another data set or leaves the image out.
     """
     target_alignment = _of_target(target, alignment, target_alignment)
-    known = None if target_alignment is None else target_alignment.placements(target)
+    known = _used(target, target_alignment)
+    if image_id in known.out:
+        raise InvalidInputError(
+            f"Section image {image_id} is not used: {_why_left_out(target_alignment)}.",
+            image_id=image_id,
+            hint="Choose another image, or use another alignment.",
+        )
 
     def find(source: SectionDataSet, ids: _Ids, xy: _Numbers, given: Given | None) -> ImagePoints:
         whole = _no_points(len(ids))
@@ -319,10 +330,10 @@ def pixels_to_image(
                 source,
                 own,
                 xy[ids == own],
-                target,
+                known.dataset,
                 image_id,
                 alignment=given,
-                target_alignment=known,
+                target_alignment=known.given,
             )
             _put(whole, ids == own, found)
         return whole
@@ -367,19 +378,21 @@ def structures_to_pixels(
     centers = _centers(records)
     usable = ids > 0
     _note(reasons, "without a structure_id", ~usable)
+    used = _used(dataset, alignment)
     whole = _no_points(len(table))
     _put(
         whole,
         usable,
         place.structure_to_image(
-            dataset,
+            used.dataset,
             ids[usable].tolist(),
             centers,
             max_distance=max_distance,
-            alignment=None if alignment is None else alignment.placements(dataset),
+            alignment=used.given,
         ),
     )
-    return _on_sections(table, whole, reasons, "without a centre near a section")
+    answers = _on_sections(table, whole, reasons, "without a centre near a section")
+    return replace(answers, left_out=used.told)
 
 
 def _centers(records: Iterable[Mapping[str, Any]]) -> list[StructureCenter]:
@@ -611,20 +624,22 @@ def _by_dataset(
             _note(reasons, "of unknown images", usable & (ids == image_id))
             continue
         met.append(dataset)
-        given = None
+        taken = _Used(dataset)
         if alignment is not None and (dataset_id is not None or _is_of(alignment, dataset)):
-            given, fits = alignment.placements(dataset), True
+            taken, fits = _used(dataset, alignment), True
         own = {
-            image.id: image.alignment2d is not None or image.id in (given or {})
+            image.id: image.alignment2d is not None or image.id in (taken.given or {})
             for image in dataset.images
         }
         # Of a data set that is named, images that it does not have are no others' either.
         mine = [i for i in left if dataset_id is not None or i in own or i == image_id]
         placed = dataset.alignment3d is not None and bool(dataset.section_thickness)
-        good = [i for i in mine if placed and own.get(i)]
-        unplaced = [i for i in mine if i in own and i not in good]
+        good = [i for i in mine if placed and own.get(i) and i not in taken.out]
+        out = [i for i in mine if i in taken.out]
+        unplaced = [i for i in mine if i in own and i not in good and i not in taken.out]
         strangers = [i for i in mine if i not in own]
         _note(reasons, UNPLACED, usable & _among(ids, unplaced))
+        _note(reasons, f"of sections {_why_left_out(alignment)}", usable & _among(ids, out))
         _note(reasons, "of unknown images", usable & _among(ids, strangers))
         if good:
             chosen = usable & _among(ids, good)
@@ -633,11 +648,60 @@ def _by_dataset(
                 _note(reasons, "of images that are another data set's", elsewhere)
                 chosen &= ~elsewhere
             _remark_on_others(table, dataset, ids, chosen, remark)
-            yield dataset, chosen, given
+            yield taken.dataset, chosen, taken.given
         for i in mine:
             del left[i]
     if alignment is not None and met and not fits:
         alignment.placements(met[0])  # complains
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What of a data set is used.
+
+    Attributes
+    ----------
+    dataset : SectionDataSet
+        Without the sections that people have left out.
+    given : dict of int to Placement, or None
+        Where the others lie; `None` as the service says.
+    out : frozenset of int
+        Ids of the images that are left out.
+    told : str or None
+        That, as a sentence.
+    """
+
+    dataset: SectionDataSet
+    given: Given | None = None
+    out: frozenset[int] = frozenset()
+    told: str | None = None
+
+
+def _used(dataset: SectionDataSet, alignment: Planes | None) -> _Used:
+    """Return what of a data set is used by an alignment."""
+    if alignment is None:
+        return _Used(dataset)
+    given = alignment.placements(dataset)
+    if not isinstance(alignment, Registration) or not alignment.left_out:
+        return _Used(dataset, given)
+    out = alignment.left_out
+    kept = tuple(image for image in dataset.images if image.id not in out)
+    told = (
+        f"Of the {len(dataset.images)} sections of data set {dataset.id}, {len(out)} "
+        f"{'is' if len(out) == 1 else 'are'} not used: {_why_left_out(alignment)}."
+    )
+    return _Used(
+        msgspec.structs.replace(dataset, images=kept),
+        {image_id: one for image_id, one in given.items() if image_id not in out},
+        out,
+        told,
+    )
+
+
+def _why_left_out(alignment: Planes | None) -> str:
+    if isinstance(alignment, Registration) and alignment.source.confirmed_only:
+        return "not confirmed by hand"
+    return "left out by hand"
 
 
 def _whose(image_ids: list[int], given: Given | None, alignment: Planes | None) -> dict[int, str]:

@@ -13,7 +13,7 @@ import {
 } from "./panel.js";
 import { fitThis, startFit, toggleProposed } from "./fit.js";
 import { help, startDialogs } from "./dialogs.js";
-import { isDrawn, lines, look, redraw, redrawTimes, seen, startOverlay } from "./overlay.js";
+import { isDrawn, lines, look, movedNow, movedThen, redraw, seen, startOverlay } from "./overlay.js";
 import { choosePicture, isWhole, open, pixelAt, startViewer, toStage, wholePicture, zoomBy } from "./viewer.js";
 import { singleKeys, useSingleKeys } from "./keys.js";
 import { startCuts } from "./cuts.js";
@@ -355,5 +355,5 @@ function isSettled() {
 }
 
 // for those who measure, and for the console
-window.atldld = { state, current, isDrawn, isSettled, isWhole, redrawTimes, toStage };
+window.atldld = { state, current, isDrawn, isSettled, isWhole, movedNow, movedThen, toStage };
 start();

@@ -1,7 +1,8 @@
 // Three cuts through the brain: where the plane crosses them, and where its neighbours do. The line
 // can be dragged: its middle moves the plane, its ends tilt it.
 
-import { Newest, address, get, numbers } from "./server.js";
+import { loadPicture } from "./loading.js";
+import { Newest, get, numbers } from "./server.js";
 import { pushed, turned } from "./matrix.js";
 import { drawing, element, part } from "./page.js";
 import {
@@ -52,7 +53,7 @@ function draw(cut) {
   // while the plane is moved only its line follows, as pictures would keep the atlas waiting
   if (picture.dataset.picture !== cut.picture && !(state.draft && picture.dataset.picture)) {
     picture.dataset.picture = cut.picture;
-    picture.src = address(cut.picture);
+    loadPicture(picture, cut.picture, { first: true });
   }
   figure.querySelector("figcaption").textContent = cut.name;
   const svg = figure.querySelector("svg");

@@ -1,7 +1,7 @@
 // The atlas over the picture. The server draws it for the place that is proposed, one drawing at a
 // time; until the next one is there, the last one is carried along.
 
-import { Newest, Refused, getPicture, numbers } from "./server.js";
+import { Newest, Refused, getNumbers, getPicture, numbers } from "./server.js";
 import { IDENTITY, carried, inverse, moved, multiply } from "./matrix.js";
 import { part, tellFault } from "./page.js";
 import { current, on, shownForward, shownMarkers, state } from "./state.js";
@@ -22,17 +22,17 @@ export const look = {
   hidden: false, // while somebody holds the key
 };
 
+// their colour and that of a rim around them: red, green, blue and opacity
 const LINES = {
-  blue: ["#0060a8", "rgb(255 255 255 / .7)"],
-  orange: ["#c24a00", "rgb(255 255 255 / .7)"],
-  sky: ["#6cc6ff", "rgb(0 0 0 / .6)"],
-  yellow: ["#f0e442", "rgb(0 0 0 / .6)"],
+  blue: [[0x00, 0x60, 0xa8, 255], [255, 255, 255, 178]],
+  orange: [[0xc2, 0x4a, 0x00, 255], [255, 255, 255, 178]],
+  sky: [[0x6c, 0xc6, 0xff, 255], [0, 0, 0, 153]],
+  yellow: [[0xf0, 0xe4, 0x42, 255], [0, 0, 0, 153]],
 };
 export const lines = { colour: "blue" };
 
 let drawn = null; // what the canvases show: { image_id, forward, x0, y0, scale }
 let blinkedOff = false;
-const timings = []; // of the last drawings while something was dragged, in ms
 
 const drawing = new Newest(draw);
 
@@ -61,8 +61,9 @@ export function isDrawn() {
   return drawn !== null && !drawn.quick && drawing.idle && isStill() && drawn.forward === shownForward() && covers();
 }
 
-/** How long redrawing took while something was dragged; for those who measure. */
-export const redrawTimes = () => [...timings];
+/** What is moved now, and what the last drawing is of; for those who measure. */
+export const movedNow = () => state.draftMarkers ?? shownForward();
+export const movedThen = () => drawn?.of ?? null;
 
 export function redraw() {
   if (isOpen()) drawing.ask();
@@ -115,9 +116,9 @@ function covers() {
 async function draw() {
   const section = current();
   const forward = shownForward();
+  const of = movedNow();
   const [x0, y0, x1, y1] = box();
   if (!(x1 > x0 && y1 > y0)) return;
-  const began = performance.now();
   const dragged = moving();
   // one pixel of the screen; while something moves, coarser, so that it follows the hand
   const fine = 1 / (toStage()[0][0] * Math.min(devicePixelRatio, 2));
@@ -134,12 +135,13 @@ async function draw() {
       ? state.proposal.job : null,
   };
   const path = `/api/sections/${section.image_id}/overlay`;
-  let fill;
-  let borders;
+  let structures;
+  let template;
   try {
-    [fill, borders] = await Promise.all([
-      look.fill === "none" ? null : getPicture(path, { ...values, kind: look.fill }),
-      look.borders ? getPicture(path, { ...values, kind: "borders" }) : null,
+    // colours and borders are both painted here, from the same numbers
+    [structures, template] = await Promise.all([
+      look.fill === "labels" || look.borders ? getNumbers(path, { ...values, kind: "structures" }) : null,
+      look.fill === "template" ? getPicture(path, { ...values, kind: "template" }) : null,
     ]);
   } catch (error) {
     // such as markers that fold the section while one of them is dragged
@@ -148,17 +150,15 @@ async function draw() {
     throw error;
   }
   if (section.image_id !== current().image_id) return;
-  paint(part("fill"), fill, values);
-  paintLines(part("borders"), borders, values);
-  drawn = { forward, quick: dragged, x0, y0, x1: x0 + values.width * scale, y1: y0 + values.height * scale, scale };
+  const size = [values.width, values.height];
+  if (template) onCanvas(part("fill"), size, (to) => to.drawImage(template, 0, 0));
+  else onCanvas(part("fill"), size, look.fill === "labels" && ((to) => to.putImageData(coloured(structures, size), 0, 0)));
+  onCanvas(part("borders"), size, look.borders && ((to) => to.putImageData(bordered(structures, size), 0, 0)));
+  drawn = { of, forward, quick: dragged, x0, y0, x1: x0 + values.width * scale, y1: y0 + values.height * scale, scale };
   part("atlas").classList.remove("empty");
   place();
   seen();
-  if (dragged) {
-    timings.push(performance.now() - began);
-    timings.splice(0, timings.length - 500);
-    if (!moving()) redraw();
-  }
+  if (dragged && !moving()) redraw();
 }
 
 function markersAsked() {
@@ -166,31 +166,45 @@ function markersAsked() {
   return JSON.stringify(shownMarkers().map((marker) => [...marker.flat, ...marker.image]));
 }
 
-function paint(canvas, picture, { width, height }) {
-  canvas.width = width;
-  canvas.height = height;
-  if (picture) canvas.getContext("2d").drawImage(picture, 0, 0);
+/** Empty a canvas, and paint it anew. */
+function onCanvas(canvas, [width, height], paint) {
+  const to = canvas.getContext("2d");
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  else to.clearRect(0, 0, width, height);
+  if (paint) paint(to);
 }
 
-/** Lines in the chosen colour with a rim, so that they are seen on dark and on light. */
-function paintLines(canvas, picture, { width, height }) {
-  canvas.width = width;
-  canvas.height = height;
-  if (!picture) return;
-  const [colour, rim] = LINES[lines.colour];
-  const tinted = (fill) => {
-    const made = new OffscreenCanvas(width, height);
-    const to = made.getContext("2d");
-    to.drawImage(picture, 0, 0);
-    to.globalCompositeOperation = "source-in";
-    to.fillStyle = fill;
-    to.fillRect(0, 0, width, height);
-    return made;
-  };
-  const to = canvas.getContext("2d");
-  const around = tinted(rim);
-  for (const [dx, dy] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) to.drawImage(around, dx, dy);
-  to.drawImage(tinted(colour), 0, 0);
+const word = (bytes) => new Uint32Array(new Uint8Array(bytes).buffer)[0]; // in this machine's order
+
+let palette = null; // the colour of each structure's number, a word each
+
+function coloured(structures, [width, height]) {
+  palette ??= Uint32Array.from(state.dataset.atlas.colours, (colour) => (colour === null ? 0
+    : word([...[1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)), 255])));
+  const made = new ImageData(width, height);
+  const pixels = new Uint32Array(made.data.buffer);
+  for (let k = 0; k < pixels.length; k += 1) pixels[k] = palette[structures[k]];
+  return made;
+}
+
+/** Lines where structures meet, in the chosen colour with a rim, so that they are seen on dark and on light. */
+function bordered(structures, [width, height]) {
+  const [line, rim] = LINES[lines.colour].map(word);
+  const made = new ImageData(width, height);
+  const pixels = new Uint32Array(made.data.buffer);
+  for (let y = 0, k = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, k += 1) {
+      const here = structures[k];
+      if ((x === 0 || structures[k - 1] === here) && (y === 0 || structures[k - width] === here)) continue;
+      pixels[k] = line;
+      if (x > 0 && pixels[k - 1] === 0) pixels[k - 1] = rim;
+      if (y > 0 && pixels[k - width] === 0) pixels[k - width] = rim;
+      // a line there is painted over the rim when it is come to
+      if (x + 1 < width && pixels[k + 1] === 0) pixels[k + 1] = rim;
+      if (y + 1 < height && pixels[k + width] === 0) pixels[k + width] = rim;
+    }
+  }
+  return made;
 }
 
 /** Carry the last drawing to where the atlas is now. */

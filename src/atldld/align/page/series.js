@@ -1,6 +1,6 @@
 // The series: all sections in order of depth, what they are marked as, and how many are done.
 
-import { address } from "./server.js";
+import { loadPicture } from "./loading.js";
 import { element, part, say } from "./page.js";
 import { current, on, show, state } from "./state.js";
 import { STATUS, micrometres } from "./words.js";
@@ -23,45 +23,24 @@ export function startSeries() {
   on("section", point);
 }
 
-// ---- thumbnails: those that are seen, and few at a time, so that they keep nobody waiting
-
-const AT_ONCE = 2;
-const TRIES = 5;
+// ---- thumbnails: those that are seen
 
 let begun = false;
-let loading = 0;
-const waiting = [];
+const seen = []; // before that
 
-const watching = new IntersectionObserver((seen) => {
-  for (const { target, isIntersecting } of seen) {
+const watching = new IntersectionObserver((found) => {
+  for (const { target, isIntersecting } of found) {
     if (!isIntersecting) continue;
     watching.unobserve(target);
-    waiting.push({ image: target, tries: 0 });
+    if (begun) loadPicture(target, target.dataset.src);
+    else seen.push(target);
   }
-  loadNext();
 }, { rootMargin: "400px" });
 
 /** Begin to load thumbnails: once the first section is there. */
 export function loadThumbnails() {
   begun = true;
-  loadNext();
-}
-
-function loadNext() {
-  while (begun && loading < AT_ONCE && waiting.length) {
-    const next = waiting.shift();
-    const { image } = next;
-    loading += 1;
-    const ended = (again) => () => {
-      loading -= 1;
-      next.tries += 1;
-      if (again && next.tries < TRIES) waiting.push(next);
-      setTimeout(loadNext, again ? 2000 : 0);
-    };
-    image.onload = ended(false);
-    image.onerror = ended(true);
-    image.src = address(image.dataset.src, next.tries ? { again: next.tries } : {});
-  }
+  for (const image of seen.splice(0)) loadPicture(image, image.dataset.src);
 }
 
 function draw() {

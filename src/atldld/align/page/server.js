@@ -91,7 +91,13 @@ export async function getText(path) {
 
 export async function getPicture(path, values) {
   const response = await ask(query(path, values), {}, 60_000);
-  return createImageBitmap(await response.blob());
+  return createImageBitmap(await whole(() => response.blob()));
+}
+
+/** The number of a structure at each pixel; their colours stand in the atlas of the data set. */
+export async function getNumbers(path, values) {
+  const response = await ask(query(path, values), {}, 60_000);
+  return whole(async () => new Uint16Array(await response.arrayBuffer()));
 }
 
 export async function post(path, sent = {}) {
@@ -104,8 +110,12 @@ export async function post(path, sent = {}) {
 
 async function body(asked) {
   const response = await asked;
+  return whole(() => response.json());
+}
+
+async function whole(read) {
   try {
-    return await response.json();
+    return await read();
   } catch (error) {
     connection(false);
     throw new Lost("The answer did not arrive whole.", { cause: error });

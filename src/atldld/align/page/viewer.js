@@ -31,7 +31,7 @@ export function startViewer() {
     maxZoomPixelRatio: 4,
     animationTime: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0.01 : 0.35,
     springStiffness: 9,
-    imageLoaderLimit: 4, // of the browser's six lines, some must be free for the atlas
+    imageLoaderLimit: 3, // of the browser's six lines; see loading.js
     timeout: 120_000, // a picture may have to be fetched from afar
     tileRetryMax: 20,
     tileRetryDelay: 1500,
