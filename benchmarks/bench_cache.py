@@ -84,10 +84,10 @@ def main() -> None:
         ):
             seconds, busy = run(cache, *words)
             print(f"{name:34} {seconds:7.2f} s, {busy:7.2f} s of the processor", flush=True)
-            findings.row({"work": name, "processor, s": busy})
+            findings.row({"command": name, "processor, s": busy})
     findings.tell(
         f"{options.images:,} images, "
-        + ", ".join(f"{row['work']} {row['processor, s']:.2f} s" for row in findings.rows)
+        + ", ".join(f"{row['command']} {row['processor, s']:.2f} s" for row in findings.rows)
     )
 
 

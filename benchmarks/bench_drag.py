@@ -19,7 +19,6 @@ and colours at 25 µm. Told are, for each,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -34,6 +33,7 @@ import psutil
 from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from bench_align import ended, environment, started
+from findings import Findings, json_option
 
 INTERVAL = 1 / 60  # seconds from one movement of the mouse to the next
 SIZE = ViewportSize(width=1280, height=800)
@@ -180,7 +180,7 @@ def main() -> None:
     options.add_argument("--moves", type=int, default=200, help="Of the mouse in each drag.")
     options.add_argument("--cache", type=Path, help="Kept from one run to the next.")
     options.add_argument("--port", type=int, default=8996, help="Of the demo archive.")
-    options.add_argument("--json", type=Path, help="Write the figures here as well.")
+    json_option(options)
     chosen = options.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with tempfile.TemporaryDirectory() as folder:
@@ -214,9 +214,14 @@ def main() -> None:
             f"{one.most_ms:4.0f} ms   {one.frames_per_second:4.1f} drawings/s   processor: "
             f"service {one.service_cpu_ms:3.0f} ms, browser {one.page_cpu_ms:3.0f} ms"
         )
-    if chosen.json:
-        told = {"load": load, "drags": [asdict(one) for one in drags]}
-        chosen.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    findings = Findings("drag", chosen.json)
+    for one in drags:
+        findings.row(asdict(one))
+    slowest = max(drags, key=lambda one: one.high_ms)
+    findings.tell(
+        f"the atlas follows the hand after {slowest.median_ms:.0f} ms, and in 95 of 100 movements "
+        f"within {slowest.high_ms:.0f} ms ({slowest.name}, the slowest; load {load:.1f} before)"
+    )
 
 
 if __name__ == "__main__":

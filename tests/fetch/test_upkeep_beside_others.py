@@ -209,8 +209,12 @@ def test_pruning_and_repairing_what_cannot_be_written_is_one_sentence(filled, mo
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
+    def refuse_new(self, *_, **__):
+        if not self.is_dir():  # as file systems do
+            refuse()
+
     monkeypatch.setattr(Path, "unlink", refuse)
-    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse_new)
     for work in (
         lambda: prune(filled.cache, max_size=0),
         lambda: prune(filled.cache, dataset_id=909),
