@@ -13,6 +13,7 @@ from atldld.api import quantify as quantify
 from atldld.api import refine as refine
 from atldld.api import report as report
 from atldld.api import volume as volume
+from atldld.api import write_volume as write_volume
 from atldld.atlas import Atlas as Atlas
 from atldld.atlas import StructureGraph as StructureGraph
 from atldld.atlas import open_atlas as open_atlas

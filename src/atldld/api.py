@@ -53,6 +53,7 @@ __all__ = [
     "refine",
     "report",
     "volume",
+    "write_volume",
 ]
 
 AUTO: Literal["auto"] = "auto"
@@ -445,6 +446,53 @@ class DataSet(OpenedDataSet):
         """
         return build_volume(self, resolution, channel, fill, thickness, jobs, progress, scale)
 
+    def write_volume(
+        self,
+        path: str | Path,
+        resolution: float = 25,
+        *,
+        channel: Channel = "image",
+        fill: Fill = "none",
+        thickness: float | None = None,
+        coverage: bool = False,
+        force: bool = False,
+        jobs: int | None = None,
+        progress: Progressing = None,
+        scale: Scale | str | Path = "jet",
+    ) -> list[Path]:
+        """Lay every section into one grid of voxels, and write it; see `atldld.write_volume`.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The file, whose ending says the format: see `atldld.volume.Volume.save`. An OME-Zarr
+            store (``.ome.zarr``) is written block by block, so it may be larger than the memory.
+        resolution, channel, fill, thickness, jobs, progress, scale :
+            See `volume`.
+        coverage : bool
+            Write the coverage too, to the name that `atldld.formats.beside` gives.
+        force : bool
+            Replace files that are there.
+
+        Examples
+        --------
+        >>> ds = open_dataset(69289763)
+        >>> paths = ds.write_volume("prox1.ome.zarr", 400, channel="expression")
+        """
+        return write_volume(
+            self,
+            path,
+            resolution,
+            channel=channel,
+            fill=fill,
+            thickness=thickness,
+            coverage=coverage,
+            force=force,
+            jobs=jobs,
+            progress=progress,
+            scale=scale,
+        )
+
     def download(
         self,
         folder: str | Path,
@@ -632,6 +680,76 @@ def build_volume(
         return build_volume(
             [(dataset, dataset.session) for dataset in chosen], recipe, jobs=jobs, progress=show
         )
+
+
+def write_volume(
+    datasets: DataSet | Iterable[DataSet],
+    path: str | Path,
+    resolution: float = 25,
+    *,
+    channel: Channel = "image",
+    fill: Fill = "none",
+    thickness: float | None = None,
+    coverage: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+    progress: Progressing = None,
+    scale: Scale | str | Path = "jet",
+) -> list[Path]:
+    """Lay every section of one or more data sets into one grid of voxels, and write it.
+
+    The voxels are those of `build_volume`. An OME-Zarr store is written block by block, so memory
+    holds a part of the volume and a few sections; other formats are written of a whole volume.
+
+    Parameters
+    ----------
+    datasets, resolution, channel, fill, thickness, jobs, progress, scale :
+        See `build_volume`.
+    path : str or pathlib.Path
+        The file, or for OME-Zarr the folder; the name's ending decides the format, see
+        `atldld.volume.Volume.save`. It is written whole or not at all.
+    coverage : bool
+        Write the coverage too, to the name that `atldld.formats.beside` gives.
+    force : bool
+        Replace files that are there.
+
+    Returns
+    -------
+    list of pathlib.Path
+        What was written.
+
+    Raises
+    ------
+    InvalidInputError
+        As for `build_volume`, or if the name has no ending that is known. Nothing is requested
+        then.
+    AlignmentMissingError
+        If no section of one of the data sets is placed.
+    AtldldError
+        If the library for the format is not installed, or not a single section can be fetched.
+    OutputError
+        If a file cannot be written, or exists and `force` is false.
+
+    Warns
+    -----
+    SkippedImageWarning
+        If a section cannot be fetched and is left out.
+    """
+    from atldld.formats.voxels import check_volume
+    from atldld.volume.build import VolumeRecipe, prepare_volume
+
+    recipe = VolumeRecipe(resolution, channel, fill, thickness, scale)
+    chosen = _data_sets(datasets)
+    check_volume(path, coverage=coverage, force=force, voxel_bytes=recipe.bytes)
+    with progressing(progress, f"Volume of {', '.join(str(one.id) for one in chosen)}") as show:
+        made = prepare_volume(
+            [(dataset, dataset.session) for dataset in chosen],
+            recipe,
+            path,
+            jobs=jobs,
+            progress=show,
+        )
+        return made.save(path, coverage=coverage, force=force)
 
 
 def _data_sets(datasets: DataSet | Iterable[DataSet]) -> list[OpenedDataSet]:

@@ -162,6 +162,7 @@ class Remedy(enum.StrEnum):
     SOURCE_BUCKET = "\U000f0016"
     API_URL = "\U000f0017"
     BUCKET_URL = "\U000f0018"
+    OME_ZARR = "\U000f0019"
 
 
 IN_PYTHON: Mapping[Remedy, str] = {
@@ -189,6 +190,7 @@ IN_PYTHON: Mapping[Remedy, str] = {
     Remedy.SOURCE_BUCKET: "Settings(source='bucket')",
     Remedy.API_URL: "Settings(api_url=…)",
     Remedy.BUCKET_URL: "Settings(bucket_url=…)",
+    Remedy.OME_ZARR: "use atldld.write_volume with a name that ends in .ome.zarr",
 }
 """How a caller in Python uses each remedy."""
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from atldld.formats.voxels import CHUNK
 from atldld.place.tiers import tier_to_image
 from atldld.warp.straighten import FlatFrame
 from tests.curved.conftest import Bending
@@ -99,3 +100,16 @@ def test_coverage_ends_where_the_image_does(opened):
         margin = 2 << 6
         inside |= near & ((xy > -margin) & (xy < size + margin)).all(axis=-1)
     assert inside.all()
+
+
+@pytest.mark.parametrize("dataset_id", [71717084, 69289763])
+def test_in_bands_it_is_the_same(bent, tmp_path, monkeypatch, dataset_id):
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setitem(CHUNK, 4, 24)  # several bands
+    dataset = bent(dataset_id)
+    whole = dataset.volume(100, fill="linear", channel="intensity")
+    path, other = dataset.write_volume(
+        tmp_path / "a.ome.zarr", 100, fill="linear", channel="intensity", coverage=True
+    )
+    np.testing.assert_array_equal(zarr.open_group(path, mode="r")["0"][...], whole.data)
+    np.testing.assert_array_equal(zarr.open_group(other, mode="r")["0"][...], whole.coverage)

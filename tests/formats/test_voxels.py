@@ -12,7 +12,8 @@ import pytest
 
 from atldld.errors import AtldldError, InvalidInputError, OutputError
 from atldld.formats import beside, known_extensions
-from atldld.formats.ome_zarr import halve
+from atldld.formats.ome_zarr import halve, in_bands
+from atldld.formats.voxels import Voxels, write_voxels
 
 nibabel = pytest.importorskip("nibabel")
 nrrd = pytest.importorskip("nrrd")
@@ -175,6 +176,36 @@ class TestZarr:
             p, i, r = np.meshgrid(*at, indexing="ij")
             assert np.allclose(data[inside], p + 1000 * i + 10 * r, rtol=1e-6), level["path"]
 
+    @pytest.mark.parametrize("axis", [0, 1, 2])
+    @pytest.mark.parametrize("thickness", [1, 37, 64, 130, 301])
+    def test_bands_of_any_thickness_make_the_same_store(self, grey, tmp_path, axis, thickness):
+        data = np.moveaxis(self.large(grey).data, 0, axis)
+        voxels = Voxels(data, 25.0, "coverage", {"dataset_ids": [1]})
+        whole, path = tmp_path / "whole.ome.zarr", tmp_path / "bands.ome.zarr"
+        write_voxels({whole: voxels})
+        with in_bands({path: voxels.layout}, axis) as (writer,):
+            for start in range(0, 301, thickness):
+                writer.add(data[(slice(None),) * axis + (slice(start, start + thickness),)])
+        made, expected = (zarr.open_group(one, mode="r") for one in (path, whole))
+        assert dict(made.attrs) == dict(expected.attrs)
+        assert made.attrs["ome"]["omero"]["channels"][0]["window"]["max"] == data.max()
+        for name, array in expected.arrays():
+            assert np.array_equal(made[name][...], array[...])
+
+    def test_bands_that_do_not_fill_the_volume_are_no_store(self, grey, tmp_path):
+        layout = Voxels(grey.data, 25.0, "coverage", {}).layout
+
+        def write(*bands):
+            with in_bands({tmp_path / "a.ome.zarr": layout}, 0) as (writer,):
+                for band in bands:
+                    writer.add(band)
+
+        with pytest.raises(ValueError, match="do not fill"):
+            write(grey.data[:-1])
+        with pytest.raises(ValueError, match="more than fill"):
+            write(grey.data, grey.data[:1])
+        assert list(tmp_path.iterdir()) == []
+
     def test_edges_average_what_is_there(self):
         data = np.arange(5 * 3 * 3, dtype=np.float32).reshape(5, 3, 3)
         halved = halve(data)
@@ -215,7 +246,7 @@ class TestZarr:
         def fails(*arguments):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("atldld.formats.ome_zarr._write_level", fails)
+        monkeypatch.setattr("atldld.formats.ome_zarr._Level._write", fails)
         with pytest.raises(OutputError, match="No space left"):
             grey.save(path, force=True)
         assert np.array_equal(zarr.open_group(path, mode="r")["0"][...], grey.data)

@@ -297,14 +297,14 @@ class Volumes:
     ) -> Made:
         """Build the volume and write it, its coverage and what they were made from."""
         from atldld.formats import check_volume
-        from atldld.volume import build_volume
+        from atldld.volume import prepare_volume
 
         path = folder / f"{dataset_id}{self.ending}"
         # a folder with a metadata.json is a batch's own
         ours = force or bool(_metadata_in(folder))
         check_volume(path, coverage=True, force=ours)
         dataset = _placed(dataset_id, session, self.alignments)
-        built = build_volume([(dataset, session)], self._recipe(), jobs=threads)
+        built = prepare_volume([(dataset, session)], self._recipe(), path, jobs=threads)
         (described,) = built.metadata["datasets"]
         document = _begun(dataset_id, command_line, self.describe()) | built.metadata
         _vouch(folder, document)

@@ -96,6 +96,7 @@ IN_OPTIONS = {
     Remedy.SOURCE_BUCKET: "--source bucket",
     Remedy.API_URL: "--api-url",
     Remedy.BUCKET_URL: "--bucket-url",
+    Remedy.OME_ZARR: "let the name end in .ome.zarr (for many volumes, --format ome.zarr)",
 }
 """How a user of the command line uses each remedy that errors speak of."""
 

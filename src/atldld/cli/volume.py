@@ -80,10 +80,11 @@ def volume(
 ) -> None:
     """Lay every section, in its own plane, into one grid of voxels.
 
-    The ending of the file says its format; the coverage goes beside it, to FILE_coverage. Data sets
-    that are named by their ids become one volume. With --datasets or --gene, each becomes one of
-    its own, OUT/ID/ID.nii.gz, in a folder or at an address such as s3://bucket/it, and the same
-    command goes on where it has stopped.
+    The ending of the file says its format; the coverage goes beside it, to FILE_coverage. OME-Zarr
+    is written block by block, so the volume may be larger than the memory. Data sets that are named
+    by their ids become one volume. With --datasets or --gene, each becomes one of its own,
+    OUT/ID/ID.nii.gz, in a folder or at an address such as s3://bucket/it, and the same command goes
+    on where it has stopped.
     """
     from atldld.volume import VolumeRecipe
     from atldld.warp.stain import open_scale
@@ -154,10 +155,11 @@ def _one_volume(
     from atldld.api import open_dataset
     from atldld.find.named import find_datasets
     from atldld.formats import check_volume
-    from atldld.volume import build_volume as build
+    from atldld.formats.voxels import takes_bands
+    from atldld.volume import prepare_volume
 
     # everything that can be said before the service is asked
-    recipe.check_memory()
+    recipe.check_memory(in_bands=takes_bands(output))
     check_volume(output, coverage=True, force=force, voxel_bytes=recipe.bytes)
     datasets = [
         open_dataset(
@@ -166,21 +168,23 @@ def _one_volume(
         for number in find_datasets(dataset_ids, session=session)
     ]
     with stoppable(session), progress_bar("Volume") as progress:
-        built = build(
+        built = prepare_volume(
             [(dataset, dataset.session) for dataset in datasets],
             recipe,
+            output,
             jobs=jobs,
             progress=progress,
         )
-    files = built.save(output, coverage=True, force=force)
-    result({"files": files, "shape": built.data.shape, "about": built.metadata})
+        files = built.save(output, coverage=True, force=force)
+    shape = (*built.shape, 3) if recipe.channel == "image" else built.shape
+    result({"files": files, "shape": shape, "about": built.metadata})
     for path in files:
         answer(path)
     described = built.metadata["datasets"]
     if built.metadata["synthetic"]:
         say("The pixels are SYNTHETIC, of the demo brain.")
     count = sum(len(dataset["sections"]) for dataset in described)
-    sizes = " × ".join(map(str, built.coverage.shape))
+    sizes = " × ".join(map(str, built.shape))
     say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
         say(f"{missing} could not be had; the same command with --force tries them again.")

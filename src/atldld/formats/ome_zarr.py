@@ -10,6 +10,8 @@ Source: the OME-NGFF specification 0.5 (``multiscales``, ``omero``), RFC-4 (``or
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atldld.formats.common import LIBRARIES, need
+from atldld.formats.voxels import CHUNK, check_format
+from atldld.support.files import whole_files
 
 if TYPE_CHECKING:
     from atldld.formats.displacements import PhysicalField
-    from atldld.formats.voxels import Voxels
+    from atldld.formats.voxels import Layout, Voxels
 
-__all__ = ["halve", "write", "write_displacements"]
+__all__ = ["BandWriter", "halve", "in_bands", "write", "write_displacements"]
 
 # Levels are made until the longest side is no larger than this: one screenful.
 _SMALLEST = 128
-
-# Sides of a chunk: 2 MiB of uint8, 1 MiB of float32.
-_CHUNK = {1: 128, 4: 64}
 
 _ORIENTATIONS = ("anterior-to-posterior", "superior-to-inferior", "left-to-right")
 
@@ -68,70 +69,222 @@ def _halve_axis(data: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 def write(voxels: Voxels, path: Path) -> None:
     """Write a volume as OME-Zarr 0.5; see `atldld.volume.Volume.save`."""
-    zarr = need(*LIBRARIES[".zarr"])
-    group = zarr.open_group(str(path), mode="w", zarr_format=3)
-    data, size = voxels.data, voxels.resolution
-    datasets: list[dict[str, Any]] = []
-    while True:
-        # the first voxel of a level is the average of the first ones before it
-        first = voxels.first_centre + (size - voxels.resolution) / 2
-        datasets.append(_write_level(group, str(len(datasets)), data, size, first))
-        if max(data.shape[:3]) <= _SMALLEST:
-            break
-        data, size = halve(data), size * 2
-    group.attrs.update(
-        {
-            "ome": {
-                "version": "0.5",
-                "multiscales": [
-                    {
-                        "name": voxels.title,
-                        "axes": _axes(voxels),
-                        "datasets": datasets,
-                        "type": "mean",
-                        "metadata": {"description": "averages of 2 x 2 x 2 voxels"},
-                    }
-                ],
-                "omero": {"channels": _channels(voxels)},
-            },
-            "atldld": _plain(voxels.provenance),
+    data = voxels.data
+    writer = BandWriter(voxels.layout, path, 0)
+    for k in range(0, len(data), writer.thickness):
+        writer.add(data[k : k + writer.thickness])
+    writer.finish()
+
+
+@contextmanager
+def in_bands(
+    volumes: Mapping[Path, Layout], axis: int, *, force: bool = False
+) -> Iterator[list[BandWriter]]:
+    """Yield what writes volumes that belong together band by band; all are written or none.
+
+    Parameters
+    ----------
+    volumes : mapping of pathlib.Path to Layout
+        What is written, by its OME-Zarr store.
+    axis : {0, 1, 2}
+        The axis along which bands follow one another.
+    force : bool
+        Replace stores that are there, once all that is new is complete.
+
+    Yields
+    ------
+    list of BandWriter
+        One for each volume. Each must have got all of its voxels in the end.
+
+    Raises
+    ------
+    AtldldError
+        If zarr is not installed.
+    OutputError
+        If a store cannot be written, or exists and `force` is false.
+    """
+    ending = check_format(next(iter(volumes)))
+    with whole_files(list(volumes), ending, force=force, store=True) as temporaries:
+        writers = [
+            BandWriter(layout, path, axis)
+            for layout, path in zip(volumes.values(), temporaries, strict=True)
+        ]
+        yield writers
+        for writer in writers:
+            writer.finish()
+
+
+class BandWriter:
+    """A volume that is written as OME-Zarr 0.5 while its voxels come, band by band.
+
+    Levels are made as it goes: each holds one layer of its chunks at most. So the store is the same
+    whatever the bands are.
+
+    Parameters
+    ----------
+    layout : Layout
+        What is written.
+    path : pathlib.Path
+        The folder.
+    axis : {0, 1, 2}
+        The axis along which bands follow one another.
+    """
+
+    def __init__(self, layout: Layout, path: Path, axis: int) -> None:
+        zarr = need(*LIBRARIES[".zarr"])
+        self._layout = layout
+        self._group = zarr.open_group(str(path), mode="w", zarr_format=3)
+        self._levels: list[_Level] = []
+        self._datasets: list[dict[str, Any]] = []
+        self._largest = 0.0
+        shape, size = layout.shape, layout.resolution
+        while True:
+            # the first voxel of a level is the average of the first ones before it
+            first = layout.first_centre + (size - layout.resolution) / 2
+            level = _Level(self._group, str(len(self._levels)), shape, layout.dtype, axis)
+            self._datasets.append(level.describe(size, first))
+            if self._levels:
+                self._levels[-1].next = level
+            self._levels.append(level)
+            if max(shape[:3]) <= _SMALLEST:
+                break
+            shape, size = (*(-(-side // 2) for side in shape[:3]), *shape[3:]), size * 2
+
+    @property
+    def thickness(self) -> int:
+        """Of a band that needs not be held to be written: that of a chunk."""
+        return self._levels[0].thickness
+
+    def add(self, band: NDArray[Any]) -> None:
+        """Write the next band.
+
+        Parameters
+        ----------
+        band : numpy.ndarray, shape (P, I, R) or (P, I, R, 3)
+            As many planes as one likes of the axis that bands follow one another along, all of the
+            other axes. It is not kept.
+        """
+        if _is_measured(self._layout):
+            self._largest = max(self._largest, float(np.nanmax(band, initial=0)))
+        self._levels[0].add(band)
+
+    def finish(self) -> None:
+        """Write what the store says of itself, which makes it a volume.
+
+        Raises
+        ------
+        ValueError
+            If planes are missing.
+        """
+        if not all(level.is_whole for level in self._levels):
+            raise ValueError("the volume's bands do not fill it")
+        layout = self._layout
+        self._group.attrs.update(
+            {
+                "ome": {
+                    "version": "0.5",
+                    "multiscales": [
+                        {
+                            "name": layout.title,
+                            "axes": _axes(layout),
+                            "datasets": self._datasets,
+                            "type": "mean",
+                            "metadata": {"description": "averages of 2 x 2 x 2 voxels"},
+                        }
+                    ],
+                    "omero": {"channels": _channels(layout, self._largest)},
+                },
+                "atldld": _plain(layout.provenance),
+            }
+        )
+
+
+class _Level:
+    """One array of a volume, written by whole layers of chunks, and halved into the next one."""
+
+    def __init__(
+        self, group: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], axis: int
+    ) -> None:
+        self._name, self._shape, self._dtype, self._axis = name, shape, dtype, axis
+        self._colours = len(shape) == 4
+        chunk = CHUNK.get(dtype.itemsize, 64)
+        chunks = tuple(min(chunk, side) for side in shape[:3])
+        self.thickness = chunks[axis]
+        self.next: _Level | None = None
+        self._array = group.create_array(
+            name,
+            shape=(3, *shape[:3]) if self._colours else shape,
+            # one colour to a chunk: viewers ask for them one by one
+            chunks=(1, *chunks) if self._colours else chunks,
+            dtype=dtype,
+            dimension_names=["c", "z", "y", "x"] if self._colours else ["z", "y", "x"],
+        )
+        self._written = 0  # planes
+        self._held: NDArray[Any] | None = None  # a layer of chunks that is not full
+        self._filled = 0  # planes of it
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all planes are written."""
+        return self._written == self._shape[self._axis]
+
+    def describe(self, size: float, first: float) -> dict[str, Any]:
+        """Return what ``multiscales`` says of it."""
+        extra = [1.0] if self._colours else []
+        shift = [0.0] if self._colours else []
+        return {
+            "path": self._name,
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [*extra, *[float(size)] * 3]},
+                {"type": "translation", "translation": [*shift, *[float(first)] * 3]},
+            ],
         }
-    )
 
+    def add(self, band: NDArray[Any]) -> None:
+        """Take the next planes, and write those that make a whole layer of chunks."""
+        start, planes = 0, band.shape[self._axis]
+        while start < planes:
+            left = self._shape[self._axis] - self._written
+            layer = min(self.thickness, left)
+            taken = min(layer - self._filled, planes - start)
+            if not taken:
+                raise ValueError("the volume's bands are more than fill it")
+            part = band[self._planes(start, start + taken)]
+            start += taken
+            if taken == layer:  # as it is
+                self._write(part)
+                continue
+            held = self._layer() if self._held is None else self._held
+            held[self._planes(self._filled, self._filled + taken)] = part
+            self._held, self._filled = held, self._filled + taken
+            if self._filled == layer:
+                self._held, self._filled = None, 0
+                self._write(held[self._planes(0, layer)])
 
-def _write_level(
-    group: Any, name: str, data: NDArray[Any], size: float, first: float
-) -> dict[str, Any]:
-    colours = data.ndim == 4
-    chunk = _CHUNK.get(data.dtype.itemsize, 64)
-    shape = (3, *data.shape[:3]) if colours else data.shape
-    chunks = tuple(min(chunk, side) for side in data.shape[:3])
-    array = group.create_array(
-        name,
-        shape=shape,
-        # one colour to a chunk: viewers ask for them one by one
-        chunks=(1, *chunks) if colours else chunks,
-        dtype=data.dtype,
-        dimension_names=["c", "z", "y", "x"] if colours else ["z", "y", "x"],
-    )
-    for k in range(0, data.shape[0], chunks[0]):
-        part = data[k : k + chunks[0]]
-        if colours:
-            array[:, k : k + chunks[0]] = np.moveaxis(part, -1, 0)
+    def _write(self, layer: NDArray[Any]) -> None:
+        start = self._written
+        self._written += layer.shape[self._axis]
+        planes = self._planes(start, self._written)
+        if self._colours:
+            self._array[(slice(None), *planes)] = np.moveaxis(layer, -1, 0)
         else:
-            array[k : k + chunks[0]] = part
-    extra = [1.0] if colours else []
-    shift = [0.0] if colours else []
-    return {
-        "path": name,
-        "coordinateTransformations": [
-            {"type": "scale", "scale": [*extra, *[float(size)] * 3]},
-            {"type": "translation", "translation": [*shift, *[float(first)] * 3]},
-        ],
-    }
+            self._array[planes] = layer
+        if self.next is not None:
+            # chunks that others follow have even sides, so pairs of planes are never parted
+            self.next.add(halve(layer))
+
+    def _layer(self) -> NDArray[Any]:
+        """Return an empty layer of chunks; planes lie one after the other in memory."""
+        sides = list(self._shape)
+        del sides[self._axis]
+        made: NDArray[Any] = np.empty((self.thickness, *sides), dtype=self._dtype)
+        return np.moveaxis(made, 0, self._axis)
+
+    def _planes(self, start: int, stop: int) -> tuple[slice, ...]:
+        return (slice(None),) * self._axis + (slice(start, stop),)
 
 
-def _axes(voxels: Voxels) -> list[dict[str, Any]]:
+def _axes(layout: Layout) -> list[dict[str, Any]]:
     space = [
         {
             "name": name,
@@ -141,18 +294,23 @@ def _axes(voxels: Voxels) -> list[dict[str, Any]]:
         }
         for name, orientation in zip("zyx", _ORIENTATIONS, strict=True)
     ]
-    return [{"name": "c", "type": "channel"}, *space] if voxels.rgb else space
+    return [{"name": "c", "type": "channel"}, *space] if layout.rgb else space
 
 
-def _channels(voxels: Voxels) -> list[dict[str, Any]]:
+def _is_measured(layout: Layout) -> bool:
+    """Whether the voxels themselves say up to what they should be shown."""
+    return layout.name == "coverage" or layout.first is not None
+
+
+def _channels(layout: Layout, largest: float) -> list[dict[str, Any]]:
     """Say how a viewer should show the channels, so that RGB looks as it was stained."""
-    top = 255.0 if voxels.data.dtype == np.uint8 else 1.0
-    if voxels.name == "coverage" or voxels.first is not None:
-        top = float(max(np.nanmax(voxels.data, initial=0), 1))
+    top = 255.0 if layout.dtype == np.uint8 else 1.0
+    if _is_measured(layout):
+        top = max(largest, 1.0)
     window = {"start": 0.0, "min": 0.0, "end": top, "max": top}
     colours = {"red": "FF0000", "green": "00FF00", "blue": "0000FF"}
-    if not voxels.rgb:
-        colours = {voxels.name: "FFFFFF"}
+    if not layout.rgb:
+        colours = {layout.name: "FFFFFF"}
     return [
         {"label": label, "color": colour, "active": True, "window": window}
         for label, colour in colours.items()

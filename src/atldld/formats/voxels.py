@@ -16,15 +16,61 @@ from atldld.formats.common import as_json, ending_of, usable_ending
 from atldld.support.files import OnlyWrites, check_targets, sidecar_of, whole_files
 
 __all__ = [
+    "CHUNK",
+    "Layout",
     "Voxels",
     "beside",
     "check_format",
     "check_volume",
     "known_extensions",
+    "takes_bands",
     "write_voxels",
 ]
 
+CHUNK = {1: 128, 4: 64}
+"""Sides of OME-Zarr's chunks by the bytes of a number: 2 MiB of uint8, 1 MiB of float32."""
+
 _UNCOMPRESSED = (".nii", ".npy")
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What a volume is, apart from its voxels, which may not all be held.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (P, I, R) or (P, I, R, 3), of the whole volume.
+    dtype : numpy.dtype
+        float32 or uint8; RGB is uint8.
+    resolution, name, provenance, first :
+        As of `Voxels`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    resolution: float
+    name: str
+    provenance: dict[str, Any]
+    first: float | None = None
+
+    @property
+    def first_centre(self) -> float:
+        """Where the centre of the first voxel of each axis is, in µm."""
+        return self.resolution / 2 if self.first is None else self.first
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the voxels are colours."""
+        return len(self.shape) == 4
+
+    @property
+    def title(self) -> str:
+        """One line that says what it is."""
+        ids = self.provenance.get("dataset_ids", ())
+        sets = f"data set{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
+        of = f" of section {sets}" if ids else ""
+        return f"{self.name}{of}, {self.resolution:g} um"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +97,33 @@ class Voxels:
     provenance: dict[str, Any]
     first: float | None = None
 
+    @property
+    def layout(self) -> Layout:
+        """What it is, apart from its voxels."""
+        return Layout(
+            self.data.shape,
+            self.data.dtype,
+            self.resolution,
+            self.name,
+            self.provenance,
+            self.first,
+        )
+
+    @property
+    def first_centre(self) -> float:
+        """As of its `Layout`."""
+        return self.layout.first_centre
+
+    @property
+    def rgb(self) -> bool:
+        """As of its `Layout`."""
+        return self.layout.rgb
+
+    @property
+    def title(self) -> str:
+        """As of its `Layout`."""
+        return self.layout.title
+
     def check(self) -> None:
         """Check that the arrays can be written.
 
@@ -71,24 +144,6 @@ class Voxels:
                 f"The volume's resolution is {self.resolution}, but must be a positive number of "
                 "µm."
             )
-
-    @property
-    def first_centre(self) -> float:
-        """Where the centre of the first voxel of each axis is, in µm."""
-        return self.resolution / 2 if self.first is None else self.first
-
-    @property
-    def rgb(self) -> bool:
-        """Whether the voxels are colours."""
-        return self.data.ndim == 4
-
-    @property
-    def title(self) -> str:
-        """One line that says what it is."""
-        ids = self.provenance.get("dataset_ids", ())
-        sets = f"data set{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids))}"
-        of = f" of section {sets}" if ids else ""
-        return f"{self.name}{of}, {self.resolution:g} um"
 
 
 # modules of this package with a function `write`; NumPy needs none
@@ -230,6 +285,17 @@ def write_voxels(volumes: Mapping[Path, Voxels], *, force: bool = False) -> list
             else:
                 import_module(f"atldld.formats.{_WRITERS[ending]}").write(voxels, temporaries[k])
     return targets
+
+
+def takes_bands(path: str | Path) -> bool:
+    """Whether a volume of this name can be written band by band: an OME-Zarr store.
+
+    Raises
+    ------
+    InvalidInputError
+        If the name has none of the endings that `known_extensions` returns.
+    """
+    return _WRITERS[ending_of(Path(path), known_extensions(), "volumes")] == "ome_zarr"
 
 
 def _write_numpy(voxels: Voxels, path: Path, about: Path) -> None:

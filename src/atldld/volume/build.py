@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.errors import AtldldError, InvalidInputError
+from atldld.errors import AtldldError, InvalidInputError, Remedy
 from atldld.fetch.jpeg import REDUCTIONS
+from atldld.formats.voxels import CHUNK, takes_bands
 from atldld.place.coordinates import all_coordinates
 from atldld.place.spaces import BOX, LARGEST_SIDE
 from atldld.sections.register import report_left_out
@@ -27,8 +28,9 @@ from atldld.support.arguments import check_number, plain
 from atldld.support.memory import available_memory
 from atldld.support.pipeline import outcomes, workers_for
 from atldld.support.provenance import FRAME, Progress, citation_of, version
+from atldld.volume.bands import VolumeInBands
 from atldld.volume.model import Channel, Fill, Volume
-from atldld.volume.slabs import Accumulator, Neighbours, Slab
+from atldld.volume.slabs import Accumulator, Band, Neighbours, Slab
 from atldld.warp.background import background_of
 from atldld.warp.stain import Scale, darkness, open_scale, read_mask
 from atldld.warp.straighten import FlatFrame
@@ -43,6 +45,7 @@ __all__ = [
     "FILLS",
     "VolumeRecipe",
     "build_volume",
+    "prepare_volume",
 ]
 
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
@@ -53,6 +56,10 @@ FILLS: tuple[Fill, ...] = get_args(Fill)
 
 # Sides of voxels that are suggested when a volume would not fit, in µm.
 _USUAL = (1, 2, 5, 10, 12.5, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 400, 500, 1000)
+
+
+# Along which volumes are built in bands: across i, planes would be the largest.
+_BAND_AXES = (0, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +83,15 @@ class _Pixels:
     picture: NDArray[np.uint8]
     background: tuple[float, ...]
     shown: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reaching:
+    """A section that has arrived before, and between which µm along the bands' axis it counts."""
+
+    task: _Task
+    neighbours: Neighbours
+    extent: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +148,23 @@ class VolumeRecipe:
     @property
     def bytes(self) -> int:
         """Bytes of the data and the coverage; sections in flight are small beside them."""
-        return math.prod(self.shape) * ((3 if self.channel == "image" else 4) + 4)
+        return math.prod(self.shape) * self._voxel
+
+    @property
+    def band(self) -> int:
+        """Planes of a band where the volume is built in bands: those of one layer of chunks."""
+        return CHUNK[1] if self.channel == "image" else CHUNK[4]
+
+    @property
+    def band_bytes(self) -> int:
+        """Bytes of the largest band, and of the coarser levels that are made as it is written."""
+        largest = max(math.prod(self.shape) // self.shape[axis] for axis in _BAND_AXES)
+        # each level holds as thick a layer as the one before, of a quarter of the voxels
+        return largest * min(self.band, self.shape[0]) * self._voxel * 4 // 3
+
+    @property
+    def _voxel(self) -> int:
+        return (3 if self.channel == "image" else 4) + 4
 
     def slab(
         self, dataset: PlacedDataSet, section: PlacedSection, flat: FlatFrame | None = None
@@ -178,28 +210,45 @@ class VolumeRecipe:
             return file, file
         return min(wanted, file + len(REDUCTIONS) - 1), file
 
-    def check_memory(self) -> None:
+    def check_memory(self, *, in_bands: bool = False) -> None:
         """Check that the volume fits into memory.
+
+        Parameters
+        ----------
+        in_bands : bool
+            Whether it is built in bands, of which one must fit.
 
         Raises
         ------
         InvalidInputError
-            If the volume does not fit; the hint says which resolution would.
+            If it does not fit; the hint says which resolution would, and whether OME-Zarr would.
         """
         available = available_memory()
-        if available is None or self.bytes <= available:
+
+        def needed(recipe: VolumeRecipe) -> int:
+            return recipe.band_bytes if in_bands else recipe.bytes
+
+        if available is None or needed(self) <= available:
             return
         at = (replace(self, resolution=resolution) for resolution in _USUAL)
-        fits = next((recipe for recipe in at if recipe.bytes <= available), None)
+        fits = next((recipe for recipe in at if needed(recipe) <= available), None)
         if fits is None:
             fits = replace(self, resolution=min(BOX))
         p, i, r = self.shape
+        hint = (
+            f"A resolution of {fits.resolution:g} µm would fit: it takes {needed(fits) / 1e9:.3g} "
+            "GB."
+        )
+        if not in_bands and self.band_bytes <= available:
+            hint += (
+                f" OME-Zarr is written block by block, in {self.band_bytes / 1e9:.3g} GB: "
+                f"{Remedy.OME_ZARR}."
+            )
+        what = "block by block" if in_bands else "with its coverage"
         raise InvalidInputError(
             f"A volume of {p} × {i} × {r} voxels of {self.resolution:g} µm takes "
-            f"{self.bytes / 1e9:.3g} GB with its coverage, but {available / 1e9:.3g} GB of memory "
-            "are free.",
-            hint=f"A resolution of {fits.resolution:g} µm would fit: it takes "
-            f"{fits.bytes / 1e9:.3g} GB.",
+            f"{needed(self) / 1e9:.3g} GB {what}, but {available / 1e9:.3g} GB of memory are free.",
+            hint=hint,
         )
 
 
@@ -223,53 +272,177 @@ def build_volume(
     recipe : VolumeRecipe
         The options.
     """
-    _check_datasets([dataset for dataset, _ in datasets])
     recipe.check_memory()
-    jobs = workers_for(jobs)
-    channel = recipe.channel
+    return _Work(datasets, recipe, jobs, progress).whole()
 
-    tasks, without_mask = _plan(datasets, recipe)
-    accumulator = Accumulator(
-        recipe.shape,
-        recipe.resolution,
-        3 if channel == "image" else 1,
-        datasets[0][0].plane.depth_axis,
-    )
-    failed: list[tuple[_Task, AtldldError]] = []
-    used: list[_Task] = []
-    with ThreadPoolExecutor(jobs, thread_name_prefix="volume") as pool:
-        arrived = _arriving(tasks, recipe, jobs, failed)
-        for pixels, neighbours in _with_neighbours(arrived):
-            task = pixels.task
-            accumulator.add(
-                pixels.slab,
-                pixels.picture,
-                task.downsample,
-                task.section.plane.depth_axis,
-                background=pixels.background,
-                shown=pixels.shown,
-                neighbours=neighbours,
-                fill=recipe.fill,
-                pool=pool,
+
+def prepare_volume(
+    datasets: Sequence[tuple[PlacedDataSet, Session]],
+    recipe: VolumeRecipe,
+    path: str | Path,
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Volume | VolumeInBands:
+    """Return what can be saved to a file: in bands if its format can be written so, or else whole.
+
+    The voxels are the same. Sections that cannot be fetched are known, and warned of, once this
+    returns.
+
+    Parameters
+    ----------
+    datasets, recipe, jobs, progress :
+        See `build_volume`.
+    path : str or pathlib.Path
+        The file, whose ending says the format.
+
+    Raises
+    ------
+    InvalidInputError
+        As `build_volume`, or if the file's ending is unknown.
+    """
+    if not takes_bands(path):
+        return build_volume(datasets, recipe, jobs=jobs, progress=progress)
+    recipe.check_memory(in_bands=True)
+    return _Work(datasets, recipe, jobs, progress).in_bands()
+
+
+class _Work:
+    """The way from sections to voxels, whole or in bands."""
+
+    def __init__(
+        self,
+        datasets: Sequence[tuple[PlacedDataSet, Session]],
+        recipe: VolumeRecipe,
+        jobs: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self.placed = [dataset for dataset, _ in datasets]
+        _check_datasets(self.placed)
+        self.datasets, self.recipe, self.progress = datasets, recipe, progress
+        self.jobs = workers_for(jobs)
+        self.tasks, self.without_mask = _plan(datasets, recipe)
+        self.failed: list[tuple[_Task, AtldldError]] = []
+        self.used: list[_Task] = []
+
+    def whole(self) -> Volume:
+        """Return the volume."""
+        accumulator = self._accumulator()
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="volume") as pool:
+            for pixels, neighbours in self._sections(len(self.tasks)):
+                self._add(pixels, neighbours, accumulator, pool)
+        self._report()
+        data, coverage = accumulator.finish()
+        return Volume(data, coverage, *self._about())
+
+    def in_bands(self) -> VolumeInBands:
+        """Return the volume to be saved in bands.
+
+        All sections are read once before: one that fails widens the gap that its neighbours fill,
+        and those may lie in a band before its own.
+        """
+        axis, bands = self._axis(), self._bands()
+        sections = [
+            _Reaching(
+                pixels.task,
+                neighbours,
+                pixels.slab.extent(self.recipe.resolution, axis, neighbours, self.recipe.fill),
             )
-            used.append(task)
-            if progress:
-                progress(len(used) + len(failed), len(tasks), f"section {task.section.number}")
-    if not used:
-        raise failed[0][1] if failed else _without_masks([dataset for dataset, _ in datasets])
-    for task, error in failed:
-        report_left_out([(task.section, error)], task.session, task.dataset.id)
-    data, coverage = accumulator.finish()
-    metadata = _describe(datasets, recipe, used, failed, without_mask)
-    return Volume(
-        data,
-        coverage,
-        float(recipe.resolution),
-        channel,
-        tuple(dataset.id for dataset, _ in datasets),
-        recipe.fill,
-        metadata,
-    )
+            for pixels, neighbours in self._sections(len(self.tasks) + len(bands))
+        ]
+        self._report()
+
+        def build(band: Band) -> tuple[NDArray[Any], NDArray[np.float32]]:
+            return self._band(band, sections)
+
+        def told(done: int) -> None:
+            if self.progress:
+                total = len(self.tasks) + len(bands)
+                self.progress(len(self.tasks) + done, total, f"block {done} of {len(bands)}")
+
+        return VolumeInBands(build, bands, told, self.recipe.shape, *self._about())
+
+    def _band(
+        self, band: Band, sections: Sequence[_Reaching]
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        side = self.recipe.resolution
+        reaching = {
+            id(one.task): one.neighbours
+            for one in sections
+            if one.extent[0] <= band.stop * side and band.start * side <= one.extent[1]
+        }
+        tasks = [task for task in self.used if id(task) in reaching]
+        accumulator = self._accumulator(band)
+        failed: list[tuple[_Task, AtldldError]] = []
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="volume") as pool:
+            for pixels in _arriving(tasks, self.recipe, self.jobs, failed):
+                self._add(pixels, reaching[id(pixels.task)], accumulator, pool)
+        if failed:  # it was there before: what has been written holds it
+            raise failed[0][1]
+        return accumulator.finish()
+
+    def _axis(self) -> int:
+        """Return the axis of the bands: sections are thin along it, or else p is their rows' axis.
+
+        So each section is read for a band or two, or no more of it is worked on than is needed.
+        """
+        axes = {dataset.plane.depth_axis for dataset in self.placed}
+        return axes.pop() if len(axes) == 1 and axes <= set(_BAND_AXES) else 0
+
+    def _bands(self) -> list[Band]:
+        axis, thickness = self._axis(), self.recipe.band
+        side = self.recipe.shape[axis]
+        return [
+            Band(axis, start, min(start + thickness, side)) for start in range(0, side, thickness)
+        ]
+
+    def _accumulator(self, band: Band | None = None) -> Accumulator:
+        recipe = self.recipe
+        channels = 3 if recipe.channel == "image" else 1
+        axis = self.placed[0].plane.depth_axis
+        return Accumulator(recipe.shape, recipe.resolution, channels, axis, band)
+
+    def _sections(self, steps: int) -> Iterator[tuple[_Pixels, Neighbours]]:
+        """Yield all sections that arrive, and note which do and which do not."""
+        arrived = _arriving(self.tasks, self.recipe, self.jobs, self.failed)
+        for pixels, neighbours in _with_neighbours(arrived):
+            yield pixels, neighbours
+            self.used.append(pixels.task)
+            if self.progress:
+                done = len(self.used) + len(self.failed)
+                self.progress(done, steps, f"section {pixels.task.section.number}")
+
+    def _add(
+        self, pixels: _Pixels, neighbours: Neighbours, accumulator: Accumulator, pool: Executor
+    ) -> None:
+        accumulator.add(
+            pixels.slab,
+            pixels.picture,
+            pixels.task.downsample,
+            pixels.task.section.plane.depth_axis,
+            background=pixels.background,
+            shown=pixels.shown,
+            neighbours=neighbours,
+            fill=self.recipe.fill,
+            pool=pool,
+        )
+
+    def _report(self) -> None:
+        """Warn of sections that are left out; refuse to go on with none."""
+        if not self.used:
+            raise self.failed[0][1] if self.failed else _without_masks(self.placed)
+        for task, error in self.failed:
+            report_left_out([(task.section, error)], task.session, task.dataset.id)
+
+    def _about(self) -> tuple[float, Channel, tuple[int, ...], Fill, dict[str, Any]]:
+        recipe = self.recipe
+        return (
+            float(recipe.resolution),
+            recipe.channel,
+            tuple(dataset.id for dataset in self.placed),
+            recipe.fill,
+            _describe(self.datasets, recipe, self.used, self.failed, self.without_mask),
+        )
 
 
 def _check_options(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import SimpleITK
     import xarray
 
-__all__ = ["Channel", "Fill", "Volume"]
+__all__ = ["Channel", "Fill", "Volume", "provenance_of"]
 
 Channel = Literal["image", "expression", "intensity"]
 """What a volume can show; see `atldld.build_volume`."""
@@ -109,6 +109,12 @@ class Volume:
             volumes[beside(path)] = self._voxels(weights, "coverage")
         return write_voxels(volumes, force=force)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along p, i, r."""
+        p, i, r = self.coverage.shape
+        return p, i, r
+
     def to_xarray(self) -> xarray.DataArray:
         """Return a `xarray.DataArray` over ``p``, ``i``, ``r`` (and ``channel``), in µm.
 
@@ -150,20 +156,10 @@ class Volume:
         return voxels_to_nibabel(self._voxels(self.data, self.channel))
 
     def _voxels(self, data: NDArray[Any], name: str) -> Voxels:
-        provenance = {
-            "atldld_version": version(),
-            "shows": name,
-            "channel": self.channel,
-            "dataset_ids": list(self.dataset_ids),
-            "fill": self.fill,
-            "resolution_um": float(self.resolution),
-            "axes": list(AXES),
-            "voxel_centre": "(k + 1/2) * resolution_um along each axis",
-            "frame": FRAME,
-            "coordinates": self.metadata.get("coordinates"),
-            "metadata": self.metadata,
-        }
-        return Voxels(data, float(self.resolution), name, provenance)
+        about = provenance_of(
+            name, self.resolution, self.channel, self.dataset_ids, self.fill, self.metadata
+        )
+        return Voxels(data, float(self.resolution), name, about)
 
     def _repr_html_(self) -> str:
         from atldld.formats.pictures import as_thumbnail
@@ -193,6 +189,38 @@ class Volume:
     def __repr__(self) -> str:
         sizes = " × ".join(str(side) for side in self.coverage.shape)
         return f"<Volume of {self.channel}, {sizes} voxels of {self.resolution:g} µm>"
+
+
+def provenance_of(
+    name: str,
+    resolution: float,
+    channel: Channel,
+    dataset_ids: tuple[int, ...],
+    fill: Fill,
+    metadata: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what every format says of where a volume or its coverage comes from.
+
+    Parameters
+    ----------
+    name : str
+        What the file shows: the channel, or ``"coverage"``.
+    resolution, channel, dataset_ids, fill, metadata :
+        As of `Volume`.
+    """
+    return {
+        "atldld_version": version(),
+        "shows": name,
+        "channel": channel,
+        "dataset_ids": list(dataset_ids),
+        "fill": fill,
+        "resolution_um": float(resolution),
+        "axes": list(AXES),
+        "voxel_centre": "(k + 1/2) * resolution_um along each axis",
+        "frame": FRAME,
+        "coordinates": metadata.get("coordinates"),
+        "metadata": metadata,
+    }
 
 
 def _views(data: NDArray[Any]) -> dict[str, NDArray[np.uint8]]:

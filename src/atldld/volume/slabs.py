@@ -50,7 +50,7 @@ from atldld.warp.resample import Strips
 if TYPE_CHECKING:
     from atldld.volume.model import Fill
 
-__all__ = ["Accumulator", "Neighbours", "Slab"]
+__all__ = ["Accumulator", "Band", "Neighbours", "Slab"]
 
 Matrix = NDArray[np.float64]
 
@@ -63,6 +63,45 @@ _LEAST = 1e-3
 _STEPS = 1024
 # Along the two sides of a voxel that run along the section, how often its cube is cut.
 _CUTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Some of a grid's voxels: all of those whose index along one axis is in a range.
+
+    Attributes
+    ----------
+    axis : {0, 1, 2}
+        The axis.
+    start, stop : int
+        The first index along it, and the one after the last.
+    """
+
+    axis: int
+    start: int
+    stop: int
+
+    def shape(self, whole: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return how many of a grid's voxels it has along p, i, r."""
+        sides = list(whole)
+        sides[self.axis] = self.stop - self.start
+        p, i, r = sides
+        return p, i, r
+
+    def part(self, indices: slice) -> tuple[slice, slice]:
+        """Return what some indices along its axis have in common with it.
+
+        Returns
+        -------
+        inner, own : slice
+            Counted from the first of those indices, and from the band's first; both may be empty.
+        """
+        low = max(indices.start, self.start)
+        high = max(min(indices.stop, self.stop), low)
+        return (
+            slice(low - indices.start, high - indices.start),
+            slice(low - self.start, high - self.start),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +226,44 @@ class Slab:
         """Return the largest distance of a voxel's centre, in volume µm, that still touches."""
         return float(self.thickness / 2 + np.abs(self.to_section[2, :3]).sum() * resolution / 2)
 
+    def extent(
+        self, resolution: float, axis: int, neighbours: Neighbours, fill: Fill
+    ) -> tuple[float, float]:
+        """Return between which coordinates along one axis the section may give voxels anything.
+
+        Parameters
+        ----------
+        resolution : float
+            Side of a voxel, in µm.
+        axis : {0, 1, 2}
+            The axis.
+        neighbours : Neighbours
+            Of the section.
+        fill : {"none", "nearest", "linear"}
+            What is done with voxels that no section reaches.
+
+        Returns
+        -------
+        tuple of 2 float
+            The least and the greatest, in µm; with a voxel to spare.
+        """
+        touches = self.half_extent(resolution)
+        low, high = neighbours.reach(fill)
+        _, points = self._prism((min(low, -touches), max(high, touches)))
+        along = points[:, axis]
+        return float(along.min()) - resolution, float(along.max()) + resolution
+
+    def _prism(self, d: tuple[float, float]) -> tuple[Matrix, Matrix]:
+        """Return the corners of what lies at some distances from the image: (x, y, d), (p, i, r).
+
+        The coordinates (x, y, d) have a 1 after them.
+        """
+        width, height = self.size
+        corners = np.array(
+            [(x, y, z, 1.0) for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5) for z in d]
+        )
+        return corners, corners @ self.to_reference.T
+
     def boxes(
         self,
         resolution: float,
@@ -212,11 +289,7 @@ class Slab:
         tuple of int, slice, slice
             The plane's index, and the voxels along the two other axes, in order.
         """
-        width, height = self.size
-        corners = np.array(
-            [(x, y, z, 1.0) for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5) for z in d]
-        )
-        points = corners @ self.to_reference.T
+        corners, points = self._prism(d)
         # the prism's edges join corners that differ in one of the three
         ends = np.array(
             [
@@ -356,18 +429,28 @@ class Accumulator:
     depth_axis : int
         The axis that most sections cut across: voxels of one index along it lie together in
         memory, which is what makes adding fast.
+    band : Band, optional
+        Hold these voxels of the grid only; all by default. They are the same as of all, to the last
+        bit.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], resolution: float, channels: int, depth_axis: int = 0
+        self,
+        shape: tuple[int, int, int],
+        resolution: float,
+        channels: int,
+        depth_axis: int = 0,
+        band: Band | None = None,
     ) -> None:
         self.shape = shape
         self.resolution = resolution
         self.channels = channels
+        self.band = band or Band(0, 0, shape[0])
         self._is_filled = False  # whether any weight may be negative
         order = (depth_axis, *(axis for axis in range(3) if axis != depth_axis))
         back = tuple(int(place) for place in np.argsort(order))
-        stored = tuple(shape[axis] for axis in order)
+        held = self.band.shape(shape)
+        stored = tuple(held[axis] for axis in order)
         self._weight = np.zeros(stored, dtype=np.float32).transpose(back)
         self._data: NDArray[Any] = (
             np.zeros(stored, dtype=np.float32).transpose(back)
@@ -420,7 +503,12 @@ class Accumulator:
         def work(box: tuple[int, slice, slice]) -> None:
             self._add_plane(slab, picture, own, downsample, depth_axis, background, box, weights)
 
-        boxes = slab.boxes(self.resolution, self.shape, depth_axis, weights.range)
+        band = self.band
+        boxes = (
+            box
+            for box in slab.boxes(self.resolution, self.shape, depth_axis, weights.range)
+            if band.axis != depth_axis or band.start <= box[0] < band.stop
+        )
         # consumed, so that an exception of a thread is raised here
         for _ in map(work, boxes) if pool is None else pool.map(work, boxes):
             pass
@@ -436,9 +524,24 @@ class Accumulator:
         box: tuple[int, slice, slice],
         weights: _Weights,
     ) -> None:
-        """Add a section to the voxels of one box in one plane."""
+        """Add a section to those voxels of one box in one plane that are held.
+
+        Strips are made as if all were held, so that voxels do not depend on the band.
+        """
         index, rows, columns = box
         shape = (rows.stop - rows.start, columns.stop - columns.start)
+        place: list[int | slice] = [rows, columns]
+        place.insert(depth_axis, index)
+        # those of the box's rows and columns that are held, counted in the box
+        held_rows, held_columns = slice(0, shape[0]), slice(0, shape[1])
+        if self.band.axis == depth_axis:
+            place[depth_axis] = index - self.band.start
+        elif self.band.axis == min({0, 1, 2} - {depth_axis}):
+            held_rows, place[self.band.axis] = self.band.part(rows)
+        else:
+            held_columns, place[self.band.axis] = self.band.part(columns)
+        if held_rows.start == held_rows.stop or held_columns.start == held_columns.stop:
+            return
         matrix = slab.plane_matrix(self.resolution, depth_axis, (index + 0.5) * self.resolution)
         matrix[:, 2] += matrix[:, :2] @ (columns.start, rows.start)
         to_tier = tier_matrix(matrix[:2], downsample)
@@ -448,24 +551,27 @@ class Accumulator:
                 own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             )
         strips = Strips(picture, to_tier, shape, background)
-        place: list[int | slice] = [rows, columns]
-        place.insert(depth_axis, index)
         # the plane, whose rows are voxels' rows
         data, weight = self._data[tuple(place)], self._weight[tuple(place)]
         colour = np.empty((0, 0), dtype=np.uint8)
         # A strip at a time: what is worked on stays near the processor.
         for strip in strips.rows:
+            # what is held of the strip: counted from its first row, and from the first that is held
+            inner, target = Band(0, held_rows.start, held_rows.stop).part(strip)
+            if inner.start == inner.stop:
+                continue
             new = weights.at(_places(matrix[2], strip, shape[1]))
             _leave_out_beyond(new, matrix, strip, slab.size)
             if shown is not None:
                 new[shown[strip] == 0] = 0
-            if not new.any():
+            held = inner, held_columns
+            if not new[held].any():
                 continue
-            known = np.ascontiguousarray(weight[strip])
+            known = _within(weight[target], held, new.shape)
             if self._is_filled:
                 # where sections are nothing is filled, and a section replaces what was filled
                 new[(new < 0) & (known > 0)] = 0
-                if not new.any():
+                if not new[held].any():
                     continue
                 known[(new > 0) & (known < 0)] = 0
             if len(colour) != len(new):
@@ -475,9 +581,15 @@ class Accumulator:
             if self.channels == 1:
                 given = colour.astype(np.float32) / 255
             before, after = (known, new) if not self._is_filled else (np.abs(known), np.abs(new))
-            data[strip] = cv2.blendLinear(np.ascontiguousarray(data[strip]), given, before, after)
+            # what is not held is blended too: OpenCV rounds at the ends of rows in another way
+            blended = cv2.blendLinear(_within(data[target], held, new.shape), given, before, after)
+            if self.channels == 1:
+                # blending with nothing is not quite nothing, and would depend on what else is held
+                np.copyto(data[target], blended[held], where=new[held] != 0)
+            else:
+                data[target] = blended[held]
             known += new
-            weight[strip] = known
+            weight[target] = known[held]
 
     def finish(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Return the data and the coverage; nothing can be added afterwards.
@@ -485,7 +597,7 @@ class Accumulator:
         Returns
         -------
         data : numpy.ndarray, shape (P, I, R, 3) uint8 or (P, I, R) float32
-            0 where nothing is known.
+            0 where nothing is known. Of the band, if there is one.
         coverage : numpy.ndarray, shape (P, I, R), float32
             Sum of the fractions of each voxel that lie within sections.
         """
@@ -494,6 +606,15 @@ class Accumulator:
         np.maximum(weight, 0, out=weight)
         weight /= _UNIT
         return data, weight
+
+
+def _within(part: NDArray[Any], where: tuple[slice, slice], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a strip of which a part is given, in one piece of memory, with 0 around it."""
+    if part.shape[:2] == shape:
+        return np.ascontiguousarray(part)
+    strip = np.zeros((*shape, *part.shape[2:]), dtype=part.dtype)
+    strip[where] = part
+    return strip
 
 
 def _places(line: Matrix, rows: slice, columns: int) -> NDArray[np.float32]:
