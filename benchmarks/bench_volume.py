@@ -77,7 +77,14 @@ def one_run(
 
 
 def one_store(
-    cache: str, resolution: float, channel: Channel, fill: Fill, jobs: int, folder: str, most: int
+    cache: str,
+    resolution: float,
+    channel: Channel,
+    fill: Fill,
+    jobs: int,
+    folder: str,
+    most: int,
+    number: int,
 ) -> dict[str, float]:
     """Write a volume and its coverage as OME-Zarr from cached sections, and tell what it took."""
     from atldld.api import open_dataset
@@ -88,7 +95,7 @@ def one_store(
 
     settings = Settings(api_url=IN_PROCESS_URL, cache_dir=Path(cache), offline=True)
     with Session(settings) as session:
-        dataset = some_of(open_dataset(DATASET, session=session), most)
+        dataset = some_of(open_dataset(number, session=session), most)
         before, start, used = peak_mb(), time.perf_counter(), time.process_time()
         paths = dataset.write_volume(
             Path(folder) / "volume.ome.zarr",
@@ -130,7 +137,7 @@ def some_of(dataset: DataSet, most: int) -> DataSet:
 
 
 def write_store(
-    resolution: float, channel: str, fill: str, jobs: int, most: int, file: Path | None
+    resolution: float, channel: str, fill: str, jobs: int, most: int, number: int, file: Path | None
 ) -> None:
     """Run `one_store` in a process of its own, and put what it tells into findings."""
     from atldld.api import open_dataset
@@ -141,12 +148,12 @@ def write_store(
     with tempfile.TemporaryDirectory() as folder:
         cache = f"{folder}/cache"
         with in_process_session(Path(cache)) as session:
-            dataset = some_of(open_dataset(DATASET, session=session), most)
+            dataset = some_of(open_dataset(number, session=session), most)
             recipe = VolumeRecipe(resolution)
             for section in dataset.sections:
                 tier = recipe.tier_of(section, recipe.slab(dataset, section))
                 session.image(section.image, tier, expression=channel == "expression")
-        told = in_a_process(cache, resolution, channel, fill, jobs, folder, most)
+        told = in_a_process(cache, resolution, channel, fill, jobs, folder, most, number)
     findings.row(
         {
             "channel": channel,
@@ -185,8 +192,10 @@ def main() -> None:
         cache, resolution, channel, fill, jobs, *store = sys.argv[2:]
         words = _words(channel, fill)
         if store:
-            folder, most = store
-            told = one_store(cache, float(resolution), *words, int(jobs), folder, int(most))
+            folder, most, number = store
+            told = one_store(
+                cache, float(resolution), *words, int(jobs), folder, int(most), int(number)
+            )
         else:
             told = one_run(cache, float(resolution), *words, int(jobs))
         print(json.dumps(told))
@@ -198,6 +207,7 @@ def main() -> None:
     parser.add_argument("--store", action="store_true", help="write OME-Zarr, block by block")
     parser.add_argument("--channel", default="image", help="of the store")
     parser.add_argument("--fill", default="none", help="of the store")
+    parser.add_argument("--dataset", type=int, default=DATASET, help="of the store")
     parser.add_argument("--sections", type=int, default=1000, help="of the store, at most")
     json_option(parser)
     options = parser.parse_args()
@@ -208,6 +218,7 @@ def main() -> None:
             options.fill,
             options.jobs,
             options.sections,
+            options.dataset,
             options.json,
         )
         return

@@ -179,7 +179,8 @@ class TestZarr:
     @pytest.mark.parametrize("axis", [0, 1, 2])
     @pytest.mark.parametrize("thickness", [1, 37, 64, 130, 301])
     def test_bands_of_any_thickness_make_the_same_store(self, grey, tmp_path, axis, thickness):
-        data = np.moveaxis(self.large(grey).data, 0, axis)
+        # backwards: the largest value comes first
+        data = np.moveaxis(self.large(grey).data[::-1], 0, axis)
         voxels = Voxels(data, 25.0, "coverage", {"dataset_ids": [1]})
         whole, path = tmp_path / "whole.ome.zarr", tmp_path / "bands.ome.zarr"
         write_voxels({whole: voxels})

@@ -162,6 +162,9 @@ def cases(session, dataset, atlas, regions, tmp_path):
     def new(ending=""):
         return tmp_path / f"{next(to)}{ending}"
 
+    def stored(paths):
+        return np.load(paths[0])
+
     return {
         # finding and opening
         "open_dataset": [Case(lambda v: open_dataset(v, session=session), ids(ID), NO_IDS)],
@@ -285,6 +288,21 @@ def cases(session, dataset, atlas, regions, tmp_path):
         "build_volume": [
             Case(
                 lambda v: atldld.build_volume(v, 800),
+                [dataset, [dataset], (dataset,), Again(lambda: (one for one in [dataset]))],
+                [ID, "909", [ID], [], None],
+            ),
+        ],
+        "DataSet.write_volume": [
+            Case(lambda v: stored(dataset.write_volume(new(".npy"), v)), steps(800), NO_LENGTHS),
+            Case(
+                lambda v: stored(dataset.write_volume(v, 800, force=True)),
+                [str(tmp_path / "v.npy"), tmp_path / "v.npy"],
+                [tmp_path / "v.xyz", "nothing"],
+            ),
+        ],
+        "write_volume": [
+            Case(
+                lambda v: stored(atldld.write_volume(v, new(".npy"), 800)),
                 [dataset, [dataset], (dataset,), Again(lambda: (one for one in [dataset]))],
                 [ID, "909", [ID], [], None],
             ),

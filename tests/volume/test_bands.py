@@ -106,7 +106,7 @@ def test_a_band_holds_what_all_voxels_would_hold_there(turn, fill, axis, channel
 @pytest.mark.parametrize("fill", ["none", "nearest", "linear"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_nothing_lies_beyond_a_sections_extent(turn, fill, axis):
-    slab, neighbours = slab_at(30.0, turned=rotation(*turn)), Neighbours(60.0, None)
+    slab, neighbours = slab_at(30.0, turned=rotation(*turn)), Neighbours(140.0, None)
     accumulator = Accumulator(SHAPE, RESOLUTION, 1)
     picture = np.full((140, 160), 200, dtype=np.uint8)
     accumulator.add(slab, picture, 0, 0, neighbours=neighbours, fill=fill)
@@ -116,7 +116,7 @@ def test_nothing_lies_beyond_a_sections_extent(turn, fill, axis):
     assert low < at.min()
     assert at.max() < high
     if axis == 0 and turn == (0, 0, 0):  # and it is not just everything
-        assert high - low < 60 * 1.5 + 25 + 4 * RESOLUTION
+        assert high - low < 140 * 1.5 + 25 + 4 * RESOLUTION
 
 
 @pytest.mark.parametrize(
