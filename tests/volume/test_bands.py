@@ -79,7 +79,7 @@ def test_a_band_holds_what_all_voxels_would_hold_there(turn, fill, axis, channel
     slabs = [slab_at(s, turned=rotation(*turn)) for s in (-80.0, 15.0, 60.0)]
     shown = rng.random((140, 160)) > 0.3
 
-    def build(band=None):
+    def build(band):
         accumulator = Accumulator(SHAPE, RESOLUTION, channels, 0, band)
         for k, (slab, picture) in enumerate(zip(slabs, pictures, strict=True)):
             accumulator.add(
@@ -94,7 +94,7 @@ def test_a_band_holds_what_all_voxels_would_hold_there(turn, fill, axis, channel
             )
         return accumulator.finish()
 
-    data, coverage = build()
+    data, coverage = build(Band(axis, 0, SHAPE[axis]))
     assert coverage.any()
     edges = [0, 7, 8, SHAPE[axis]]
     bands = [build(Band(axis, start, stop)) for start, stop in pairwise(edges)]

@@ -399,8 +399,11 @@ class _Work:
     def _accumulator(self, band: Band | None = None) -> Accumulator:
         recipe = self.recipe
         channels = 3 if recipe.channel == "image" else 1
-        axis = self.placed[0].plane.depth_axis
-        return Accumulator(recipe.shape, recipe.resolution, channels, axis, band)
+        if band is None:
+            axis = self._axis()
+            band = Band(axis, 0, recipe.shape[axis])
+        depth_axis = self.placed[0].plane.depth_axis
+        return Accumulator(recipe.shape, recipe.resolution, channels, depth_axis, band)
 
     def _sections(self, steps: int) -> Iterator[tuple[_Pixels, Neighbours]]:
         """Yield all sections that arrive, and note which do and which do not."""

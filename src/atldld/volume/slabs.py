@@ -430,8 +430,8 @@ class Accumulator:
         The axis that most sections cut across: voxels of one index along it lie together in
         memory, which is what makes adding fast.
     band : Band, optional
-        Hold these voxels of the grid only; all by default. They are the same as of all, to the last
-        bit.
+        Hold these voxels of the grid only; all by default. They are the same, to the last bit, as
+        those of any other band along the same axis, such as one of all voxels.
     """
 
     def __init__(
@@ -445,7 +445,7 @@ class Accumulator:
         self.shape = shape
         self.resolution = resolution
         self.channels = channels
-        self.band = band or Band(0, 0, shape[0])
+        self.band = band or Band(depth_axis, 0, shape[depth_axis])
         self._is_filled = False  # whether any weight may be negative
         order = (depth_axis, *(axis for axis in range(3) if axis != depth_axis))
         back = tuple(int(place) for place in np.argsort(order))
@@ -583,7 +583,7 @@ class Accumulator:
             before, after = (known, new) if not self._is_filled else (np.abs(known), np.abs(new))
             # what is not held is blended too: OpenCV rounds at the ends of rows in another way
             blended = cv2.blendLinear(_within(data[target], held, new.shape), given, before, after)
-            if self.channels == 1:
+            if self.channels == 1 and depth_axis != self.band.axis:
                 # blending with nothing is not quite nothing, and would depend on what else is held
                 np.copyto(data[target], blended[held], where=new[held] != 0)
             else:
