@@ -1,5 +1,6 @@
 # make demo   the main job on the packaged demo archive, with no network
 # make test   linters, types and tests
+# make long   whole pages, the demo and first days, as somebody types them; what .ci/run adds to make test
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-extras   the wheel with each extra alone, in clean environments; needs the package registry
 # make check-release  citation, changelog, workflows, Dockerfile, recipe and distributions, by others' tools
@@ -32,7 +33,7 @@ PYTEST := -m pytest -n auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
+.PHONY: demo test long quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
     gallery bench bench-all performance pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
@@ -40,6 +41,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python $(PYTEST)
+
+long: $(VENV)/.installed-dev
+	$(BIN)/python $(PYTEST) -m long
 
 # geometry, formats and parsers by the thousand, and one way through each command; not the files
 # whose tests render many sections, start many processes, or wait

@@ -231,6 +231,7 @@ def check_demo(stdout, stderr, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.long
 def test_demo(tmp_path, monkeypatch):
     """All that the command does, at a quarter of its resolution."""
     from click.testing import CliRunner

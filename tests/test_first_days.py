@@ -78,6 +78,7 @@ def coarsely(lines):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the page is written for a POSIX shell")
+@pytest.mark.long
 @pytest.mark.parametrize("who", LEFT)
 def test_the_commands_run(who, shell):
     place, _ = shell(coarsely(CODE[who]))

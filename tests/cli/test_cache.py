@@ -92,6 +92,7 @@ class TestCache:
         assert "no archive at" in atldld("serve", "nothing-here", "--port", 0, status=6)[1]
 
 
+@pytest.mark.long
 def test_pulling_the_plug_of_the_server(tmp_path):
     """The server dies in the middle of a run and comes back: the run ends well by itself."""
     with start("serve", "--port", 0) as server:

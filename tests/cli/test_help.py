@@ -106,6 +106,7 @@ def test_no_example_is_of_a_command_that_is_gone():
     assert set(EXAMPLES) == set(LEAVES)
 
 
+LONG = ("download dataset", "download datasets")
 SLOW = ("demo", "quantify", "quality", "refine", "report")
 
 
@@ -143,8 +144,14 @@ def examples(demo_server, tmp_path_factory):
 def test_examples_run(examples):
     """One after another, as some take what others have written."""
     for name in EXAMPLES:
-        if name not in (*SLOW, "serve", "align"):
+        if name not in (*LONG, *SLOW, "serve", "align"):
             examples(name)
+
+
+@pytest.mark.long
+def test_long_examples_run(examples):
+    for name in LONG:
+        examples(name)
 
 
 @pytest.mark.slow

@@ -118,6 +118,7 @@ def test_what_was_fetched_before_ctrl_c_is_not_fetched_again(server, begin, tmp_
     assert images_in(tmp_path / "reg.json") == IMAGES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_one_that_is_stopped_at_work_leaves_nothing_half_written(server, begin, tmp_path, blow):
     ours, theirs = pty.openpty()

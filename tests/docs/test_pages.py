@@ -21,8 +21,17 @@ ELSEWHERE = {
     "docs/develop/add-a-format.md": "tests/formats/test_add_a_format.py",
     "docs/develop/add-a-source.md": "tests/fetch/test_sources.py",
 }
-# the others take minutes, and run with the slow tests
-QUICK = {"README.md", "docs/index.md", "docs/tutorial.md", "docs/exit-codes.md"}
+QUICK = {"docs/exit-codes.md"}
+LONG = {"README.md", "docs/index.md", "docs/tutorial.md"}  # the others take minutes
+
+
+def marks(name):
+    """Return when a page is run; see the markers in pyproject.toml."""
+    if name in QUICK:
+        return ()
+    return pytest.mark.long if name in LONG else pytest.mark.slow
+
+
 RUNNING = [
     name
     for name, path in PAGES.items()
@@ -129,7 +138,7 @@ def every(marks):
 @pytest.mark.usefixtures("coarsely")
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in RUNNING],
+    [pytest.param(name, marks=marks(name)) for name in RUNNING],
 )
 def test_the_page_runs(name, at_demo_server, cache, place, monkeypatch):
     for left in cache.rglob("catalogue.sqlite*"):  # of another page, which says how many there are

@@ -51,6 +51,7 @@ def moments():
     return [(k + draw.random()) / KILLS for k in range(KILLS)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_run_again(number, moments, truth, server, archive, tmp_path):
     result, cached, seconds = truth

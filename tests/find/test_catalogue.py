@@ -294,6 +294,7 @@ def test_real_experiments(real):
         len(search(gene="Prx1", session=real))
 
 
+@pytest.mark.long
 def test_at_full_size(tmp_path):
     """Searches use indices, whatever the machine; the benchmark prints the figures themselves."""
     session = made_up_catalogue(tmp_path)

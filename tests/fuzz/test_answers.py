@@ -90,7 +90,7 @@ def fuzz(count):
     )
 
 
-@fuzz(5000)
+@fuzz(1000)
 @given(datasets | values, st.lists(images | values, max_size=3))
 def test_records(dataset, images):
     """From any answer to a plan of what to do: only errors of the tree."""
@@ -102,7 +102,7 @@ def test_records(dataset, images):
     assert all(plan.plane.to_image.shape == (2, 3) for plan in plans)
 
 
-@fuzz(2000)
+@fuzz(500)
 @given(st.lists(st.dictionaries(st.sampled_from(["msg", "num_rows", "total_rows"]), values)))
 def test_pages(envelopes):
     turns = itertools.chain(envelopes, itertools.repeat({"msg": []}))
@@ -117,7 +117,7 @@ def test_pages(envelopes):
     assert all(isinstance(one, ServiceWarning) for one in reported)
 
 
-@fuzz(2000)
+@fuzz(500)
 @given(
     st.integers(200, 599),
     st.dictionaries(

@@ -64,6 +64,7 @@ def test_a_data_set_is_judged_by_its_middle_section():
     assert not misplaced([0.05] * 4, [0.5] * 4)  # too few to tell
 
 
+@pytest.mark.long
 def test_a_start_that_is_2_mm_off_is_said_and_not_followed(demo, tmp_path):
     session, dataset, atlas = demo
     path = write_quicknii(dataset, tmp_path / "far.json")
@@ -84,6 +85,7 @@ def test_a_start_that_is_2_mm_off_is_said_and_not_followed(demo, tmp_path):
     assert sum("better alignment" in reason for reason in reasons) >= 8
 
 
+@pytest.mark.long
 def test_a_picture_of_another_place_stays_and_costs_the_others_nothing(
     demo, disturbed, refined, monkeypatch
 ):
