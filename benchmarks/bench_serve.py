@@ -9,6 +9,9 @@ client in good faith asks in turn for a data set's records, its images' records,
 a picture that is held. Its waits are told as the median, the 99th percentile and the longest,
 together with how many of its questions were not answered. The last column is the most memory that
 the service has held.
+
+Before that, 64 clients in good faith ask at once, each as soon as it has its answer: for the
+records of a data set, for those of its images, and for a picture of tier 4.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -184,6 +187,79 @@ def wait_for_answers(host: str, port: int, seconds: float) -> tuple[list[float],
     return waits, failed
 
 
+CLIENTS = 64
+MANY = {"a data set": QUESTIONS[0], "its images": QUESTIONS[1], "a picture": QUESTIONS[3]}
+
+
+async def ask_at_once(path: str, host: str, port: int, seconds: float) -> list[float]:
+    """Have all clients ask for so long; return how long each answer took, in s."""
+    waits = []
+
+    async def one(ends: float) -> None:
+        reader, writer = await connect(host, port)
+        while time.monotonic() < ends:
+            begun = time.perf_counter()
+            writer.write(get(path))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            length = head.lower().partition(b"content-length:")[2].split()[0]
+            await reader.readexactly(int(length))
+            waits.append(time.perf_counter() - begun)
+        writer.close()
+
+    await asyncio.gather(*(one(time.monotonic() + seconds) for _ in range(CLIENTS)))
+    return waits
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used."""
+    numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, numbers[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def served() -> Iterator[tuple[int, str, int]]:
+    """Serve the demo archive; give the process and its address."""
+    service = subprocess.Popen(
+        [sys.executable, "-m", "atldld", "serve", "demo", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert service.stdout is not None
+        host, port = service.stdout.readline().strip().removeprefix("http://").split(":")
+        wait_for_answers(host, int(port), 3)  # the first answers make what later ones use
+        yield service.pid, host, int(port)
+    finally:
+        service.kill()
+        service.wait()
+
+
+def measure_many(what: str, seconds: float, findings: Findings) -> str:
+    with served() as (process, host, port):
+        before = processor_seconds(process)
+        waits = sorted(asyncio.run(ask_at_once(MANY[what], host, port, seconds)))
+        each = (processor_seconds(process) - before) / len(waits)
+    p50, p99 = (waits[int(len(waits) * part)] for part in (0.5, 0.99))
+    findings.row(
+        {
+            "others": f"{CLIENTS} clients ask for {what}",
+            "asked": len(waits),
+            "p50, s": p50,
+            "p99, s": p99,
+            "longest, s": waits[-1],
+            "failed": 0,
+            "answers a second": len(waits) / seconds,
+            "processor, µs an answer": 1e6 * each,
+        }
+    )
+    return (
+        f"{CLIENTS} ask for {what:<15}{len(waits):6} asked {p50:8.3f} s {p99:8.3f} s"
+        f" {waits[-1]:8.3f} s {len(waits) / seconds:6.0f} a second, {1e6 * each:.0f} µs each"
+    )
+
+
 def peak_of(process: int) -> float:
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
@@ -193,43 +269,37 @@ def peak_of(process: int) -> float:
 
 
 def measure(way: str, seconds: float, findings: Findings) -> str:
-    service = subprocess.Popen(
-        [sys.executable, "-m", "atldld", "serve", "demo", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
     others = None
-    try:
-        assert service.stdout is not None
-        host, port = service.stdout.readline().strip().removeprefix("http://").split(":")
-        wait_for_answers(host, int(port), 3)  # the first answers make what later ones use
-        if WAYS[way][1] is not None:
-            others = subprocess.Popen([sys.executable, __file__, "--misbehave", way, host, port])
-            time.sleep(3)
-        waits, failed = wait_for_answers(host, int(port), seconds)
-        waits.sort()
-        p50, p99 = (waits[int(len(waits) * part)] for part in (0.5, 0.99))
-        findings.row(
-            {
-                "others": way,
-                "asked": len(waits),
-                "p50, s": p50,
-                "p99, s": p99,
-                "longest, s": waits[-1],
-                "failed": failed,
-                "peak, MB": peak_of(service.pid),
-            }
-        )
-        return (
-            f"{way:<26}{len(waits):6} asked {p50:8.3f} s {p99:8.3f} s {waits[-1]:8.3f} s"
-            f"{failed:6} failed {peak_of(service.pid):8.0f} MB"
-        )
-    finally:
-        for process in (others, service):
-            if process is not None:
-                process.kill()
-                process.wait()
+    with served() as (process, host, port):
+        try:
+            if WAYS[way][1] is not None:
+                others = subprocess.Popen(
+                    [sys.executable, __file__, "--misbehave", way, host, str(port)]
+                )
+                time.sleep(3)
+            waits, failed = wait_for_answers(host, port, seconds)
+        finally:
+            if others is not None:
+                others.kill()
+                others.wait()
+        peak = peak_of(process)
+    waits.sort()
+    p50, p99 = (waits[int(len(waits) * part)] for part in (0.5, 0.99))
+    findings.row(
+        {
+            "others": way,
+            "asked": len(waits),
+            "p50, s": p50,
+            "p99, s": p99,
+            "longest, s": waits[-1],
+            "failed": failed,
+            "peak, MB": peak,
+        }
+    )
+    return (
+        f"{way:<26}{len(waits):6} asked {p50:8.3f} s {p99:8.3f} s {waits[-1]:8.3f} s"
+        f"{failed:6} failed {peak:8.0f} MB"
+    )
 
 
 def main() -> None:
@@ -247,6 +317,9 @@ def main() -> None:
     print(
         f"{'others':<32}{'':8}{'p50':>5}{'p99':>11}{'longest':>13}   ({os.cpu_count()} processors)"
     )
+    if options.only is None:
+        for what in MANY:
+            print(measure_many(what, options.seconds, findings), flush=True)
     for way in [options.only] if options.only else WAYS:
         print(measure(way, options.seconds, findings), flush=True)
     worst = max(findings.rows, key=lambda row: row["p99, s"])

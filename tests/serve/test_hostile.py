@@ -20,6 +20,7 @@ from atldld.rma.parse import parse
 from atldld.serve import app
 from atldld.serve.app import Application
 from atldld.serve.archive import Archive
+from atldld.serve.kept import LARGEST, KeptAnswer, KeptAnswers
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from tests.faults.hostile import KINDS, hostile_queries, large_tables
 
@@ -238,6 +239,84 @@ def test_a_picture_in_many_pieces_is_rendered_once(monkeypatch):
     for more in ("", "&quality=30", "&width=20&height=30", "&left=16&width=20&height=30"):
         assert ask(application, url + more).status_code == 200
     assert len(rendered) == 1
+
+
+# ---- answers that are kept
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The queries that were worked out, in their order."""
+    asked = []
+
+    def counted(query, *arguments, **named):
+        asked.append(query)
+        return run(query, *arguments, **named)
+
+    monkeypatch.setattr(app, "run", counted)
+    return asked
+
+
+@pytest.mark.parametrize("extension", ["json", "csv"])
+def test_a_question_that_is_asked_again_is_not_worked_out_again(large, evaluated, extension):
+    application = Application(large)
+    url = url_of("model::SectionDataSet[id$eq3]", extension)
+    first, second = ask(application, url), ask(application, url)
+    assert len(evaluated) == 1
+    assert first.content == second.content
+    for name in ("content-type", "content-length", "etag"):
+        assert first.headers[name] == second.headers[name]
+    ask(application, url_of("model::SectionDataSet[id$eq4]", extension))
+    assert len(evaluated) == 2
+
+
+def test_who_has_an_answer_is_not_sent_it_again(large, evaluated):
+    application = Application(large)
+    url = url_of("model::SectionDataSet[id$eq3]")
+    etag = ask(application, url).headers["etag"]
+    with httpx.Client(
+        transport=httpx.WSGITransport(app=application), base_url="http://archive"
+    ) as client:
+        same = client.get(url, headers={"If-None-Match": etag})
+        assert (same.status_code, same.content) == (304, b"")
+        other = client.get(url, headers={"If-None-Match": '"other"'})
+        assert other.json()["total_rows"] == 1
+        head = client.head(url)
+        assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", etag)
+        assert client.post(url).status_code == 405
+    assert len(evaluated) == 1
+
+
+def test_other_records_have_other_answers(evaluated):
+    source = Records({"SectionDataSet": [{"id": 1}], "SectionImage": []})
+    application = Application(source)
+    url = url_of("model::SectionDataSet")
+    assert ask(application, url).json()["total_rows"] == 1
+    source._tables = {"SectionDataSet": [{"id": 1}, {"id": 2}], "SectionImage": []}
+    assert ask(application, url).json()["total_rows"] == 2
+
+
+def test_refusals_are_not_kept(large, evaluated):
+    application = Application(large, limits=Limits().times(0.1))
+    url = url_of("model::SectionImage,data_set(products),rma::options[num_rows$eq1]")
+    assert [ask(application, url).status_code for _ in range(2)] == [400, 400]
+    assert len(evaluated) == 2
+
+
+def test_what_is_kept_is_bounded():
+    """Many different questions, and large answers, push out those asked longest ago."""
+    kept = KeptAnswers(most=100_000)
+    for number in range(1000):
+        kept.keep(("/path", f"{number}"), KeptAnswer.of(bytes(5000), "application/json"))
+        kept.keep(("/path", f"{number}"), KeptAnswer.of(bytes(6000), "application/json"))
+        kept.keep(("/large", f"{number}"), KeptAnswer.of(bytes(LARGEST + 1), "image/jpeg"))
+        assert kept.get(("/path", "0")) is not None or number > 100  # asked for again and again
+    bodies = [len(answer.body) for answer in kept._answers.values()]
+    assert sum(bodies) <= kept._held <= 100_000
+    assert set(bodies) == {6000}
+    assert len(bodies) == 15
+    assert kept.get(("/path", "0")) is not None
+    assert kept.get(("/path", "500")) is None
 
 
 # ---- lanes

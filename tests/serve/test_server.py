@@ -248,6 +248,80 @@ def test_questions_ahead_of_the_answers_are_few(running):
     assert server.answers()
 
 
+PATHS = [
+    "/api/v2/data/query.json?criteria=model::SectionDataSet",
+    "/api/v2/section_image_download/101321610?downsample=4",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_that_is_there_wakes_no_thread(running, monkeypatch, path):
+    """Waking one took longer than the answer, and 64 clients waited for that."""
+    here = running()
+    given = []
+    dispatcher = here.server.task_dispatcher
+    genuine = dispatcher.add_task
+
+    def counted(task):
+        given.append(task)
+        genuine(task)
+
+    monkeypatch.setattr(dispatcher, "add_task", counted)
+    client = http.client.HTTPConnection("127.0.0.1", here.port, timeout=BACKSTOP)
+    answers = []
+    for _ in range(20):
+        client.request("GET", path)
+        answers.append(client.getresponse().read())
+    client.close()
+    # a picture is made at first, and kept when it has been asked for again
+    assert len(given) == PATHS.index(path) + 1
+    assert len(set(answers)) == 1
+
+
+def test_of_several_questions_at_once_all_are_answered_in_order(running):
+    """The first is answered by the loop, and the threads go on from there."""
+    here = running()
+    questions = [*PATHS, "/", *PATHS, "/nothing", PATHS[0]]
+    client = http.client.HTTPConnection("127.0.0.1", here.port, timeout=BACKSTOP)
+    alone = []
+    for path in questions:
+        client.request("GET", path)
+        alone.append(client.getresponse().read())
+    client.close()
+    together = here.connect(
+        b"".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in questions[:-1]),
+        f"GET {questions[-1]} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(),
+    )
+    received = b""
+    while piece := together.recv(1 << 20):
+        received += piece
+    for body in alone:
+        assert body in received
+        received = received[received.index(body) + len(body) :]
+    assert received == b""
+
+
+def test_though_all_threads_are_held_answers_that_are_there_are_sent(running):
+    held, let_go = threading.Semaphore(0), threading.Event()
+
+    class Holding(DemoArchive):
+        def file(self, path):
+            held.release()
+            let_go.wait(BACKSTOP)
+
+    here = running(Holding([909]))
+    assert here.answers()
+    count = len(here.server.task_dispatcher.threads)
+    try:
+        for _ in range(count + 5):
+            here.connect(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(count):
+            assert held.acquire(timeout=BACKSTOP)
+        assert here.answers()
+    finally:
+        let_go.set()
+
+
 def test_unread_answers_do_not_keep_the_threads(running):
     """A thread used to wait for the client to read before it answered the next question."""
     server = running(Pictures())

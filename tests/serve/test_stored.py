@@ -11,6 +11,7 @@ from atldld.demo.archive import DemoArchive
 from atldld.demo.local import in_process_session, opened_archive
 from atldld.errors import CacheError, DatasetNotFoundError, ImageNotFoundError, InvalidInputError
 from atldld.fetch.archive import export_archive
+from atldld.fetch.members import Member
 from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.serve.app import Application
@@ -109,6 +110,37 @@ def test_changes_are_noticed(filled):
     filled.dataset(71717084)
     os.utime(filled.cache.root / "datasets")
     assert len(source.tables()["SectionDataSet"]) == 3
+
+
+def test_a_picture_that_is_kept_is_read_once_and_changes_are_noticed(filled, monkeypatch):
+    read = []
+    genuine = Member.read
+
+    def counted(self, largest):
+        if self.name.endswith(".jpg"):
+            read.append(self.name)
+        return genuine(self, largest)
+
+    monkeypatch.setattr(Member, "read", counted)
+    client = ask(StoredArchive(filled.cache.root))
+    image = filled.dataset(909).images[0]
+    path = next(filled.cache.image_path(image.id, 0).parent.glob("?.jpg"))
+    url = f"/api/v2/section_image_download/{image.id}?downsample={path.stem}"
+    before = client.get(url)
+    assert [client.get(url).content for _ in range(5)] == [path.read_bytes()] * 5
+    assert client.get(url, headers={"If-None-Match": before.headers["etag"]}).status_code == 304
+    assert len(read) == 1
+    os.utime(path, ns=(1, 1))
+    assert client.get(url).headers["etag"] != before.headers["etag"]
+    assert len(read) == 2
+    companion = path.with_name(f"{path.name}.json")
+    held = companion.read_bytes()
+    companion.unlink()
+    try:
+        assert client.get(url).status_code == 404  # nothing vouches for it any more
+    finally:
+        companion.write_bytes(held)
+    assert client.get(url).content == path.read_bytes()
 
 
 def test_other_files(filled, tmp_path):

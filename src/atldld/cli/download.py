@@ -82,12 +82,20 @@ def download_dataset(
     goes on where it has stopped; --force replaces what an earlier run left in the folder.
     """
     from atldld.find.named import find_dataset
-    from atldld.sections.download import download_dataset as write
+    from atldld.support.files import check_folder
 
     check_confirmed(alignment, confirmed)
-    recipe = _recipe(cut, resolution, downsample_img, include_expression)
+    tier_of(downsample_img, 0)
     place = folder_of(place_of(output, folder))
+    check_folder(place)
     number = find_dataset(dataset_id, session=session)
+    # An alignment, and the result of an earlier run, are looked at before anything is asked.
+    if alignment is None and not (place / "metadata.json").exists():
+        session.ask_ahead(number, refresh=refresh)
+    # not before: it brings NumPy and OpenCV, which takes as long as the answer
+    from atldld.sections.download import download_dataset as write
+
+    recipe = _recipe(cut, resolution, downsample_img, include_expression)
     try:
         with progress_bar(f"Data set {number}") as progress:
             summary = write(

@@ -347,6 +347,19 @@ class Client:
             seconds=time.monotonic() - began,
         )
 
+    def load(self) -> None:
+        """Import what a request needs, before something else is imported that takes longer."""
+        load_httpx()
+        import socksio  # noqa: F401
+
+        import atldld.fetch.answers
+        import atldld.fetch.routes
+        import atldld.fetch.troubles  # noqa: F401
+
+    def open_ahead(self) -> None:
+        """Begin to open the connections that many requests will need, if there are none yet."""
+        self._connections.open_ahead()
+
     def close(self) -> None:
         """Close the connections, and end waits between tries.
 

@@ -15,6 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from atldld.errors import NetworkError
@@ -61,6 +62,7 @@ class Connections:
     def _start(self) -> None:
         self.closed = threading.Event()
         self._lines: list[Line] = []  # those that no request uses, the last used at the end
+        self._was_used = False
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._limits.in_flight)
         # the moments at which the last requests were begun, or will be
@@ -110,6 +112,7 @@ class Connections:
                 raise NetworkError("The client has been closed.", url=self._base_url)
             # the one that was used last: the network has learnt most of it
             line = self._lines.pop() if self._lines else Line(self.connected)
+            self._was_used = True
         try:
             yield line
         except BaseException:
@@ -123,6 +126,21 @@ class Connections:
                 else:
                     self._lines.append(line)
 
+    def open_ahead(self) -> None:
+        """Begin to open all connections that there may be, if there are none yet.
+
+        Each would be opened by its first request, which would wait for that.
+        """
+        if self._transport is not None:
+            return
+        with self._lock:
+            if self._lines or self._was_used or self.closed.is_set():
+                return
+            for _ in range(self._limits.in_flight):
+                line = Line(self.connected)
+                line.http(partial(self.connected, ahead=True))
+                self._lines.append(line)
+
     def drop_all(self) -> None:
         """Close those that no request uses."""
         with self._lock:
@@ -130,8 +148,8 @@ class Connections:
                 line.drop()
             self._lines.clear()
 
-    def connected(self) -> httpx.Client:
-        """Return a new HTTP client, for one connection."""
+    def connected(self, *, ahead: bool = False) -> httpx.Client:
+        """Return a new HTTP client, for one connection that may be opened before it is used."""
         load_httpx()
         import httpx
 
@@ -140,7 +158,9 @@ class Connections:
         if self._transport is None:
             from atldld.fetch.routes import Ways
 
-            transport: httpx.BaseTransport = Ways(single)
+            transport: httpx.BaseTransport = (ways := Ways(single))
+            if ahead:
+                ways.open_ahead(self._base_url, limits.connect)
         else:
             transport = _shared(self._transport)
         return httpx.Client(
@@ -192,10 +212,10 @@ class Line:
                 os.close(socket.socket.detach(self.socket))
         self._http = self._end = self._last = self.socket = None
 
-    def http(self) -> httpx.Client:
-        """Return the HTTP client."""
+    def http(self, make: Callable[[], httpx.Client] | None = None) -> httpx.Client:
+        """Return the HTTP client; one that another callable makes, if it is the first."""
         if self._http is None:
-            self._http = self._make()
+            self._http = (make or self._make)()
             # A client that is forgotten without being closed leaves no connection open.
             self._end = weakref.finalize(self, self._http.close)
         return self._http

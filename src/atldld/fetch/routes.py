@@ -13,13 +13,16 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from atldld.errors import InvalidInputError
@@ -298,6 +301,35 @@ class Ways(httpx.BaseTransport):
     def __init__(self, limits: httpx.Limits) -> None:
         self._limits = limits
         self._ways: dict[tuple[bool, Proxy | None], httpx.HTTPTransport] = {}
+        self._opened: _Opened | None = None
+
+    def open_ahead(self, url: str, seconds: float) -> None:
+        """Begin to open the connection that the first request to a host needs, if it is straight.
+
+        Parameters
+        ----------
+        url : str
+            The host.
+        seconds : float
+            How long that may take.
+        """
+        address = httpx.URL(url)
+        if proxy_for(url) is not None or address.scheme not in _DEFAULT_PORTS:
+            return
+        port = address.port or _DEFAULT_PORTS[address.scheme]
+        self._opened = _Opened(address.raw_host.decode("ascii"), port, seconds)
+        encrypted = address.scheme == "https"
+        way = self._way(encrypted, None)
+        # httpx takes no network of one's own, so it is given a pool of connections that does
+        way._pool.close()
+        way._pool = httpcore.ConnectionPool(
+            ssl_context=_context(encrypted=encrypted),
+            max_connections=self._limits.max_connections,
+            max_keepalive_connections=self._limits.max_keepalive_connections,
+            keepalive_expiry=self._limits.keepalive_expiry,
+            network_backend=self._opened,
+        )
+        self._ways[encrypted, None] = way
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request."""
@@ -311,6 +343,8 @@ class Ways(httpx.BaseTransport):
         """Close the connections."""
         for way in self._ways.values():
             way.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def _way(self, encrypted: bool, proxy: Proxy | None) -> httpx.HTTPTransport:
         to_proxy = None
@@ -319,11 +353,82 @@ class Ways(httpx.BaseTransport):
             to_proxy = httpx.Proxy(proxy.url, ssl_context=inside)
             if proxy.url.scheme == "socks5":
                 _hide_socks_logins()
-        # Without certificates nothing is trusted, which is right where nothing is encrypted.
-        context = trusted() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx.HTTPTransport(
-            verify=context, trust_env=False, limits=self._limits, proxy=to_proxy
+            verify=_context(encrypted=encrypted),
+            trust_env=False,
+            limits=self._limits,
+            proxy=to_proxy,
         )
+
+
+def _context(*, encrypted: bool) -> ssl.SSLContext:
+    """Return what is trusted: nothing where nothing is encrypted, which needs no certificates."""
+    return trusted() if encrypted else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class _Opened(httpcore.NetworkBackend):
+    """Opens connections, the first of them at once and not when it is needed.
+
+    Parameters
+    ----------
+    host, port :
+        Of the first one.
+    seconds : float
+        How long opening it may take.
+    """
+
+    def __init__(self, host: str, port: int, seconds: float) -> None:
+        self._network = httpcore.SyncBackend()
+        self._place = host, port
+        self._lock = threading.Lock()
+        self._first: Future[httpcore.NetworkStream] | None = Future()
+        opening = (self._first, host, port, seconds)
+        threading.Thread(target=self._open, args=opening, name="open", daemon=True).start()
+
+    def _open(
+        self, first: Future[httpcore.NetworkStream], host: str, port: int, seconds: float
+    ) -> None:
+        try:
+            first.set_result(self._network.connect_tcp(host, port, timeout=seconds))
+        except BaseException as error:
+            first.set_exception(error)
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Return the connection that was opened, once, or open one."""
+        with self._lock:
+            first, self._first = self._first, None
+        if first is not None and (host, port) == self._place:
+            stream = first.result()  # or what kept it from being opened, as if it were tried now
+            if not stream.get_extra_info("is_readable"):
+                return stream
+            stream.close()  # the other side has given it up
+        elif first is not None:
+            _close_once_open(first)
+        return self._network.connect_tcp(
+            host, port, timeout, local_address=local_address, socket_options=socket_options
+        )
+
+    def close(self) -> None:
+        """Close the first one, where nobody has needed it."""
+        with self._lock:
+            first, self._first = self._first, None
+        if first is not None:
+            _close_once_open(first)
+
+
+def _close_once_open(opening: Future[httpcore.NetworkStream]) -> None:
+    def close(done: Future[httpcore.NetworkStream]) -> None:
+        if done.exception() is None:
+            done.result().close()
+
+    opening.add_done_callback(close)
 
 
 def _hide_login(record: logging.LogRecord) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,6 +53,7 @@ from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
 from atldld.support.fields import CHANGED
+from atldld.support.processes import renew_in_children
 
 if TYPE_CHECKING:
     import httpx
@@ -140,6 +143,17 @@ class Session:
         self.bucket = bucket or self._own_bucket()
         self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
         self._told: set[tuple[int, str]] = set()
+        self._ahead: dict[
+            tuple[int, bool], Future[dict[str, Any]]
+        ] = {}  # what is asked for already
+        renew_in_children(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": {}}
+
+    def renew(self) -> None:
+        """Forget, in a forked child, what the parent's threads are asking for."""
+        self._ahead = {}
 
     def _own_client(self, limits: Limits | None, transport: httpx.BaseTransport | None) -> Client:
         limits = usual_limits(self.settings, limits)
@@ -312,9 +326,53 @@ class Session:
             If they are not in the cache, and cannot be fetched.
         """
         dataset_id = check_id(dataset_id, "section data set")
-        known = self._documents().dataset(dataset_id, refresh=refresh)
+        ahead = self._ahead.pop((dataset_id, refresh), None)
+        if ahead is None:
+            known = self._documents().dataset(dataset_id, refresh=refresh)
+        else:
+            known = ahead.result()
         self._report_kept(known)
         return known
+
+    def ask_ahead(self, dataset_id: int | str, *, refresh: bool = False) -> None:
+        """Begin to fetch the records of a data set, for `dataset_records` to return later.
+
+        Meanwhile a command imports what it will need, and the connections for the images are
+        opened. What goes wrong is raised there, not here.
+
+        Parameters
+        ----------
+        dataset_id, refresh :
+            See `dataset_records`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the id is not a positive whole number.
+        """
+        key = check_id(dataset_id, "section data set"), refresh
+        if key in self._ahead or self.settings.offline:
+            return
+        self.client.load()  # here, as a thread would have to take turns with other imports
+        ahead: Future[dict[str, Any]] = Future()
+        self._ahead[key] = ahead
+
+        def first(query: RMAParameters) -> dict[str, Any]:
+            if self.settings.source != "bucket":  # else the images come from elsewhere
+                with suppress(AtldldError):  # an odd proxy or certificate is told by the request
+                    self.client.open_ahead()
+            return self.rma(query)
+
+        documents = Documents(self.cache, first, offline=False)
+
+        def ask() -> None:
+            try:
+                ahead.set_result(documents.dataset(key[0], refresh=refresh))
+            except BaseException as error:
+                ahead.set_exception(error)
+
+        # one that ends with the process: whoever breaks off does not wait for an answer
+        threading.Thread(target=ask, name="ahead", daemon=True).start()
 
     def _documents(self) -> Documents:
         return Documents(self.cache, self.rma, offline=self.settings.offline)

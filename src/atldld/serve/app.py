@@ -8,7 +8,6 @@ the Allen Brain Map API can ask it.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import logging
 import mimetypes
@@ -45,6 +44,7 @@ from atldld.rma.evaluate import Lookup, columns, encode, run
 from atldld.rma.parse import parse
 from atldld.rma.query import Column, Filter, Query, Term
 from atldld.serve.archive import Archive, Record, Tables, View
+from atldld.serve.kept import LARGEST, KeptAnswer, KeptAnswers
 from atldld.serve.lanes import BusyError, Lane, Lanes
 from atldld.support.files import nameless_file
 
@@ -64,6 +64,8 @@ _LIGHT_SYNC = 4
 _IN_MEMORY = 4 << 20
 _PIXELS_PER_TENTH = 2e6  # of an image that is made, in a tenth of a second
 _ASK_AGAIN_AFTER = "2"  # seconds
+# Where the paths begin whose answers are kept.
+_KEPT = ("/api/v2/data/", "/api/v2/section_image_download/", "/api/v2/image_download/")
 
 ENDPOINTS = (
     "/api/v2/data/query.json?criteria=model::{Model},...",
@@ -192,7 +194,34 @@ class Application:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        kept = self._kept(_address(environ))
+        if kept is None:
+            return self._respond(environ)(environ, start_response)
+        method = environ["REQUEST_METHOD"]
+        if method == "GET" and "HTTP_IF_NONE_MATCH" not in environ:
+            start_response("200 OK", kept.headers)
+            return [kept.body]
+        if method in ("GET", "HEAD"):
+            return _from_kept(kept, Request(environ))(environ, start_response)
         return self._respond(environ)(environ, start_response)
+
+    def is_kept(self, path: str, query: str) -> bool:
+        """Whether the answer to an address need only be sent.
+
+        Parameters
+        ----------
+        path, query : str
+            ``PATH_INFO`` and ``QUERY_STRING`` of WSGI.
+        """
+        return self._kept((path, query)) is not None
+
+    def _kept(self, address: tuple[str, str]) -> KeptAnswer | None:
+        if not address[0].startswith(_KEPT):
+            return None
+        try:
+            return self._records().answers.get(address)
+        except Exception:  # it is raised again where it can be told
+            return None
 
     def _respond(self, environ: WSGIEnvironment) -> Response:
         try:
@@ -282,9 +311,8 @@ class Application:
         return None
 
     def _send(self, request: Request, held: Member) -> Response:
-        kind = mimetypes.guess_type(held.name)[0] or "application/octet-stream"
-        response = Response(content_type=kind)
-        response.set_etag(f"{held.size:x}-{int(held.changed * 1e9):x}")
+        response = Response(content_type=_kind(held))
+        response.set_etag(_version(held))
         response.make_conditional(request)
         if response.status_code != HTTPStatus.OK:
             return response
@@ -297,7 +325,7 @@ class Application:
                 with self._heavy(request, "pixels", held.size / 10e6):
                     file = _spooled(held)
         except (OSError, InvalidInputError) as error:
-            raise _unknown(f"the archive's file cannot be read: {error}") from None
+            raise _unreadable(error) from None
         response.response = wrap_file(request.environ, file)
         response.direct_passthrough = True
         response.content_length = held.size
@@ -360,15 +388,20 @@ class Application:
                 lookup=records.lookup,
             )
             if extension == "csv":
-                return _csv(answer.rows, budget)
-            return _success(answer.rows, answer.start_row, answer.num_rows, answer.total_rows)
+                response = _csv(answer.rows, budget)
+            else:
+                response = _success(
+                    answer.rows, answer.start_row, answer.num_rows, answer.total_rows
+                )
+        kept = KeptAnswer.of(response.get_data(), response.headers["Content-Type"])
+        records.answers.keep(_address(request.environ), kept)
+        return _from_kept(kept, request)
 
     # ---- images
 
     def _image(self, request: Request, image_id: int) -> Response:
-        image = SectionImage.from_record(
-            self._records().find("SectionImage", image_id, "section image")
-        )
+        records = self._records()
+        image = records.image(image_id)
         unsupported = [name for name in RENDERINGS if name in request.args]
         if unsupported:
             raise _bad(
@@ -387,22 +420,37 @@ class Application:
         region = _region(request, image, downsample)
         body = self._archive.held_image(image_id, downsample, view, quality=quality, region=region)
         if isinstance(body, Member):
-            return self._send(request, body)
-        if body is None:
-            width, height = image.size(downsample)
-            with self._heavy(request, "pixels", width * height / _PIXELS_PER_TENTH):
-                body = self._archive.image(
-                    image_id, downsample, view, quality=quality, region=region
-                )
+            return self._held(request, records, body)
+        if body is not None:
+            kept = KeptAnswer.of(body, "image/jpeg")
+            records.answers.keep(_address(request.environ), kept)
+            return _from_kept(kept, request)
+        width, height = image.size(downsample)
+        with self._heavy(request, "pixels", width * height / _PIXELS_PER_TENTH):
+            body = self._archive.image(image_id, downsample, view, quality=quality, region=region)
         if body is None:
             what = "the expression mask of section" if view == "expression" else "section"
             raise _unknown(
                 f"the archive does not hold {what} image {image_id} at downsample {downsample}"
             )
-        response = Response(body, content_type="image/jpeg")
-        response.set_etag(hashlib.sha256(body).hexdigest()[:32])
-        response.make_conditional(request)
-        return response
+        return _from_kept(KeptAnswer.of(body, "image/jpeg"), request)
+
+    def _held(self, request: Request, records: _Records, held: Member) -> Response:
+        """Answer an image as it is held, and keep it as long as its file does not change."""
+        stamp = self._archive.stamp(held)
+        if stamp is None or held.size > LARGEST:
+            return self._send(request, held)
+        try:
+            content = held.read(LARGEST)
+        except (OSError, InvalidInputError) as error:
+            raise _unreadable(error) from None
+
+        def is_current() -> bool:
+            return self._archive.stamp(held) == stamp
+
+        kept = KeptAnswer(content, _kind(held), _version(held), is_current)
+        records.answers.keep(_address(request.environ), kept)
+        return _from_kept(kept, request)
 
     def _plate(self, request: Request, image_id: int) -> Response:
         downsample, quality = _whole(request, "downsample", 0), _quality(request)
@@ -534,6 +582,11 @@ class Application:
 # ---- reading requests
 
 
+def _address(environ: WSGIEnvironment) -> tuple[str, str]:
+    """Return the path and the parameters of a request, on which alone an answer depends."""
+    return environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
+
+
 def _parse(request: Request, criteria: str, model: str | None = None) -> Query:
     return parse(
         criteria,
@@ -633,9 +686,11 @@ class _Records:
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
         self.lookup = Lookup(tables)
+        self.answers = KeptAnswers()
         # methods of their own for each archive, so that what they keep goes with it
         self.columns = cache(partial(columns, tables))
         self.data_set = lru_cache(maxsize=256)(self._data_set)
+        self.image = lru_cache(maxsize=4096)(self._image)
         self.centers = cache(self._centers)
         self.atlas = lru_cache(maxsize=8)(self._atlas)
 
@@ -651,6 +706,9 @@ class _Records:
             self.find("SectionDataSet", data_set_id, "section data set"),
             self.lookup.find("SectionImage", "data_set_id", data_set_id),
         )
+
+    def _image(self, image_id: int) -> SectionImage:
+        return SectionImage.from_record(self.find("SectionImage", image_id, "section image"))
 
     def _centers(self) -> list[StructureCenter]:
         return [StructureCenter.from_record(center) for center in self.tables["StructureCenter"]]
@@ -672,6 +730,18 @@ class _Records:
         plates = [image for image in images if image.get("annotated")] or images
         whole = SectionDataSet.from_records(data_set, plates)
         return whole, list(whole.images)
+
+
+def _kind(held: Member) -> str:
+    return mimetypes.guess_type(held.name)[0] or "application/octet-stream"
+
+
+def _version(held: Member) -> str:
+    return f"{held.size:x}-{int(held.changed * 1e9):x}"
+
+
+def _unreadable(error: Exception) -> _Refusal:
+    return _unknown(f"the archive's file cannot be read: {error}")
 
 
 def _spooled(held: Member) -> IO[bytes]:
@@ -711,6 +781,14 @@ def _synchronise(target: SectionDataSet, find: Callable[[], ImagePoints]) -> dic
 
 def _json(body: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
     return Response(encode(body), status=status, content_type="application/json")
+
+
+def _from_kept(kept: KeptAnswer, request: Request) -> Response:
+    """Return an answer that is kept; without its body where the client has that already."""
+    response = Response(kept.body, content_type=kept.content_type)
+    response.set_etag(kept.etag)
+    response.make_conditional(request)
+    return response
 
 
 def _synchronised(found: Iterable[Mapping[str, Any]]) -> Response:

@@ -84,7 +84,15 @@ class Archive(ABC):
         quality: int,
         region: tuple[int, int, int, int] | None,
     ) -> bytes | Member | None:
-        """Return a JPEG that need not be made, as bytes or as a file; see `image`."""
+        """Return a JPEG that need not be made, as bytes or as a file; see `image`.
+
+        Bytes may be kept and answered again for as long as `tables` returns the same object; a
+        file, for as long as its `stamp` is the same.
+        """
+        return None
+
+    def stamp(self, held: Member) -> object:
+        """Return what changes when the file of an image does; `None` if nothing tells."""
         return None
 
     def plate(

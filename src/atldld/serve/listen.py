@@ -66,7 +66,12 @@ def listen(
     try:
         application = Application(archive, limits=Limits().times(budget), lanes=lanes)
         return serve_at(
-            listening, application, threads=lanes.threads, patience=patience, clock=clock
+            listening,
+            application,
+            threads=lanes.threads,
+            patience=patience,
+            clock=clock,
+            is_light=application.is_kept,
         )
     except BaseException:
         listening.close()

@@ -5,15 +5,19 @@ one that never reads its answer; and at its limit it takes no new ones. Here eac
 
 - a time by which the question it has begun must be whole,
 - a time by which its answer must have been read, which grows with the answer's length,
-- no more than a few questions ahead of the answers,
+- no more than a few questions ahead of the answers.
 
-and at the limit the one that has waited longest for its client makes room for a new one.
+At the limit the one that has waited longest for its client makes room for a new one.
+
+An answer that is there already is sent by the loop that has read the question: to wake a thread
+for it would take longer, and all clients would wait while the two take turns.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -78,11 +82,17 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.was_asked = False
         self.is_answering = False
         self.longest_answer = 0
+        self.received_in: int | None = None  # the thread that reads questions at this moment
+        self.is_due = False  # one of them is to be answered
         super().__init__(server, *arguments, **named)
 
     def received(self, data: bytes) -> bool:
         before = self.request
-        done = bool(super().received(data))
+        self.received_in = threading.get_ident()
+        try:
+            done = bool(super().received(data))
+        finally:
+            self.received_in = None
         if len(self.requests) > AHEAD:
             self.will_close = True
         self.was_asked = self.was_asked or bool(self.requests)
@@ -93,7 +103,20 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             first = before is None and not self.requests
             if not first or self.asks_since is None:
                 self.asks_since = self.server.clock()
+        if self.is_due:
+            self.is_due = False
+            self._begin_to_answer()
         return done
+
+    def _begin_to_answer(self) -> None:
+        """Answer the first question here if that takes no time, else have a thread do it."""
+        asked = self.requests[0]
+        if self.will_close or asked.error or not self.server.is_light(asked.path, asked.query):
+            self.server.add_task(self)
+            return
+        self.service()
+        if self.connected and self.total_outbufs_len:
+            self._flush_exception(self._flush_some)
 
     def service(self) -> None:
         self.was_asked = self.is_answering = True
@@ -171,17 +194,43 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         Returns seconds that never go back.
     patience : Patience
         How long clients may take.
+    is_light : callable
+        Whether the answer to a path and its parameters need only be sent.
     """
 
     channel_class = _Channel
 
     def __init__(
-        self, *arguments: Any, clock: Callable[[], float], patience: Patience, **named: Any
+        self,
+        *arguments: Any,
+        clock: Callable[[], float],
+        patience: Patience,
+        is_light: Callable[[str, str], bool],
+        **named: Any,
     ) -> None:
         self.clock = clock
         self.patience = patience
+        self.is_light = is_light
+        self._runs_in: int | None = None
         self._next_look = clock()
         super().__init__(*arguments, **named)
+
+    def run(self) -> None:
+        """Answer until it is ended."""
+        self._runs_in = threading.get_ident()
+        super().run()
+
+    def add_task(self, task: _Channel) -> None:
+        """Have a thread answer a connection's first question, unless the loop can do it."""
+        if task.received_in == threading.get_ident():
+            task.is_due = True  # not here: the lock of its questions is held
+        else:
+            super().add_task(task)
+
+    def pull_trigger(self) -> None:
+        """Have the loop look at its connections; it does that by itself after what it does."""
+        if threading.get_ident() != self._runs_in:
+            super().pull_trigger()
 
     def readable(self) -> bool:
         """Look after the connections; whether a new one may be taken (the loop asks each time)."""
@@ -236,6 +285,7 @@ def serve_at(
     patience: Patience | None = None,
     clock: Callable[[], float] = time.monotonic,
     body: int = BODY,
+    is_light: Callable[[str, str], bool] = lambda path, query: False,
 ) -> Server:
     """Return a server for a socket that listens; its ``run()`` answers.
 
@@ -253,6 +303,9 @@ def serve_at(
         Returns seconds that never go back.
     body : int
         Bytes that a question may bring with it.
+    is_light : callable, optional
+        Whether the answer to a path and its parameters need only be sent; no thread is woken for
+        it then.
     """
     patience = _affordable(patience or Patience())
     adjustments = Adjustments(
@@ -282,6 +335,7 @@ def serve_at(
         bind_socket=False,
         clock=clock,
         patience=patience,
+        is_light=is_light,
     )
 
 

@@ -192,6 +192,11 @@ class StoredArchive(Archive):
             return None
         return self._image(image_id, downsample, view)
 
+    def stamp(self, held: Member) -> object:
+        """Return the sizes and times of an image and its companion; see `Archive.stamp`."""
+        there = [self._members.get(name) for name in (held.name, f"{held.name}.json")]
+        return [(one.size, one.changed) if one else None for one in there]
+
     def _image(self, image_id: int, downsample: int, view: View) -> Member | None:
         path = self._layout.image_path(image_id, downsample, expression=view == "expression")
         name = path.relative_to(self._layout.root).as_posix()
