@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from atldld.errors import InvalidInputError
@@ -47,6 +47,9 @@ def both(content, use, monkeypatch):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, end=st.sampled_from(["\n", "\r\n", "\n\n", "\r"]), last=st.booleans())
+# one character is taken out, and one is put behind
+@example(rows=[["1", "1"], ["1", "1"]], end="\r\n", last=False)
+@example(rows=[["1", "1"], ["1", "1"]], end="\n\n", last=False)
 def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
     content = end.join(["a,b", *map(",".join, rows)]) + (end if last else "")
 

@@ -317,10 +317,13 @@ class Ways(httpx.BaseTransport):
         if proxy_for(url) is not None or address.scheme not in _DEFAULT_PORTS:
             return
         port = address.port or _DEFAULT_PORTS[address.scheme]
-        self._opened = _Opened(address.raw_host.decode("ascii"), port, seconds)
         encrypted = address.scheme == "https"
         way = self._way(encrypted, None)
-        # httpx takes no network of one's own, so it is given a pool of connections that does
+        # httpx takes no network of one's own, so it is given a pool of connections that does; a
+        # version of it that keeps its pool elsewhere opens connections when they are needed
+        if not isinstance(getattr(way, "_pool", None), httpcore.ConnectionPool):
+            return
+        self._opened = _Opened(address.raw_host.decode("ascii"), port, seconds)
         way._pool.close()
         way._pool = httpcore.ConnectionPool(
             ssl_context=_context(encrypted=encrypted),

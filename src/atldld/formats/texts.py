@@ -303,8 +303,9 @@ class TextTable:
                         self.names, self.count = [], 0
                         return False
                     self.count += count
-                # nothing was taken out but, at most, a line feed put behind the last line
-                self._even = length >= self._file.seek(0, os.SEEK_END)
+                # nothing was taken out, and a line feed was put behind the last line if it had none
+                size = self._file.seek(-1, os.SEEK_END) + 1
+                self._even = length == size + (self._file.read(1) != b"\n")
                 return True
         self.names, self.count = [], 0
         return False
