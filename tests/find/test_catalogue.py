@@ -58,7 +58,7 @@ class Growing(Archive):
         ]
 
     def tables(self):
-        return self.data
+        return dict(self.data)  # another each time, as it may have changed
 
     def image(self, *_, **__):
         return None
