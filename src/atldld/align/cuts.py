@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,6 @@ NAMES = {Plane.CORONAL: "coronal", Plane.TRANSVERSE: "horizontal", Plane.SAGITTA
 """What people call the cuts."""
 
 _COARSEST = 50.0  # µm: pixels of the pictures are about so large
-_KEPT = 100
 _QUALITY = 85
 
 
@@ -40,7 +38,6 @@ class Cuts:
     def __init__(self, painter: Painter) -> None:
         self._painter = painter
         self._lock = threading.Lock()
-        self._made: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         side = painter.atlas.resolution
         self._stride = max(1, round(_COARSEST / side))
         p, i, r = painter.atlas.annotation.shape
@@ -134,21 +131,12 @@ class Cuts:
         voxel : int
             Where, in voxels of the annotation.
         """
-        key = axis, min(voxel // self._stride, self._shape[axis] - 1)
         with self._lock:
-            if key in self._made:
-                self._made.move_to_end(key)
-                return self._made[key]
             # once for all cuts, so others may as well wait for it
             if self._brain is None:
                 self._brain = self._small()
             brain = self._brain
-        made = _drawn(brain, *key)
-        with self._lock:
-            self._made[key] = made
-            while len(self._made) > _KEPT:
-                self._made.popitem(last=False)
-        return made
+        return _drawn(brain, axis, min(voxel // self._stride, self._shape[axis] - 1))
 
     def _small(self) -> NDArray[np.uint8]:
         """Return the atlas as the cuts show it, shape (p, i, r, colours).

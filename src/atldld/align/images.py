@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from atldld.errors import InvalidInputError, OfflineError, OutputError
 from atldld.fetch.session import Session, check_downsample
 from atldld.formats.pictures import as_thumbnail
 from atldld.records import SectionImage
+from atldld.support.bounded import Bounded
 
 __all__ = ["TILE", "Pictures"]
 
@@ -38,8 +38,10 @@ class Pictures:
         self._session = session
         self._lock = threading.Lock()
         self._making: dict[tuple[int, int, bool], threading.Lock] = {}
-        self._pixels: OrderedDict[tuple[int, int, bool], NDArray[np.uint8]] = OrderedDict()
-        self._small: OrderedDict[tuple[int, bool], bytes] = OrderedDict()
+        self._pixels: Bounded[tuple[int, int, bool], NDArray[np.uint8]] = Bounded(
+            _DECODED, lambda pixels: pixels.nbytes
+        )
+        self._small: Bounded[tuple[int, bool], bytes] = Bounded(_THUMBNAILS, lambda _: 1)
 
     def tiers(self, image: SectionImage) -> list[dict[str, int]]:
         """Return the tiers that can be shown; offline, those that the cache has or can make."""
@@ -99,16 +101,15 @@ class Pictures:
         """Return a small picture, as a JPEG."""
         key = image.id, expression
         with self._lock:
-            if key in self._small:
-                return self._small[key]
+            known = self._small.get(key)
+        if known is not None:
+            return known
         tiers = range(image.highest_downsample + 1)
         tier = max((t for t in tiers if max(image.size(t)) >= _SMALL), default=0)
         # decoded for this alone: hundreds of them would push out what is looked at
         made = as_thumbnail(self._read(image, tier, expression), _SMALL)
         with self._lock:
-            self._small[key] = made
-            while len(self._small) > _THUMBNAILS:
-                self._small.popitem(last=False)
+            self._small.keep(key, made)
         return made
 
     def _decoded(self, image: SectionImage, tier: int, expression: bool) -> NDArray[np.uint8]:
@@ -116,7 +117,6 @@ class Pictures:
         with self._lock:
             known = self._pixels.get(key)
             if known is not None:
-                self._pixels.move_to_end(key)
                 return known
             making = self._making.setdefault(key, threading.Lock())
         with making:  # tiles are asked for by the dozen
@@ -124,19 +124,11 @@ class Pictures:
                 known = self._pixels.get(key)
             if known is None:
                 known = self._read(image, tier, expression)
-                self._keep(key, known)
+                with self._lock:
+                    self._pixels.keep(key, known)
         with self._lock:
             self._making.pop(key, None)
         return known
-
-    def _keep(self, key: tuple[int, int, bool], pixels: NDArray[np.uint8]) -> None:
-        with self._lock:
-            self._pixels[key] = pixels
-            while len(self._pixels) > 1 and self._bytes() > _DECODED:
-                self._pixels.popitem(last=False)
-
-    def _bytes(self) -> int:
-        return sum(one.nbytes for one in self._pixels.values())
 
     def _read(self, image: SectionImage, tier: int, expression: bool) -> NDArray[np.uint8]:
         try:

@@ -13,8 +13,7 @@ Data set 909, which the published page of atldld 0.3 uses, is a stand-in: every 
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from threading import Lock
 from typing import Any, TypeVar, overload
@@ -28,6 +27,7 @@ from atldld.demo.atlas import atlas_tables
 from atldld.place import Placement
 from atldld.records import SectionDataSet
 from atldld.serve.archive import Archive, View, vocabulary
+from atldld.support.bounded import Bounded
 from atldld.support.processes import cached_property, renew_in_children
 
 __all__ = ["DEMO_DATASET_IDS", "DemoArchive"]
@@ -155,8 +155,7 @@ class DemoArchive(Archive):
     ) -> None:
         self.cells, self.noise, self.label = cells, noise, label
         self._datasets = [_load(dataset_id) for dataset_id in dataset_ids]
-        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self._pixels: OrderedDict[tuple[object, ...], NDArray[np.uint8]] = OrderedDict()
+        self._forget()
         self._lock = Lock()
         renew_in_children(self)
 
@@ -164,13 +163,17 @@ class DemoArchive(Archive):
         """Make a new lock in a forked child."""
         self._lock = Lock()
 
+    def _forget(self) -> None:
+        self._kept: Bounded[tuple[object, ...], bytes] = Bounded(KEPT_BYTES, len)
+        self._pixels: Bounded[tuple[object, ...], NDArray[np.uint8]] = Bounded(KEPT_PIXELS, _size)
+
     def __getstate__(self) -> dict[str, Any]:
-        made_when_asked = {"_lock", "_tables"}
-        state = {name: value for name, value in vars(self).items() if name not in made_when_asked}
-        return {**state, "_kept": OrderedDict(), "_pixels": OrderedDict()}
+        made_when_asked = {"_lock", "_tables", "_kept", "_pixels"}
+        return {name: value for name, value in vars(self).items() if name not in made_when_asked}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._forget()
         self.renew()
         renew_in_children(self)
 
@@ -224,8 +227,9 @@ class DemoArchive(Archive):
             np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="444"
         )
         key = (image_id, downsample, view, quality, region)
-        with self._lock:
-            _keep(self._kept, key, made, len, KEPT_BYTES)
+        if len(made) <= KEPT_BYTES // 2:
+            with self._lock:
+                self._kept.keep(key, made)
         return made
 
     def held_image(
@@ -240,16 +244,14 @@ class DemoArchive(Archive):
         """Return a JPEG that was made before, or `None`; see `Archive.held_image`."""
         key = (image_id, downsample, view, quality, region)
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
             return self._kept.get(key)
 
     def _rendered(self, image_id: int, downsample: int, view: View) -> NDArray[np.uint8] | None:
         key = (image_id, downsample, view)
         with self._lock:
-            if key in self._pixels:
-                self._pixels.move_to_end(key)
-                return self._pixels[key]
+            known = self._pixels.get(key)
+        if known is not None:
+            return known
         found = self._find(image_id)
         if found is None:
             return None
@@ -265,8 +267,9 @@ class DemoArchive(Archive):
             seed=image_id,
             label=self.label,
         )
-        with self._lock:
-            _keep(self._pixels, key, pixels, _size, KEPT_PIXELS)
+        if pixels.nbytes <= KEPT_PIXELS // 2:
+            with self._lock:
+                self._pixels.keep(key, pixels)
         return pixels
 
     def make_file(self, path: str) -> bytes | None:
@@ -305,22 +308,6 @@ class DemoArchive(Archive):
             (dataset, image) for dataset, own in self._datasets for image in own
         )
         return next((pair for pair in pairs if pair[1]["id"] == image_id), None)
-
-
-def _keep(
-    kept: OrderedDict[tuple[object, ...], T],
-    key: tuple[object, ...],
-    value: T,
-    size: Callable[[T], int],
-    largest: int,
-) -> None:
-    """Keep a value, and of the others those that were used last, while there is room."""
-    if size(value) > largest // 2:
-        return
-    kept[key] = value
-    total = sum(map(size, kept.values()))
-    while total > largest:
-        total -= size(kept.popitem(last=False)[1])
 
 
 def _size(pixels: NDArray[np.uint8]) -> int:

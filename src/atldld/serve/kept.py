@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from atldld.support.bounded import Bounded
 
 __all__ = ["LARGEST", "KeptAnswer", "KeptAnswers"]
 
@@ -50,6 +52,9 @@ class KeptAnswer:
         ]
 
 
+_Entry: TypeAlias = tuple[tuple[str, str], KeptAnswer]
+
+
 class KeptAnswers:
     """The answers that were asked for last, by the paths and parameters of their addresses.
 
@@ -60,32 +65,23 @@ class KeptAnswers:
     """
 
     def __init__(self, most: int = 32 << 20) -> None:
-        self._most = most
-        self._answers: OrderedDict[tuple[str, str], KeptAnswer] = OrderedDict()
-        self._held = 0
+        self._answers: Bounded[tuple[str, str], _Entry] = Bounded(most, _size)
         self._lock = threading.Lock()
 
     def get(self, address: tuple[str, str]) -> KeptAnswer | None:
         """Return the answer to an address, if it is kept and still the answer."""
         with self._lock:
             found = self._answers.get(address)
-            if found is not None:
-                self._answers.move_to_end(address)
-        return found if found is not None and found.is_current() else None
+        return found[1] if found is not None and found[1].is_current() else None
 
     def keep(self, address: tuple[str, str], answer: KeptAnswer) -> None:
         """Keep an answer, and let those go that were asked for longest ago."""
         if len(answer.body) > LARGEST:
             return
         with self._lock:
-            before = self._answers.pop(address, None)
-            if before is not None:
-                self._held -= _size(address, before)
-            self._answers[address] = answer
-            self._held += _size(address, answer)
-            while self._held > self._most:
-                self._held -= _size(*self._answers.popitem(last=False))
+            self._answers.keep(address, (address, answer))
 
 
-def _size(address: tuple[str, str], answer: KeptAnswer) -> int:
+def _size(entry: _Entry) -> int:
+    address, answer = entry
     return len(answer.body) + sum(map(len, address)) + 500  # for what holds them

@@ -28,13 +28,14 @@ class VolumeInBands:
     Attributes
     ----------
     build : callable
-        Given a band, returns its data and its coverage.
+        Given a band, returns its data, shape (P, I, R) float32 or (P, I, R, 3) uint8 of its own
+        voxels, and their coverage, shape (P, I, R) float32, 0 to 1.
     bands : sequence of Band
         All of them, along one axis.
     progress : callable
         Called with how many bands are written.
     shape : tuple of 3 int
-        Number of voxels along p, i, r.
+        Number of voxels along p, i, r, the axes of the reference space.
     resolution, channel, dataset_ids, fill, metadata :
         As of `Volume`.
     """
