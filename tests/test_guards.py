@@ -6,6 +6,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -335,3 +336,60 @@ def test_the_weights_of_a_lookup_are_made_once_and_its_products_stay_small(bendi
     found = np.concatenate(blocks, axis=1).reshape(2, 640, 2, 900, 2).mean(axis=(2, 4))
     exact = way.pixels(slice(0, 640), slice(0, 900))
     assert np.abs(found - exact).max() < curves.SEEN
+
+
+class Multiplied(np.ndarray):
+    """An array that notes each product of matrices it has a part in: how many terms it has."""
+
+    terms: ClassVar[list[int]] = []
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [np.asarray(one) if isinstance(one, Multiplied) else one for one in inputs]
+        if ufunc is np.matmul:
+            self.terms.append(max(np.size(one) for one in plain))
+        if out is not None:
+            options["out"] = tuple(np.asarray(one) for one in out)
+        found = getattr(ufunc, method)(*plain, **options)
+        return found.view(Multiplied) if isinstance(found, np.ndarray) else found
+
+
+@pytest.fixture
+def multiplied(monkeypatch):
+    monkeypatch.setattr(Multiplied, "terms", [])
+    one = np.ones((5, 2)).view(Multiplied)
+    assert (one @ (2, 3)).sum() == 25
+    assert Multiplied.terms == [10]  # it would be seen
+    Multiplied.terms.clear()
+    return Multiplied.terms
+
+
+def test_sections_are_compared_without_blas(monkeypatch, multiplied):
+    """BLAS shares long sums out among cores, which wait for each other."""
+    import cv2
+
+    from atldld.quality import figures
+
+    blurred = cv2.GaussianBlur
+    monkeypatch.setattr(cv2, "GaussianBlur", lambda *given: blurred(*given).view(Multiplied))
+    views = []
+    for seed in range(2):
+        grey = np.random.default_rng(seed).integers(0, 256, (160, 228), dtype=np.uint8)
+        mask = np.ones(grey.shape, dtype=bool)
+        views.append(figures.SectionView(None, None, grey, mask, mask, 1.0))
+    found = figures._compare(*views)
+    soft = [blurred(view.darkness, (0, 0), 1).ravel() for view in views]
+    assert found.correlation == pytest.approx(np.corrcoef(soft)[0, 1])
+    assert max(multiplied, default=0) < 100  # a turn and a shift
+
+
+def test_borders_are_traced_without_blas(monkeypatch, multiplied):
+    from atldld.atlas import borders
+
+    pytest.importorskip("shapely")
+    original = borders._points
+    monkeypatch.setattr(borders, "_points", lambda *given: original(*given).view(Multiplied))
+    rows, columns = np.mgrid[0:120, 0:150]
+    labels = ((rows // 17 + columns // 23) % 5).astype(np.uint8)
+    for voxel in (1.0, 4.0):  # lines that move along edges, and freely
+        assert len(borders.trace_faces(labels, 0.6, voxel=voxel).labels) > 10
+    assert multiplied == []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.smoothing import CLEAR, smooth_lines
+from atldld.atlas.smoothing import CLEAR, as_complex, smooth_lines
 from atldld.formats.common import need
 
 __all__ = ["Faces", "trace_faces"]
@@ -197,9 +197,9 @@ def _simplified(
     simple = shapely.simplify(shapely.multilinestrings(drawn), tolerance)
     left, line = shapely.get_coordinates(shapely.get_parts(simple), return_index=True)
     # vertices are known by where they are: no two are in one place
-    known = points @ (1, 1j)
+    known = as_complex(points)
     order = np.argsort(known)
-    places = vertices[order[np.searchsorted(known, left @ (1, 1j), sorter=order)]]
+    places = vertices[order[np.searchsorted(known, as_complex(left), sorter=order)]]
     return np.split(places, np.flatnonzero(np.diff(line)) + 1)
 
 
