@@ -338,6 +338,25 @@ def test_the_weights_of_a_lookup_are_made_once_and_its_products_stay_small(bendi
     assert np.abs(found - exact).max() < curves.SEEN
 
 
+def test_the_brightest_channel_of_a_mask_is_found_once(monkeypatch):
+    import cv2
+
+    from atldld.warp.stain import read_mask
+
+    looked_at = []
+    original = cv2.extractChannel
+
+    def counting(pixels, *arguments):
+        looked_at.append(pixels.shape[0] * pixels.shape[1])
+        return original(pixels, *arguments)
+
+    monkeypatch.setattr(cv2, "extractChannel", counting)
+    # several tiles, so many of whose pixels express that they are read in quarters
+    pixels = np.random.default_rng(0).integers(0, 256, (1100, 900, 3), dtype=np.uint8)
+    assert ((read_mask(pixels).level > 0) == (pixels.max(axis=2) > 20)).all()
+    assert sum(looked_at) == 1100 * 900
+
+
 class Multiplied(np.ndarray):
     """An array that notes each product of matrices it has a part in: how many terms it has."""
 

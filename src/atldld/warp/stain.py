@@ -243,15 +243,17 @@ def read_mask(
         The colours of the levels.
     """
     level, part = np.zeros((2, *pixels.shape[:2]), dtype=np.uint8)
+    brightest = _brightest(pixels)
     # tile by tile, as arrays that fit the processor's cache are several times faster
     for top in range(0, level.shape[0], _TILE):
         for left in range(0, level.shape[1], _TILE):
-            _read_tile(pixels, expressing, scale, (top, left, _TILE), level, part)
+            _read_tile(pixels, brightest, expressing, scale, (top, left, _TILE), level, part)
     return Expression(level, part)
 
 
 def _read_tile(
     pixels: NDArray[np.uint8],
+    brightest: NDArray[np.uint8],
     expressing: int,
     scale: Scale,
     square: tuple[int, int, int],
@@ -261,29 +263,29 @@ def _read_tile(
     """Write the levels and parts of a square (top, left, side) of a picture."""
     top, left, side = square
     y, x = max(top - _REACHED, 0), max(left - _REACHED, 0)
-    tile = pixels[y : top + side + _REACHED, x : left + side + _REACHED]
-    brightest = _brightest(tile)
-    counts = brightest > expressing
+    tile = np.s_[y : top + side + _REACHED, x : left + side + _REACHED]
+    counts = brightest[tile] > expressing
     if not counts[top - y : top - y + side, left - x : left - x + side].any():
         return
     if side > _SMALL_TILE and np.count_nonzero(counts) > _MOST:
         half = side // 2
         for row in range(top, min(top + side, level.shape[0]), half):
             for column in range(left, min(left + side, level.shape[1]), half):
-                _read_tile(pixels, expressing, scale, (row, column, half), level, part)
+                square = row, column, half
+                _read_tile(pixels, brightest, expressing, scale, square, level, part)
         return
     # of the black around it only what is within an edge's reach says anything
     across, down, width, height = cv2.boundingRect(counts.view(np.uint8))
     up, before = max(down - _EDGE, 0), max(across - _EDGE, 0)
     box = np.s_[up : down + height + _EDGE, before : across + width + _EDGE]
-    brightest = np.ascontiguousarray(brightest[box])
+    shade = np.ascontiguousarray(brightest[tile][box])
     at = np.flatnonzero(counts[box])
-    colours = np.ascontiguousarray(tile[box]).reshape(-1, 3).take(at, axis=0)
+    colours = np.ascontiguousarray(pixels[tile][box]).reshape(-1, 3).take(at, axis=0)
     y, x = y + up, x + before
     row, column = max(top - y, 0), max(left - x, 0)
     inner = np.s_[row : top + side - y, column : left + side - x]
-    plane = np.zeros_like(brightest)
-    found = _read_colours(colours, brightest, at, expressing, scale)
+    plane = np.zeros_like(shade)
+    found = _read_colours(colours, shade, at, expressing, scale)
     for target, values in zip((level, part), found, strict=True):
         # in which nothing but black is 0
         plane.ravel()[at] = np.maximum(values, 1)
@@ -296,11 +298,17 @@ def _brightest(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Of each byte and the two after it: to take the channels apart first takes five times as long.
     """
-    packed = np.ascontiguousarray(pixels).reshape(1, -1)
-    greatest = packed.copy()
-    cv2.max(packed[:, :-1], packed[:, 1:], greatest[:, :-1])
-    cv2.max(greatest[:, :-2], packed[:, 2:], greatest[:, :-2])
-    return cv2.extractChannel(greatest.reshape(pixels.shape), 0)  # type: ignore[return-value]
+    height, width = pixels.shape[:2]
+    found = np.empty((height, width), dtype=np.uint8)
+    step = max(_STRIP // max(width, 1), 1)
+    for top in range(0, height, step):
+        packed = np.ascontiguousarray(pixels[top : top + step]).reshape(1, -1)
+        greatest = packed.copy()
+        cv2.max(packed[:, :-1], packed[:, 1:], greatest[:, :-1])
+        cv2.max(greatest[:, :-2], packed[:, 2:], greatest[:, :-2])
+        strip = found[top : top + step]
+        cv2.extractChannel(greatest.reshape(*strip.shape, 3), 0, strip)
+    return found
 
 
 def _read_colours(
@@ -351,6 +359,7 @@ _TO_CHROMA = np.array(
 
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # how far JPEG spreads an edge
 _EDGE = _DISC.shape[0] // 2
+_STRIP = 1 << 17  # pixels of which the brightest channels are found at once
 _TILE = 512  # pixels each way that are worked on at once
 _SMALL_TILE = 256  # where they are many: as the arrays of more than so many do not fit the cache
 _MOST = 80_000
