@@ -357,6 +357,22 @@ def test_the_brightest_channel_of_a_mask_is_found_once(monkeypatch):
     assert sum(looked_at) == 1100 * 900
 
 
+def test_few_pixels_of_a_mask_are_read_for_two_tiles(monkeypatch):
+    from atldld.warp import stain
+
+    read = []
+    original = stain._read_colours
+
+    def counting(colours, *arguments):
+        read.append(len(colours))
+        return original(colours, *arguments)
+
+    monkeypatch.setattr(stain, "_read_colours", counting)
+    pixels = np.full((1152, 1152, 3), (200, 30, 30), dtype=np.uint8)
+    assert stain.read_mask(pixels).part.all()
+    assert sum(read) < 1.15 * 1152 * 1152
+
+
 class Multiplied(np.ndarray):
     """An array that notes each product of matrices it has a part in: how many terms it has."""
 

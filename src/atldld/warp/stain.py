@@ -247,7 +247,7 @@ def read_mask(
     # tile by tile, as arrays that fit the processor's cache are several times faster
     for top in range(0, level.shape[0], _TILE):
         for left in range(0, level.shape[1], _TILE):
-            _read_tile(pixels, brightest, expressing, scale, (top, left, _TILE), level, part)
+            _read_tile(pixels, brightest, expressing, scale, (top, left), level, part)
     return Expression(level, part)
 
 
@@ -256,23 +256,16 @@ def _read_tile(
     brightest: NDArray[np.uint8],
     expressing: int,
     scale: Scale,
-    square: tuple[int, int, int],
+    corner: tuple[int, int],
     level: NDArray[np.uint8],
     part: NDArray[np.uint8],
 ) -> None:
-    """Write the levels and parts of a square (top, left, side) of a picture."""
-    top, left, side = square
+    """Write the levels and parts of a tile, whose (top, left) is given, of a picture."""
+    top, left = corner
     y, x = max(top - _REACHED, 0), max(left - _REACHED, 0)
-    tile = np.s_[y : top + side + _REACHED, x : left + side + _REACHED]
+    tile = np.s_[y : top + _TILE + _REACHED, x : left + _TILE + _REACHED]
     counts = brightest[tile] > expressing
-    if not counts[top - y : top - y + side, left - x : left - x + side].any():
-        return
-    if side > _SMALL_TILE and np.count_nonzero(counts) > _MOST:
-        half = side // 2
-        for row in range(top, min(top + side, level.shape[0]), half):
-            for column in range(left, min(left + side, level.shape[1]), half):
-                square = row, column, half
-                _read_tile(pixels, brightest, expressing, scale, square, level, part)
+    if not counts[top - y : top - y + _TILE, left - x : left - x + _TILE].any():
         return
     # of the black around it only what is within an edge's reach says anything
     across, down, width, height = cv2.boundingRect(counts.view(np.uint8))
@@ -283,7 +276,7 @@ def _read_tile(
     colours = np.ascontiguousarray(pixels[tile][box]).reshape(-1, 3).take(at, axis=0)
     y, x = y + up, x + before
     row, column = max(top - y, 0), max(left - x, 0)
-    inner = np.s_[row : top + side - y, column : left + side - x]
+    inner = np.s_[row : top + _TILE - y, column : left + _TILE - x]
     plane = np.zeros_like(shade)
     found = _read_colours(colours, shade, at, expressing, scale)
     for target, values in zip((level, part), found, strict=True):
@@ -360,9 +353,7 @@ _TO_CHROMA = np.array(
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))  # how far JPEG spreads an edge
 _EDGE = _DISC.shape[0] // 2
 _STRIP = 1 << 17  # pixels of which the brightest channels are found at once
-_TILE = 512  # pixels each way that are worked on at once
-_SMALL_TILE = 256  # where they are many: as the arrays of more than so many do not fit the cache
-_MOST = 80_000
+_TILE = 384  # pixels each way that are read at once: small tiles share more with their neighbours
 _REACHED = _EDGE + 2 * 6  # pixels that one depends on each way: 6 of either neighbourhood
 _FULL = 0.92  # part of its full brightness below which a colour is mixed with black
 _DOUBT = 5.0  # levels by which JPEG may make a colour wrong, at full brightness
