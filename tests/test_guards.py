@@ -6,7 +6,7 @@ import sys
 import threading
 import tracemalloc
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -239,6 +239,35 @@ def test_of_a_picture_only_what_lies_in_the_volume_is_looked_up(monkeypatch):
     assert sum(looked_up) < np.count_nonzero(found) * 1.3
 
 
+def test_places_in_the_volume_are_rounded_as_they_are_made(monkeypatch):
+    """To round an array of them takes three times as long."""
+    from atldld.atlas import sample
+    from atldld.place.placement import Placement
+
+    made = {"i": 0, "f": 0}
+    at = sample._Pixels.at
+
+    def counting(*arguments):
+        for positions in at(*arguments):
+            made[positions.dtype.kind] += positions.size
+            yield positions
+
+    monkeypatch.setattr(sample._Pixels, "at", counting)
+    volume = np.random.default_rng(0).integers(0, 99, (132, 80, 114), dtype=np.uint16)
+    # pixels of 10 µm: rows along i, columns along r, oblique, and some of them beyond the volume
+    forward = np.array([[0.3, 0.2, 6000], [0.4, 10, -100], [10, -0.4, -200]])
+    found = sample.on_image(volume, Placement(forward, np.zeros((3, 4))), 1180, 820)
+    assert made["i"] > 5 * made["f"] > 0
+    assert np.getbufsize() == 8192  # as it was
+    row, column = np.mgrid[:820, :1180]
+    across, down, start = (forward / 100).T[:, :, None, None]
+    where = np.floor(across * column + (down * row + start)).astype(int)
+    inside = ((where >= 0) & (where < np.array(volume.shape)[:, None, None])).all(axis=0)
+    assert 0.9 < inside.mean() < 1
+    assert (found[inside] == volume[tuple(where[:, inside])]).all()
+    assert not found[~inside].any()
+
+
 def test_samples_of_colours_are_taken_four_channels_at_a_time(monkeypatch):
     """In half the time of three channels, to the same values."""
     import cv2
@@ -410,10 +439,11 @@ def test_sections_are_compared_without_blas(monkeypatch, multiplied):
     for seed in range(2):
         grey = np.random.default_rng(seed).integers(0, 256, (160, 228), dtype=np.uint8)
         mask = np.ones(grey.shape, dtype=bool)
-        views.append(figures.SectionView(None, None, grey, mask, mask, 1.0))
+        unused: Any = None
+        views.append(figures.SectionView(unused, unused, grey, mask, mask, 1.0))
     found = figures._compare(*views)
     soft = [blurred(view.darkness, (0, 0), 1).ravel() for view in views]
-    assert found.correlation == pytest.approx(np.corrcoef(soft)[0, 1])
+    assert found.correlation == pytest.approx(np.asarray(np.corrcoef(np.stack(soft)))[0, 1])
     assert max(multiplied, default=0) < 100  # a turn and a shift
 
 

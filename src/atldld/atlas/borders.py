@@ -199,8 +199,8 @@ def _simplified(
     # vertices are known by where they are: no two are in one place
     known = as_complex(points)
     order = np.argsort(known)
-    places = vertices[order[np.searchsorted(known, as_complex(left), sorter=order)]]
-    return np.split(places, np.flatnonzero(np.diff(line)) + 1)
+    found = vertices[order[np.searchsorted(known, as_complex(left), sorter=order)]]
+    return np.split(found, np.flatnonzero(np.diff(line)) + 1)
 
 
 def _kept_apart(

@@ -61,6 +61,8 @@ class Flat(Protocol):
 
 # Points sampled at once: their indices take a few MB, whatever the picture's size.
 _AT_ONCE = 1 << 17
+# Of them so many are rounded at a time: they stay in the part of the cache next to the processor.
+_BUFFERED = 2048
 
 LEFT, RIGHT = 1, 2
 
@@ -312,15 +314,28 @@ class _Pixels:
     columns: int
     flat: Flat | None = None
 
-    def at(self, block: slice, columns: slice, lines: Matrix) -> Iterator[Matrix]:
-        """Give each of ``lines @ [column, row, 1]`` over a block of the picture, in turn."""
+    def at(
+        self, block: slice, columns: slice, lines: Matrix, dtype: type[Any] = np.float64
+    ) -> Iterator[NDArray[Any]]:
+        """Give each of ``lines @ [column, row, 1]`` over a block of the picture, in turn.
+
+        Integers are rounded towards 0 as they are made, a few at a time: to make an array of what
+        they are rounded from would take three times as long.
+        """
         if self.flat is not None:
             across, down = (at[:, columns] for at in self.flat.block(block))
         else:
             down = np.arange(block.start, block.stop, dtype=np.float64)[:, None]
             across = np.arange(columns.start, columns.stop, dtype=np.float64)
+        shape = np.broadcast_shapes(across.shape, down.shape)
         for line in lines:
-            yield line[0] * across + (line[1] * down + line[2])
+            out = np.empty(shape, dtype)
+            before = np.setbufsize(_BUFFERED)
+            try:
+                np.add(line[0] * across, line[1] * down + line[2], out=out, casting="unsafe")
+            finally:
+                np.setbufsize(before)
+            yield out
 
     def stretches(
         self, block: slice, lines: Matrix, shape: tuple[int, ...]
@@ -396,14 +411,19 @@ def _sample(
         volume, scaled = volume.T, scaled[::-1]
     # The flat view of a volume in C order makes one index of three; others are read by three.
     flat = volume.reshape(-1) if volume.flags.c_contiguous else None
+    # processors convert to 32 bits several numbers at a time, to 64 bits one
+    whole = np.int32 if volume.size <= np.iinfo(np.int32).max else np.intp
 
     def fill(block: slice) -> None:
         for columns, inside in pixels.stretches(block, scaled, volume.shape):
-            positions = pixels.at(block, columns, scaled)
             if order:
-                out[block, columns] = _linear(volume, flat, list(positions))
+                out[block, columns] = _linear(volume, flat, list(pixels.at(block, columns, scaled)))
+            elif inside:
+                indices = list(pixels.at(block, columns, scaled, whole))
+                out[block, columns] = _gather(volume, flat, indices)
             else:
-                out[block, columns] = _nearest(volume, flat, positions, inside)
+                positions = pixels.at(block, columns, scaled)
+                out[block, columns] = _nearest(volume, flat, positions, whole)
 
     _in_blocks(fill, pixels.rows, pixels.columns)
     return out
@@ -433,16 +453,16 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
 
 
 def _nearest(
-    volume: NDArray[Any], flat: NDArray[Any] | None, positions: Iterable[Matrix], inside: bool
+    volume: NDArray[Any],
+    flat: NDArray[Any] | None,
+    positions: Iterable[Matrix],
+    whole: type[np.signedinteger[Any]],
 ) -> NDArray[Any]:
-    """Return the voxels at positions, or 0; `inside`: all are known to lie in the volume."""
+    """Return the voxels at positions, or 0 where these lie beyond the volume."""
     beyond: NDArray[np.bool_] | None = None
     indices: list[NDArray[np.signedinteger[Any]]] = []
-    # processors convert to 32 bits several numbers at a time, to 64 bits one
-    whole: type[np.signedinteger[Any]]
-    whole = np.int32 if volume.size <= np.iinfo(np.int32).max else np.intp
     for position, count in zip(positions, volume.shape, strict=True):
-        if inside or (position.min() >= 0 and position.max() < count):
+        if position.min() >= 0 and position.max() < count:
             indices.append(position.astype(whole))
             continue
         # below 0 the conversion would round up, so what lies there is told apart before
