@@ -7,9 +7,11 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.atlas import open_atlas
+from atldld.atlas.sample import on_reference
 from atldld.demo.local import in_process_session
 from atldld.place import Placement
 from atldld.quality import assess_pictures, view_of
+from atldld.quality import in_atlas as module
 from atldld.quality.in_atlas import in_atlas
 
 RESOLUTION = 50
@@ -45,6 +47,37 @@ def test_sections_that_lie_right_fit_where_they_are(demo):
     assert np.median(found.aside) < 40
     assert np.median(found.deep) < 60
     assert np.median(found.depth_gain) < 0.2
+
+
+def test_the_atlas_is_cut_once_at_each_depth_and_looked_up_by_runs(demo, monkeypatch):
+    cut, looked_up = [], []
+    searchsorted = np.searchsorted
+
+    def counting_cuts(*arguments):
+        found = on_reference(*arguments)
+        cut.append(found.size)
+        return found
+
+    def counting_look_ups(ids, values, *arguments):
+        looked_up.append(np.size(values))
+        return searchsorted(ids, values, *arguments)
+
+    monkeypatch.setattr(module, "on_reference", counting_cuts)
+    monkeypatch.setattr(np, "searchsorted", counting_look_ups)
+    in_atlas(demo[1], demo[2].annotation, jobs=1)
+    assert len(cut) == len(demo[1]) * 13
+    assert 0 < sum(looked_up) < sum(cut) / 4
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (1, 1), (30, 40)])
+def test_rows_are_those_of_the_ids(shape):
+    ids = np.array([0, 3, 8, 997], dtype=np.uint32)
+    found = np.random.default_rng(0).choice(np.array([0, 3, 5, 997, 1000], np.uint32), shape)
+    found[::2] = found[0, 0]  # runs, also over ends of rows
+    rows = module._rows(ids, found)
+    assert rows.shape == shape
+    known = [list(ids).index(value) if value in ids else 4 for value in found.ravel()]
+    assert rows.ravel().tolist() == known
 
 
 def test_a_move_in_the_plane_is_measured(demo):

@@ -81,7 +81,14 @@ class _Move:
 class _Fitted:
     """A section and what the atlas expects at each depth, and where the two fit best."""
 
-    def __init__(self, view: SectionView, ids: NDArray[Any], greys: Picture, labels: Any) -> None:
+    def __init__(
+        self,
+        view: SectionView,
+        here: NDArray[Any],
+        ids: NDArray[Any],
+        greys: Picture,
+        labels: NDArray[Any],
+    ) -> None:
         self._factor = max(round(_SIDE / view.plane.grid.resolution), 1)
         self.side = view.plane.grid.resolution * self._factor
         self._dark = self._small(self._smooth(view.darkness.astype(np.float32), view))
@@ -93,7 +100,7 @@ class _Fitted:
         self._expected: list[Picture] = []
         self._brain: list[Mask] = []
         for step in range(-_STEPS, _STEPS + 1):
-            found = _cut(view, labels, step * _STEP)
+            found = _cut(view, labels, step * _STEP) if step else here
             self._expected.append(self._small(self._smooth(greys[_rows(ids, found)], view)))
             self._brain.append(self._small((found != 0).astype(np.float32)) > 0.5)
         self.best, self.likeness, self.hole = self._fit()
@@ -217,7 +224,9 @@ def in_atlas(
         found = list(pool.map(lambda view: _cut(view, labels, 0.0), views))
         ids = np.unique(np.concatenate([np.unique(one) for one in found])) if found else np.zeros(1)
         greys = _greys(views, found, ids)
-        fitted = list(pool.map(lambda view: _Fitted(view, ids, greys, labels), views))
+        fitted = list(
+            pool.map(lambda view, here: _Fitted(view, here, ids, greys, labels), views, found)
+        )
     moves = np.array([dataclasses.astuple(one.best) for one in fitted]).reshape(-1, 4)
     # one that shows nothing says nothing of those beside it
     moves[[not view.tissue.any() for view in views]] = np.nan
@@ -245,9 +254,13 @@ def _cut(view: SectionView, labels: NDArray[Any], across: float) -> NDArray[Any]
 
 def _rows(ids: NDArray[Any], found: NDArray[Any]) -> NDArray[np.intp]:
     """Return which of the ids each pixel has; one more than the last where it has none of them."""
-    rows = np.minimum(np.searchsorted(ids, found), len(ids) - 1)
-    out: NDArray[np.intp] = np.where(ids[rows] == found, rows, len(ids))
-    return out
+    flat = found.ravel()
+    # neighbours mostly lie in one structure, so only the first of each run is looked up
+    begins = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    firsts = flat[begins]
+    rows = np.minimum(np.searchsorted(ids, firsts), len(ids) - 1)
+    out = np.where(ids[rows] == firsts, rows, len(ids))
+    return np.repeat(out, np.diff(begins, append=flat.size)).reshape(found.shape)
 
 
 def _greys(
