@@ -8,9 +8,23 @@ import json
 import os
 import re
 
+import numpy as np
 import pytest
 
-from tests.docs.pages import DOCS, OUTPUT, ROOT, RUN, SHOWN, Page, blocks, coarser, pages
+from tests.docs.pages import (
+    DOCS,
+    MARKS,
+    OUTPUT,
+    ROOT,
+    RUN,
+    SHOWN,
+    Page,
+    blocks,
+    coarser,
+    pages,
+    same,
+    shown,
+)
 
 PAGES = pages()
 # Pages that other tests run, block by block and with more to say about each.
@@ -54,6 +68,8 @@ def test_every_block_says_what_it_is(name):
         assert block.language in (*RUN, *SHOWN), where
         if block.mark.startswith("not run"):
             assert len(block.reason.split()) >= 3, f"{where}: say why it is not run"
+        else:
+            assert block.mark in MARKS, where
         if block.mark == OUTPUT:
             assert block.language == "text", where
         if block.language == "json":
@@ -70,14 +86,14 @@ def test_most_blocks_run():
 
 def run(name, folder, server, *, coarse):
     """Run a page in a folder of its own."""
-    page = Page(folder, server, coarse)
-    for block in blocks(PAGES[name]):
-        if block.runs:
-            page.run(block)
-        elif block.mark == OUTPUT:
-            said = " ".join(page.said.split())
-            for line in block.code.splitlines():
-                assert " ".join(line.split()) in said, f"{name}:{block.line}: {line}"
+    with Page(folder, server, coarse) as page:
+        for block in blocks(PAGES[name]):
+            if block.runs:
+                page.run(block)
+            elif block.mark == OUTPUT:
+                said = " ".join(page.said.split())
+                for line in block.code.splitlines():
+                    assert " ".join(line.split()) in said, f"{name}:{block.line}: {line}"
 
 
 @pytest.fixture
@@ -161,6 +177,27 @@ def test_commands_are_made_coarser():
     ]
     assert coarser(["volume", "1", "--resolution", "50"])[-1] == "200"
     assert coarser(["cache", "info"]) == ["cache", "info"]
+
+
+def test_values_in_comments_are_compared():
+    code = "a = 1  # 2\nf(3)  # 1: left\n(\n    a\n)  # about (8052, 2890)\n'µ'  # µ"
+    assert shown(code) == [("f(3)", "1: left"), ("a", "(8052, 2890)"), ("'µ'", "µ")]
+    for value, said in [
+        (1, "1: left; 2 is right"),
+        ([8052.4, 2889.9], "(8052, 2890)"),
+        ((0.0125, -0.0125), "half a voxel: [0.0125, -0.0125] mm"),
+        ("Pdyn", "'Pdyn'"),
+        (np.zeros((2, 3), np.uint32), "(2, 3) uint32: labels"),
+    ]:
+        assert same(value, said) is True, said
+    for value, said in [
+        (2, "1: left; 2 is right"),
+        ([8052.4, 2889.9, 1], "(8052, 2890)"),
+        ("Prox1", "'Pdyn'"),
+        (np.zeros((2, 3), np.int64), "(2, 3) uint32: labels"),
+    ]:
+        assert same(value, said) is False, said
+    assert same(5, "the first of all") is None
 
 
 def test_every_page_has_a_place():
