@@ -32,12 +32,14 @@ _BLOCK = re.compile(
 )
 _NOT_RUN = "not run: "
 OUTPUT = "output"
+OUTPUT_IN_FULL = "output of it as it stands"  # other numbers come out of fewer pixels
 # What else the comment above a block may say of how it is run.
 UNTIL_STOPPED = "runs until stopped"  # each line; it is ended with the page
 CONFIRMED = "runs until stopped; somebody confirms every section"
 AT_ALLENS = "asks Allen's service"  # the demo archive stands in for it
 FEWER_ONLY = "takes minutes"  # it is run with fewer pixels only
-MARKS = ("", OUTPUT, UNTIL_STOPPED, CONFIRMED, AT_ALLENS, FEWER_ONLY)
+ELSEWHERE = "a test runs this block"  # a test of its own
+MARKS = ("", OUTPUT, OUTPUT_IN_FULL, UNTIL_STOPPED, CONFIRMED, AT_ALLENS, FEWER_ONLY, ELSEWHERE)
 
 
 @dataclass(frozen=True)
@@ -286,10 +288,10 @@ class Page:
         state, place = self._state
         after = f'\ndeclare -px > "{state}"; pwd > "{place}"\n'
         if at_allens:
-            lines = f"unset ATLDLD_API_URL\n{lines}"
+            lines = f"unset ATLDLD_API_URL\n{self._way_to_allens(lines)}{lines}"
         done = subprocess.run(
             ["bash", "-e", "-c", self._before() + lines + after],
-            env=self._environment(at_allens=at_allens and "_PROXY=" not in lines),
+            env=self._environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -335,11 +337,17 @@ class Page:
         state, place = self._state
         return f'source "{state}"; cd "$(cat "{place}")"\n' if state.exists() else ""
 
-    def _environment(self, *, at_allens: bool = False) -> dict[str, str]:
+    def _way_to_allens(self, lines: str) -> str:
+        """Return what a shell is told of it, unless the page's own lines do that."""
+        if "_PROXY=" in lines:
+            return ""
+        variables = self.stand_ins.at_allens_service()
+        return "".join(f"export {name}={shlex.quote(at)}\n" for name, at in variables.items())
+
+    def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
             **self.stand_ins.environment,
-            **(self.stand_ins.at_allens_service() if at_allens else {}),
             "PATH": os.pathsep.join(map(str, (*self._programs(), os.environ["PATH"]))),
         }
 

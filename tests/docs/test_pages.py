@@ -11,10 +11,12 @@ import re
 import numpy as np
 import pytest
 
+from atldld.fetch.routes import CERTIFICATES
 from tests.docs.pages import (
     DOCS,
     MARKS,
     OUTPUT,
+    OUTPUT_IN_FULL,
     ROOT,
     RUN,
     SHOWN,
@@ -70,7 +72,7 @@ def test_every_block_says_what_it_is(name):
             assert len(block.reason.split()) >= 3, f"{where}: say why it is not run"
         else:
             assert block.mark in MARKS, where
-        if block.mark == OUTPUT:
+        if block.mark in (OUTPUT, OUTPUT_IN_FULL):
             assert block.language == "text", where
         if block.language == "json":
             json.loads(block.code)
@@ -79,9 +81,10 @@ def test_every_block_says_what_it_is(name):
 
 
 def test_most_blocks_run():
+    """But for what installs, releases, measures for hours, or is napari's own."""
     every = [block for path in PAGES.values() for block in blocks(path) if block.language in RUN]
-    assert sum(not block.runs for block in every) < len(every) / 5
-    assert len(every) > 80
+    assert sum(not block.runs for block in every) <= 8
+    assert len(every) > 120
 
 
 def run(name, folder, server, *, coarse):
@@ -90,7 +93,7 @@ def run(name, folder, server, *, coarse):
         for block in blocks(PAGES[name]):
             if block.runs:
                 page.run(block)
-            elif block.mark == OUTPUT:
+            elif block.mark == OUTPUT or (block.mark == OUTPUT_IN_FULL and not coarse):
                 said = " ".join(page.said.split())
                 for line in block.code.splitlines():
                     assert " ".join(line.split()) in said, f"{name}:{block.line}: {line}"
@@ -103,6 +106,9 @@ def place(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", *CERTIFICATES):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
     return folder
 
 

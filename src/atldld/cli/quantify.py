@@ -190,8 +190,9 @@ def show(regions: "RegionTable", by: str) -> None:
     [(name, value)] = least.items()
     where = {"left": " in the left hemisphere", "right": " in the right hemisphere"}
     of_side = where.get("".join(sides), "")
+    these = "The structure" if len(top) == 1 else f"The {len(top)} structures"
     say(
-        f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
+        f"{these} with the highest {_in_words(by)}{of_side}, of those with "
         f"{value} {_in_words(name)} or more." + (f" {MEANINGS}" if "energy" in columns else "")
     )
 
