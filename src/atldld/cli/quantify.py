@@ -161,7 +161,8 @@ def quantify(
     say(f"{count} sections of data set {number} in a table of {len(chosen)} rows.")
     if about["failed"]:
         again = " with --force" if output is not None else ""
-        say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
+        missing = len(about["failed"])
+        say(f"{missing} could not be fetched; the same command{again} tries them again.")
         raise Exit(1)
 
 
