@@ -159,12 +159,16 @@ def _put_off(folder: Path) -> None:
     disturbed(truth, atldld.open_atlas(100)).save(folder / "disturbed.json")
 
 
+_COARSE_REFINE = r'ds.refine(\1, steps="whole", resolution=200)'
+
+
 def coarse_code(code: str) -> str:
     """Return Python that does the same with fewer pixels."""
     code = code.replace("71717084", SMALLEST)
     if not re.search(r"section\(|\b(?!69289763)\d{8,9}\b", code):  # these name one of its own
         code = code.replace("69289763", SMALLEST)
     code = re.sub(r"\bresolution=(?:8|10|25|32|50|60|100)\b", "resolution=200", code)
+    code = re.sub(r"\bds\.refine\((.*)\)$", _COARSE_REFINE, code, flags=re.MULTILINE)
     return re.sub(r"open_atlas\((?:10|25|50)?\)", "open_atlas(100)", code)
 
 
