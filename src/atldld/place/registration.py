@@ -106,7 +106,7 @@ _ABOUT_FIELDS = "atldld-fields.json"  # by which `whole_files` knows a folder as
 _AGAIN = "Make it again with `atldld refine`."
 _MOVE = (
     "Copy the folder of fields together with the JSON, from where both are whole, or make them "
-    "anew with `atldld refine`."
+    "again with `atldld refine`."
 )
 
 Row3 = tuple[float, float, float]
