@@ -164,8 +164,9 @@ _COARSE_REFINE = r'ds.refine(\1, steps="whole", resolution=200)'
 
 def coarse_code(code: str) -> str:
     """Return Python that does the same with fewer pixels."""
-    code = code.replace("71717084", SMALLEST)
-    if not re.search(r"section\(|\b(?!69289763)\d{8,9}\b", code):  # these name one of its own
+    if "71717084" in code:
+        code = code.replace("71717084", SMALLEST)
+    elif not re.search(r"section\(|\b(?!69289763)\d{8,9}\b", code):  # a section of its own
         code = code.replace("69289763", SMALLEST)
     code = re.sub(r"\bresolution=(?:8|10|25|32|50|60|100)\b", "resolution=200", code)
     code = re.sub(r"\bds\.refine\((.*)\)$", _COARSE_REFINE, code, flags=re.MULTILINE)
