@@ -274,8 +274,10 @@ class Page:
         elif block.mark in (UNTIL_STOPPED, CONFIRMED):
             for line in filter(None, map(_command, code.splitlines())):
                 self._begin(line, confirmed=block.mark == CONFIRMED)
+        elif block.mark == AT_ALLENS:
+            self._type(self._way_to_allens(block) + code)
         else:
-            self._type(code, at_allens=block.mark == AT_ALLENS)
+            self._type(code)
 
     def _execute(self, code: str, block: Block) -> None:
         code = textwrap.dedent(coarse_code(code) if self.coarse else code)
@@ -289,11 +291,9 @@ class Page:
             fits = same(value, said)
             assert fits, f"line {block.line}: {expression} is {value}, not {said}"
 
-    def _type(self, lines: str, *, at_allens: bool = False) -> None:
+    def _type(self, lines: str) -> None:
         state, place = self._state
         after = f'\ndeclare -px > "{state}"; pwd > "{place}"\n'
-        if at_allens:
-            lines = f"unset ATLDLD_API_URL\n{self._way_to_allens(lines)}{lines}"
         done = subprocess.run(
             ["bash", "-e", "-c", self._before() + lines + after],
             env=self._environment(),
@@ -342,12 +342,11 @@ class Page:
         state, place = self._state
         return f'source "{state}"; cd "$(cat "{place}")"\n' if state.exists() else ""
 
-    def _way_to_allens(self, lines: str) -> str:
-        """Return what a shell is told of it, unless the page's own lines do that."""
-        if "_PROXY=" in lines:
-            return ""
-        variables = self.stand_ins.at_allens_service()
-        return "".join(f"export {name}={shlex.quote(at)}\n" for name, at in variables.items())
+    def _way_to_allens(self, block: Block) -> str:
+        """Return lines that lead to the stand-in for Allen's service, unless the block's own do."""
+        ways = {} if "proxy.example" in block.code else self.stand_ins.at_allens_service()
+        lines = [f"export {name}={shlex.quote(way)}\n" for name, way in ways.items()]
+        return "".join(["unset ATLDLD_API_URL\n", *lines])
 
     def _environment(self) -> dict[str, str]:
         return {
