@@ -38,14 +38,21 @@ ELSEWHERE = {
     "docs/develop/add-a-source.md": "tests/fetch/test_sources.py",
 }
 QUICK = {"docs/exit-codes.md"}
-LONG = {"README.md", "docs/index.md", "docs/tutorial.md"}  # the others take minutes
+# With fewer pixels these take ten to twenty seconds of a processor each, the others less.
+SLOW = {
+    *(f"docs/{name}.md" for name in ("align", "atlas", "batches", "quantify", "refine", "report")),
+    *(f"docs/{name}.md" for name in ("volumes", "when-the-service-changes")),
+    *(f"docs/how-to/{name}.md" for name in ("brainglobe", "cluster-and-s3", "gene-to-volume")),
+    *(f"docs/how-to/{name}.md" for name in ("from-spatial-brain-maps", "one-region", "overnight")),
+    "docs/how-to/refine-and-check.md",
+}
 
 
 def marks(name):
     """Return when a page is run; see the markers in pyproject.toml."""
     if name in QUICK:
         return ()
-    return pytest.mark.long if name in LONG else pytest.mark.slow
+    return pytest.mark.slow if name in SLOW else pytest.mark.long
 
 
 RUNNING = [
@@ -53,6 +60,10 @@ RUNNING = [
     for name, path in PAGES.items()
     if name not in ELSEWHERE and any(block.runs for block in blocks(path))
 ]
+
+
+def test_slow_pages_are_there():
+    assert set(RUNNING) >= SLOW
 
 
 def test_pages_that_run_elsewhere_do():
