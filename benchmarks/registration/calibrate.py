@@ -29,7 +29,18 @@ from numpy.typing import NDArray
 from atldld.atlas import Atlas
 from atldld.place.placement import Placement
 from atldld.refine import engine
-from atldld.refine.errors import FIGURES, LEAST, MODEL, MOST, Evidence, Model, evidence, stated
+from atldld.refine.errors import (
+    FIGURES,
+    LEAST,
+    MODEL,
+    MOST,
+    RISES,
+    Evidence,
+    Model,
+    by_usual,
+    evidence,
+    stated,
+)
 from atldld.refine.model import Labels3d
 from atldld.testing.cut import CutSection, cut
 from atldld.testing.places import Errors
@@ -42,7 +53,6 @@ Matrix = NDArray[np.float64]
 
 DATASETS = (69289763, 74272479)
 FITTED, JUDGED = "0-4", "100-104"
-SIGNS = (1, 1, -1, 1, 1, 1)  # an error does not fall with the first figure, and so on
 PUT_BACK = 3  # every so many sections
 LEAST_ERROR = 10.0  # µm: smaller errors are all alike
 RIDGE = 0.5  # sections' worth of doubt that a figure tells anything
@@ -77,7 +87,7 @@ def samples(
     told: list[dict[str, Any]] = []
 
     def recording(
-        looks: Any, starts: Any, ends: Any, *rest: Any, jobs: int
+        looks: Any, starts: Any, ends: Any, *rest: Any, jobs: int, **_: Any
     ) -> list[Evidence | None]:
         out = evidence(looks, starts, ends, *rest, jobs=jobs)
         back = [
@@ -145,19 +155,54 @@ def by_structure(
 
 
 def fitted(chosen: Sequence[Sample]) -> Model:
-    """Return the numbers that tell the errors of some sections best."""
+    """Return the numbers that tell the errors of some sections best.
+
+    A bound is what nine of ten sections of a run are below when its own sections told nothing: a
+    data set that is looked at told nothing either.
+    """
     # places that are right to the last micrometre exist in no real data set
     chosen = [one for one in chosen if one.what != "right"]
+    usual = usual_of(chosen)
+    model = with_structures(fitted_sections(chosen, usual), chosen)
+    apart = []
+    for one_run in sorted({(one.dataset_id, one.seed) for one in chosen}):
+        others = [one for one in chosen if (one.dataset_id, one.seed) != one_run]
+        model_of_others = fitted_sections(others, usual)
+        for one in chosen:
+            if (one.dataset_id, one.seed) == one_run and one.what == "found":
+                before, after = told(one, model_of_others)
+                apart.append((one.before / before, one.after / after))
+    before, after = np.quantile(apart, 0.9, axis=0)
+    return replace(model, bounds=(float(before), float(after)))
+
+
+def usual_of(chosen: Sequence[Sample]) -> tuple[float, ...]:
+    """Return the figures that are usual in the middle of the runs, as they were found."""
+    by_run = {(one.dataset_id, one.seed): one.known for one in chosen if one.what == "found"}
+    usual = [np.clip(known.usual, LEAST, MOST) for known in by_run.values()]
+    return tuple(np.median(usual, axis=0).tolist())
+
+
+def fitted_sections(chosen: Sequence[Sample], usual: tuple[float, ...]) -> Model:
+    """Return the numbers of sections, without structures and bounds."""
     found = [one for one in chosen if one.what == "found"]
     unseen = float(np.mean([one.before for one in found]))
     none = (0.0,) * len(FIGURES)
+    model = Model(usual, 1.0, none, none, 1.0, 1.0, unseen, (1.0, 1.0))
     true = np.log([max(one.after, LEAST_ERROR) for one in chosen])
-    figures = np.log(np.clip([one.known.figures for one in chosen], LEAST, MOST))
+    figures = np.log([by_usual(one.known, model) for one in chosen])
     offset, powers = monotone(figures, true)
-    model = Model(float(np.exp(offset)), tuple(powers), none, 1.0, 1.0, unseen, (1.0, 1.0))
+    model = replace(model, scale=float(np.exp(offset)), powers=tuple(powers))
     # powers fit the middle of errors, which is less than their mean
     off = np.mean([one.after for one in found]) / np.mean([told(one, model)[1] for one in found])
     model = replace(model, scale=model.scale * float(off))
+    way = np.array([one.known.moved for one in found]) ** 2
+    grown = np.array([one.before**2 - told(one, model)[1] ** 2 for one in found])
+    return replace(model, moved=float(np.sqrt(max(grown @ way / (way @ way), 0.0))))
+
+
+def with_structures(model: Model, chosen: Sequence[Sample]) -> Model:
+    """Return the numbers of sections with those of structures."""
     ratios, errors = [], []
     for one in chosen:
         after = stated(one.known, model).after
@@ -168,15 +213,7 @@ def fitted(chosen: Sequence[Sample]) -> Model:
                 errors.append(np.log(max(one.structures[structure][1], LEAST_ERROR) / after))
     offset, local = monotone(np.array(ratios), np.array(errors))
     spread = np.exp(np.var(np.array(errors) - offset - np.array(ratios) @ local) / 2)
-    model = replace(model, local=tuple(local), local_scale=float(np.exp(offset) * spread))
-    way = np.array([one.known.moved for one in found]) ** 2
-    grown = np.array([one.before**2 - told(one, model)[1] ** 2 for one in found])
-    model = replace(model, moved=float(np.sqrt(max(grown @ way / (way @ way), 0.0))))
-    bounds = [
-        float(np.quantile([(one.before, one.after)[k] / told(one, model)[k] for one in found], 0.9))
-        for k in (0, 1)
-    ]
-    return replace(model, bounds=(bounds[0], bounds[1]))
+    return replace(model, local=tuple(local), local_scale=float(np.exp(offset) * spread))
 
 
 def told(one: Sample, model: Model) -> tuple[float, float]:
@@ -189,11 +226,11 @@ def monotone(figures: Matrix, wanted: Matrix) -> tuple[float, Matrix]:
     """Return the offset and the powers of figures, whose signs are known, by least squares."""
     from scipy.optimize import lsq_linear
 
-    signs = np.array(SIGNS)
+    signs = np.where(RISES, 1, -1)
     middle = figures.mean(axis=0)
-    doubt = np.sqrt(RIDGE) * np.eye(len(SIGNS))
+    doubt = np.sqrt(RIDGE) * np.eye(len(signs))
     matrix = np.vstack(((figures - middle) * signs, doubt))
-    right = np.concatenate((wanted - wanted.mean(), np.zeros(len(SIGNS))))
+    right = np.concatenate((wanted - wanted.mean(), np.zeros(len(signs))))
     powers = lsq_linear(matrix, right, bounds=(0.0, 2.0)).x * signs
     return float(wanted.mean() - middle @ powers), powers
 
@@ -256,7 +293,8 @@ def printed(model: Model) -> str:
         return "(" + ", ".join(f"{value + 0.0:.3g}" for value in values) + ")"
 
     return (
-        f"MODEL = Model(\n    scale={model.scale:.3g},\n    powers={rounded(model.powers)},\n"
+        f"MODEL = Model(\n    usual={rounded(model.usual)},\n    scale={model.scale:.3g},\n"
+        f"    powers={rounded(model.powers)},\n"
         f"    local={rounded(model.local)},\n    local_scale={model.local_scale:.3g},\n"
         f"    moved={model.moved:.3g},\n    unseen={model.unseen:.3g},\n"
         f"    bounds={rounded(model.bounds)},\n)"

@@ -10,7 +10,9 @@ from atldld.atlas import open_atlas
 from atldld.demo.local import in_process_session
 from atldld.place import Placement
 from atldld.quality import assess_pictures, view_of
+from atldld.quality.figures import measure
 from atldld.quality.in_atlas import in_atlas
+from atldld.quality.rule import judge
 
 RESOLUTION = 50
 PLACE = 6
@@ -73,3 +75,16 @@ def test_a_reason_says_how_far_and_from_where(demo):
     section = assess_pictures(out, atlas, resolution=RESOLUTION).sections[PLACE]
     assert section.suspicious
     assert any("fit the atlas better elsewhere in its plane" in one for one in section.reasons)
+
+
+@pytest.mark.parametrize(("gain", "marked"), [(0.0, False), (2.0, True)])
+def test_another_depth_counts_only_as_far_as_it_fits_better_there(demo, gain, marked):
+    """Where the atlas looks alike over hundreds of µm, a section's best depth is anywhere."""
+    _, views, atlas = demo
+    found = in_atlas(views, atlas.annotation)
+    deep, depth_gain = found.deep.copy(), found.depth_gain.copy()
+    deep[PLACE], depth_gain[PLACE] = 900, gain
+    placed = dataclasses.replace(found, deep=deep, depth_gain=depth_gain)
+    section = judge(views, measure(views, atlas, None, 1), placed)[PLACE]
+    assert section.suspicious == marked
+    assert any("at another depth" in one for one in section.reasons) == marked

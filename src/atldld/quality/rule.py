@@ -70,6 +70,10 @@ _USUAL = {"aside": 0.5}
 """Part of what is usual that is a whole one, where it is not all of it: moves in the plane are
 found more surely than the others."""
 
+_AS_GAINED = 1.5
+"""A depth counts for no more than this times what is gained there: where the atlas looks alike over
+hundreds of µm, the best depth means little."""
+
 _TIMES = 1.2
 """So that one threshold serves with and without an atlas."""
 
@@ -96,7 +100,8 @@ def rule_text(*, with_atlas: bool = False) -> str:
         "(a) and across it (d), beyond what it is for the sections beside it, how much better it "
         "fits there (g), how much tissue is missing, folded or out of place (t) and how much of "
         "the annotation's brain is empty (h) are divided by what is usual around it and in the "
-        f"data set (a by half of it). The score is {_TIMES:g} √(a² + d² + 0.4 (d g + t h)), or "
+        f"data set (a by half of it); d counts as {_AS_GAINED:g} g at most. The score is "
+        f"{_TIMES:g} √(a² + d² + 0.4 (d g + t h)), or "
         f"{_PLAIN:g} of the sum of the deviations of the single figures if that is more, " + ends
     )
 
@@ -128,6 +133,7 @@ def _from_atlas(figures: Figures, placed: AtlasFigures) -> dict[str, Field]:
         near = 1.4826 * around(np.abs(values), AROUND)
         scale = np.fmax(_USUAL.get(name, 1.0) * (near + usual) / 2, _FLOORS[name])
         out[name] = np.clip(np.nan_to_num(values / scale, nan=0.0), 0, _STEEP)
+    out["deep"] = np.minimum(out["deep"], _AS_GAINED * out["depth_gain"])
     return out
 
 
