@@ -181,6 +181,7 @@ def test_the_page_runs(name, at_demo_server, cache, place, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # it takes minutes, and a machine may be busy
 @every(pages_run)
 @pytest.mark.parametrize("name", RUNNING)
 def test_the_page_runs_as_it_stands(name, at_demo_server, place):
