@@ -264,9 +264,9 @@ def test_a_reason_that_many_share_is_told_once(capsys):
         {"1": f"{refused} [image 1]", "2": f"{refused} [image 2]", "3": "Broken. [image 3]"}
     )
     assert capsys.readouterr().err.splitlines() == [
-        f"Image 1 could not be had: {refused} [image 1]",
+        f"Image 1 could not be fetched: {refused} [image 1]",
         "The same happened to 1 more: 2",
-        "Image 3 could not be had: Broken. [image 3]",
+        "Image 3 could not be fetched: Broken. [image 3]",
     ]
 
 

@@ -84,7 +84,13 @@ def test_imports_are_lazy_and_run_one_way(code, unwanted):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("dataset_id", [69289763, pytest.param(71717084, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "dataset_id",
+    [
+        pytest.param(69289763, marks=pytest.mark.long),
+        pytest.param(71717084, marks=pytest.mark.slow),
+    ],
+)
 def test_peak_memory_of_a_whole_data_set(at_demo_server, tmp_path, dataset_id):
     """At most 350 MB at default settings, with 18 sections as with 112."""
     if not Path("/proc/self/status").exists():

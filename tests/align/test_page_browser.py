@@ -27,7 +27,7 @@ from atldld.sections.images import copy_images
 from atldld.testing.disturbed import disturbed, known_errors, tissue_of
 from tests.peers.environments import pynutil_runner
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 DATASET = 909  # fourteen small sections
 NAME = "by-hand.json"

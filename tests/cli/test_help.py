@@ -140,6 +140,7 @@ def examples(demo_server, tmp_path_factory):
     return Typed(folder, environ)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_examples_run(examples):
     """One after another, as some take what others have written."""

@@ -120,6 +120,8 @@ def test_the_envelope(command, place, monkeypatch):
 def test_the_page_names_every_key():
     page = (DOCS / "json.md").read_text("utf-8")
     assert "\n".join(table_of_results()) in page, "\n".join(table_of_results())
+    without = " and ".join(", ".join(f"`{name}`" for name in sorted(NO_JSON)).rsplit(", ", 1))
+    assert f"Every command except {without} takes `--json`." in page
 
 
 @pytest.mark.usefixtures("at_demo_server")

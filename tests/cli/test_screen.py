@@ -126,6 +126,7 @@ def plain(drive):
     return drive([line.split() for line in TABLES])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LONG)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_everything_is_whole_at_every_width(drive, plain, width):

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
-import stat
+import shlex
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+
+from tests.docs.stand_ins import ADDRESS, StandIns, confirm_all, path_of_modules, program
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -24,6 +32,14 @@ _BLOCK = re.compile(
 )
 _NOT_RUN = "not run: "
 OUTPUT = "output"
+OUTPUT_IN_FULL = "output of it as it stands"  # other numbers come out of fewer pixels
+# What else the comment above a block may say of how it is run.
+UNTIL_STOPPED = "runs until stopped"  # each line; it is ended with the page
+CONFIRMED = "runs until stopped; somebody confirms every section"
+AT_ALLENS = "asks Allen's service"  # the demo archive stands in for it
+FEWER_ONLY = "takes minutes"  # it is run with fewer pixels only
+ELSEWHERE = "a test runs this block"  # a test of its own
+MARKS = ("", OUTPUT, OUTPUT_IN_FULL, UNTIL_STOPPED, CONFIRMED, AT_ALLENS, FEWER_ONLY, ELSEWHERE)
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,8 @@ def coarser(words: list[str]) -> list[str]:
     if name is None or words[:2] == ["download", "image"]:
         return words
     for option, value in _COARSE[name].items():
+        if option == "--atlas-resolution" and "--atlas" in words:
+            continue  # of BrainGlobe, which has one
         if option in words and value:
             words[words.index(option) + 1] = value
         elif option not in words:
@@ -114,7 +132,7 @@ def coarser(words: list[str]) -> list[str]:
 _SHIM = """\
 #!{python}
 import sys
-sys.path[:0] = [{root!r}, *{path!r}]
+sys.path[:0] = {path!r}
 from tests.docs.pages import coarse_main
 coarse_main()
 """
@@ -141,11 +159,67 @@ def _put_off(folder: Path) -> None:
     disturbed(truth, atldld.open_atlas(100)).save(folder / "disturbed.json")
 
 
+_COARSE_REFINE = r'ds.refine(\1, steps="whole", resolution=200)'
+
+
 def coarse_code(code: str) -> str:
     """Return Python that does the same with fewer pixels."""
-    code = code.replace("71717084", SMALLEST)
+    if "71717084" in code:
+        code = code.replace("71717084", SMALLEST)
+    elif not re.search(r"section\(|\b(?!69289763)\d{8,9}\b", code):  # a section of its own
+        code = code.replace("69289763", SMALLEST)
     code = re.sub(r"\bresolution=(?:8|10|25|32|50|60|100)\b", "resolution=200", code)
+    code = re.sub(r"\bds\.refine\((.*)\)$", _COARSE_REFINE, code, flags=re.MULTILINE)
     return re.sub(r"open_atlas\((?:10|25|50)?\)", "open_atlas(100)", code)
+
+
+# ---- what a page says that comes out
+
+
+_LIST = re.compile(r"(?:^|: (?:about )?)([(\[][-\d., ()]+[)\]])")
+_ARRAY = re.compile(r"(\(.*?\)) (u?int\d+|float\d+)\b")
+
+
+def shown(code: str) -> list[tuple[str, str]]:
+    """Return the expressions of Python code that have a comment behind them, and that."""
+    found = []
+    lines = code.encode().splitlines()
+    for node in ast.parse(code).body:
+        after = lines[(node.end_lineno or 0) - 1][node.end_col_offset or 0 :].decode()
+        comment = re.match(r"\s*#\s*(.*)", after)
+        if isinstance(node, ast.Expr) and comment:
+            found.append((ast.unparse(node), comment[1].removeprefix("about ")))
+    return found
+
+
+def _read(text: str) -> list[Any]:
+    """Return the value that a text is, if it is one."""
+    try:
+        return [ast.literal_eval(text.strip())]
+    except (ValueError, SyntaxError):
+        return []
+
+
+def same(value: Any, comment: str) -> bool | None:
+    """Whether a value is what a comment shows; `None` if that shows none.
+
+    ``(11921, 7553)``, ``1: left; 2 is right`` and ``half a voxel: [0.5, 0.5]`` show values, as far
+    as they have digits; ``(528, 320, 456) uint32: labels`` shows an array.
+    """
+    if (array := _ARRAY.match(comment)) and hasattr(value, "dtype"):
+        return bool(value.shape == ast.literal_eval(array[1]) and value.dtype == array[2])
+    found = _read(comment) or _read(comment.split(":")[0])
+    if not found and (listed := _LIST.search(comment)):
+        found = _read(listed[1])
+    if not found:
+        return None
+    (said,) = found
+    if np.asarray(said).dtype.kind not in "iuf":
+        return bool(value == said)
+    try:
+        return np.allclose(np.asarray(value, float), said, rtol=1e-3, atol=1e-4)
+    except ValueError:  # another shape
+        return False
 
 
 # ---- running
@@ -154,6 +228,8 @@ def coarse_code(code: str) -> str:
 @dataclass
 class Page:
     """A page that is being run: one folder, one shell, one set of names.
+
+    Use it in a ``with`` statement, which ends what it has begun.
 
     Parameters
     ----------
@@ -170,42 +246,127 @@ class Page:
     coarse: bool
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "page"})
     said: str = ""
+    _begun: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        stand_ins = self.folder.parent / "stand-ins"
+        stand_ins.mkdir()
+        self.stand_ins = StandIns(stand_ins, self.server)
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for begun in self._begun:
+            begun.send_signal(signal.SIGTERM)
+        codes = [begun.wait(60) for begun in self._begun]
+        self.stand_ins.close()
+        assert not any(codes), codes
 
     def run(self, block: Block) -> None:
         """Run a block, or raise."""
-        code = block.code.replace("http://127.0.0.1:8765", self.server)
-        if block.language == "sh":
-            self._type(code)
+        if block.mark == FEWER_ONLY and not self.coarse:
             return
+        code = re.sub(r"http://(127\.0\.0\.1|server\.example):8765", self.server, block.code)
+        code = self.stand_ins.put_in(code)
+        if block.language == "python":
+            self._execute(code, block)
+        elif block.mark in (UNTIL_STOPPED, CONFIRMED):
+            for line in filter(None, map(_command, code.splitlines())):
+                self._begin(line, confirmed=block.mark == CONFIRMED)
+        elif block.mark == AT_ALLENS:
+            self._type(self._way_to_allens(block) + code)
+        else:
+            self._type(code)
+
+    def _execute(self, code: str, block: Block) -> None:
         code = textwrap.dedent(coarse_code(code) if self.coarse else code)
         exec(compile(code, f"line {block.line}", "exec"), self.names)
+        if self.coarse:  # other numbers come out
+            return
+        for expression, said in shown(code):
+            if same(0, said) is None:  # nothing to compare; once is enough
+                continue
+            value = eval(expression, self.names)
+            fits = same(value, said)
+            assert fits, f"line {block.line}: {expression} is {value}, not {said}"
 
     def _type(self, lines: str) -> None:
-        state, place = self.folder.parent / "state", self.folder.parent / "place"
-        before = f'source "{state}"; cd "$(cat "{place}")"\n' if state.exists() else ""
+        state, place = self._state
         after = f'\ndeclare -px > "{state}"; pwd > "{place}"\n'
         done = subprocess.run(
-            ["bash", "-e", "-c", before + lines + after],
-            env={**os.environ, "PATH": f"{self._programs()}{os.pathsep}{os.environ['PATH']}"},
+            ["bash", "-e", "-c", self._before() + lines + after],
+            env=self._environment(),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=7200,
         )
         self.said += done.stdout + done.stderr
         assert done.returncode == 0, f"{lines}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
-    def _programs(self) -> Path:
-        """Return the folder of the command, as the page means it."""
-        if not self.coarse:
-            return Path(sys.executable).parent
+    def _begin(self, line: str, *, confirmed: bool) -> None:
+        """Begin a command that runs until it is stopped, and wait for the address it names."""
+        if " serve" in line:  # no test needs a port of its own
+            line = re.sub(r" --port \d+", "", line) + " --port 0"
+        output = self.folder.parent / f"begun-{len(self._begun)}"
+        with output.open("w") as file:
+            begun = subprocess.Popen(
+                ["bash", "-e", "-c", f"{self._before()}exec {line}"],
+                env={**self._environment(), "BROWSER": "true"},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        self._begun.append(begun)
+        while not (found := ADDRESS.search(output.read_text())):
+            assert begun.poll() is None, f"{line}\n{output.read_text()[-4000:]}"
+            time.sleep(0.05)
+        address = found[0].replace("0.0.0.0", "127.0.0.1")
+        with urlopen(address):  # it answers, and so can be ended by a signal
+            pass
+        if " serve" in line:
+            self.server = address
+        if confirmed:
+            confirm_all(address)
+
+    @property
+    def _state(self) -> tuple[Path, Path]:
+        """The variables and the folder that the last block left behind."""
+        return self.folder.parent / "state", self.folder.parent / "place"
+
+    def _before(self) -> str:
+        state, place = self._state
+        return f'source "{state}"; cd "$(cat "{place}")"\n' if state.exists() else ""
+
+    def _way_to_allens(self, block: Block) -> str:
+        """Return lines that lead to the stand-in for Allen's service, unless the block's own do."""
+        ways = {} if "proxy.example" in block.code else self.stand_ins.at_allens_service()
+        lines = [f"export {name}={shlex.quote(way)}\n" for name, way in ways.items()]
+        return "".join(["unset ATLDLD_API_URL\n", *lines])
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.stand_ins.environment,
+            "PATH": os.pathsep.join(map(str, (*self._programs(), os.environ["PATH"]))),
+        }
+
+    def _programs(self) -> tuple[Path, Path]:
+        """Return the folders of the commands, as the page means them."""
         folder = self.folder.parent / "programs"
         if not folder.exists():
             folder.mkdir()
-            path = [one for one in sys.path if one.endswith("src")]
-            text = _SHIM.format(python=sys.executable, root=str(ROOT), path=path)
-            (folder / "atldld").write_text(text)
-            (folder / "atldld").chmod(stat.S_IRWXU)
-            (folder / "python").symlink_to(sys.executable)
-        return folder
+            self.stand_ins.programs(folder)
+            if self.coarse:
+                text = _SHIM.format(python=sys.executable, path=path_of_modules())
+                program(folder, "atldld", text)
+        return folder, Path(sys.executable).parent
+
+
+def _command(line: str) -> str:
+    """Return a line of a shell without its comment."""
+    return shlex.join(shlex.split(line, comments=True))

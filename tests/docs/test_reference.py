@@ -3,6 +3,7 @@
 The kind of fault: a command, a public name, an error or a variable that no page describes.
 """
 
+import json
 import re
 import sys
 from importlib import import_module
@@ -39,6 +40,19 @@ def test_every_command_and_option_is_there(made):
             if one.param_type_name == "option" and not one.hidden:
                 long = next(word for word in one.opts if word.startswith("--"))
                 assert long in page, (name, long)
+
+
+def test_every_key_of_metadata_is_there(session, tmp_path):
+    from atldld.sections.download import download_dataset
+    from atldld.sections.register import Recipe
+
+    recipe = Recipe(resolution=400, downsample=4, expression=True)
+    download_dataset(909, tmp_path / "out", recipe, session=session)
+    found = json.loads((tmp_path / "out" / "metadata.json").read_text("utf-8"))
+    named = set(re.findall(r"`(\w+)`", (DOCS / "output.md").read_text("utf-8")))
+    keys = {*found, *(key for image in found["per_image"].values() for key in image)}
+    assert len(keys) > 35
+    assert keys <= named, keys - named
 
 
 def test_every_public_name_is_there(made):

@@ -225,7 +225,9 @@ class Sweep:
         assert "Traceback" not in end.stderr, where
         told = [line for line in end.stderr.splitlines() if line.startswith("Error: ")]
         if end.status:
-            named = re.search("could not be had|1 failed|are damaged|left out|Refused", end.stderr)
+            named = re.search(
+                "could not be fetched|1 failed|are damaged|left out|Refused", end.stderr
+            )
             assert told or named, where
             assert len(told) <= 1, where
 
@@ -236,7 +238,7 @@ class Sweep:
         """
         assert (root / "out" / "notes.txt").read_text() == MINE, where
         found = result_of(root / self.case.results)
-        told = re.search("Left out |Refused |could not be had; the same", end.stderr)
+        told = re.search("Left out |Refused |could not be fetched; the same", end.stderr)
         lacking = reads and (bool(told) or any(map(tells_of_failures, found.values())))
         if end.status == 0 and not lacking:
             assert found == self.truth, (where, differing(found, self.truth))

@@ -195,7 +195,7 @@ def test_the_service_keeps_the_contract(filled, images, held):
 def test_careless_sources_are_found_out(held):
     with pytest.raises(AssertionError, match="other bytes"):
         check_image_source(Wrong(b"x"), held)
-    with pytest.raises(AssertionError, match="said to be there"):
+    with pytest.raises(AssertionError, match="says that it is there"):
         check_image_source(Wrong(b"x"), {}, held)
 
 

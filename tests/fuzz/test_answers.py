@@ -90,6 +90,7 @@ def fuzz(count):
     )
 
 
+@pytest.mark.long
 @fuzz(1000)
 @given(datasets | values, st.lists(images | values, max_size=3))
 def test_records(dataset, images):
@@ -102,6 +103,7 @@ def test_records(dataset, images):
     assert all(plan.plane.to_image.shape == (2, 3) for plan in plans)
 
 
+@pytest.mark.long
 @fuzz(500)
 @given(st.lists(st.dictionaries(st.sampled_from(["msg", "num_rows", "total_rows"]), values)))
 def test_pages(envelopes):

@@ -86,6 +86,7 @@ def test_valid_files_are_read(reader, known, samples):
     assert not refused[0]
 
 
+@pytest.mark.long
 @each
 def test_odd_files(reader, known, samples):
     valid = known(reader)
@@ -145,6 +146,7 @@ def replaced(document, at, value):
     return document
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reader", DOCUMENTS, ids=lambda one: one.name)
 def test_documents_with_odd_values(reader, known, samples):
     """JSON of the right shape, in which one or two values are of another type or size."""

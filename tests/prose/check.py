@@ -1,4 +1,4 @@
-"""Look through what people read for turns that are no English, and for slips of spelling.
+"""Look through pages and messages for turns that are no English, and for slips of spelling.
 
 ``python tests/prose/check.py`` prints each with its place and what to write instead, and ends with
 status 1 if there is any. `words.txt` has the turns; codespell has the spelling.
@@ -6,6 +6,7 @@ status 1 if there is any. `words.txt` has the turns; codespell has the spelling.
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -18,6 +19,9 @@ WORDS = Path(__file__).with_name("words.txt")
 
 # What a spelling checker takes for a slip: names of people, genes and structures, and ours.
 KNOWN = "nd,te,ans,ist,mis,thei,ro,fo,ot,nin,tha,claus,cyclin"
+
+# Words of prose that are names in a program: of commands, of styles, of parts of a file.
+NAMES = ("dataset", "color", "center", "gray", "neighbor", "director")
 
 _OFF = re.compile(r"<!-- prose: off -->.*?<!-- prose: on -->", re.DOTALL)
 _NOT_PROSE = (
@@ -72,15 +76,39 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def main() -> int:
-    """Look through all pages; return the status."""
+def messages(code: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of what a program may say: strings of several words.
+
+    Strings that are statements, such as docstrings, are not said.
+    """
+    tree = ast.parse(code)
+    silent = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or id(node) in silent:
+            continue
+        if isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
+
+
+def found() -> Iterator[tuple[Path, int, str, str]]:
+    """Yield the file, the line, the words and what to write instead, of each turn."""
     listed = turns()
-    count = 0
     for path in pages():
-        for line, words, instead in sorted(faults(path.read_text("utf-8"), listed)):
-            count += 1
-            place = path.relative_to(ROOT)
-            print(f"{place}:{line}: {words!r}; write: {instead}")
+        for fault in sorted(faults(path.read_text("utf-8"), listed)):
+            yield path, *fault
+    listed = [turn for turn in listed if not any(name in turn.pattern.pattern for name in NAMES)]
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for line, text in messages(path.read_text("utf-8")):
+            for below, words, instead in faults(text, listed):
+                yield path, line + below - 1, words, instead
+
+
+def main() -> int:
+    """Look through everything; return the status."""
+    count = 0
+    for path, line, words, instead in found():
+        count += 1
+        print(f"{path.relative_to(ROOT)}:{line}: {words!r}; write: {instead}")
     spelling = subprocess.run(
         [sys.executable, "-m", "codespell_lib", "-L", KNOWN, *map(str, pages()), ROOT / "src"],
         check=False,

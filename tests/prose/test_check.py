@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.prose.check import faults, pages, turns
+from tests.prose.check import ROOT, faults, found, messages, pages, turns
 
 TURNS = turns()
 
@@ -17,8 +17,8 @@ TURNS = turns()
     ],
 )
 def test_a_turn_is_found(text, words):
-    found = [what for _, what, _ in faults(f"# Title\n\n{text}\n", TURNS)]
-    assert words in found
+    turned = [what for _, what, _ in faults(f"# Title\n\n{text}\n", TURNS)]
+    assert words in turned
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,21 @@ def test_the_line_is_right():
     assert (line, instead) == (5, "again")
 
 
-@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_pages_are_free_of_it(path):
+def test_pages_and_messages_are_free_of_it():
     """As `make lint` says; here too, so that it is noticed by whoever runs the tests alone."""
-    assert not list(faults(path.read_text("utf-8"), TURNS))
+    assert len(pages()) > 60
+    assert not list(found())
+
+
+def test_messages_are_strings_that_may_be_said():
+    code = '''"""A module."""\nA = 1\n"""Of A."""\nraise E(\n    f"made {what} anew",\n)\n'''
+    assert list(messages(code)) == [(5, "made "), (5, " anew")]
 
 
 def test_help_and_errors_are_free_of_it():
     """The reference is made from the program, so this reads all help, and what errors mean."""
     import sys
     from importlib import import_module
-
-    from tests.prose.check import ROOT
 
     sys.path.insert(0, str(ROOT / "docs" / "site"))
     try:
@@ -62,5 +65,5 @@ def test_help_and_errors_are_free_of_it():
     listed = [turn for turn in TURNS if turn.instead != "data set"]
     made = {name: text for name, text in reference.pages().items() if "schemas" not in name}
     assert len(made) > 30
-    found = {(name, words) for name, text in made.items() for _, words, _ in faults(text, listed)}
-    assert not found
+    turned = {(name, words) for name, text in made.items() for _, words, _ in faults(text, listed)}
+    assert not turned

@@ -13,7 +13,7 @@ from atldld.records import Gene
 from atldld.report import write_report
 from atldld.report.charts import number
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SIZES = {390: 844, 768: 1024, 1280: 800, 1920: 1080}
 """Widths and heights of a phone, a tablet, a laptop and a large screen."""

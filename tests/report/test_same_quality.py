@@ -50,6 +50,7 @@ def check(report, expected):
         assert told[row["image_id"]]["quality"]["suspicious"] == row["suspicious"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_atlas", [True, False])
 @pytest.mark.parametrize("resolution", [25, 50, 130])
 def test_whatever_the_pictures_of_the_report_are(
@@ -59,6 +60,7 @@ def test_whatever_the_pictures_of_the_report_are(
     check(gather(source, atlas if with_atlas else None, volume=False), assessed[with_atlas])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "made",
     [
@@ -158,6 +160,7 @@ QUICK = ("--no-volume", "--table-resolution", 200, "--resolution", 200)
 COARSE = ("--atlas-resolution", 100)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "lacks"),
     [

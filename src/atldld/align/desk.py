@@ -679,7 +679,7 @@ def _gone_on(record: SectionDataSet, output: Path) -> Journal:
             raise OutputError(
                 f"{output} is another registration than the one that {path.name} is the journal "
                 "of.",
-                hint=f"Move the journal away to go on from the registration, or start anew with "
+                hint=f"Move the journal away to go on from the registration, or start again with "
                 f"{Remedy.FORCE}.",
             )
     except BaseException:

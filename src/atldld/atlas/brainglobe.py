@@ -80,7 +80,7 @@ def open_brainglobe(
     # whatever its many parts raise when there is no network, or half an atlas
     except Exception as error:
         raise ServiceError(
-            f"BrainGlobe's atlas {name} cannot be had: {error or type(error).__name__}.",
+            f"BrainGlobe's atlas {name} cannot be opened: {error or type(error).__name__}.",
             hint="Try again later; BrainGlobe fetches it by itself.",
         ) from error
 

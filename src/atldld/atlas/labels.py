@@ -61,7 +61,7 @@ def check_labels(array: NDArray[Any], what: str) -> None:
         raise InvalidInputError(
             f"{what} holds {array.dtype} values, but an annotation holds whole numbers.",
             hint="Ids of structures have nine digits, which float32 changes to others: make it "
-            "anew from where the numbers were whole."
+            "again from where the numbers were whole."
             if array.dtype.kind == "f"
             else None,
         )

@@ -216,7 +216,7 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
             ServiceWarning(
                 f"The structure graph at {file.path} is not the one that is known of the Allen "
                 "Institute: they may have revised it, or an archive brought another one. Fetch "
-                "it anew with `atldld atlas fetch structures`."
+                "it again with `atldld atlas fetch structures`."
             )
         )
     return graph

@@ -200,5 +200,5 @@ def _another(path: Path, before: dict[str, Any] | None, wanted: dict[str, Any]) 
         )
         what = f"{path.parent} holds a batch that was made with other options: {differing}"
     return OutputError(
-        f"{what}.", hint=f"Choose another folder, or begin anew with {Remedy.FORCE}."
+        f"{what}.", hint=f"Choose another folder, or start again with {Remedy.FORCE}."
     )

@@ -85,7 +85,7 @@ class Task:
         if not made.missing:
             return ended("done", **facts)
         first = next(iter(made.missing.values()))
-        why = f"{len(made.missing)} images could not be had, the first because: {first}"
+        why = f"{len(made.missing)} images could not be fetched, the first because: {first}"
         return ended("failed", why=why, passing=not made.sections, **facts)
 
 

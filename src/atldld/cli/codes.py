@@ -42,9 +42,10 @@ CODES: dict[int, str] = {
     "(--offline). The same command may succeed later.",
     5: "A record of the service lacks what the work needs, such as an alignment.",
     6: "The cache or the output cannot be read or written, or holds what may not be replaced.",
-    STOPPED: "Stopped by Ctrl-C.",
+    STOPPED: "Stopped by Ctrl-C. (`serve` and `align`, which run until they are stopped, end with "
+    "0.)",
     CLOSED_PIPE: "The reader of the result went away, as with `| head`.",
-    ENDED: "`serve` or `demo` was ended by SIGTERM (129 by SIGHUP).",
+    ENDED: "Ended by SIGTERM (129 by SIGHUP), but for `serve` and `align`.",
 }
 """Every code, and what it means."""
 

@@ -133,7 +133,7 @@ def download_dataset(
     say(f"{summary.written} sections written{already}.")
     answer(summary.folder)
     if not summary.complete:
-        say(f"{len(summary.failed)} could not be had; the same command tries them again.")
+        say(f"{len(summary.failed)} could not be fetched; the same command tries them again.")
         raise Exit(1)
 
 
@@ -270,7 +270,7 @@ def _say_failed(failed: dict[str, str]) -> None:
         # what happened stands before the ids and the address in brackets
         alike.setdefault(reason.partition(" [")[0], []).append(image_id)
     for image_id, *others in alike.values():
-        say(f"Image {image_id} could not be had: {failed[image_id]}")
+        say(f"Image {image_id} could not be fetched: {failed[image_id]}")
         if others:
             say(f"The same happened to {len(others)} more: {', '.join(others)}")
 

@@ -126,7 +126,7 @@ def quality(
     left_out = len(dataset) - len(found.sections)
     if left_out:
         again = " with --force" if output is not None else ""
-        say(f"{left_out} could not be had; the same command{again} tries them again.")
+        say(f"{left_out} could not be fetched; the same command{again} tries them again.")
         raise Exit(1)
 
 

@@ -161,7 +161,8 @@ def quantify(
     say(f"{count} sections of data set {number} in a table of {len(chosen)} rows.")
     if about["failed"]:
         again = " with --force" if output is not None else ""
-        say(f"{len(about['failed'])} could not be had; the same command{again} tries them again.")
+        missing = len(about["failed"])
+        say(f"{missing} could not be fetched; the same command{again} tries them again.")
         raise Exit(1)
 
 
@@ -190,8 +191,9 @@ def show(regions: "RegionTable", by: str) -> None:
     [(name, value)] = least.items()
     where = {"left": " in the left hemisphere", "right": " in the right hemisphere"}
     of_side = where.get("".join(sides), "")
+    these = "The structure" if len(top) == 1 else f"The {len(top)} structures"
     say(
-        f"The {len(top)} structures with the highest {_in_words(by)}{of_side}, of those with "
+        f"{these} with the highest {_in_words(by)}{of_side}, of those with "
         f"{value} {_in_words(name)} or more." + (f" {MEANINGS}" if "energy" in columns else "")
     )
 

@@ -168,7 +168,7 @@ def refine(
     answer(path)
     _tell(found)
     if missing := len(found.about["failed"]):
-        say(f"{missing} could not be had; the same command with --force tries them again.")
+        say(f"{missing} could not be fetched; the same command with --force tries them again.")
         raise Exit(1)
 
 

@@ -134,5 +134,5 @@ def report(
     if place != "-":
         answer(path)
     if made.failed:
-        say(f"{len(made.failed)} sections could not be had; the page names them.")
+        say(f"{len(made.failed)} sections could not be fetched; the page names them.")
         raise Exit(1)

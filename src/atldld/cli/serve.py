@@ -115,7 +115,7 @@ def demo(
 ) -> None:
     """Run the main job on the packaged demo archive, with no network.
 
-    Then all sections are put off by known amounts and refined; the report shows both alignments.
+    Then all sections are displaced by known amounts and refined; the report shows both alignments.
     """
     from atldld.demo.local import in_process_session
     from atldld.place.registration import check_registration

@@ -20,7 +20,7 @@ from atldld.errors import InvalidInputError
 
 __all__ = ["DEFAULTS", "FORCE", "MANY", "NO_JSON", "OLD", "OUTPUT", "fit_out", "modern"]
 
-PANEL = "How it is told"
+PANEL = "How much is printed"
 OUTPUT = "Where the result goes: a file, a folder, or - for standard output."
 FORCE = "Replace what is there."
 

@@ -187,5 +187,5 @@ def _one_volume(
     sizes = " × ".join(map(str, built.shape))
     say(f"{count} sections in {sizes} voxels of {built.resolution:g} µm.")
     if missing := sum(len(dataset["failed"]) for dataset in described):
-        say(f"{missing} could not be had; the same command with --force tries them again.")
+        say(f"{missing} could not be fetched; the same command with --force tries them again.")
         raise Exit(1)

@@ -175,7 +175,7 @@ def headers(asked: Asked) -> Finding:
     path, params = f"/api/v2/section_image_download/{number}", {"downsample": known()["tier"]}
     part = asked.ask.look(path, params, headers={"Range": "bytes=0-99"})
     told = [
-        f"Content-Length {'is told' if first.length is not None else 'is not told'}",
+        f"Content-Length {'is sent' if first.length is not None else 'is not sent'}",
         f"ETag {etag}" if etag else "no ETag",
         f"Last-Modified {modified}" if modified else "no Last-Modified",
         "ranges are answered" if part.status == 206 else f"ranges: status {part.status}",

@@ -224,7 +224,7 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
     except (sqlite3.DatabaseError, UnicodeDecodeError, DocumentError) as error:
         raise CacheError(
             f"The placements at {path} cannot be read: {error}.",
-            hint="Remove the file, and make it anew with `atldld catalogue update --placements`, "
+            hint="Remove the file, and make it again with `atldld catalogue update --placements`, "
             "or import one.",
         ) from error
 

@@ -415,7 +415,7 @@ def verify_cache(
     for path, problem in check_unpacked(cache):
         if problem and repair:
             _remove(cache, path)
-        result.add(path, problem, "removed; made anew when needed" if repair else None)
+        result.add(path, problem, "removed; made again when needed" if repair else None)
     for path in _left_over(cache):
         if repair:
             sweep(path.parent)

@@ -298,7 +298,7 @@ def opened(root: Path) -> Iterator[sqlite3.Connection | None]:
             raise CacheError(
                 f"The catalogue at {path} is of version {facts.get('schema', 'unknown')}, and "
                 f"this version of atldld reads {SCHEMA}.",
-                hint="Build it anew with `atldld catalogue update --full`, or ask the service "
+                hint="Build it again with `atldld catalogue update --full`, or ask the service "
                 f"with {Remedy.LIVE}.",
             )
         _check_tables(db)
@@ -334,7 +334,7 @@ def _errors_of(path: Path) -> Iterator[None]:
     except DATABASE_ERRORS as error:
         raise CacheError(
             f"The catalogue at {path} cannot be read: {error}.",
-            hint="Build it anew with `atldld catalogue update --full`, or ask the service with "
+            hint="Build it again with `atldld catalogue update --full`, or ask the service with "
             f"{Remedy.LIVE}.",
         ) from error
 

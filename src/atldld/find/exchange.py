@@ -214,7 +214,7 @@ def _marker(archive: zipfile.ZipFile, source: Path) -> _Marker:
 
 def _extract(archive: zipfile.ZipFile, source: Path, name: str, part: _Part, target: Path) -> None:
     if not 0 < part.bytes <= LARGEST:
-        raise InvalidInputError(f"{name} in {source} is said to have {part.bytes} bytes.")
+        raise InvalidInputError(f"{source} gives {name} a size of {part.bytes} bytes.")
     try:
         with archive.open(name) as packed, open(target, "wb") as file:
             digest = _copied(packed, file, part.bytes)

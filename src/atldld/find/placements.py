@@ -301,8 +301,8 @@ def _adult(root: Path) -> list[int]:
     with catalogue.opened(root) as db:
         if db is None:
             raise CacheError(
-                f"There is no catalogue at {catalogue.catalogue_path(root)}, which says what is "
-                "to be placed.",
+                f"There is no catalogue at {catalogue.catalogue_path(root)}, which lists what can "
+                "be placed.",
                 hint="Make it with `atldld catalogue update`.",
             )
         spaces = ", ".join(str(space.value) for space in ADULT)

@@ -216,7 +216,7 @@ def _planes(metadata: FolderMetadata, path: Path, centre: Matrix) -> tuple[Matri
         except (KeyError, ValueError):
             raise OutputError(
                 f"{path / METADATA} does not say where the section of image {image_id} lies.",
-                hint="Make the folder anew with `atldld download dataset`.",
+                hint="Make the folder again with `atldld download dataset`.",
             ) from None
         slopes.append((a, b))
         depths.append(float(np.array([a, b]) @ centre) + constant)

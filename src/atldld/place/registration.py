@@ -103,10 +103,10 @@ ROUND_TRIP = 10.0
 back; ten times what registrations promise."""
 
 _ABOUT_FIELDS = "atldld-fields.json"  # by which `whole_files` knows a folder as one of fields
-_AGAIN = "Make it anew with `atldld refine`."
+_AGAIN = "Make it again with `atldld refine`."
 _MOVE = (
     "Copy the folder of fields together with the JSON, from where both are whole, or make them "
-    "anew with `atldld refine`."
+    "again with `atldld refine`."
 )
 
 Row3 = tuple[float, float, float]

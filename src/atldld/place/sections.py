@@ -374,7 +374,7 @@ class PlacedDataSet:
             f"Section data set {self.id} has no section that can be placed in the reference space: "
             + (f"of its {len(self.skipped)} images, {listed}." if listed else "it has no images."),
             dataset_id=self.id,
-            hint="An alignment file may place them; the images themselves can be had with "
+            hint="An alignment file may place them; the images themselves can be fetched with "
             "`atldld download image`."
             if listed
             else None,

@@ -182,7 +182,7 @@ def view_of(registered: RegisteredSection, resolution: float = LOOKED_AT) -> Sec
     if factor < 1 - 1e-9:
         raise InvalidInputError(
             f"Section {registered.section.number} is shown at {plane.grid.resolution:g} µm, "
-            f"which is coarser than the {resolution:g} µm at which it is to be looked at.",
+            f"which is coarser than the {resolution:g} µm at which you look at it.",
             hint="Register it more finely, or assess it more coarsely.",
         )
     if factor > 1 + 1e-9:

@@ -327,7 +327,7 @@ def fetch_grid(
                     f"{' and no '.join(missing[kind])}.",
                     dataset_id=dataset_id,
                     url=file.url,
-                    hint=f"Ask it anew with {Remedy.REFRESH}{use}.",
+                    hint=f"Ask it again with {Remedy.REFRESH}{use}.",
                 )
             header = header_of(_member(archive, f"{kind}.mhd"), f"{kind}.mhd of {file.url}")
             layout = layout_of(header, f"{kind}.raw of {file.url}")

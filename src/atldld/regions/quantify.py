@@ -375,7 +375,7 @@ def _nothing_to_count(dataset: PlacedDataSet, lacks_masks: bool) -> AtldldError:
     return RecordError(
         f"Data set {dataset.id} has no expression masks, so no expression can be counted.",
         dataset_id=dataset.id,
-        hint="Another quantity can be had: with a threshold of stain "
+        hint="Another quantity can be measured: with a threshold of stain "
         f"(`{Remedy.STAIN_THRESHOLD}`), "
         "the fraction of each structure that is darker than that in the section images.",
     )

@@ -445,7 +445,7 @@ def _open_folder(folder: Path, session: Session, alignment: AlignmentPath | None
     if alignment is not None and not _made_with(metadata, Path(alignment)):
         raise InvalidInputError(
             f"{folder} was not made with {alignment}, and its sections are placed already.",
-            hint=f"Give the id of the data set, or make the folder anew with {Remedy.ALIGNMENT}.",
+            hint=f"Give the id of the data set, or make the folder again with {Remedy.ALIGNMENT}.",
         )
     try:
         placed = _placed(metadata)

@@ -29,7 +29,7 @@ __all__ = [
 CHANGED = "`atldld doctor` says whether the service has changed."
 """What to do when a record is not what it was."""
 
-IMAGES_STILL = "The images themselves can still be had with `atldld download image`."
+IMAGES_STILL = "The images themselves can still be fetched with `atldld download image`."
 """What is left of a data set that cannot be placed."""
 
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)

@@ -284,7 +284,7 @@ def check_image_source(
             _check_refusal(source, wanted)
         for wanted in lacking:
             found = _written_by(source, wanted)
-            assert found is None, f"{wanted}: it is said to be there"
+            assert found is None, f"{wanted}: the source says that it is there"
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda wanted: _written_by(source, wanted), [*held] * 4))
         assert together == [*held.values()] * 4, "other bytes when asked from several threads"

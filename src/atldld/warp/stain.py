@@ -113,7 +113,9 @@ class Scale:
             )
         rounded = np.rint(array).astype(np.uint8)
         if len(np.unique(rounded[rounded.max(axis=1) > EXPRESSING], axis=0)) < 2:
-            raise InvalidInputError(f"The scale {name} has no two colours that can be told apart.")
+            raise InvalidInputError(
+                f"The scale {name} has no two colours that can be distinguished."
+            )
         return cls(name, rounded.tobytes())
 
     @property
