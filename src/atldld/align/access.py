@@ -1,7 +1,7 @@
 """Who may ask: the page that this process has opened, and nobody else.
 
 Any page in the same browser can send requests to this machine, and a name that leads to 127.0.0.1
-can be had by anyone (DNS rebinding). So a request counts only if
+can be fetched by anyone (DNS rebinding). So a request counts only if
 
 - its ``Host`` is this machine by number or by a name that cannot be rebound,
 - its ``Origin``, which browsers send with whatever could do harm, is that same host, and

@@ -126,7 +126,7 @@ class Tabs:
         self._seen = 0.0
 
     def met(self, tab: str | None, *, take: bool = False) -> bool:
-        """Note that a tab is there, and return whether it may edit.
+        """Note down that a tab is there, and return whether it may edit.
 
         A tab that edits keeps doing so until another one takes over, or nothing has been heard of
         it for `LIVE` seconds. Programs that are no tab may edit while no tab does.

@@ -169,7 +169,7 @@ def _by_hand(document: Document, image_id: int) -> bool:
 
 
 def places_on(section: Section) -> Matrix:
-    """Return places all over a section's picture, shape (N, 2)."""
+    """Return places everywhere on a section's picture, shape (N, 2)."""
     image = section.image
     x, y = (np.linspace(0, size - 1, _ACROSS) for size in (image.width, image.height))
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)

@@ -1,7 +1,7 @@
 """A data set on the desk: its document, the journal, and the registration that is kept beside it.
 
 Every edit goes the same way. It is tried on the document; then it stands in the journal, on the
-disk; then the registration is written anew, and whoever asked is told. When the process dies in
+disk; then the registration is written again, and whoever asked is told. When the process dies in
 between, the journal has what was told, and the registration is made of it at the next start.
 """
 
@@ -561,7 +561,7 @@ def check_start(output: Path, *, force: bool) -> bool:
     output : pathlib.Path
         The registration.
     force : bool
-        Begin anew, in place of what is there.
+        Start again, in place of what is there.
 
     Raises
     ------
@@ -626,7 +626,7 @@ def open_desk(
     alignment : Alignment or Registration, optional
         Where the sections lie at the start; by default where the service has them.
     force : bool
-        Begin anew, in place of what is there.
+        Start again, in place of what is there.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class Place:
 
     @classmethod
     def of(cls, section: PlacedSection, start: Origin) -> Place:
-        """Return what it takes to place a section anew that lay somewhere at the start."""
+        """Return what it takes to place again a section that lay somewhere at the start."""
         inverse = np.linalg.inv(np.array(start.backward)[:, :3])
         return cls(section, inverse[:, 2])
 

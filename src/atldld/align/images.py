@@ -64,7 +64,7 @@ class Pictures:
         InvalidInputError
             If there is no such tier.
         ImageNotFoundError, OfflineError, ServiceError, CacheError
-            If it cannot be had.
+            If it cannot be fetched.
         """
         held = self._session.image(image, tier, expression=expression)
         return held.path.read_bytes()
@@ -79,7 +79,7 @@ class Pictures:
         InvalidInputError
             If there is no such tile.
         ImageNotFoundError, OfflineError, ServiceError, CacheError
-            If it cannot be had.
+            If it cannot be fetched.
         """
         tier = check_downsample(image, tier)
         width, height = image.size(tier)

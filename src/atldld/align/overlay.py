@@ -1,6 +1,6 @@
 """The atlas over a section: colours, borders or the template, for a place that is only proposed.
 
-Drawn anew for each frame while one drags, so it has to be quick: structures are looked up nearest,
+Drawn again for each frame while one drags, so it has to be quick: structures are looked up nearest,
 straight in the annotation, and what a depth of the tree makes of them is one table. The page gets
 the numbers of structures and paints colours and borders from them itself; as pictures, they would
 be looked up twice, and be encoded and decoded twice.
@@ -145,7 +145,7 @@ class Painter:
         kind : {"labels", "borders", "template"}
             Colours of structures, the lines between them, or the template's grey.
         depth : int, optional
-            How deep in the tree structures are told apart; all the way by default.
+            How deep in the tree structures are distinguished; all the way by default.
         ink : tuple of 3 int
             Colour of lines.
         thick : int
@@ -173,7 +173,7 @@ class Painter:
         view : View
             What of it is shown.
         depth : int, optional
-            How deep in the tree structures are told apart; all the way by default.
+            How deep in the tree structures are distinguished; all the way by default.
 
         Returns
         -------

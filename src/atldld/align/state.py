@@ -2,7 +2,7 @@
 
 Values that do not change. An edit makes new ones, and the journal (`atldld.align.journal`) is a
 list of them. Where a section was put by what placed it last, by the service, a file or a fit, is
-its *origin*; what people do is told apart from that.
+its *origin*; what people do is distinguished from that.
 """
 
 from __future__ import annotations

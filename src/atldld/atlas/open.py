@@ -1,4 +1,4 @@
-"""Opening an atlas: from the cache, the service, BrainGlobe or files of one's own."""
+"""Opening an atlas: from the cache, the service, BrainGlobe or your own files."""
 
 from __future__ import annotations
 

@@ -468,7 +468,7 @@ def _polygons(
     selection: Selection,
     voxel: float,
 ) -> dict[tuple[int, Side], list[tuple[Points, ...]]]:
-    """Return the polygons of each structure, on each side of the brain if they are told apart."""
+    """Return the polygons of each structure, apart for each side of the brain if that is asked."""
     ids = np.concatenate(([0], np.unique(named[named != 0])))
     # four numbers for each structure, so that one of them can say the hemisphere too
     keys = (4 * np.where(named == 0, 0, np.searchsorted(ids[1:], named) + 1)).astype(np.int32)[

@@ -166,7 +166,7 @@ def shares(free: int, tasks: int) -> list[int]:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let processes that are started meanwhile ignore Ctrl-C, which is for the one that ends them.
+    """Let processes that start in the meantime ignore Ctrl-C, which is for the one that ends them.
 
     A terminal sends it to all, and each worker would tell how it was interrupted.
     """

@@ -93,7 +93,7 @@ def estimate(ids: Iterable[int], work: Work, session: Session) -> Estimate:
     ids : iterable of int
         The data sets.
     work : Work
-        What is to be made of each.
+        What to make of each.
     session : Session
         Says where the cache and the catalogue are.
 

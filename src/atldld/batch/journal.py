@@ -79,7 +79,7 @@ class Journal:
     request : mapping
         What the batch makes.
     force : bool
-        Begin anew if the journal is of another batch, or of the same.
+        Start again if the journal is of another batch, or of the same.
     command_line : str, optional
         Noted with the request.
 

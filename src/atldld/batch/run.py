@@ -140,7 +140,7 @@ def run_batch(
     dask : str, optional
         Make them on the workers of this Dask scheduler, or of ``"local:N"``: N processes here.
     force : bool
-        Begin anew whatever is there.
+        Start again whatever is there.
     command_line : str, optional
         For the journal and ``metadata.json``.
     progress : callable, optional

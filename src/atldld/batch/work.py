@@ -58,7 +58,7 @@ class Made:
 
 
 class Work(Protocol):
-    """What is to be made of each data set, in a folder whose ``metadata.json`` vouches for it."""
+    """What to make of each data set, in a folder whose ``metadata.json`` vouches for it."""
 
     @property
     def resolution(self) -> float:

@@ -264,7 +264,7 @@ def download_image(
 
 
 def _say_failed(failed: dict[str, str]) -> None:
-    """Name what could not be had; a reason that many images share is told once."""
+    """Name what could not be fetched; a reason that many images share is told once."""
     alike: dict[str, list[str]] = {}
     for image_id, reason in failed.items():
         # what happened stands before the ids and the address in brackets

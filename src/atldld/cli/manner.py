@@ -49,7 +49,7 @@ class Manner:
     found : object
         What the command has found so far, for the envelope.
     remarks : list of str
-        What it has said meanwhile.
+        What it has said in the meantime.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ manner = Manner()
 
 
 def start(*, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
-    """Begin anew, for another command in the same process."""
+    """Start again, for another command in the same process."""
     for name, value in vars(Manner(quiet=quiet, verbose=verbose, as_json=as_json)).items():
         setattr(manner, name, value)
 

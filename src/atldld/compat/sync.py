@@ -120,7 +120,7 @@ def get_parallel_transform(
     downsample_ref : int
         Side of an output pixel, in µm.
     downsample_img : int
-        The tier of the image that is to be warped.
+        The tier of the image to warp.
     """
     try:
         plane = Plane(axis)

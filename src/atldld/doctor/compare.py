@@ -60,7 +60,7 @@ def differences(known: Any, came: Any, at: str = "") -> Iterator[Difference]:
 def rows_by_id(
     known: Mapping[Any, Mapping[str, Any]], rows: Sequence[Any], what: str
 ) -> Iterator[Difference]:
-    """Yield what differs of rows that are told apart by their id; their order does not count."""
+    """Yield what differs of rows that are distinguished by their id; their order does not count."""
     found = {row.get("id"): row for row in rows if isinstance(row, Mapping)}
     odd = [row for row in rows if not isinstance(row, Mapping)]
     if odd:

@@ -140,7 +140,7 @@ class BucketImages(ImageSource):
         BrokenImageError
             If what the bucket holds is no slide that can be read.
         ServiceError
-            If it cannot be had.
+            If it cannot be fetched.
         """
         section = self._section(wanted.image)
         if section is None or wanted.expression:
@@ -426,7 +426,7 @@ def _pairs(
 
 @contextmanager
 def _given_up() -> Iterator[None]:
-    """Do not begin a box anew for a request that has failed in all its own tries."""
+    """Do not begin a box again for a request that has failed in all its own tries."""
     try:
         yield
     except ServiceError as error:

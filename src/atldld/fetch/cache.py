@@ -15,7 +15,7 @@ Layout::
                                                  of their address
         files/….json                             what was checked: bytes, SHA-256, source
         unpacked/….npy                           arrays of volumes in files/, ready to be mapped;
-                                                 made anew when needed
+                                                 made again when needed
         unpacked/….npy.json                      of which file, and what was written
         locks/<nn>.lock                          one process at a time fetches an image
         index/images.json                        which files images/ has, to list them quickly; it
@@ -370,8 +370,8 @@ class Cache:
     ) -> Iterator[Arriving[ImageFacts, CachedImage]]:
         """Give a place for an image to arrive at.
 
-        No other process or thread is given the same image meanwhile. After having waited, look
-        with `find_image` whether there is anything left to do. What is not kept is removed.
+        No other process or thread is given the same image in the meantime. After having waited,
+        look with `find_image` whether there is anything left to do. What is not kept is removed.
         Where it is kept, its bytes say: images of the service are JPEGs, those of the public
         bucket TIFFs.
 
@@ -424,7 +424,7 @@ class Cache:
             return None
 
     def still_the_same(self, name: str) -> CachedFile | None:
-        """Note that the server has just been asked, and has no other version of a file."""
+        """Note down that the server has just been asked, and has no other version of a file."""
         path = self.file_path(name)
         known = read_json(companion_of(path))
         if known:
@@ -468,7 +468,7 @@ class Cache:
     def files(self, folder: str = "", *, without: str | None = None) -> Iterator[FileHeld]:
         """Yield every file of the cache that is there when its folder's turn comes, in no order.
 
-        Others may remove files meanwhile: what is gone is left out.
+        Others may remove files in the meantime: what is gone is left out.
 
         Parameters
         ----------

@@ -94,7 +94,7 @@ class Range:
 class Client:
     """Asks the service, politely and persistently. Safe to use from many threads.
 
-    In a forked process it has connections and slots of its own. A pickled one is made anew where
+    In a forked process it has connections and slots of its own. A pickled one is made again where
     it is unpickled, from its address, limits and transport; those of one address and limits are
     one client in a process, however many things that hold it arrive there.
 
@@ -172,7 +172,7 @@ class Client:
         RMAError
             If the service answers ``success: false``; the message is its own.
         ServiceError
-            If no usable answer can be had.
+            If no usable answer arrives.
         """
         return self._persistence.persist(lambda: self._json_once(url))
 
@@ -224,7 +224,7 @@ class Client:
         Unchanged
             If the server has no other version than the known one.
         ServiceError
-            If no body that passes the check can be had.
+            If no body arrives that passes the check.
         """
         limit = self.limits.largest_image if largest is None else largest
         return self._persistence.persist(
@@ -251,7 +251,7 @@ class Client:
         Raises
         ------
         ServiceError
-            If no such part can be had, or the server knows no parts.
+            If no such part arrives, or the server knows no parts.
         """
         return self._persistence.persist(lambda: self._range_once(url, start, stop))
 

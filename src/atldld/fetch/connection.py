@@ -242,7 +242,7 @@ class Line:
 class HeadGuard:
     """Breaks a connection on which the status and the headers take too long, however they drip.
 
-    The read time limit starts anew with every byte, so a server that sends one now and then would
+    The read time limit starts again with every byte, so a server that sends one now and then would
     hold a request for hours.
     """
 

@@ -141,7 +141,7 @@ class Documents:
         return _document({"section_data_set": rows[0], "section_images": images}, defects)
 
     def _is_whole(self, document: Mapping[str, Any] | None) -> bool:
-        """Whether a document has both records, and no rows can be had that it lacks."""
+        """Whether a document has both records, and no rows are left to fetch."""
         return (
             document is not None
             and isinstance(document.get("section_data_set"), dict)

@@ -139,7 +139,7 @@ class Members(Protocol):
 
 
 class FolderMembers:
-    """A folder; it may change meanwhile.
+    """A folder; it may change in the meantime.
 
     Parameters
     ----------

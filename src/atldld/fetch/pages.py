@@ -55,7 +55,7 @@ def fetch_all(
     Raises
     ------
     RMAError, ServiceError
-        If the service refuses, or no usable answer can be had.
+        If the service refuses, or no usable answer arrives.
     """
     rows: dict[Any, dict[str, Any]] = {}
     for _ in range(PASSES):

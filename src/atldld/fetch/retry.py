@@ -1,4 +1,4 @@
-"""What may be tried again, how often, and after how long; and what is said of it meanwhile."""
+"""What may be tried again, how often, after how long, and what the user hears in the meantime."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ class Session:
         OfflineError
             If the query is not in the cache and no request is allowed.
         ServiceError
-            If no usable answer can be had.
+            If no usable answer arrives.
         """
         query = RMAParameters(model, criteria, include, order=order)
         return list(self.answer(query, refresh=refresh)["rows"])

@@ -124,7 +124,7 @@ class ImageSource(ABC):
         Raises
         ------
         ServiceError
-            If it cannot be had from here, although it should be. `check` raises one too:
+            If it cannot be fetched from here, although it should be. `check` raises one too:
             `~atldld.errors.BrokenImageError`.
         """
 
@@ -161,7 +161,7 @@ class ServiceImages(ImageSource):
         ImageNotFoundError
             If the service does not know the image.
         ServiceError
-            If no whole image of the right size can be had.
+            If no whole image of the right size arrives.
         """
         url = self.address(wanted)
         width, height = wanted.size
@@ -256,7 +256,7 @@ class ArchiveImages(ImageSource):
             self._opened = None
 
     def renew(self) -> None:
-        """Open the file anew in a forked child, which would read on where its parent does."""
+        """Open the file again in a forked child, which would read on where its parent does."""
         self._lock = Lock()
         self._opened = None
 

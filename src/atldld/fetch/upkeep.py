@@ -198,7 +198,7 @@ class Verification:
 def stored_images(cache: Cache) -> Iterator[StoredImage]:
     """Yield every image file of the cache, sound or not, by path.
 
-    Files that others remove meanwhile are left out.
+    Files that others remove in the meantime are left out.
     """
     yield from _stored(cache.files("images"))
 
@@ -376,8 +376,8 @@ def verify_cache(
 
     Notes
     -----
-    Others may use the cache meanwhile. What they remove counts neither as sound nor as damaged;
-    what looks damaged is looked at again when nobody is writing it.
+    Others may use the cache in the meantime. What they remove counts neither as sound nor as
+    damaged; what looks damaged is looked at again when nobody is writing it.
     """
     cache = session.cache
     cache.check_version()
@@ -602,8 +602,8 @@ def prune(
 
     Notes
     -----
-    Others may use the cache meanwhile: what they remove first is not counted, and an image that
-    is removed under a run is fetched again by it.
+    Others may use the cache in the meantime: what they remove first is not counted, and an image
+    that is removed under a run is fetched again by it.
     """
     if older_than is None and max_size is None and dataset_id is None:
         raise InvalidInputError(

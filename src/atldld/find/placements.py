@@ -170,7 +170,7 @@ def update_placements(
     session : Session
         Where to ask, and where to keep.
     full : bool
-        Fetch everything anew.
+        Fetch everything again.
     progress : callable, optional
         Takes how many data sets have arrived, how many there are, and what they are.
 

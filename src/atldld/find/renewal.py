@@ -401,7 +401,7 @@ def _started(
 
 
 def _add_images(db: sqlite3.Connection, loader: catalogue.Loader, staging: _Staging) -> list[str]:
-    """Fetch the images of the data sets of which none are known, a hundred data sets at a time.
+    """Fetch the images of the data sets with no known images, a hundred data sets at a time.
 
     Returns what the service did not send.
     """

@@ -370,7 +370,7 @@ class Search:
         )
 
     def _known(self) -> _Answer | None:
-        """Return the answer if it has been asked for, or can be had without any request."""
+        """Return the answer if it has been asked for, or is known without any request."""
         if (answer := self.__dict__.get("_answer")) is not None:
             known: _Answer = answer
             return known

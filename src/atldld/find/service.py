@@ -68,7 +68,7 @@ class Service:
         InvalidInputError
             If the search is so wide that it would bring everything.
         OfflineError, ServiceError
-            If an answer is not in the cache, and cannot be had.
+            If an answer is not in the cache, and cannot be fetched.
         """
         with ExitStack() as unfinished:
             db = new_database()

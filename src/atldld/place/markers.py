@@ -466,7 +466,7 @@ def _first(extent: tuple[int, int]) -> Matrix:
 
 
 def _scattered(extent: tuple[int, int], cells: int, rng: np.random.Generator) -> Matrix:
-    """Return places all over a picture, its edges included, near those of a grid."""
+    """Return places everywhere on a picture, its edges included, near those of a grid."""
     columns = cells if extent[0] >= extent[1] else max(cells * extent[0] // extent[1], 2)
     rows = cells if extent[1] > extent[0] else max(cells * extent[1] // extent[0], 2)
     nodes = np.stack(np.meshgrid(np.arange(columns + 1), np.arange(rows + 1)), axis=-1)

@@ -214,8 +214,8 @@ def colour_bar(image: Any, axes: Axes | Sequence[Axes], label: str) -> Colorbar:
 def settled(figure: Figure) -> Figure:
     """Return a figure that was made here with its layout made, and kept as it is.
 
-    Laid out anew each time it is written, it would move by less than anyone sees, but no file would
-    be like the one before.
+    Laid out again each time it is written, it would move by less than anyone sees, but no file
+    would be like the one before.
     """
     engine = figure.get_layout_engine()
     if isinstance(figure, _figure_type()) and engine is not None:

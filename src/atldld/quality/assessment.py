@@ -44,8 +44,8 @@ def atlas_or_reason(
     Raises
     ------
     AtldldError
-        If it cannot be had for another reason, which may pass: figures that lack the atlas today
-        and have it tomorrow would not be the same.
+        If it cannot be fetched for another reason, which may pass: figures that lack the atlas
+        today and have it tomorrow would not be the same.
     """
     from atldld.atlas import open_atlas
 
@@ -99,7 +99,7 @@ def assess(
     Returns
     -------
     DatasetQuality
-        Without the sections that cannot be had.
+        Without the sections that cannot be fetched.
 
     Raises
     ------
@@ -110,12 +110,12 @@ def assess(
     AlignmentMissingError
         If no section of the data set is placed.
     AtldldError
-        If not one section can be had: the first one's error.
+        If not one section can be fetched: the first one's error.
 
     Warns
     -----
     SkippedImageWarning
-        If a section cannot be had; it is left out.
+        If a section cannot be fetched; it is left out.
     OtherAtlasWarning
         If the sections were laid on another atlas.
     """

@@ -136,12 +136,12 @@ def look_at(
     AlignmentMissingError
         If no section of the data set is placed.
     AtldldError
-        If not one section can be had: the first one's error.
+        If not one section can be fetched: the first one's error.
 
     Warns
     -----
     SkippedImageWarning
-        If a section cannot be had; it is left out.
+        If a section cannot be fetched; it is left out.
     """
     how = recipe(resolution)
     dataset.check_placed()

@@ -130,12 +130,12 @@ def refine(
     AlignmentMissingError
         If no section of the data set is placed.
     AtldldError
-        If not one section can be had: the first one's error.
+        If not one section can be fetched: the first one's error.
 
     Warns
     -----
     SkippedImageWarning
-        If a section cannot be had; it stays where it is.
+        If a section cannot be fetched; it stays where it is.
     """
     chosen = check_refinement(steps, resolution, most)
     resolution, most = float(plain(resolution)), float(plain(most))
@@ -279,7 +279,7 @@ def looks_of(
     jobs: int,
     advance: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[PlacedSection, Look], dict[PlacedSection, AtldldError]]:
-    """Return sections as they are registered, and why some cannot be had.
+    """Return sections as they are registered, and why some cannot be fetched.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 Everything is counted in the image. Each pixel of a mask is asked where it lies, which is one
 affine map, and which structure the annotation has there; no picture is warped, so a pixel counts
-once and with its own value. What a pixel stands for is the same all over a section, so a section
-is three sums for each structure and hemisphere.
+once and with its own value. What a pixel stands for is the same everywhere on a section, so a
+section is three sums for each structure and hemisphere.
 
 On a curved section a pixel stands for more where it was pressed and for less where it was
 stretched. So its values are laid flat first, each pixel of the flat picture having those of the one

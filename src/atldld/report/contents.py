@@ -61,7 +61,7 @@ VOLUME_RESOLUTION = 50.0
 """In µm; finer volumes take much memory and show no more on a page."""
 
 HERO_RESOLUTION = 12.5
-"""In µm, of the picture that the page begins with, where its image can be had."""
+"""In µm, of the picture that the page begins with, where its image can be fetched."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +135,7 @@ class Report:
         What is not there (``"atlas"``, ``"regions"``, ...), and why; ``"figures"`` says what the
         quality figures lack.
     failed : dict
-        Sections that could not be had, by image id: the reason.
+        Sections that could not be fetched, by image id: the reason.
     warnings : tuple of str
         All that was met on the way.
     absent : tuple of int
@@ -231,7 +231,7 @@ def gather(
     """Make everything that a report shows.
 
     Each section is warped once; its pictures are encoded in the worker's thread and let go, so
-    that memory holds a few sections at a time. What cannot be had is left out, and the report
+    that memory holds a few sections at a time. What cannot be fetched is left out, and the report
     says so.
 
     Parameters
@@ -260,7 +260,7 @@ def gather(
     InvalidInputError
         If there is no such scale.
     AtldldError
-        Not one section can be had; the first one's error.
+        Not one section can be fetched; the first one's error.
     """
     scale = open_scale(scale)
     dataset = source.dataset
@@ -363,7 +363,7 @@ def _hero(source: Source, entries: Sequence[Entry], quality: DatasetQuality | No
 
 
 def _asked_once(atlas: Atlas) -> Atlas:
-    """Fetch an atlas's template now; where it cannot be had, say so each time without asking."""
+    """Fetch an atlas's template now; where that fails, say so each time without asking again."""
     try:
         atlas.template  # noqa: B018
     except AtldldError as error:

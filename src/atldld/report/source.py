@@ -231,7 +231,7 @@ class FolderSource:
 
     @property
     def failed(self) -> Mapping[str, str]:
-        """What could not be had when the folder was made."""
+        """What could not be fetched when the folder was made."""
         return dict(self.metadata.failed)
 
     def registered(
@@ -362,7 +362,7 @@ def open_source(
     table_resolution: float = TABLE_RESOLUTION,
     alignment: AlignmentPath | None = None,
 ) -> Source:
-    """Open what a report is to be made of.
+    """Open what a report is made of.
 
     Parameters
     ----------
@@ -385,7 +385,7 @@ def open_source(
     OutputError
         The folder holds no readable result.
     AtldldError
-        The data set cannot be had or placed.
+        The data set cannot be fetched or placed.
     """
     named = find_source(what, session=session)
     if isinstance(named, int):
@@ -483,7 +483,7 @@ def _curved(
 ) -> tuple[PlacedDataSet, str | None]:
     """Return a folder's sections, curved as the file that it was made with has them.
 
-    If that file cannot be had they stay flat, and the second value says what to do.
+    If that file cannot be fetched they stay flat, and the second value says what to do.
     """
     curved = [name for name, entry in metadata.per_image.items() if entry.deformation is not None]
     if not curved:

@@ -30,7 +30,7 @@ class Limits:
     steps : int
         Steps of work.
     memory : int
-        Bytes held meanwhile: joined rows, rendered records and the answer.
+        Bytes held in the meantime: joined rows, rendered records and the answer.
     answer : int
         Bytes of the answer.
     seconds : float

@@ -93,7 +93,7 @@ def check_drawings(
     folder : str or pathlib.Path
         Where.
     drawing : Drawing
-        What is to be drawn.
+        What to draw.
     sections : iterable of Section
         Of which sections, as far as that is known.
     force : bool

@@ -221,7 +221,7 @@ class RegisteredSection:
     def displacement_field(self) -> DisplacementField:
         """Return the displacement field that takes the tier's image to this grid.
 
-        It is made anew at each call; the picture itself needs none. Its displacements are in
+        It is made again at each call; the picture itself needs none. Its displacements are in
         pixels of the tier `downsample`.
         """
         return DisplacementField.of(tier_way(self.plane, self.downsample), self.plane.grid.shape)

@@ -48,7 +48,7 @@ _NESTED = {
 class StoredArchive(Archive):
     """What is on disk, in the layout of `atldld.fetch.cache`. Nothing is ever written.
 
-    A folder's metadata are read anew when they have changed. A ZIP file is served as it is. Links
+    A folder's metadata are read again when they have changed. A ZIP file is served as it is. Links
     are not followed, and an image is answered only when its bytes match its hash.
 
     Parameters

@@ -50,7 +50,7 @@ def fetch_then_work(
     the cores. Work holds pixels, so no more than ``workers + 1`` results exist at a time. An
     exception of either is raised where its result would be yielded; leaving the loop cancels
     what has not begun. Where the loop goes on in a forked process, which has none of the threads,
-    what is left is begun anew there.
+    what is left is started again there.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""What a forked process must make anew, and which processes run.
+"""What a forked process must make again, and which processes run.
 
 A fork copies the memory of one thread's process: connections are shared with the parent from then
 on, and a lock that another thread held at that moment is held for ever, by nobody. So what holds
-either is noted here, and made anew in each child.
+either is noted here, and made again in each child.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class cached_property(_cached_property[T]):  # noqa: N801 - as the one that it s
     """`functools.cached_property` without its lock, as from Python 3.12 on.
 
     In 3.11 all objects of a class share that lock: a thread that waits for the service holds it,
-    and a process that is forked meanwhile would wait for ever.
+    and a process that is forked in the meantime would wait for ever.
     """
 
     @overload

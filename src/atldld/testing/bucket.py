@@ -132,7 +132,7 @@ class SlideArchive(Archive):
             return self._made[name]
 
     def forget(self) -> None:
-        """Make slides anew, as after a change of the encoding."""
+        """Make slides again, as after a change of the encoding."""
         with self._lock:
             self._made.clear()
 

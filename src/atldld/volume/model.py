@@ -76,7 +76,7 @@ class Volume:
         ======================  ==========================================================
 
         Every format carries the voxel's centre: voxel k of an axis is at (k + ½) · resolution. What
-        is to be replaced stays until all that is new is complete.
+        is being replaced stays until all that is new is complete.
 
         Parameters
         ----------
