@@ -10,7 +10,8 @@ needs in a cache; this process asks it over HTTP as the page does. Told are
 - the seconds from the start of the command until the first section is there: the page, the data
   set, the tiles of the tier that fills a screen, and the borders over it;
 - the milliseconds from asking for an overlay to having it, one after the other while a plane is
-  dragged, at 25 µm a pixel, for each kind of overlay, flat and with eight markers;
+  dragged, at 25 µm a pixel, flat and with eight markers: the structures, which the page asks
+  for and draws itself, and the pictures that others may ask for;
 - the milliseconds of an edit, to the disk and back, and the most memory that the command has held
   once every section was looked at and all edits were made.
 """
@@ -126,7 +127,7 @@ def first_section(address: str, began: float) -> dict[str, float]:
         for path in tiles(section):
             got(client, path)
         out["its picture is there"] = time.perf_counter() - began
-        got(client, overlay(section, "borders"))
+        got(client, overlay(section, "structures"))
         out["the atlas is over it"] = time.perf_counter() - began
     return out
 
@@ -228,7 +229,7 @@ def main() -> None:
                     got(client, f"/api/sections/{section['image_id']}/thumbnail.jpg")
                 for path in [
                     *tiles(middle),
-                    overlay(middle, "borders"),
+                    overlay(middle, "structures"),
                     overlay(middle, "template"),
                 ]:
                     got(client, path)
@@ -245,13 +246,13 @@ def main() -> None:
                 print(f"{what:44} {seconds:.2f} s")
                 findings.row({"what": what, "median, ms": 1e3 * seconds})
             with opened(where) as client:
-                for kind in ("borders", "labels", "template"):
+                for kind in ("structures", "template", "borders", "labels"):
                     for marked in (False, True):
                         times = dragged(client, middle, kind, chosen.frames, marked=marked)
                         told(f"{kind}{', eight markers' if marked else ''}", times, findings)
                 for section in sections:
                     got(client, f"/api/sections/{section['image_id']}/thumbnail.jpg")
-                    got(client, overlay(section, "borders"))
+                    got(client, overlay(section, "structures"))
                 told(
                     f"an edit, of {chosen.edits}", edited(client, sections, chosen.edits), findings
                 )
