@@ -13,8 +13,8 @@
 Each draws into the axes that it is given, or makes a figure of a journal's column width (85 mm, or
 180 mm across two), and returns the figure. Lines and texts are vectors, pictures stay pictures.
 People who are colour-blind can distinguish the colours too. Texts are sans-serif, 7 points. PDF
-gets its fonts embedded as TrueType, SVG keeps text as text: figures that are made here do so by their
-own ``savefig``, others by `save`.
+gets its fonts embedded as TrueType, SVG keeps text as text: figures that are made here do so by
+their own ``savefig``, others by `save`.
 
 `dataset_preview` is the figure of atldld 0.3.
 """
