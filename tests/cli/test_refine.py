@@ -102,6 +102,7 @@ def wait_until(true):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_what_was_fetched_before_ctrl_c_is_not_fetched_again(server, begin, tmp_path):
     server.forget()
     running = begin(909, "-o", "reg.json")
@@ -142,6 +143,7 @@ def test_one_that_is_stopped_at_work_leaves_nothing_half_written(server, begin, 
     assert "Refining" not in stderr  # how far it is, nobody sees
 
 
+@pytest.mark.long
 def test_many_data_sets(begin, tmp_path):
     (tmp_path / "list.txt").write_text("909\n")
     arguments = ("--datasets", "list.txt", "-o", "out", "--steps", "whole")

@@ -124,6 +124,7 @@ COMMANDS: dict[str, list[object]] = {
 FAILING = {"unknown"}
 
 
+@pytest.mark.long
 def test_a_password_in_the_address_stands_nowhere(service, guarded, run, caplog, tmp_path):
     """Every command that writes or prints; all are asked for a login, at each request."""
     (tmp_path / "ids.txt").write_text("909\n")

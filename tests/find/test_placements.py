@@ -305,7 +305,7 @@ def at_marker(change):
         ),
         (at_marker(lambda m: m.update(version=2)), "newer version"),
         (at_marker(lambda m: m["files"].pop("catalogue.sqlite")), "holds no catalogue"),
-        (at_marker(lambda m: m["files"]["catalogue.sqlite"].update(bytes=1 << 50)), "is said to"),
+        (at_marker(lambda m: m["files"]["catalogue.sqlite"].update(bytes=1 << 50)), "a size of"),
     ],
 )
 def test_what_is_no_sound_catalogue_is_refused(change, text, filled, tmp_path):

@@ -382,6 +382,7 @@ ANSWERS = list(answers())
 BY_NAME = {answer.name: answer for answer in ANSWERS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BY_NAME)
 def test_an_odd_field_makes_no_wrong_number(name, tmp_path):
     _tried(BY_NAME[name], SAMPLE, tmp_path)

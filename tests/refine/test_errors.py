@@ -44,6 +44,7 @@ def shifted(dataset, session, folder, which, by):
         return open_dataset(dataset.id, session=session, alignment=path)
 
 
+@pytest.mark.long
 def test_a_section_that_is_shifted_is_told_from_one_that_lies_right(demo, right, tmp_path):
     session, dataset, atlas = demo
     k = 7
@@ -58,6 +59,7 @@ def test_a_section_that_is_shifted_is_told_from_one_that_lies_right(demo, right,
     assert np.median(ratios) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.long
 def test_disturbed_sections_state_larger_errors(demo, right, disturbed):
     found = stated_errors(disturbed.refine(demo[2], **STILL))
     both = [one for one in found if found[one] and right[one]]
@@ -164,6 +166,7 @@ def test_a_data_set_that_lies_badly_as_a_whole_states_larger_errors():
     assert stated(known(1, 3)).after > 2 * stated(known(1, 1)).after
 
 
+@pytest.mark.long
 def test_what_is_usual_is_the_middle_of_the_sections(demo):
     _, dataset, atlas = demo
     with patch.object(engine, "stated", wraps=stated) as told:

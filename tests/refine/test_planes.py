@@ -83,6 +83,7 @@ def test_what_is_held_back_is_not_fitted_to(labels, series):
     assert after < 0.5 * before
 
 
+@pytest.mark.long
 def test_threads_do_not_matter(labels, series):
     looks, _, starts = series
     depths = list(range(0, 9 * 250, 250))

@@ -92,6 +92,7 @@ def test_the_file_is_an_alignment(demo, refined, tmp_path):
     assert read.about == refined.about
 
 
+@pytest.mark.long
 def test_the_result_does_not_depend_on_threads(demo, disturbed):
     session, _, atlas = demo
     few = DataSet(

@@ -75,7 +75,7 @@ def test_the_brain_is_cut_horizontally(placed, demo):
 @pytest.mark.parametrize(
     ("steps", "resolution", "share"),
     [
-        (("whole", "sections"), 150, 0.8),
+        pytest.param(("whole", "sections"), 150, 0.8, marks=pytest.mark.long),
         pytest.param(("whole", "sections", "inplane"), 75, 0.5, marks=pytest.mark.slow),
     ],
 )

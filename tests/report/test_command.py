@@ -28,6 +28,7 @@ def atldld(at_demo_server, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_a_page_from_an_id_and_from_its_folder(atldld, tmp_path):
     told = atldld("report", 909, "-o", "new/page.html", *QUICK)
     assert told.stdout.strip() == "new/page.html"
@@ -46,6 +47,7 @@ def test_a_page_from_an_id_and_from_its_folder(atldld, tmp_path):
     assert "left out on purpose" in page
 
 
+@pytest.mark.long
 def test_bad_input_is_one_sentence(atldld, tmp_path):
     told = atldld("report", "nothing", status=3)
     assert "no gene called nothing" in told.stderr

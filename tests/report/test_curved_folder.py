@@ -53,6 +53,7 @@ def check_same(report, other):
     )
 
 
+@pytest.mark.long
 def test_with_its_registration_given(made, demo_session, atlas, of_id):
     reg, out = made
     source = open_source(out, session=demo_session, alignment=reg)
