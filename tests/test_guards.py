@@ -380,7 +380,7 @@ def test_the_brightest_channel_of_a_mask_is_found_once(monkeypatch):
         return original(pixels, *arguments)
 
     monkeypatch.setattr(cv2, "extractChannel", counting)
-    # several tiles, so many of whose pixels express that they are read in quarters
+    # several tiles, all of whose pixels express
     pixels = np.random.default_rng(0).integers(0, 256, (1100, 900, 3), dtype=np.uint8)
     assert ((read_mask(pixels).level > 0) == (pixels.max(axis=2) > 20)).all()
     assert sum(looked_at) == 1100 * 900

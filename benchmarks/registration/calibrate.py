@@ -4,11 +4,15 @@
 
 The sections are those of ``cut.py``, whose true places are known. With seeds 0 to 4 the numbers of
 `atldld.refine.errors.MODEL` are fitted, and printed as they stand there; with seeds 100 to 104 they
-are judged. The table gives Spearman's correlation of the stated error of sections with the true one
-(the mean over the tissue), the part of the sections that lie below their 90 % bound, and the mean
-of both errors, for what the registration found ("after"), for the start ("before"), for sections
-put back to where they started beside others that were not ("put back"), for sections that lay right
-at the start ("right"), and for structures. Numbers are the same each time.
+are judged; ``--as-is`` judges only, also data sets that nothing was fitted to. A bound is what nine
+of ten sections are below where the numbers were fitted to all other runs: a user's data set is not
+in the fit either.
+
+The table gives Spearman's correlation of the stated error of sections with the true one (the mean
+over the tissue), the part of the sections that lie below their 90 % bound, and the mean of both
+errors, for what the registration found ("after"), for the start ("before"), for sections put back
+to where they started beside others that were not ("put back"), for sections that lay right at the
+start ("right"), and for structures. Numbers are the same each time.
 
 ``--keep FILE`` keeps what is collected, so that a second run goes on from there.
 """
@@ -29,18 +33,7 @@ from numpy.typing import NDArray
 from atldld.atlas import Atlas
 from atldld.place.placement import Placement
 from atldld.refine import engine
-from atldld.refine.errors import (
-    FIGURES,
-    LEAST,
-    MODEL,
-    MOST,
-    RISES,
-    Evidence,
-    Model,
-    by_usual,
-    evidence,
-    stated,
-)
+from atldld.refine.errors import FIGURES, LEAST, MODEL, MOST, Evidence, Model, evidence, stated
 from atldld.refine.model import Labels3d
 from atldld.testing.cut import CutSection, cut
 from atldld.testing.places import Errors
@@ -53,6 +46,7 @@ Matrix = NDArray[np.float64]
 
 DATASETS = (69289763, 74272479)
 FITTED, JUDGED = "0-4", "100-104"
+SIGNS = (1, 1, -1, 1, 1, 1)  # an error does not fall with the first figure, and so on
 PUT_BACK = 3  # every so many sections
 LEAST_ERROR = 10.0  # µm: smaller errors are all alike
 RIDGE = 0.5  # sections' worth of doubt that a figure tells anything
@@ -155,44 +149,30 @@ def by_structure(
 
 
 def fitted(chosen: Sequence[Sample]) -> Model:
-    """Return the numbers that tell the errors of some sections best.
-
-    A bound is what nine of ten sections of a run are below when its own sections told nothing: a
-    data set that is looked at told nothing either.
-    """
+    """Return the numbers that tell the errors of some sections best, and bounds for others."""
     # places that are right to the last micrometre exist in no real data set
     chosen = [one for one in chosen if one.what != "right"]
-    usual = usual_of(chosen)
-    model = with_structures(fitted_sections(chosen, usual), chosen)
+    model = with_structures(fitted_sections(chosen), chosen)
     apart = []
-    for one_run in sorted({(one.dataset_id, one.seed) for one in chosen}):
-        others = [one for one in chosen if (one.dataset_id, one.seed) != one_run]
-        model_of_others = fitted_sections(others, usual)
+    for of_run in sorted({(one.dataset_id, one.seed) for one in chosen}):
+        others = fitted_sections([one for one in chosen if (one.dataset_id, one.seed) != of_run])
         for one in chosen:
-            if (one.dataset_id, one.seed) == one_run and one.what == "found":
-                before, after = told(one, model_of_others)
+            if (one.dataset_id, one.seed) == of_run and one.what == "found":
+                before, after = told(one, others)
                 apart.append((one.before / before, one.after / after))
     before, after = np.quantile(apart, 0.9, axis=0)
     return replace(model, bounds=(float(before), float(after)))
 
 
-def usual_of(chosen: Sequence[Sample]) -> tuple[float, ...]:
-    """Return the figures that are usual in the middle of the runs, as they were found."""
-    by_run = {(one.dataset_id, one.seed): one.known for one in chosen if one.what == "found"}
-    usual = [np.clip(known.usual, LEAST, MOST) for known in by_run.values()]
-    return tuple(np.median(usual, axis=0).tolist())
-
-
-def fitted_sections(chosen: Sequence[Sample], usual: tuple[float, ...]) -> Model:
+def fitted_sections(chosen: Sequence[Sample]) -> Model:
     """Return the numbers of sections, without structures and bounds."""
     found = [one for one in chosen if one.what == "found"]
     unseen = float(np.mean([one.before for one in found]))
     none = (0.0,) * len(FIGURES)
-    model = Model(usual, 1.0, none, none, 1.0, 1.0, unseen, (1.0, 1.0))
     true = np.log([max(one.after, LEAST_ERROR) for one in chosen])
-    figures = np.log([by_usual(one.known, model) for one in chosen])
+    figures = np.log(np.clip([one.known.figures for one in chosen], LEAST, MOST))
     offset, powers = monotone(figures, true)
-    model = replace(model, scale=float(np.exp(offset)), powers=tuple(powers))
+    model = Model(float(np.exp(offset)), tuple(powers), none, 1.0, 1.0, unseen, (1.0, 1.0))
     # powers fit the middle of errors, which is less than their mean
     off = np.mean([one.after for one in found]) / np.mean([told(one, model)[1] for one in found])
     model = replace(model, scale=model.scale * float(off))
@@ -226,11 +206,11 @@ def monotone(figures: Matrix, wanted: Matrix) -> tuple[float, Matrix]:
     """Return the offset and the powers of figures, whose signs are known, by least squares."""
     from scipy.optimize import lsq_linear
 
-    signs = np.where(RISES, 1, -1)
+    signs = np.array(SIGNS)
     middle = figures.mean(axis=0)
-    doubt = np.sqrt(RIDGE) * np.eye(len(signs))
+    doubt = np.sqrt(RIDGE) * np.eye(len(SIGNS))
     matrix = np.vstack(((figures - middle) * signs, doubt))
-    right = np.concatenate((wanted - wanted.mean(), np.zeros(len(signs))))
+    right = np.concatenate((wanted - wanted.mean(), np.zeros(len(SIGNS))))
     powers = lsq_linear(matrix, right, bounds=(0.0, 2.0)).x * signs
     return float(wanted.mean() - middle @ powers), powers
 
@@ -293,8 +273,7 @@ def printed(model: Model) -> str:
         return "(" + ", ".join(f"{value + 0.0:.3g}" for value in values) + ")"
 
     return (
-        f"MODEL = Model(\n    usual={rounded(model.usual)},\n    scale={model.scale:.3g},\n"
-        f"    powers={rounded(model.powers)},\n"
+        f"MODEL = Model(\n    scale={model.scale:.3g},\n    powers={rounded(model.powers)},\n"
         f"    local={rounded(model.local)},\n    local_scale={model.local_scale:.3g},\n"
         f"    moved={model.moved:.3g},\n    unseen={model.unseen:.3g},\n"
         f"    bounds={rounded(model.bounds)},\n)"

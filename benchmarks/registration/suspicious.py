@@ -1,6 +1,7 @@
 """What the rule for suspicious sections marks and finds on real sections.
 
     python benchmarks/registration/suspicious.py [--seeds 100-119] [--half odd] [--alignment REG]
+        [--without 409]
 
 The 66 Nissl plates (`nissl.py`) are sound, though real: whole hemispheres are missing on two of
 them, and their pictures cut the brain off. The rule is to mark few of them as they are. Then a
@@ -16,6 +17,8 @@ Placed by Allen's matrices, by people, and by a registration (``--alignment``, o
 now). Printed are how many of all sound plates are marked, the areas under the ROC curve of the
 score, all together and each kind against the undisturbed, and the part of the disturbed that is
 marked.
+
+``--without`` leaves sections, by their numbers, out of the areas and of what is found.
 
 The rule was chosen on plates of even place, with seeds 0 to 15; the others are to be reported.
 """
@@ -68,15 +71,20 @@ class Plates(bench.Sound):
 
 
 def judged(
-    plates: Plates, atlas: Atlas | None, seeds: Sequence[int], half: NDArray[np.bool_], jobs: int
+    plates: Plates,
+    atlas: Atlas | None,
+    seeds: Sequence[int],
+    half: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
+    jobs: int,
 ) -> str:
-    """Return one line of the table, without its name."""
+    """Return one line of the table, without its name; plates of a half are disturbed."""
     sound = assess_pictures(plates.views, atlas, jobs=jobs)
     outcome = bench.Outcome()
     for seed in seeds:
         views, kinds = plates.some_disturbed(seed, half)
         quality = assess_pictures(views, atlas, jobs=jobs)
-        chosen = np.flatnonzero(half)
+        chosen = np.flatnonzero(half & counted)
         part = DatasetQuality(
             tuple(quality.sections[k] for k in chosen), 0, "", atlas is not None, None, 0
         )
@@ -95,6 +103,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers_of, default=numbers_of("100-119"))
     parser.add_argument("--half", choices=("even", "odd", "all"), default="odd")
     parser.add_argument("--alignment", type=Path, help="a registration of the plates")
+    parser.add_argument("--without", type=numbers_of, default=[], help="numbers of sections")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if not nissl.PLATES.is_dir():
@@ -103,6 +112,8 @@ def main() -> None:
     atlas, record = genuine_atlas(), nissl.record()
     place = np.arange(len(record.images))
     half = {"even": place % 2 == 0, "odd": place % 2 == 1}.get(options.half, place >= 0)
+    numbers = [image.section_number for image in record.images]
+    counted = ~np.isin(numbers, options.without)
     print(
         "| placed by | atlas | sound ones marked | area | " + " | ".join(bench.KINDS) + " | found |"
     )
@@ -122,7 +133,7 @@ def main() -> None:
             placed = PlacedDataSet.with_placements(record, placements)
             plates = Plates(DataSet.with_pixels(placed, session), options.jobs)
             for known in (atlas, None):
-                line = judged(plates, known, options.seeds, half, options.jobs)
+                line = judged(plates, known, options.seeds, half, counted, options.jobs)
                 print(f"| {who} | {'with' if known else 'without'} {line}", flush=True)
 
 

@@ -69,12 +69,24 @@ def served(folder: Path) -> Iterator[tuple[str, Seen]]:
             desk.close()
 
 
+# the pictures in the list of sections that can be seen: others are fetched once they are scrolled to
+LISTED = """(() => {
+    const list = document.querySelector("#sections").getBoundingClientRect();
+    return [...document.querySelectorAll("#sections img")].every(one => {
+        const at = one.getBoundingClientRect();
+        const seen = at.width && at.bottom > list.top && at.top < Math.min(list.bottom, innerHeight)
+            && at.right > list.left && at.left < list.right;
+        return one.naturalWidth || !seen;
+    });
+})()"""
+
+
 def settle(page: Page, more: str = "true") -> None:
     """Wait until everything is drawn and saved."""
     done = (
         "atldld.isSettled() && atldld.isDrawn()"
         " && [...document.querySelectorAll('#cuts img')].every(one => one.naturalWidth)"
-        f" && atldld.isWhole() && ({more})"
+        f" && {LISTED} && atldld.isWhole() && ({more})"
     )
     for _ in range(PATIENT // 100):
         if page.evaluate(done):

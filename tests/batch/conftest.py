@@ -6,6 +6,7 @@ from atldld.batch import Download
 from atldld.demo.local import in_process_session
 from atldld.sections.register import Recipe
 from atldld.testing.sources import FIRST, Copies
+from tests.s3 import bucket_server
 
 NUMBER = 8
 
@@ -36,28 +37,10 @@ def work():
 @pytest.fixture(scope="session")
 def s3_server():
     """A server of S3 on this machine, with a bucket; yields its environment."""
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    pytest.importorskip("moto.server", reason="moto[server] is not installed")
     pytest.importorskip("s3fs", reason="s3fs, of the extra dask, is not installed")
-    import boto3
-
-    server = server_module.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-    }
-    boto3.client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ).create_bucket(Bucket="bucket")
-    yield environment
-    server.stop()
+    with bucket_server(Bucket="bucket") as (environment, _):
+        yield environment
 
 
 @pytest.fixture

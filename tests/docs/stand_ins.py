@@ -21,6 +21,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
+from tests.s3 import bucket_server
+
 ALLEN = ("api.brain-map.org", "download.alleninstitute.org")
 
 _NAPARI = """\
@@ -142,26 +144,8 @@ class StandIns:
     # ---- the others
 
     def _bucket(self) -> str:
-        import boto3
-        from moto.server import ThreadedMotoServer
-
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        server.start()
-        self._ends.callback(server.stop)
-        host, port = server.get_host_and_port()
-        self.environment |= {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        }
-        boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        ).create_bucket(Bucket="bucket")
+        environment, _ = self._ends.enter_context(bucket_server(Bucket="bucket"))
+        self.environment |= environment
         return "s3://bucket"
 
     def _scheduler(self) -> str:

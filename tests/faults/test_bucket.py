@@ -7,6 +7,7 @@ from atldld.settings import Settings
 from atldld.testing.bucket import SlideArchive, both, slides_of
 from atldld.testing.conformance import check_source, source_cases
 from atldld.testing.faults import standard_faults
+from tests.s3 import bucket_server
 
 FAULTS = standard_faults(interval=0.02, outage=0.01)
 LIMITS = Limits(
@@ -76,20 +77,9 @@ def test_the_record_of_a_data_set(name, slides, tmp_path):
 
 def test_a_real_s3_server(slides, tmp_path):
     """Ranges, ETags and what is not there, as another implementation has them."""
-    server_of = pytest.importorskip("moto.server")
-    boto3 = pytest.importorskip("boto3")
-    server = server_of.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{host}:{port}",
-            region_name="us-east-1",
-            aws_access_key_id="x",
-            aws_secret_access_key="x",
-        )
-        client.create_bucket(Bucket="slides", ACL="public-read")
+    pytest.importorskip("moto.server")
+    pytest.importorskip("boto3")
+    with bucket_server(Bucket="slides", ACL="public-read") as (environment, client):
         for name in slides.names((4, 3)):
             content = slides.content(name)
             assert content is not None
@@ -100,7 +90,7 @@ def test_a_real_s3_server(slides, tmp_path):
         with FaultServer(Application(slides)) as service:
             settings = Settings(
                 api_url=service.url,
-                bucket_url=f"http://{host}:{port}/slides",
+                bucket_url=f"{environment['AWS_ENDPOINT_URL']}/slides",
                 cache_dir=tmp_path,
                 source="bucket",
             )
@@ -112,5 +102,3 @@ def test_a_real_s3_server(slides, tmp_path):
                     true = slides.pixels(image.id, 4)
                     difference = abs(session.pixels(image, 4).astype(int) - true)
                     assert difference.mean() < 2
-    finally:
-        server.stop()

@@ -2,15 +2,13 @@
 
 import json
 import warnings
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from atldld.api import open_dataset
 from atldld.formats.quicknii import write_quicknii
-from atldld.refine import engine
-from atldld.refine.errors import FIGURES, MODEL, RISES, Evidence, evidence, stated
+from atldld.refine.errors import FIGURES, evidence, stated
 from atldld.refine.model import Labels3d, Look
 from atldld.refine.steps import Fitted
 
@@ -146,32 +144,3 @@ def test_figures_are_finite_whatever_the_picture_shows(labels, empty):
         told.append(error.after)
     # what shows nothing of the brain may lie anywhere
     assert told[1] > 1.2 * max(told[0], told[2])
-
-
-def known(by_usual, of_data_set):
-    """What is known of a section, by what is usual in its data set, and of that by a good one."""
-    good = np.array(MODEL.usual)
-    figures = np.where(RISES, good * of_data_set * by_usual, good / of_data_set / by_usual)
-    usual = np.where(RISES, good * of_data_set, good / of_data_set)
-    none = np.empty((0, len(FIGURES)))
-    return Evidence(figures, usual, 0.0, (), none, np.empty(0))
-
-
-def test_a_stain_that_is_pulled_less_states_no_smaller_errors():
-    assert stated(known(1.5, 0.7)).after == pytest.approx(stated(known(1.5, 1)).after, rel=0.01)
-    assert stated(known(1.5, 1)).after > 1.3 * stated(known(1, 1)).after
-
-
-def test_a_data_set_that_lies_badly_as_a_whole_states_larger_errors():
-    assert stated(known(1, 3)).after > 2 * stated(known(1, 1)).after
-
-
-@pytest.mark.long
-def test_what_is_usual_is_the_middle_of_the_sections(demo):
-    _, dataset, atlas = demo
-    with patch.object(engine, "stated", wraps=stated) as told:
-        dataset.refine(atlas, **STILL)
-    all_known = [call.args[0] for call in told.call_args_list]
-    middle = np.median([one.figures for one in all_known], axis=0)
-    for one in all_known:
-        np.testing.assert_allclose(one.usual, middle)
