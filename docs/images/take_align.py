@@ -69,7 +69,7 @@ def served(folder: Path) -> Iterator[tuple[str, Seen]]:
             desk.close()
 
 
-# the pictures in the list of sections that can be seen: others are fetched once they are scrolled to
+# pictures of sections in the list that can be seen; others are fetched once they are scrolled to
 LISTED = """(() => {
     const list = document.querySelector("#sections").getBoundingClientRect();
     return [...document.querySelectorAll("#sections img")].every(one => {
