@@ -40,6 +40,7 @@ def bend(
     expected: Image,
     weights: Image | None = None,
     begin: Image | None = None,
+    finest: float = 0.0,
 ) -> Image:
     """Return the displacement that makes a section look like what is expected of it.
 
@@ -53,6 +54,8 @@ def bend(
         What each pixel counts, 0 to 1; all alike by default.
     begin : numpy.ndarray, shape (rows, columns, 2), float32, optional
         A displacement to begin with, which only needs to be refined on the finer pixels.
+    finest : float
+        Pixels smaller than this, in µm, are not compared.
 
     Returns
     -------
@@ -67,6 +70,7 @@ def bend(
         factors[-1] * 2 * look.side <= _COARSEST * 1.01 and min(rows, columns) // factors[-1] > 16
     ):
         factors.append(factors[-1] * 2)
+    factors = [factor for factor in factors if factor * look.side >= finest * 0.99] or factors[-1:]
     shift = begin
     if begin is not None:
         factors = factors[:2]

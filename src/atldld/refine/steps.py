@@ -52,6 +52,7 @@ FEWEST = 5
 """Sections without which the greys of structures cannot be learned: fewer stay where they are."""
 
 _COARSE = 50.0  # µm: pixels that planes are fitted with, and steps judged by
+_COARSER = (100.0, 200.0)  # µm: pixels that a section is bent by where finer ones make it worse
 
 Result = TypeVar("Result")
 
@@ -233,68 +234,97 @@ def _inplane(
     half_greys = learn(*_halves(coarse, at), labels, _side(coarse))
     greys = _learned(fine, at, [None] * len(fine), labels)
 
-    def first(k: int) -> _Tried:
+    def bent(k: int, greys: Matrix, one: _Tried) -> Image:
+        """Return how a section is bent by all of its pixels, from what was found before."""
+        look, fitted = fine[k], at[k]
+        expected = expected_of(look, fitted.places(look), greys, labels)
+        return bend(look, expected, weights_of(look, expected, greys), one.shift, one.finest)
+
+    def half(k: int, finest: float) -> _Tried:
+        """Return what one half of the pixels makes of it, judged by the other."""
         look, fitted = coarse[k], at[k]
         places = fitted.places(look)
-        weights = look.fitted.astype(np.float32)
-        half = bend(look, expected_of(look, places, half_greys, labels), weights)
+        expected = expected_of(look, places, half_greys, labels)
+        shift = bend(look, expected, look.fitted.astype(np.float32), None, finest)
         before = figures(look, places, half_greys, labels, atlas.template)
-        after = figures(look, fitted.places(look, half), half_greys, labels, atlas.template)
-        kept, reason = verdict(before, after)
-        shift = None
-        if kept:
-            expected = expected_of(fine[k], fitted.places(fine[k]), greys, labels)
-            shift = bend(fine[k], expected, weights_of(fine[k], expected, greys))
-        return _Tried(shift, before, after, reason)
+        after = figures(look, fitted.places(look, shift), half_greys, labels, atlas.template)
+        return _Tried(finest, before, after, *verdict(before, after))
+
+    def first(k: int) -> _Tried:
+        finer = None
+        for finest in _finest(coarse[k]):
+            one = half(k, finest)
+            if one.kept:
+                return replace(one, shift=bent(k, greys, one))
+            finer = finer or one
+        assert finer is not None
+        return finer
 
     tried = _each(count, first, jobs, progress)
     # what a section looks like that may not be bent is learned from where it stays
     greys = _learned(fine, at, [one.shift for one in tried], labels)
 
-    def made(k: int) -> tuple[Fitted | None, str]:
+    def tamed(k: int, one: _Tried) -> tuple[Fitted | None, _Tried]:
         """Return the section once it is bent by all of its pixels, and why it may be, or not."""
-        look, fitted, shift = fine[k], at[k], tried[k].shift
-        if shift is None:
-            return None, tried[k].reason
-        expected = expected_of(look, fitted.places(look), greys, labels)
-        curve = deformation_of(
-            look,
-            bend(look, expected, weights_of(look, expected, greys), begin=shift),
-            fitted.deformation,
-        )
+        curve = deformation_of(fine[k], bent(k, greys, one), at[k].deformation)
         if curve is None:
             least, greatest = JACOBIAN
-            return None, f"Areas would change by a factor beyond {least:g} to {greatest:g}."
-        bent = replace(fitted, deformation=curve)
-        if (moved := _moved(look, fitted, bent)) > most:
-            return None, _too_far(moved, most)
-        full = figures(coarse[k], bent.places(coarse[k]), half_greys, labels, atlas.template)
-        kept, reason = verdict(tried[k].before, full)
-        return (bent if kept else None), reason
+            why = f"Areas would change by a factor beyond {least:g} to {greatest:g}."
+            return None, replace(one, reason=why)
+        out = replace(at[k], deformation=curve)
+        if (moved := _moved(fine[k], at[k], out)) > most:
+            return None, replace(one, reason=_too_far(moved, most))
+        full = figures(coarse[k], out.places(coarse[k]), half_greys, labels, atlas.template)
+        kept, reason = verdict(one.before, full)
+        if not kept:
+            return None, replace(one, after=full, reason=reason)
+        if one.finest:
+            reason = f"{reason[:-1]}, by pixels of {one.finest:g} µm; finer ones made it worse."
+        return out, replace(one, reason=reason)
+
+    def made(k: int) -> tuple[Fitted | None, _Tried]:
+        if not tried[k].kept:
+            return None, tried[k]
+        out, said = tamed(k, tried[k])
+        for finest in _finest(coarse[k]):
+            if out is None and finest > tried[k].finest and (one := half(k, finest)).kept:
+                out, one = tamed(k, one)
+                said = said if out is None else one
+        return out, said
 
     def second(k: int) -> Fitted:
-        bent, reason = made(k)
+        out, said = made(k)
         result = StepResult(
             step="inplane",
-            kept=bent is not None,
-            reason=reason,
-            moved=0.0 if bent is None else round(_moved(fine[k], at[k], bent), 1),
-            before=tried[k].before,
-            after=tried[k].after,
+            kept=out is not None,
+            reason=said.reason,
+            moved=0.0 if out is None else round(_moved(fine[k], at[k], out), 1),
+            before=said.before,
+            after=said.after,
         )
-        return replace(bent or at[k], results=(*at[k].results, result))
+        return replace(out or at[k], results=(*at[k].results, result))
 
     return _each(count, second, jobs, progress)
 
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
-    """What half of a section says of bending it: by how much it would be, if it may be at all."""
+    """What half of a section says of bending it, by pixels that are not smaller than ``finest``.
 
-    shift: Image | None
+    ``shift`` is by how much all of it would be bent, if it may be at all.
+    """
+
+    finest: float
     before: dict[str, float]
     after: dict[str, float]
+    kept: bool
     reason: str
+    shift: Image | None = None
+
+
+def _finest(look: Look) -> list[float]:
+    """Return which pixels a section is bent by at last, in µm: first all, then fewer and fewer."""
+    return [0.0, *(side for side in _COARSER if side > 1.5 * look.side)]
 
 
 def _each(
