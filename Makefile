@@ -13,7 +13,8 @@
 # make gallery  the pictures of docs/gallery.md, by the code on that page
 # make screens   the pictures of the terminal in docs/images, made anew
 # make notebook   docs/images/notebook.png: a notebook run on the demo archive, as Chromium shows it
-# make bench  times, memory and errors beside the published atldld 0.3.4, of 20 sections; ten to twenty minutes
+# make bench  what the usual work takes beside what it is meant to take; twenty minutes, with nothing beside it
+# make bench-peer  times, memory and errors beside the published atldld 0.3.4, of 20 sections; ten to twenty minutes
 # make bench-all  the same of 60 sections, and what every other benchmark finds; hours
 # make performance  the tables of docs/performance.md, of the files in benchmarks/results
 # make pictures  the pictures of the report (needs Chromium) and of refinement, of the demo brain
@@ -34,7 +35,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test long quick test-oldest test-extras check-release dist sbom paper lint docs images screens notebook \
-    gallery bench bench-all performance pictures align-pictures mutants clean
+    gallery bench bench-peer bench-all performance pictures align-pictures mutants clean
 
 demo: $(VENV)/.installed
 	$(BIN)/atldld demo demo --force
@@ -122,6 +123,10 @@ notebook: $(VENV)/.installed-dev
 
 # what is found goes to build/bench; what a page shows is copied to benchmarks/results by hand
 bench: $(VENV)/.installed
+	mkdir -p build/bench
+	$(BIN)/python benchmarks/goals.py --json build/bench/goals.json
+
+bench-peer: $(VENV)/.installed
 	mkdir -p build/bench
 	$(BIN)/python benchmarks/bench_peer.py --sections 20 --runs 3 --json build/bench/peer.json
 

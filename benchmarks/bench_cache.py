@@ -84,7 +84,7 @@ def main() -> None:
         ):
             seconds, busy = run(cache, *words)
             print(f"{name:34} {seconds:7.2f} s, {busy:7.2f} s of the processor", flush=True)
-            findings.row({"command": name, "processor, s": busy})
+            findings.row({"command": name, "seconds": seconds, "processor, s": busy})
     findings.tell(
         f"{options.images:,} images, "
         + ", ".join(f"{row['command']} {row['processor, s']:.2f} s" for row in findings.rows)

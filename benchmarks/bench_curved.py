@@ -1,10 +1,11 @@
-"""What a curved section costs more than a flat one: CPU seconds of decoding and laying it out.
+"""What a curved section costs more than a flat one: its picture, and ten million of its points.
 
     python benchmarks/bench_curved.py [--rounds N]
 
 Two sections of the demo archive at every resolution, their images cached; the curves are smooth,
-of up to 300 full-resolution pixels, with nodes 100 apart, as `atldld refine` makes them. Flat and
-curved take turns, and the least CPU time of each counts, so that a busy machine matters little.
+of up to 300 full-resolution pixels, with nodes 100 apart, as `atldld refine` makes them. Of
+decoding and laying out, flat and curved take turns, and the least CPU time of each counts, so that
+a busy machine matters little. Of the points, which all cores share, it is the median by the clock.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import cv2
 import numpy as np
@@ -52,9 +55,28 @@ def curve(section: PlacedSection, seed: int) -> PlacedSection:
     return replace(section, placement=replace(section.placement, deformation=deformation))
 
 
+def points(section: PlacedSection, count: int, rounds: int) -> dict[str, float]:
+    """Return the seconds that points of a curved section take, there and back."""
+    size = section.image.width, section.image.height
+    places = np.random.default_rng(0).random((count, 2)) * size
+    found = section.placement.to_reference(places)
+    ways: dict[str, Callable[[], object]] = {
+        "to the reference space": lambda: section.placement.to_reference(places),
+        "to the image": lambda: section.placement.to_image(found),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, work in ways.items():
+            begun = time.perf_counter()
+            work()
+            seconds[way].append(time.perf_counter() - begun)
+    return {way: median(taken) for way, taken in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--points", type=lambda text: int(float(text)), default=10_000_000)
     json_option(parser)
     options = parser.parse_args()
     findings = Findings("curved", options.json)
@@ -92,9 +114,12 @@ def main() -> None:
                         "ratio": other / one,
                     }
                 )
-    findings.tell(
-        f"at most {max(row['ratio'] for row in findings.rows):.2f} times the flat section's time"
-    )
+            if dataset_id == DATASETS[0]:
+                for way, seconds in points(curved, options.points, options.rounds).items():
+                    print(f"{options.points:g} points {way}: {seconds:.2f} s")
+                    findings.row({"points": f"{options.points:g} {way}", "seconds": seconds})
+    most = max(row["ratio"] for row in findings.rows if "ratio" in row)
+    findings.tell(f"at most {most:.2f} times the flat section's time")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare with the published atldld 0.3.4: times, memory and errors in one run.
 
-    make bench                                 20 sections, three runs
+    make bench-peer                            20 sections, three runs
     make bench-all                             60 sections, five runs, and all other benchmarks
     python benchmarks/bench_peer.py --rows cold-full,points --runs 3 --sections 12
 

@@ -1,4 +1,4 @@
-"""What commands cost before they work: modules loaded, and time of the processor.
+"""What commands cost before they work: modules loaded, and seconds by the clock and at work.
 
     python benchmarks/bench_start.py [--runs 5] [--json FILE]
 
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from statistics import median
 
@@ -37,11 +38,12 @@ def command(words: list[str], *options: str) -> list[str]:
     return [sys.executable, *options, *(["-m", "atldld", *words] if words else ["-c", "pass"])]
 
 
-def processor_seconds(words: list[str], folder: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def seconds_of(words: list[str], folder: str) -> tuple[float, float]:
+    """Return how long a command takes, and how long it works."""
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command(words), cwd=folder, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def modules(words: list[str], folder: str) -> int:
@@ -70,12 +72,16 @@ def main() -> None:
             subprocess.run(command(words), cwd=folder, check=True, capture_output=True)
         counts = {name: modules(words, folder) for name, words in COMMANDS.items()}
         runs = [
-            {name: processor_seconds(words, folder) for name, words in COMMANDS.items()}
+            {name: seconds_of(words, folder) for name, words in COMMANDS.items()}
             for _ in range(options.runs)
         ]
     server.close()
     told = {
-        name: {"modules": count, "cpu_seconds": median(run[name] for run in runs)}
+        name: {
+            "modules": count,
+            "seconds": median(run[name][0] for run in runs),
+            "cpu_seconds": median(run[name][1] for run in runs),
+        }
         for name, count in counts.items()
     }
     findings = Findings("start", options.json)
@@ -84,6 +90,7 @@ def main() -> None:
             {
                 "command": name,
                 "modules": one["modules"],
+                "ms": 1e3 * one["seconds"],
                 "processor, ms": 1e3 * one["cpu_seconds"],
             }
         )

@@ -1,8 +1,8 @@
 """Points of a table to the brain, as the command does it: time and memory by rows and format.
 
-    python benchmarks/bench_sync.py [--rows 1e7] [--runs 5] [--json FILE]
+    python benchmarks/bench_sync.py [--rows 1e7] [--runs 5] [--kinds parquet,csv] [--json FILE]
 
-The last kind, "csv, quoted", is a table that pyarrow cannot help with: its rows go through Python.
+The last kind, "quoted csv", is a table that pyarrow cannot help with: its rows go through Python.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ atexit.register(tell)
 from atldld.cli import main
 main()
 """
+KINDS = {
+    "parquet": ("points.parquet", "parquet"),
+    "csv": ("points.csv", "csv"),
+    "quoted csv": ("quoted.csv", "csv"),
+}
 
 
 def write_points(folder: Path, rows: int, ids: list[int]) -> None:
@@ -69,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=float, default=1e7)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="some of the tables")
     json_option(parser)
     options = parser.parse_args()
 
@@ -85,12 +91,8 @@ def main() -> None:
         folder = Path(temporary)
         ids = [section.id for section in open_dataset(909).sections]
         write_points(folder, int(options.rows), ids)
-        kinds = {
-            "parquet": ("points.parquet", "parquet"),
-            "csv": ("points.csv", "csv"),
-            "csv, quoted": ("quoted.csv", "csv"),
-        }
-        for kind, (name, ending) in kinds.items():
+        for kind in options.kinds.split(","):
+            name, ending = KINDS[kind]
             runs = [one_run(folder, name, ending) for _ in range(options.runs)]
             seconds, cpu, peak = (median(run[k] for run in runs) for k in range(3))
             told[kind] = {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak}

@@ -185,7 +185,12 @@ def test_download_image(atldld, tmp_path):
         (("dataset", "909", "--downsample-img", "fine"), 2, "auto"),
         (("dataset", "909", "--plane", "slanted"), 2, "slanted"),
         (("dataset", "909", "--api-url", "nonsense"), 2, "ATLDLD_API_URL"),
-        (("dataset", "909", "--api-url", "http://127.0.0.1:9"), 4, "http://127.0.0.1:9"),
+        pytest.param(
+            ("dataset", "909", "--api-url", "http://127.0.0.1:9"),
+            4,
+            "http://127.0.0.1:9",
+            marks=pytest.mark.long,  # it tries again, and waits in between
+        ),
         (("dataset", "909", "--offline"), 4, "atldld download dataset 909"),
         (("image", "12345"), 3, "12345"),
         (("image", "101321610", "--downsample-img", "7"), 2, "tiers 0 to 4"),

@@ -23,6 +23,8 @@ from atldld.testing.disturbed import disturbed
 from tests.align.conftest import PORT, Asking
 from tests.align.working import DATASET
 
+pytestmark = pytest.mark.long
+
 
 def saved_at(path):
     """Return a registration that was written."""

@@ -22,6 +22,7 @@ from atldld.testing.sources import served
 distributed = pytest.importorskip(
     "distributed", reason="distributed, of the extra dask, is not installed"
 )
+pytestmark = pytest.mark.long
 
 DELAY = 0.03
 RATE = 60
@@ -127,6 +128,36 @@ def test_a_killed_worker_loses_nothing(dask_cluster, far, session, ids, work, tm
         folder = tmp_path / "a" / str(one)
         assert json.loads((folder / "metadata.json").read_text())["complete"] is True
         assert not [path for path in folder.iterdir() if ".part" in path.name]
+
+
+def test_a_result_that_dies_with_its_worker_is_made_again(dask_cluster, far, ids, work, tmp_path):
+    """Both workers have ended a data set, and one dies before anybody has looked at its own."""
+    client = distributed.Client(dask_cluster, set_as_default=False)
+    killed: list[str] = []
+
+    def kill(now):
+        if now.done != 1 or killed:
+            return
+        journal = (tmp_path / "a" / "batch.jsonl").read_text().splitlines()
+        told = {str(json.loads(line)["data_set"]) for line in journal if '"done"' in line}
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not killed:
+            time.sleep(0.01)
+            for key, places in client.who_has().items():
+                name = str(key).split("-")
+                if name[0] == "atldld" and name[2] not in told:
+                    killed.extend(places)
+        process = client.run(os.getpid, workers=killed)[killed[0]]
+        os.kill(process, signal.SIGKILL)
+        while time.monotonic() < until and killed[0] in client.nthreads():
+            time.sleep(0.01)
+
+    with client:
+        address = dask_cluster.scheduler_address
+        summary = run_batch(ids[:4], tmp_path / "a", work, session=far, dask=address, progress=kill)
+    assert killed
+    assert summary.complete, summary.failed
+    assert len(summary.entries) == 4
 
 
 def test_results_in_s3(dask_cluster, s3, far, ids, work):

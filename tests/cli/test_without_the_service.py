@@ -88,6 +88,7 @@ def test_all_that_the_service_was_needed_for(results_with, bucket, tmp_path):
     assert json.dumps(document).count(f"{bucket.url}/section_data_set_909/downsample") == 14
 
 
+@pytest.mark.long
 def test_auto_does_too_and_says_so(results_with, bucket, tmp_path):
     done = run("download", "dataset", 909, tmp_path / "auto", "--resolution", 100)
     assert "Images of section data set 909 come from the bucket" in done.stderr

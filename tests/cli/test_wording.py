@@ -65,6 +65,7 @@ def calls():
                     yield [*path, *words, *(w for o in needed for w in (o, NEEDED.get(o, "x")))]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LONG)
 def test_no_error_is_in_the_words_of_a_library(tmp_path):
     """Nothing can be asked: what is not refused for its value ends without the network."""

@@ -77,3 +77,42 @@ def test_what_is_told(tmp_path, capsys):
     # what a person has added stays
     assert (found["about"], found["before"]) == ("by hand", [{"work": "a", "s": 2}])
     assert "| a | 2 | 0.333 | – |" in performance.said(found)
+
+
+goals = loaded("goals")
+
+
+@pytest.mark.parametrize("name", goals.BENCHMARKS)
+def test_each_goal_is_of_a_benchmark_that_takes_these_words(name):
+    script = BENCHMARKS / f"bench_{name.split()[0]}.py"
+    text = script.read_text("utf-8")
+    one = goals.BENCHMARKS[name]
+    for word in [*one.words, *one.again]:
+        assert not word.startswith("--") or f'"{word}"' in text
+    assert one.goals
+
+
+def test_a_goal_is_reached_or_by_how_much_it_is_missed():
+    rows = [{"format": "csv", "seconds": 9.0}, {"format": "parquet", "seconds": 2.0}]
+    slow = goals.Goal("csv, s", 6, goals.only("seconds", format="csv"))
+    assert slow.row([rows]) == {
+        "work": "csv, s",
+        "found": 9.0,
+        "goal": "≤ 6",
+        "reached": "no: 1.5 times that",
+    }
+    fast = goals.Goal("parquet, s", 3, goals.only("seconds", format="parquet"))
+    assert fast.row([rows])["reached"] == "yes"
+    ratio = goals.Goal("times as fast", 4, lambda rows: 2.0, more_is_better=True)
+    assert ratio.row([rows])["goal"] == "≥ 4"
+    assert ratio.row([rows])["reached"] == "no: 0.5 times that"
+
+
+def test_the_median_of_runs_counts():
+    runs = [[{"seconds": seconds}] for seconds in (1.0, 9.0, 2.0)]
+    assert goals.Goal("work, s", 3, goals.most("seconds")).row(runs)["found"] == 2.0
+
+
+def test_a_row_that_is_not_there_is_noticed():
+    with pytest.raises(ValueError, match="unpack"):
+        goals.only("seconds", format="csv")([{"format": "parquet", "seconds": 1.0}])

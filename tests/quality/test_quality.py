@@ -94,6 +94,7 @@ def test_disturbed_sections_are_told_from_others(demo, with_atlas):
     assert curve(np.array(scores), np.array(wanted)) >= 0.95
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_atlas", [False, True])
 def test_an_undisturbed_set_has_hardly_a_mark(demo, with_atlas):
     dataset, atlas, _, _ = demo

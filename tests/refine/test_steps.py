@@ -34,8 +34,8 @@ def bent(labels):
     at = np.arange(float(COUNT))
     looks, starts, shifts = [], [], []
     for depth in DEPTHS:
-        shift = cv2.GaussianBlur(rng.normal(size=(COUNT, COUNT, 2)).astype(np.float32), (0, 0), 16)
-        shift *= np.float32(4 / np.abs(shift).max())
+        blurred = cv2.GaussianBlur(rng.normal(size=(COUNT, COUNT, 2)), (0, 0), 16)
+        shift = np.asarray(blurred * (4 / np.abs(blurred).max()), np.float32)
         forward = np.array([[0, 0, SIDE * (depth + 0.5)], [0, SIDE, SIDE / 2], [SIDE, 0, SIDE / 2]])
         fitted = Fitted(forward, np.array([SIDE, 0, 0]))
         empty = Look(np.zeros((COUNT, COUNT), np.float32), at, at, SIDE)

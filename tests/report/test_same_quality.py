@@ -26,6 +26,8 @@ from atldld.sections.download import download_dataset
 from atldld.sections.register import Recipe
 from atldld.settings import Settings
 
+pytestmark = pytest.mark.long
+
 DATASET = 909
 
 

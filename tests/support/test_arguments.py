@@ -725,12 +725,18 @@ def test_every_public_function_is_in_the_table(table):
     assert methods - table.keys() == {"Section.to_reference", "Section.to_image"}
 
 
+MARKED = [
+    pytest.param(name, marks=pytest.mark.long) if name in ("report", "DataSet.refine") else name
+    for name in NAMES
+]
+
+
 def shown(value):
     return f"{type(value).__name__} {value!r}"
 
 
 @pytest.mark.filterwarnings("ignore::atldld.errors.ServiceWarning")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_what_means_the_same_gives_the_same(table, name):
     for number, case in enumerate(table[name]):
         first, *others = case.good
@@ -744,7 +750,7 @@ def test_what_means_the_same_gives_the_same(table, name):
 
 
 @pytest.mark.filterwarnings("ignore::atldld.errors.ServiceWarning")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MARKED)
 def test_what_means_nothing_is_refused_in_one_sentence(table, name):
     for number, case in enumerate(table[name]):
         for value in case.bad:

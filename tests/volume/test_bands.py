@@ -252,6 +252,7 @@ def test_a_section_that_vanishes_meanwhile_is_an_error(session, thin, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_memory_holds_one_band(session, thin, tmp_path):
     """Counted: the whole volume, or two bands of it, would be more."""
     dataset = some(session, CORONAL, slice(50, 60, 4))

@@ -190,6 +190,7 @@ def test_voxels_show_the_truth(middle, request):
     assert min(noticed for noticed, _ in shifted) > LIMIT
 
 
+@pytest.mark.long
 def test_sections_tilted_by_10_degrees_are_as_good(straight, tilted_session):
     tilted = part_of(tilted_session, CORONAL, MIDDLE)
     assert straight[0].sections[0].geometry.tilt < 0.5

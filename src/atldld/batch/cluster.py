@@ -21,7 +21,7 @@ import signal
 import threading
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -42,6 +42,9 @@ __all__ = ["shares", "workers"]
 
 CONNECT = 5.0
 """Seconds in which a scheduler must answer."""
+
+TIMES = 4
+"""How often a data set is handed in, if its result is lost with a worker again and again."""
 
 PROFILER = "distributed.worker.profile.enabled"
 
@@ -102,20 +105,21 @@ def workers(
         client = stack.enter_context(_connected(distributed, target, address))
         prefix = f"atldld-{secrets.token_hex(8)}"
 
-        def hand_in(dataset_id: int, share: int) -> Any:
+        def hand_in(dataset_id: int, share: int, times: int) -> Any:
             limits = session.client.limits
             own = dataclasses.replace(
                 limits,
                 in_flight=share,
                 per_second=limits.per_second and limits.per_second * share / limits.in_flight,
             )
-            name = f"{prefix}-{dataset_id}"
+            name = f"{prefix}-{dataset_id}-{times}"
             return client.submit(_make_there, task, dataset_id, settings, own, key=name, pure=False)
 
         def make(ids: Sequence[int]) -> Iterator[Entry]:
             left = deque(ids)
             free = session.client.limits.in_flight
             running: dict[Any, tuple[int, int]] = {}
+            times = Counter[int]()
             ended = distributed.as_completed(loop=client.loop)
             try:
                 while left or running:
@@ -130,14 +134,20 @@ def workers(
                     )
                     for share in shares(free, min(idle, len(left))) if idle else ():
                         data_set = left.popleft()
-                        future = hand_in(data_set, share)
+                        times[data_set] += 1
+                        future = hand_in(data_set, share, times[data_set])
                         running[future] = data_set, share
                         free -= share
                         ended.add(future)
                     future = next(ended)
                     data_set, share = running.pop(future)
                     free += share
-                    yield _ended(future, data_set, task)
+                    gone = future.status in ("cancelled", "lost")
+                    if gone and client.status == "running" and times[data_set] < TIMES:
+                        # a worker that was killed took the result with it: the files are there
+                        left.appendleft(data_set)
+                    else:
+                        yield _ended(future, data_set, task)
                     future.release()
             finally:
                 client.cancel(list(running))
