@@ -63,10 +63,10 @@ class Goal:
         found = median(self.of(rows) for rows in runs)
         reached = found >= self.wanted if self.more_is_better else found <= self.wanted
         return {
-            "work": self.work,
+            "figure": self.work,
             "found": found,
             "goal": f"{'≥' if self.more_is_better else '≤'} {self.wanted:g}",
-            "reached": "yes" if reached else f"no: {found / self.wanted:.2g} times that",
+            "reached": "yes" if reached else f"no: {found / self.wanted:.3g} times that",
         }
 
 
@@ -77,18 +77,19 @@ class Benchmark:
     Attributes
     ----------
     words : tuple of str
-        Its arguments; ``CACHE`` stands for a folder that is kept from run to run.
+        Its arguments; ``CACHE`` stands for a folder that is kept from run to run, ``RUNS`` for how
+        often it is to repeat its work.
     goals : tuple of Goal
         What is read from it.
-    runs : int
-        How often it runs; those that repeat by themselves run once.
+    repeated : bool
+        Whether the script itself is run again and again, as it does not repeat its work.
     again : tuple of str
         More arguments from the second time on, when pictures are in the cache.
     """
 
     words: tuple[str, ...]
     goals: tuple[Goal, ...]
-    runs: int = 1
+    repeated: bool = False
     again: tuple[str, ...] = ()
 
 
@@ -118,11 +119,11 @@ def above_floor(rows: Sequence[Row]) -> float:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "peer cold 20": Benchmark(
-        ("--rows", "cold-default", "--sections", "20", "--alone"),
+        ("--rows", "cold-default", "--sections", "20", "--alone", "--runs", "RUNS"),
         (Goal("cold `download`, 20 sections, times its floor", 1.25, above_floor),),
     ),
     "peer cold 60": Benchmark(
-        ("--rows", "cold-default", "--sections", "60", "--alone"),
+        ("--rows", "cold-default", "--sections", "60", "--alone", "--runs", "RUNS"),
         (Goal("cold `download`, 60 sections, times its floor", 1.25, above_floor),),
     ),
     "start": Benchmark(
@@ -133,7 +134,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "peer cached": Benchmark(
-        ("--rows", "cached-tier4,cached-full-25", "--sections", "60"),
+        ("--rows", "cached-tier4,cached-full-25", "--sections", "60", "--runs", "RUNS"),
         (
             Goal("tier 4 in the cache, 60 sections, s", 0.35, only("ours, s", row="cached-tier4")),
             Goal("the same, times as fast as 0.3.4", 4, only("ratio", row="cached-tier4"), True),
@@ -146,7 +147,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "volume": Benchmark(
-        ("--repeats", "5"),
+        ("--repeats", "RUNS"),
         (
             Goal(
                 "volume of 112 sections, 25 µm, s",
@@ -181,7 +182,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             Goal("`quantify` of 434 megapixels, s", 4, most("seconds")),
             Goal("its memory, MB", 600, most("peak, MB")),
         ),
-        runs=5,
+        repeated=True,
     ),
     "report": Benchmark(
         ("--cache", "CACHE"),
@@ -189,11 +190,11 @@ BENCHMARKS: dict[str, Benchmark] = {
             Goal("`report` of 112 sections, s", 10, most("seconds")),
             Goal("its memory, MB", 700, most("peak, MB")),
         ),
-        runs=5,
+        repeated=True,
         again=("--no-warm",),
     ),
     "sync": Benchmark(
-        ("--kinds", "parquet,csv"),
+        ("--kinds", "parquet,csv", "--runs", "RUNS"),
         (
             Goal("`sync` of 10⁷ rows of CSV, s", 8, only("seconds", format="csv")),
             Goal("its memory, MB", 700, only("peak, MB", format="csv")),
@@ -211,7 +212,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "quality": Benchmark(
         ("--cache", "CACHE", "--only-time"),
         (Goal("`quality` of 112 sections, s", 3, most("seconds")),),
-        runs=5,
+        repeated=True,
     ),
     "refine": Benchmark(
         ("--cache", "CACHE"),
@@ -240,14 +241,15 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
-def measure(name: str, benchmark: Benchmark, kept: Path) -> list[Sequence[Row]]:
+def measure(name: str, benchmark: Benchmark, kept: Path, times: int) -> list[Sequence[Row]]:
     """Run a benchmark, and return the rows of each of its runs."""
-    words = [str(kept / name) if word == "CACHE" else word for word in benchmark.words]
+    values = {"CACHE": str(kept / name), "RUNS": str(times)}
+    words = [values.get(word, word) for word in benchmark.words]
     script = HERE / f"bench_{name.split()[0]}.py"
     found = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
-        for run in range(benchmark.runs):
+        for run in range(times if benchmark.repeated else 1):
             more = benchmark.again if run else ()
             command = [sys.executable, str(script), *words, *more, "--json", str(file)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -266,6 +268,7 @@ def main() -> None:
         default=Path(platformdirs.user_cache_dir("atldld-benchmarks")),
         help="where pictures that are made once are kept",
     )
+    parser.add_argument("--runs", type=int, default=3, help="medians are of so many (3)")
     json_option(parser)
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(BENCHMARKS):
@@ -276,7 +279,7 @@ def main() -> None:
         busiest = max(busiest, others())
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            runs = measure(name, BENCHMARKS[name], options.folder)
+            runs = measure(name, BENCHMARKS[name], options.folder, options.runs)
             rows = [goal.row(runs) for goal in BENCHMARKS[name].goals]
         except subprocess.CalledProcessError as error:
             missed.append(f"{name}: {error.stderr.decode().strip().splitlines()[-1]}")
@@ -286,11 +289,11 @@ def main() -> None:
             continue
         for row in rows:
             findings.row(row)
-            print(f"  {row['work']}: {row['found']:.3g}, wanted {row['goal']}", flush=True)
+            print(f"  {row['figure']}: {row['found']:.3g}, wanted {row['goal']}", flush=True)
     minutes = (time.perf_counter() - begun) / 60
     about = (
-        "`make bench`, medians of five or as the benchmark repeats by itself, on a machine "
-        f"on which {pace()}"
+        f"`python benchmarks/goals.py --runs {options.runs}`, medians of as many, on a machine on "
+        f"which {pace()}"
     )
     if busiest > BUSY:
         about += f", beside other work ({busiest:.1f} of a core at most)"

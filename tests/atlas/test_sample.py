@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid, Plane
 from atldld.place.tiers import tier_to_image
+from atldld.support.pipeline import fetch_then_work
 
 SHAPE = (132, 80, 114)  # at 100 µm
 
@@ -62,6 +64,31 @@ def test_labels_are_those_of_the_voxel_in_which_the_pixel_centre_lies(ramps, ord
     np.testing.assert_array_equal(found, truth)
     assert (found == 0).any()
     assert (found > 0).any()
+
+
+def test_a_thread_of_many_makes_no_threads_of_its_own(ramps, monkeypatch):
+    """They would wait for each other, and for the lock of Python."""
+    monkeypatch.setattr("atldld.atlas.sample._AT_ONCE", 5000)
+    monkeypatch.setattr("atldld.support.pipeline.default_jobs", lambda: 4)
+    made = []
+
+    class Counting(ThreadPoolExecutor):
+        def __init__(self, workers):
+            made.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr("atldld.atlas.sample.ThreadPoolExecutor", Counting)
+    for workers, expected in ((1, [4]), (2, [2]), (4, [])):
+        made.clear()
+        outcome = fetch_then_work(
+            [1],
+            lambda _: None,
+            lambda *_: on_image(ramps[0], tilted(), 700, 900, 0),
+            fetchers=1,
+            workers=workers,
+        )
+        assert len(list(outcome)) == 1
+        assert made == expected
 
 
 def test_blocks_do_not_show(ramps, monkeypatch):

@@ -96,7 +96,7 @@ def test_a_goal_is_reached_or_by_how_much_it_is_missed():
     rows = [{"format": "csv", "seconds": 9.0}, {"format": "parquet", "seconds": 2.0}]
     slow = goals.Goal("csv, s", 6, goals.only("seconds", format="csv"))
     assert slow.row([rows]) == {
-        "work": "csv, s",
+        "figure": "csv, s",
         "found": 9.0,
         "goal": "≤ 6",
         "reached": "no: 1.5 times that",

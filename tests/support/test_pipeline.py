@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from atldld.support.pipeline import default_jobs, fetch_then_work
+from atldld.support.pipeline import default_jobs, fetch_then_work, free_jobs, in_order
 
 
 def test_in_order_whatever_takes_longest():
@@ -78,3 +78,46 @@ def test_errors_come_at_their_turn():
 def test_nothing_to_do():
     assert list(fetch_then_work([], id, max, fetchers=1, workers=1)) == []
     assert default_jobs() >= 1
+
+
+@pytest.mark.parametrize(("cores", "workers", "free"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 6, 1)])
+def test_what_works_beside_others_leaves_them_their_cores(monkeypatch, cores, workers, free):
+    monkeypatch.setattr("atldld.support.pipeline.default_jobs", lambda: cores)
+    found = fetch_then_work(
+        range(4), lambda _: None, lambda *_: free_jobs(), fetchers=1, workers=workers
+    )
+    assert list(found) == [free] * 4
+    assert free_jobs() == cores
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_pieces_come_in_order_and_no_more_are_read_than_are_worked_on(monkeypatch, cores):
+    monkeypatch.setattr("atldld.support.pipeline.default_jobs", lambda: cores)
+    read = []
+
+    def pieces():
+        for number in range(20):
+            read.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.002 * (number % 3))
+        return number, threading.current_thread() is threading.main_thread()
+
+    for at, (number, here) in enumerate(in_order(pieces(), work)):
+        assert number == at
+        assert here == (cores == 1)
+        assert len(read) <= at + 1 + cores
+    assert read == list(range(20))
+
+
+def test_an_error_comes_at_the_turn_of_its_piece(monkeypatch):
+    monkeypatch.setattr("atldld.support.pipeline.default_jobs", lambda: 4)
+
+    def work(number):
+        return 1 / (2 - number)
+
+    results = in_order(range(10), work)
+    assert [next(results), next(results)] == [0.5, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -29,7 +29,7 @@ from atldld.place.planes import OutputPlane
 from atldld.place.spaces import BOX, Grid
 from atldld.place.tiers import tier_to_image
 from atldld.support.arguments import check_whole
-from atldld.support.pipeline import default_jobs
+from atldld.support.pipeline import free_jobs
 
 if TYPE_CHECKING:
     from atldld.atlas.labels import Labels
@@ -444,11 +444,12 @@ def _in_blocks(fill: Callable[[slice], None], rows: int, columns: int) -> None:
     """Work on blocks of rows, in threads where there are several: NumPy lets others run."""
     step = max(1, _AT_ONCE // columns)
     blocks = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-    if len(blocks) < 4:
+    jobs = free_jobs()
+    if jobs == 1 or len(blocks) < 4:
         for block in blocks:
             fill(block)
         return
-    with ThreadPoolExecutor(default_jobs()) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(fill, blocks))
 
 

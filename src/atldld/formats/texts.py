@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from atldld.errors import InvalidInputError
 from atldld.support.files import nameless_file
+from atldld.support.pipeline import in_order
 from atldld.support.text import TableWriter, shown, text_in_cell
 
 __all__ = ["TextColumn", "TextTable", "cells_of", "check_names"]
@@ -187,25 +188,32 @@ class TextTable:
         import pyarrow
         import pyarrow.compute as compute
 
-        at = 0
-        for piece in self._pieces():
+        def pieces() -> Iterator[tuple[bytes, list[NDArray[Any]]]]:
+            at = 0
+            for piece in self._pieces():
+                rows = slice(at, at + piece.count(b"\n"))
+                at = rows.stop
+                yield piece, [values[rows] for values in new]
+
+        def with_cells(piece_and_new: tuple[bytes, list[NDArray[Any]]]) -> str:
+            piece, new = piece_and_new
             # a line with the break before it, as the one after it comes behind the new cells
             lines = np.frombuffer(b"\n" + piece[:-1], np.uint8)
             begins = np.flatnonzero(lines == ord("\n"))
-            count = len(begins)
             offsets = np.append(begins, len(lines)).astype(np.int32)
             buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(lines)]
-            whole = pyarrow.Array.from_buffers(pyarrow.string(), count, buffers)
-            cells = [_written(values[at : at + count], separator) for values in new]
+            whole = pyarrow.Array.from_buffers(pyarrow.string(), len(begins), buffers)
+            cells = [_written(values, separator) for values in new]
             joined = compute.binary_join_element_wise(
                 whole, *cells, separator, null_handling="replace", null_replacement=""
             )
             _, ends, data = joined.buffers()
             size = int(np.frombuffer(ends, np.int32)[len(joined) + joined.offset])
-            text = str(memoryview(data)[:size], "utf-8")
+            return str(memoryview(data)[:size], "utf-8")
+
+        for text in in_order(pieces(), with_cells):
             file.write(text[1:])
             file.write("\n")
-            at += count
 
     # ---- as they stand in the file
 
@@ -257,9 +265,12 @@ class TextTable:
                 yield self._floats(texts, place, before)
                 before += len(texts)
             return
-        for piece in self._pieces():
+
+        def read(piece: bytes) -> tuple[Any, NDArray[np.float64] | None]:
             cells = self._column(piece, place)
-            found = _parsed(cells)
+            return cells, _parsed(cells)
+
+        for cells, found in in_order(self._pieces(), read):
             yield self._floats(cells.to_pylist(), place, before) if found is None else found
             before += len(cells)
 
@@ -296,9 +307,13 @@ class TextTable:
             with suppress(UnicodeDecodeError):
                 self._name(first.decode().split(self.separator))
                 length = self._file.tell()
-                for piece in self._pieces():
-                    length += len(piece)
-                    count = _count_plain(piece, self.separator, len(self.names))
+                columns = len(self.names)
+
+                def look(piece: bytes) -> tuple[int, int | None]:
+                    return len(piece), _count_plain(piece, self.separator, columns)
+
+                for read, count in in_order(self._pieces(), look):
+                    length += read
                     if count is None:
                         self.names, self.count = [], 0
                         return False

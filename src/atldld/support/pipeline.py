@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from atldld.errors import AtldldError
 from atldld.support.arguments import check_jobs
 
-__all__ = ["default_jobs", "fetch_then_work", "outcomes", "workers_for"]
+__all__ = ["default_jobs", "fetch_then_work", "free_jobs", "in_order", "outcomes", "workers_for"]
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched")
@@ -25,6 +26,22 @@ def default_jobs() -> int:
     return os.cpu_count() or 1
 
 
+_own = threading.local()
+
+
+def free_jobs() -> int:
+    """Return how many threads a part of the work may use, 1 or more.
+
+    All cores, or what the others leave of them where this is called by one of several that work
+    side by side (`fetch_then_work`): more threads would only wait for each other.
+    """
+    return max(default_jobs() // getattr(_own, "workers", 1), 1)
+
+
+def _is_one_of(workers: int) -> None:
+    _own.workers = workers
+
+
 def workers_for(jobs: int | None) -> int:
     """Return the given number of threads, or the number of cores.
 
@@ -34,6 +51,36 @@ def workers_for(jobs: int | None) -> int:
         If the number is not a whole number of at least 1.
     """
     return check_jobs(jobs) or default_jobs()
+
+
+def in_order(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
+    """Yield ``work(item)`` for each item, in order, from as many threads as cores are free.
+
+    Items are taken as they are needed, and no more than one for each thread and one more are
+    worked on or waited for at a time. An exception is raised where its result would be yielded.
+
+    Parameters
+    ----------
+    items : iterable
+        What to work on; it is only read in the thread that asks for results.
+    work : callable
+        Called in threads.
+    """
+    jobs = free_jobs()
+    if jobs == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(jobs, "work", _is_one_of, (jobs,))
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def fetch_then_work(
@@ -63,7 +110,7 @@ def fetch_then_work(
     """
     here = os.getpid()
     fetching = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
-    working = ThreadPoolExecutor(workers, thread_name_prefix="work")
+    working = ThreadPoolExecutor(workers, "work", _is_one_of, (workers,))
     done = 0
     try:
         fetched = deque(fetching.submit(fetch, item) for item in items)
