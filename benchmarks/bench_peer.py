@@ -37,7 +37,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import platformdirs
 import simplejpeg
 
 import sections
@@ -46,7 +45,7 @@ from atldld.fetch.cache import Cache
 from atldld.place import Placement
 from atldld.place.planes import OutputPlane
 from atldld.place.spaces import Grid, Plane
-from findings import Findings, json_option
+from findings import Findings, folder_option, json_option
 from performance import peer_table
 
 HERE = Path(__file__).resolve().parent
@@ -684,12 +683,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of each package and row (5)")
     parser.add_argument("--sections", type=int, default=60, help="how many of the 60")
     parser.add_argument("--rows", default=",".join(names), help="some of the rows")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(platformdirs.user_cache_dir("atldld-benchmarks")),
-        help="where what is made once is kept: about 600 MB",
-    )
+    folder_option(parser, "about 600 MB")
     parser.add_argument(
         "--alone", action="store_true", help="leave the published package out: minutes, not an hour"
     )

@@ -16,7 +16,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Findings", "json_option", "machine"]
+import platformdirs
+
+__all__ = ["Findings", "folder_option", "json_option", "machine"]
+
+
+def folder_option(parser: argparse.ArgumentParser, about: str) -> None:
+    """Let a benchmark take ``--folder FOLDER``, for what is made once."""
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(platformdirs.user_cache_dir("atldld-benchmarks")),
+        help=f"where what is made once is kept: {about}",
+    )
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:

@@ -25,10 +25,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import platformdirs
 import simplejpeg
 
-from findings import Findings, json_option
+from findings import Findings, folder_option, json_option
 
 HERE = Path(__file__).resolve().parent
 QUIET = 3.0  # s between benchmarks, for what the last one has left to write
@@ -76,31 +75,28 @@ class Benchmark:
 
     Attributes
     ----------
-    words : tuple of str
-        Its arguments; ``CACHE`` stands for a folder that is kept from run to run, ``RUNS`` for how
-        often it is to repeat its work.
+    words : str
+        Its arguments; ``FOLDER`` stands for what is kept from run to run, ``CACHE`` for a part of
+        it that is the benchmark's own, ``RUNS`` for how often it is to repeat its work.
     goals : tuple of Goal
         What is read from it.
     repeated : bool
         Whether the script itself is run again and again, as it does not repeat its work.
-    again : tuple of str
+    again : str
         More arguments from the second time on, when pictures are in the cache.
     """
 
-    words: tuple[str, ...]
+    words: str
     goals: tuple[Goal, ...]
     repeated: bool = False
-    again: tuple[str, ...] = ()
+    again: str = ""
 
 
 def only(column: str, **where: Any) -> Callable[[Sequence[Row]], float]:
-    """Return what takes a column of the one row with these cells; spaces are written as ``_``."""
-    wanted = {name.replace("_", " "): value for name, value in where.items()}
+    """Return what takes a column of the one row with these cells."""
 
     def of(rows: Sequence[Row]) -> float:
-        (one,) = [
-            row for row in rows if all(row.get(name) == value for name, value in wanted.items())
-        ]
+        (one,) = [row for row in rows if where.items() <= row.items()]
         return float(one[column])
 
     return of
@@ -119,22 +115,22 @@ def above_floor(rows: Sequence[Row]) -> float:
 
 BENCHMARKS: dict[str, Benchmark] = {
     "peer cold 20": Benchmark(
-        ("--rows", "cold-default", "--sections", "20", "--alone", "--runs", "RUNS"),
+        "--rows cold-default --sections 20 --alone --runs RUNS --folder FOLDER",
         (Goal("cold `download`, 20 sections, times its floor", 1.25, above_floor),),
     ),
     "peer cold 60": Benchmark(
-        ("--rows", "cold-default", "--sections", "60", "--alone", "--runs", "RUNS"),
+        "--rows cold-default --sections 60 --alone --runs RUNS --folder FOLDER",
         (Goal("cold `download`, 60 sections, times its floor", 1.25, above_floor),),
     ),
     "start": Benchmark(
-        (),
+        "",
         (
             Goal("start of `cache info`, ms", 100, only("ms", command="cache info")),
             Goal("start of `download dataset`, ms", 100, only("ms", command="download dataset")),
         ),
     ),
     "peer cached": Benchmark(
-        ("--rows", "cached-tier4,cached-full-25", "--sections", "60", "--runs", "RUNS"),
+        "--rows cached-tier4,cached-full-25 --sections 60 --runs RUNS --folder FOLDER",
         (
             Goal("tier 4 in the cache, 60 sections, s", 0.35, only("ours, s", row="cached-tier4")),
             Goal("the same, times as fast as 0.3.4", 4, only("ratio", row="cached-tier4"), True),
@@ -147,7 +143,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "volume": Benchmark(
-        ("--repeats", "RUNS"),
+        "--repeats RUNS",
         (
             Goal(
                 "volume of 112 sections, 25 µm, s",
@@ -162,7 +158,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "curved": Benchmark(
-        (),
+        "",
         (
             Goal(
                 "a curved section at 25 µm, times a flat one",
@@ -177,7 +173,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "quantify": Benchmark(
-        ("--cache", "CACHE"),
+        "--cache CACHE",
         (
             Goal("`quantify` of 434 megapixels, s", 4, most("seconds")),
             Goal("its memory, MB", 600, most("peak, MB")),
@@ -185,16 +181,16 @@ BENCHMARKS: dict[str, Benchmark] = {
         repeated=True,
     ),
     "report": Benchmark(
-        ("--cache", "CACHE"),
+        "--cache CACHE",
         (
             Goal("`report` of 112 sections, s", 10, most("seconds")),
             Goal("its memory, MB", 700, most("peak, MB")),
         ),
         repeated=True,
-        again=("--no-warm",),
+        again="--no-warm",
     ),
     "sync": Benchmark(
-        ("--kinds", "parquet,csv", "--runs", "RUNS"),
+        "--kinds parquet,csv --runs RUNS",
         (
             Goal("`sync` of 10⁷ rows of CSV, s", 8, only("seconds", format="csv")),
             Goal("its memory, MB", 700, only("peak, MB", format="csv")),
@@ -202,7 +198,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "cache": Benchmark(
-        (),
+        "",
         (
             Goal("`cache info`, 10⁵ images, s", 0.5, only("seconds", command="`cache info`")),
             Goal("`cache list`, s", 0.5, only("seconds", command="`cache list`")),
@@ -210,19 +206,19 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "quality": Benchmark(
-        ("--cache", "CACHE", "--only-time"),
+        "--cache CACHE --only-time",
         (Goal("`quality` of 112 sections, s", 3, most("seconds")),),
         repeated=True,
     ),
     "refine": Benchmark(
-        ("--cache", "CACHE"),
+        "--cache CACHE",
         (
             Goal("`refine` of 112 sections, s a section", 3, most("a section, s")),
             Goal("its memory, MB", 2000, most("peak, MB")),
         ),
     ),
     "serve": Benchmark(
-        ("--seconds", "3"),
+        "--seconds 3",
         (
             Goal(
                 "served to 64 clients: metadata, 99th percentile, ms",
@@ -243,14 +239,14 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 def measure(name: str, benchmark: Benchmark, kept: Path, times: int) -> list[Sequence[Row]]:
     """Run a benchmark, and return the rows of each of its runs."""
-    values = {"CACHE": str(kept / name), "RUNS": str(times)}
-    words = [values.get(word, word) for word in benchmark.words]
+    values = {"CACHE": str(kept / name), "FOLDER": str(kept), "RUNS": str(times)}
+    words = [values.get(word, word) for word in benchmark.words.split()]
     script = HERE / f"bench_{name.split()[0]}.py"
     found = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.json"
         for run in range(times if benchmark.repeated else 1):
-            more = benchmark.again if run else ()
+            more = benchmark.again.split() if run else []
             command = [sys.executable, str(script), *words, *more, "--json", str(file)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             found.append(json.loads(file.read_text("utf-8"))["rows"])
@@ -262,12 +258,7 @@ def main() -> None:
         description=__doc__.splitlines()[0], epilog="Benchmarks: " + ", ".join(BENCHMARKS)
     )
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="some of the benchmarks")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(platformdirs.user_cache_dir("atldld-benchmarks")),
-        help="where pictures that are made once are kept",
-    )
+    folder_option(parser, "about 1 GB")
     parser.add_argument("--runs", type=int, default=3, help="medians are of so many (3)")
     json_option(parser)
     options = parser.parse_args()

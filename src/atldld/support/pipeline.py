@@ -70,17 +70,27 @@ def in_order(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[
     if jobs == 1:
         yield from map(work, items)
         return
-    pool = ThreadPoolExecutor(jobs, "work", _is_one_of, (jobs,))
-    waiting: deque[Future[Result]] = deque()
+    pool = _workers(jobs)
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > jobs:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from _results((pool.submit(work, item) for item in items), jobs)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _workers(count: int) -> ThreadPoolExecutor:
+    """Return threads that work side by side, and know that they do."""
+    return ThreadPoolExecutor(count, "work", _is_one_of, (count,))
+
+
+def _results(begun: Iterable[Future[Result]], most: int) -> Iterator[Result]:
+    """Yield what is worked on, in order; more is begun while no more than `most` are waited for."""
+    waiting: deque[Future[Result]] = deque()
+    for future in begun:
+        waiting.append(future)
+        if len(waiting) > most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def fetch_then_work(
@@ -110,21 +120,16 @@ def fetch_then_work(
     """
     here = os.getpid()
     fetching = ThreadPoolExecutor(fetchers, thread_name_prefix="fetch")
-    working = ThreadPoolExecutor(workers, "work", _is_one_of, (workers,))
+    working = _workers(workers)
     done = 0
     try:
         fetched = deque(fetching.submit(fetch, item) for item in items)
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(working.submit(_work_on, work, item, fetched.popleft()))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-                done += 1
-                if os.getpid() != here:
-                    break
-        while waiting and os.getpid() == here:
-            yield waiting.popleft().result()
+        begun = (working.submit(_work_on, work, item, fetched.popleft()) for item in items)
+        for result in _results(begun, workers):
+            yield result
             done += 1
+            if os.getpid() != here:
+                break
     finally:
         if os.getpid() == here:
             fetching.shutdown(wait=False, cancel_futures=True)
