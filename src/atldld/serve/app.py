@@ -121,6 +121,49 @@ class _Id(BaseConverter):
         return int(value)
 
 
+_ROUTES = (
+    ("/", "_index"),
+    ("/api/v2/data/query", "_query"),
+    ("/api/v2/data/query.<extension>", "_query"),
+    ("/api/v2/data/<model>/query", "_query_model"),
+    ("/api/v2/data/<model>/query.<extension>", "_query_model"),
+    ("/api/v2/data/<model>/<id:record_id>", "_record"),
+    ("/api/v2/data/<model>/<id:record_id>.<extension>", "_record"),
+    ("/api/v2/section_image_download/<id:image_id>", "_image"),
+    ("/api/v2/section_image_download/<id:image_id>.jpg", "_image"),
+    ("/api/v2/image_download/<id:image_id>", "_image"),
+    ("/api/v2/image_download/<id:image_id>.jpg", "_image"),
+    ("/api/v2/image_to_reference/<id:image_id>.json", "_image_to_reference"),
+    ("/api/v2/reference_to_image/<id:space>.json", "_reference_to_image"),
+    ("/api/v2/image_to_image/<id:image_id>.json", "_image_to_image"),
+    ("/api/v2/image_to_image_2d/<id:image_id>.json", "_image_to_image_2d"),
+    ("/api/v2/structure_to_image/<id:data_set_id>.json", "_structure_to_image"),
+    ("/api/v2/image_to_atlas/<id:image_id>.json", "_image_to_atlas"),
+    ("/api/v2/atlas_image_download/<id:image_id>", "_plate"),
+    ("/api/v2/svg_download/<id:image_id>", "_svg"),
+    ("/api/v2/svg/<id:image_id>", "_svg"),
+    ("/grid_data/download/<id:data_set_id>", "_grid"),
+    ("/grid_data/download/<id:data_set_id>.zip", "_grid"),
+)
+"""Paths, and the method of `Application` that answers them."""
+
+
+def _map_of_paths() -> Map:
+    rules: list[Rule] = []
+    for path, answer in _ROUTES:
+        rules.append(Rule(path, endpoint=answer, methods=["GET"]))
+        if path.endswith(">.json"):  # no ending means JSON
+            rules.append(Rule(path.removesuffix(".json"), endpoint=answer, methods=["GET"]))
+    paths = Map(rules, converters={"id": _Id}, merge_slashes=False)
+    paths.update()  # here and not at the first request, which takes a lock for it
+    return paths
+
+
+# Once, as this file is imported, which one thread does: Werkzeug compiles rules, and Python 3.11
+# fails now and then where two threads compile at once (python/cpython#106905).
+_PATHS = _map_of_paths()
+
+
 class Application:
     """A WSGI application that answers the URLs of the Allen Brain Map web API from an archive.
 
@@ -158,36 +201,6 @@ class Application:
         self._limits = limits or Limits()
         self._lanes = lanes
         self._last_records: _Records | None = None
-        rules: list[Rule] = []
-        for path, answer in (
-            ("/", self._index),
-            ("/api/v2/data/query", self._query),
-            ("/api/v2/data/query.<extension>", self._query),
-            ("/api/v2/data/<model>/query", self._query_model),
-            ("/api/v2/data/<model>/query.<extension>", self._query_model),
-            ("/api/v2/data/<model>/<id:record_id>", self._record),
-            ("/api/v2/data/<model>/<id:record_id>.<extension>", self._record),
-            ("/api/v2/section_image_download/<id:image_id>", self._image),
-            ("/api/v2/section_image_download/<id:image_id>.jpg", self._image),
-            ("/api/v2/image_download/<id:image_id>", self._image),
-            ("/api/v2/image_download/<id:image_id>.jpg", self._image),
-            ("/api/v2/image_to_reference/<id:image_id>.json", self._image_to_reference),
-            ("/api/v2/reference_to_image/<id:space>.json", self._reference_to_image),
-            ("/api/v2/image_to_image/<id:image_id>.json", self._image_to_image),
-            ("/api/v2/image_to_image_2d/<id:image_id>.json", self._image_to_image_2d),
-            ("/api/v2/structure_to_image/<id:data_set_id>.json", self._structure_to_image),
-            ("/api/v2/image_to_atlas/<id:image_id>.json", self._image_to_atlas),
-            ("/api/v2/atlas_image_download/<id:image_id>", self._plate),
-            ("/api/v2/svg_download/<id:image_id>", self._svg),
-            ("/api/v2/svg/<id:image_id>", self._svg),
-            ("/grid_data/download/<id:data_set_id>", self._grid),
-            ("/grid_data/download/<id:data_set_id>.zip", self._grid),
-        ):
-            rules.append(Rule(path, endpoint=answer, methods=["GET"]))
-            if path.endswith(">.json"):  # no ending means JSON
-                rules.append(Rule(path.removesuffix(".json"), endpoint=answer, methods=["GET"]))
-        self._paths = Map(rules, converters={"id": _Id}, merge_slashes=False)
-        self._paths.update()  # here and not at the first request, which takes a lock for it
 
     def __reduce__(self) -> tuple[Callable[..., Application], tuple[Any, ...]]:
         return partial(type(self), row_cap=self._row_cap), (self._archive,)
@@ -232,7 +245,8 @@ class Application:
                     HTTPStatus.REQUEST_URI_TOO_LONG, f"the URL has more than {MAX_URL} characters"
                 )
             # The host is nobody's business here: nothing is looked up by it or redirected to it.
-            answer, arguments = self._paths.bind("localhost").match(request.path, request.method)
+            name, arguments = _PATHS.bind("localhost").match(request.path, request.method)
+            answer = getattr(self, name)
             if request.query_string.count(b"&") >= MAX_PARAMETERS:
                 raise _bad(f"the URL has more than {MAX_PARAMETERS} parameters")
             response: Response = answer(request, **arguments)
