@@ -83,6 +83,18 @@ class Running:
     def open(self):
         return [c for c in list(self.server.active_channels.values()) if not c.will_close]
 
+    def rest(self, connections):
+        """Wait until so many connections have been answered and are at rest.
+
+        An answer has arrived before the server notes the time from which its connection is idle.
+        """
+        self.until(
+            lambda: (
+                len(self.open()) == connections
+                and not any(c.requests or c.is_answering for c in self.open())
+            )
+        )
+
     def until(self, condition):
         """Wait for something that is bound to come, and let the loop go round meanwhile."""
         ends = time.monotonic() + BACKSTOP
@@ -155,14 +167,14 @@ def test_silent_connections_are_cut_off(running):
     blank = server.connect(b"\r\n\r\n")
     asked = server.connect(question)
     assert asked.recv(1 << 16).startswith(b"HTTP/1.1 200")
-    server.until(lambda: len(server.open()) == 3 and not any(c.requests for c in server.open()))
+    server.rest(3)
     server.pass_time(11)
     server.until(lambda: len(server.open()) == 1)
     assert is_closed(silent)
     assert is_closed(blank)
     asked.sendall(question)
     assert asked.recv(1 << 16).startswith(b"HTTP/1.1 200")
-    server.until(lambda: not any(c.requests for c in server.open()))
+    server.rest(1)
     server.pass_time(59)
     assert len(server.open()) == 1
     server.pass_time(5)
