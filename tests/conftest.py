@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,25 @@ from atldld.records import SectionDataSet
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 GENUINE = (69289763, 71717084, 74272479)
+GOLDEN = (5**0.5 - 1) / 2
 
 # no test depends on how busy the machine is
 settings.register_profile("atldld", deadline=None)
 settings.load_profile("atldld")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test marked `one_in(n)`, leave all but one in n to `make long`."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("one_in")
+        if marker is not None:
+            test = item.nodeid.partition("[")[0]
+            # by the golden ratio: whatever the period of a parameter, each of its values is met
+            if seen[test] * GOLDEN % 1 >= 1 / marker.args[0]:
+                item.add_marker(pytest.mark.long)
+            seen[test] += 1
 
 
 @pytest.fixture(autouse=True)

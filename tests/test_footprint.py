@@ -68,6 +68,12 @@ def test_a_command_loads_what_it_uses_and_nothing_else(
     assert len(loaded) <= most
 
 
+def test_with_the_institutes_own_service_nothing_more_is_loaded(monkeypatch):
+    """The public bucket belongs to it, and to no other; NumPy came with that, unused."""
+    monkeypatch.delenv("ATLDLD_API_URL")
+    assert not modules(COMMAND[2], "cache", "info") & (NEVER | PICTURES | {"numpy", "httpx"})
+
+
 @pytest.mark.parametrize(
     ("code", "unwanted"),
     [

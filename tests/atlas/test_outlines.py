@@ -251,6 +251,7 @@ def misfit(shapes):
     return shapely.area(shapes).sum() - union.area, [shapely.Polygon(hole) for hole in holes]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("tolerance", [0, 0.5, 1, 2, 5, 10])
 @pytest.mark.parametrize("hemisphere", ["both", "each"])
 def test_outlines_are_valid_and_fit_together(labels, graph, plane, tolerance, hemisphere):
@@ -275,6 +276,7 @@ def test_outlines_are_valid_and_fit_together(labels, graph, plane, tolerance, he
         assert all(shapely.contains_xy(hole, target.apply(outside)).any() for hole in sharp)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("tolerance", [0, 0.5, 1, 2, 5, 10])
 @pytest.mark.parametrize("seed", range(12))
 def test_any_picture_gives_outlines_that_fit_together(seed, tolerance):

@@ -242,6 +242,7 @@ ENCODINGS = ("gbk", "cp932", "cp1252", "latin-1", "ascii")
 LIGHT = ("search", "dataset", "download", "cache", "info", "catalogue", "sync", "atlas", "export")
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.timeout(LONG)
 @pytest.mark.parametrize("encoding", [*ENCODINGS, "POSIX"])
 def test_terminals_of_any_encoding(encoding, demo_server, tmp_path, tmp_path_factory):
@@ -318,6 +319,7 @@ def full_cache(demo_server, tmp_path_factory):
 TALKING = ["--help", "grid --help", "atlas list", "dataset info 909", "search image -d 909 --json"]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("talking", TALKING)
 @pytest.mark.parametrize(
     ("streams", "status", "told"),
@@ -438,6 +440,7 @@ main()
 """
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("again", ["once", "twice"])
 @pytest.mark.parametrize(
     ("where", "name", "arguments"),

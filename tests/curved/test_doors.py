@@ -155,6 +155,7 @@ CASES = [
 ]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(("door", "damage"), CASES)
 def test_a_damaged_registration_is_one_sentence_and_nothing_is_written(
     door, damage, dataset, whole, saved, run, tmp_path
@@ -225,6 +226,7 @@ def test_images_that_nobody_places_are_not_missed(dataset, whole):
     Registration(DATASET, sections, {}).placements(record)  # a warning would be an error
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "door",
     [

@@ -29,6 +29,7 @@ def make_source(url, folder):
     return Session(settings, limits=LIMITS)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("case", source_cases(FAULTS, targets=("image",)), ids=str)
 def test_slides(case, slides, tmp_path):
     check_source(
@@ -46,6 +47,7 @@ RECORD = "/section_data_set_909/section_data_set.json"
 OF_RECORDS = {name: fault for name, fault in FAULTS.items() if fault.metadata}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", OF_RECORDS)
 def test_the_record_of_a_data_set(name, slides, tmp_path):
     """A fault that passes is not noticed; one that lasts is an error, and is over when it is."""

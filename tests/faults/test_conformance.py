@@ -74,6 +74,7 @@ def check(make_source, archive, case, folder):
     check_source(make_source, Application(archive), 909, case, folder=folder, within=20)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("case", source_cases(FAULTS, targets=("image", "mask")), ids=str)
 def test_a_session_survives(case, archive, tmp_path):
     check(our_own, archive, case, tmp_path)

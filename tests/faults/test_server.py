@@ -258,6 +258,7 @@ def test_addresses_where_nobody_is():
         socket.getaddrinfo(urlsplit(unresolvable_url()).hostname, 80)
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", standard_faults())
 def test_every_fault_is_noticed_by_a_plain_client(name, server):
     """None of them is just the true answer under another name."""

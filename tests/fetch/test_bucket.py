@@ -75,6 +75,7 @@ def session(hosts, folder, source="bucket", **settings):
     return Session(Settings(cache_dir=folder, source=source, **given), limits=LIMITS)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_section_is_the_same_from_either(encoding, hosts, tmp_path):
     there = hosts(encoding=encoding)
@@ -93,6 +94,7 @@ def test_a_section_is_the_same_from_either(encoding, hosts, tmp_path):
             assert api.image(image, tier).path.name == f"{tier}.jpg"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_little_more_is_read_than_the_box_needs(encoding, hosts, tmp_path):
     """At the tier that fits 25 µm: of tiles all, of strips all that are as wide as the slide."""

@@ -100,6 +100,7 @@ def texts(figure):
     return {text.get_text() for text in figure.findobj(match=lambda a: hasattr(a, "get_text"))}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_are_those_of_columns(figures, name):
     width, height = figures[name].get_size_inches() * 25.4

@@ -63,6 +63,7 @@ def run(at_demo_server, cache, monkeypatch):
     return run
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("dataset_id", [CORONAL, SAGITTAL])
 @pytest.mark.parametrize("kind", ["oblique", "parallel"])
 def test_every_door_lays_pictures_out_alike(run, session, tmp_path, dataset_id, kind):

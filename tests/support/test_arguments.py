@@ -735,6 +735,7 @@ def shown(value):
     return f"{type(value).__name__} {value!r}"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.filterwarnings("ignore::atldld.errors.ServiceWarning")
 @pytest.mark.parametrize("name", MARKED)
 def test_what_means_the_same_gives_the_same(table, name):

@@ -67,6 +67,7 @@ def assert_same_store(one, other):
         np.testing.assert_array_equal(voxels, expected[name][1])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("fill", ["none", "nearest", "linear"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -119,6 +120,7 @@ def test_nothing_lies_beyond_a_sections_extent(turn, fill, axis):
         assert high - low < 140 * 1.5 + 25 + 4 * RESOLUTION
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("dataset_ids", "options"),
     [

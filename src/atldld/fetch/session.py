@@ -109,8 +109,6 @@ class Session:
         Asks them.
     sources : tuple of ImageSource
         Where section images are looked for before the service is asked.
-    bucket : BucketImages or None
-        The public bucket of slides, if there is one that belongs to the service.
     defects : list of ServiceWarning or AlignmentFileWarning
         What was wrong so far: with the answers, or with what is used beside them.
 
@@ -140,7 +138,7 @@ class Session:
         self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
         self.client = client or self._own_client(limits, transport)
-        self.bucket = bucket or self._own_bucket()
+        self._bucket = bucket
         self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
         self._told: set[tuple[int, str]] = set()
         self._ahead: dict[
@@ -169,16 +167,27 @@ class Session:
             allowance=allowance,
         )
 
-    def _own_bucket(self) -> BucketImages | None:
-        if not self.settings.bucket_url or self.settings.source == "api":
-            return None
+    @property
+    def bucket(self) -> BucketImages | None:
+        """The public bucket of slides, if there is one that belongs to the service.
+
+        It is made when it is first asked for: it needs NumPy, which many commands do without.
+        """
+        url = self.settings.bucket_url
+        if self._bucket is None and url and self.settings.source != "api":
+            own = self._own_bucket(url)
+            # two threads may come at once, and are to have the same one
+            self._bucket = self.__dict__.setdefault("_first_bucket", own)
+        return self._bucket
+
+    def _own_bucket(self, url: str) -> BucketImages:
         from atldld.fetch.bucket import BucketImages
 
         # a store of files is made for many requests, and a box needs several
         limits = dataclasses.replace(self.client.limits, per_second=None, per_day=None)
-        client = Client(self.settings.bucket_url, limits=limits, logins=self.settings.logins)
+        client = Client(url, limits=limits, logins=self.settings.logins)
         root = cache_root(self.settings, "bucket")
-        return BucketImages(client, Cache(root, allens=self.settings.bucket_url == BUCKET_URL))
+        return BucketImages(client, Cache(root, allens=url == BUCKET_URL))
 
     def __enter__(self) -> Session:
         return self
@@ -191,8 +200,8 @@ class Session:
         self.client.close()
         for source in self.sources:
             source.close()
-        if self.bucket is not None:
-            self.bucket.close()
+        if self._bucket is not None:
+            self._bucket.close()
 
     def report(self, defect: ServiceWarning | AlignmentFileWarning) -> None:
         """Warn of a defect of the service, or of what is used beside it, and remember it.
