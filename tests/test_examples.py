@@ -33,6 +33,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.usefixtures("at_demo_server")
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, cache, tmp_path, monkeypatch):

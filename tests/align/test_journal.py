@@ -213,6 +213,7 @@ def test_one_process_at_a_time(desk, demo):
         open_desk(session.dataset(DATASET), session, atlas, desk.output)
 
 
+@pytest.mark.long
 def test_a_killed_process_loses_nothing_that_was_told(demo, opened, tmp_path):
     """At twenty moments: the registration is whole, and the journal has every edit."""
     session, _ = demo

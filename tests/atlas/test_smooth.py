@@ -198,6 +198,7 @@ def test_the_genuine_annotation(real_atlas, prox1, graph, resolution, turns):
     assert check_section(labels, graph, 1.0, area=1e-3, small=0.05, turns=turns) <= 0.5
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("side", "resolution"), [(50, 50), (100, 25)])
 def test_the_demo(demo_session, side, resolution):
     atlas = open_atlas(side, session=demo_session)

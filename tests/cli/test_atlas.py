@@ -163,6 +163,7 @@ def test_outlines_on_the_picture(atlas, tmp_path, options, size):
     assert green.sum() > 50
 
 
+@pytest.mark.long
 def test_every_section_by_default(atlas, tmp_path):
     done = atlas("outlines", DATASET, "-o", tmp_path, "--downsample-img", 4, *AT_100)
     assert len(done.stdout.split()) == len(list(tmp_path.glob("*_outlines.svg"))) == 14

@@ -365,6 +365,7 @@ def test_an_atlas_of_ones_own_in_every_command(run, tmp_path):
         assert "annotation" in told, words
 
 
+@pytest.mark.long
 def test_quality_and_report_use_it(run, tmp_path):
     import nrrd
     import numpy as np

@@ -143,6 +143,7 @@ def test_everything_is_whole_at_every_width(drive, plain, width):
         assert not re.search(r"\d…|…\d", text), name
 
 
+@pytest.mark.long
 @pytest.mark.timeout(LONG)
 def test_what_programs_read_is_on_the_screen(drive, tmp_path):
     """The kind: a table that lacks ids or numbers of the JSON of the same search."""

@@ -69,6 +69,7 @@ def everything(folder, source):
     run("download", "datasets", 909, folder / "batch", "--resolution", 100, *more)
 
 
+@pytest.mark.long
 def test_all_that_the_service_was_needed_for(results_with, bucket, tmp_path):
     without = tmp_path / "without"
     everything(without, "bucket")

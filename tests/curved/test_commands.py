@@ -88,6 +88,7 @@ def test_export(run, reg, tmp_path):
     assert told.count("curved sections are written as planes") == 1
 
 
+@pytest.mark.long
 def test_volume_and_quality(run, reg, tmp_path):
     run("volume", DATASET, "-o", tmp_path / "v.nrrd", "--resolution", 200, "--alignment", reg)
     run("quality", DATASET, "--alignment", reg)

@@ -170,7 +170,7 @@ def commands(service, tmp_path_factory):
     server.close()
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", DEFAULT, ids=lambda case: case.name)
 def test_a_sample(commands, tmp_path, case):

@@ -160,7 +160,7 @@ def assert_as_without_faults(session, folder, truth):
     assert images_of(session.cache.root) == cached
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("name", "target"), cells(harmless={False, True}))
 def test_a_passing_fault_is_not_noticed(name, target, server, truth, sizes, tmp_path):
     _unless_nothing_tells(name, target)
@@ -194,7 +194,7 @@ def test_what_lasts_but_does_no_harm_is_not_noticed(name, target, server, truth,
         check_cache(session.cache.root, sizes)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("target", ["one image", "one mask", "all images", "all masks"])
 @pytest.mark.parametrize("name", list(ERRORS))
 def test_a_lasting_fault_on_images_is_reported_and_the_rest_is_done(
@@ -247,7 +247,7 @@ def test_a_lasting_fault_on_images_is_reported_and_the_rest_is_done(
         check_cache(session.cache.root, sizes)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("target", ["data set query", "image query"])
 @pytest.mark.parametrize("name", [name for name, (query, _) in ERRORS.items() if query])
 def test_a_lasting_fault_on_metadata_is_one_error_and_leaves_nothing(

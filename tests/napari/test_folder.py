@@ -77,6 +77,7 @@ def test_layers_of_a_folder(coronal):
     assert not np.asarray(masks[blank]).any()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("which", ["coronal", "sagittal"])
 def test_pixels_lie_where_the_records_have_them(which, request):
     """Every voxel that shows a section, taken to the world and back into its image."""

@@ -67,6 +67,7 @@ def test_disturbed_sections_state_larger_errors(demo, right, disturbed):
         assert found[one].before == found[one].after
 
 
+@pytest.mark.long
 def test_what_is_found_is_better_than_the_start(refined):
     errors = [fit.expected_error for fit in refined.sections.values()]
     told = [error for error in errors if error is not None]

@@ -76,6 +76,7 @@ def test_axes_and_missing_data(shared, genuine):
     assert with_data[[0, -1]].tolist() == [10, 27]
 
 
+@pytest.mark.long
 def test_voxels_are_centred_at_multiples_of_the_step(shared, genuine_labels):
     """The midline, 5700 µm, is where the structures mirror: at 28½ if voxel k is at 200 k."""
 

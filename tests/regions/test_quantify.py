@@ -382,6 +382,7 @@ def test_the_threshold_is_obeyed(dataset, annotation, sections, table):
     assert densities[3] < densities[1]
 
 
+@pytest.mark.long
 def test_beside_the_services_own(small):
     """The demo service's grid and unionizes come from the brain itself, not from the masks."""
     # voxels of 100 µm would lend layers pixels of their neighbours

@@ -115,6 +115,7 @@ def points_of(path):
     return np.vstack(rings)
 
 
+@pytest.mark.long
 def test_a_report_without_an_alignment_is_as_it_was(gathered):
     assert gathered.source.start is None
     assert gathered.quality_before is None

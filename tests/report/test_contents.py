@@ -133,6 +133,7 @@ def test_no_address_of_anything_outside_is_in_the_markup(text):
     assert "default-src 'none'" in text
 
 
+@pytest.mark.long
 def test_a_folder_says_all_that_the_service_would(folder, demo_session, atlas, gathered):
     source = open_source(folder, session=demo_session)
     # so whatever is not in the cache is an error, and no request

@@ -19,6 +19,7 @@ from atldld.volume.build import VolumeRecipe, build_volume
 from tests.report.conftest import DATASET
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_few_sections_are_held_at_a_time(source, atlas, monkeypatch, jobs):
     lock, drawn, alive, most = threading.Lock(), [], set(), [0]

@@ -134,6 +134,7 @@ def test_tiff(session, out):
         assert page.tags["ResolutionUnit"].value.name == "CENTIMETER"
 
 
+@pytest.mark.long
 def test_sagittal_layouts(session, tmp_path):
     shapes = {}
     cases: tuple[tuple[Cut, Layout], ...] = (("oblique", "anatomical"), ("parallel", "0.3"))

@@ -83,6 +83,7 @@ def check(response):
 COSTLY = {5, 25, 27, 29}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     "kind",
     [
@@ -109,6 +110,7 @@ def test_no_question_costs_more_than_one_may(large, budgets, kind):
         assert budget.answer <= budget.limits.answer or budget.steps <= budget.limits.steps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("extension", ["json", "csv"])
 def test_a_hundred_of_them(large, budgets, extension):
     limits = Limits().times(0.05)

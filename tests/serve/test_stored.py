@@ -35,6 +35,7 @@ def ask(source):
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("form", ["folder", "zip", "cache itself"])
 def test_a_laboratory_works_from_an_archive(filled, tmp_path, form):
     """What was fetched once can be fetched again from the archive, byte for byte."""

@@ -174,6 +174,7 @@ def sagittal(plain_session):
     return dataset, dataset.volume(25)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("middle", ["straight", "sagittal"])
 def test_voxels_show_the_truth(middle, request):
     dataset, volume = request.getfixturevalue(middle)
@@ -235,6 +236,7 @@ def gain_of_linear(dataset, resolution, number):
     return gains
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("tilted", [False, True])
 def test_linear_filling_is_exactly_that(plain_session, tilted_session, tilted):
     """(1 − α) of f on the section before, α of f on the one after, along the s axis."""
@@ -253,6 +255,7 @@ def test_linear_filling_is_exactly_that(plain_session, tilted_session, tilted):
     assert rms(volume.data[tuple(indices.T)] - expected) <= LIMIT
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("tilted", [False, True])
 def test_linear_filling_is_nearer_to_the_brain(plain_session, tilted_session, tilted):
     # In the middle of the demo brain, whose clumps are as small as the sections are apart.
