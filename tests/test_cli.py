@@ -191,7 +191,7 @@ def test_download_image(atldld, tmp_path):
             "http://127.0.0.1:9",
             marks=pytest.mark.long,  # it tries again, and waits in between
         ),
-        (("dataset", "909", "--offline"), 4, "atldld download dataset 909"),
+        (("dataset", "909", "--offline"), 4, "atldld download 909"),
         (("image", "12345"), 3, "12345"),
         (("image", "101321610", "--downsample-img", "7"), 2, "tiers 0 to 4"),
     ],

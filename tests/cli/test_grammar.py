@@ -406,4 +406,4 @@ def test_lists_of_data_sets_as_people_have_them(run, tmp_path):
     for one in (909, 71717084):
         run("dataset", "info", one)
     run("cache", "export", "-o", "a.zip", "--datasets", "Demo:coronal,71717084")
-    assert "1 images removed" in run("cache", "prune", "-d", "Demo").stderr
+    assert "1 image removed" in run("cache", "prune", "-d", "Demo").stderr

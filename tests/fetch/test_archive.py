@@ -35,7 +35,7 @@ def test_export_and_import(filled, tmp_path, name):
 
 
 def test_exporting_what_is_not_there(filled, tmp_path):
-    with pytest.raises(CacheError, match="download dataset 5"):
+    with pytest.raises(CacheError, match="atldld download 5 -o OUT"):
         export_archive(filled.cache, tmp_path / "a.zip", [909, 5])
     with pytest.raises(CacheError, match="empty"):
         export_archive(Cache(tmp_path / "nothing"), tmp_path / "a")

@@ -95,7 +95,7 @@ def test_offline_names_what_is_missing_and_the_command(session):
     away = offline(session)
     with pytest.raises(OfflineError, match=f"download image {image.id} OUT --downsample-img 2 -e"):
         away.image(image, 2, expression=True)
-    with pytest.raises(OfflineError, match="atldld download dataset 5 OUT"):
+    with pytest.raises(OfflineError, match="atldld download 5 -o OUT"):
         away.dataset(5)
     with pytest.raises(OfflineError, match="not in the cache"):
         away.query("Gene", {"acronym": "Pdyn"})

@@ -55,14 +55,15 @@ def info(session: "Session") -> None:
         {
             "Location": str(session.cache.root),
             "Service": session.settings.api_url,
-            "Size": f"{_size(size)} in {count} files",
+            "Size": f"{_size(size)} in {_files(count)}",
         }
     )
-    answer("")
-    table(
-        {"of which": "left", "files": "right", "size": "right"},
-        [[part.kind, part.files, _size(part.bytes)] for part in found if part.files],
-    )
+    if count:
+        answer("")
+        table(
+            {"of which": "left", "files": "right", "size": "right"},
+            [[part.kind, part.files, _size(part.bytes)] for part in found if part.files],
+        )
 
 
 @app.command("list")
@@ -125,8 +126,8 @@ def list_(session: "Session") -> None:
     count, size = sum(one.files for one in held), sum(one.bytes for one in held)
     every, whole = sum(part.files for part in found), sum(part.bytes for part in found)
     say(
-        f"Images, masks and metadata: {_size(size)} in {count} files. The whole cache: "
-        f"{_size(whole)} in {every} files (`atldld cache info`)."
+        f"Images, masks and metadata: {_size(size)} in {_files(count)}. The whole cache: "
+        f"{_size(whole)} in {_files(every)} (`atldld cache info`)."
     )
 
 
@@ -178,7 +179,7 @@ def prune(
         dataset_id=None if dataset is None else find_dataset(dataset, session=session),
     )
     result({"images": count, "bytes": size})
-    say(f"{count} images removed, {_size(size)}.")
+    say(f"{count} image{'s' * (count != 1)} removed, {_size(size)}.")
 
 
 @app.command()
@@ -257,7 +258,11 @@ def _size(size: int) -> str:
     for unit, one in (("GB", 1e9), ("MB", 1e6)):
         if size >= one:
             return f"{size / one:.3g} {unit}"
-    return f"{size / 1e3:.3g} kB"
+    return f"{size / 1e3:.3g} kB" if size >= 1e3 else f"{size} bytes"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _age(text: str) -> timedelta:

@@ -108,7 +108,7 @@ def _export(
     if missing:
         raise CacheError(
             f"Data set {min(missing)} is not in the cache at {cache.root}.",
-            hint=f"Fetch it first with `atldld download dataset {min(missing)} OUT`.",
+            hint=f"Fetch it first with `atldld download {min(missing)} -o OUT`.",
         )
     members = FolderMembers(cache.root)
     for name, problem in members.left_out():

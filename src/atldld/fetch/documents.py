@@ -63,8 +63,8 @@ class Documents:
         if known is None or not isinstance(known.get("rows"), list) or self._wants_more(known):
             if self._offline:
                 raise OfflineError(
-                    "What the service answers to this is not in the cache at "
-                    f"{self._cache.root}: {query.text}.",
+                    "This has not been asked before, so the answer is not in the cache at "
+                    f"{self._cache.root}. The question is {query.text}.",
                     hint=f"Ask once without {Remedy.OFFLINE}.",
                 )
             defects: list[ServiceWarning] = []
@@ -96,7 +96,8 @@ class Documents:
                 raise OfflineError(
                     f"Section data set {dataset_id} is not in the cache at {self._cache.root}.",
                     dataset_id=dataset_id,
-                    hint=f"Fetch it once with `atldld download dataset {dataset_id} OUT`.",
+                    hint=f"Fetch it once without {Remedy.OFFLINE}, for instance with "
+                    f"`atldld download {dataset_id} -o OUT`.",
                 )
             known = self._fetched(dataset_id)
             self._cache.write_document("datasets", name, known)
