@@ -1,6 +1,7 @@
 # make demo   the main job on the packaged demo archive, with no network
 # make test   linters, types and tests
-# make long   whole pages and the demo as somebody types them, a browser, odd files; what .ci/run adds to make test
+# make long   whole pages and the demo as somebody types them, a browser, odd files, the rest of the cases of tests that have many;
+#             what .ci/run adds to make test
 # make quick  the tests that say most in the least time; see QUICK below
 # make test-extras   the wheel with each extra alone, in clean environments; needs the package registry
 # make check-release  citation, changelog, workflows, Dockerfile, recipe and distributions, by others' tools
