@@ -1,5 +1,7 @@
 import dataclasses
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -44,6 +46,23 @@ def offline(session):
         raise AssertionError(f"{request.url} was asked")
 
     return Session(settings, transport=httpx.MockTransport(fail))
+
+
+def test_threads_that_ask_at_once_get_one_bucket(tmp_path, monkeypatch):
+    """Each would compare the first picture of a data set for itself otherwise."""
+    both = threading.Barrier(2)
+    made = Session._own_bucket
+
+    def slowly(session, url):
+        own = made(session, url)
+        both.wait()
+        return own
+
+    monkeypatch.setattr(Session, "_own_bucket", slowly)
+    settings = Settings(cache_dir=tmp_path, bucket_url="http://127.0.0.1:9")
+    with Session(settings) as session, ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: session.bucket, range(2))
+        assert one is other is session.bucket
 
 
 def test_a_data_set_with_all_its_images(session, genuine):
