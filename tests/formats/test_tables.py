@@ -53,6 +53,18 @@ def test_parquet_holds_types_and_nulls(table, tmp_path):
     )
 
 
+def test_parquet_looks_for_no_repeated_coordinates(table, tmp_path):
+    """That took as long as the writing; texts and ids do repeat."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_table(tmp_path / "t.parquet", table)
+    row_group = parquet.ParquetFile(tmp_path / "t.parquet").metadata.row_group(0)
+    found = {
+        row_group.column(k).path_in_schema: "RLE_DICTIONARY" in row_group.column(k).encodings
+        for k in range(3)
+    }
+    assert found == {"text": True, "whole": True, "number": False}
+
+
 def test_texts_become_numbers_in_parquet_where_all_are(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     columns = {"a": ["1", " ", "3"], "b": ["1.5", "", "2"], "c": ["1", "x", ""]}

@@ -388,7 +388,9 @@ def _write_parquet(path: Path, table: Table, about: Mapping[str, Any] | None) ->
     metadata = table.metadata if about is None else {"atldld": as_json(about)}
     if metadata:
         whole = whole.replace_schema_metadata(metadata)
-    pyarrow.parquet.write_table(whole, path)
+    # coordinates hardly ever repeat: to look for those that do would take as long as the writing
+    repeating = [field.name for field in whole.schema if not pyarrow.types.is_floating(field.type)]
+    pyarrow.parquet.write_table(whole, path, use_dictionary=repeating)
 
 
 def _arrow(pyarrow: Any, values: Any) -> Any:
