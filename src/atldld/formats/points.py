@@ -212,7 +212,7 @@ def reference_to_pixels(
     reasons: Counter[str] = Counter()
     pir = _reference(table, unit)
     spaces = _spaces(table, space)
-    usable = np.isfinite(pir.sum(axis=1))
+    usable = _all_finite(pir)
     _note(reasons, "without numbers", ~usable)
     dataset = session.dataset(dataset_id)
     used = _used(dataset, alignment)
@@ -495,6 +495,15 @@ def _beside(table: Table, names: Sequence[str]) -> _Numbers:
     return out
 
 
+def _all_finite(points: _Numbers) -> _Mask:
+    """Return which points have all of their coordinates, shape (N,)."""
+    # column by column: NumPy sums or compares rows of two or three numbers one after the other
+    out: _Mask = np.isfinite(points[:, 0])
+    for column in points.T[1:]:
+        out &= np.isfinite(column)
+    return out
+
+
 def _spaces(table: Table, space: int | None, why: str = f"{Remedy.SPACE} says") -> _Ids:
     """Return the reference space of each row, -1 where neither column nor option tells.
 
@@ -605,7 +614,7 @@ def _by_dataset(
                     f"{Remedy.DATASET} says {dataset_id}.",
                     hint=f"Leave {Remedy.DATASET} out, and each image's own data set is found.",
                 )
-    usable = np.isfinite(xy.sum(axis=1)) & (ids > 0)
+    usable = _all_finite(xy) & (ids > 0)
     del xy
     _note(reasons, "without numbers", ~usable)
     left = dict.fromkeys(np.unique(_taken(ids, usable)).tolist())

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atldld.errors import ClampedSectionWarning, InvalidInputError
-from atldld.place.affine import apply_affine
+from atldld.place.affine import apply_affine, in_blocks
 from atldld.place.placement import IMAGE_FRAME, REFERENCE_FRAME, Placement
 from atldld.place.spaces import BLOCK, ReferenceSpace, between_spaces, check_points
 from atldld.records import LARGEST_ID, LARGEST_SHIFT, SectionDataSet, SectionImage
@@ -731,7 +731,8 @@ def _each_to_reference(
     ]
     known = np.array([image.id for image in images], dtype=np.int64)
     pir = np.empty((len(points), 3))
-    for part in _blocks(len(points)):
+
+    def work(part: slice) -> None:
         block = ids[part]
         index = np.searchsorted(known[:-1], block)  # at most the last one's
         strange = known[index] != block
@@ -741,6 +742,8 @@ def _each_to_reference(
         if unplaced.any():
             images[int(index[unplaced][0])].check_alignment()  # complains
         pir[part] = _map_each(columns, index, _bend_each(bending, index, points[part]))
+
+    in_blocks(len(points), work)
     return pir
 
 
