@@ -53,6 +53,29 @@ def test_parquet_holds_types_and_nulls(table, tmp_path):
     )
 
 
+def test_whole_numbers_are_taken_as_they_are(tmp_path, monkeypatch):
+    """Through float64 ten million ids took half a second."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    name = str(tmp_path / "t.parquet")
+    columns = {
+        "id": pyarrow.array([5, None, 2**53], pyarrow.int64()),
+        "small": pyarrow.array([0, 1, 2], pyarrow.uint8()),
+        "large": pyarrow.array([0, 1, 2**53 + 2], pyarrow.int64()),
+        "huge": pyarrow.array([0, 1, 2**64 - 1], pyarrow.uint64()),
+        "number": pyarrow.array([1.0, None, 3.0]),
+    }
+    parquet.write_table(pyarrow.table(columns), name)
+    table = read_table(name)
+    np.testing.assert_array_equal(table.ids("number"), [1, -1, 3])
+    for wrong in ("large", "huge"):
+        with pytest.raises(InvalidInputError, match=wrong):
+            table.ids(wrong)
+    monkeypatch.delattr(Table, "numbers")
+    np.testing.assert_array_equal(table.ids("id"), [5, -1, 2**53])
+    np.testing.assert_array_equal(table.ids("small"), [0, 1, 2])
+
+
 def test_parquet_looks_for_no_repeated_coordinates(table, tmp_path):
     """That took as long as the writing; texts and ids do repeat."""
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -147,7 +147,7 @@ class Table:
     def _whole(self, name: str) -> NDArray[np.int64] | None:
         """Return a column of whole numbers as it is; `None` if it is no such column.
 
-        On the way through float64 most columns of ids would take ten times as long.
+        Through float64 it would take several times as long.
         """
         values = self.columns[name]
         if isinstance(values, TextColumn):
