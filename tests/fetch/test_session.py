@@ -50,7 +50,7 @@ def offline(session):
 
 def test_threads_that_ask_at_once_get_one_bucket(tmp_path, monkeypatch):
     """Each would compare the first picture of a data set for itself otherwise."""
-    both = threading.Barrier(2)
+    both = threading.Barrier(2, timeout=60)
     made = Session._own_bucket
 
     def slowly(session, url):
