@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atldld.refine.model import Labels3d, Look, learn, weights_of
+from atldld.refine.model import Labels3d, Look, learn, look_at, weights_of
 from atldld.refine.usual import usual_greys
 
 SIDE = 50.0
@@ -13,6 +13,24 @@ COUNT = 40
 def look_of(values):
     rows, columns = values.shape
     return Look(values.astype(np.float32), np.arange(columns) * 1.0, np.arange(rows) * 1.0, SIDE)
+
+
+@pytest.mark.parametrize("dark", [20, 120, 250])
+def test_a_pixel_that_is_half_tissue_is_half_as_dark(dark):
+    stain = np.zeros((40, 60), np.uint8)
+    stain[:, 25:] = dark  # pixels of 10 µm: the third of 100 µm is half tissue
+    values = look_at(stain, (1, 1, 0, 0), 10.0, 100.0).values
+    np.testing.assert_allclose(values[:, :2], 0, atol=1e-5)
+    np.testing.assert_allclose(values[:, 2] / values[:, 3], 0.5, atol=1e-4)
+
+
+def test_the_noise_of_a_slide_is_pale_beside_what_is_stained():
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None], 4, axis=0)
+    values = look_at(levels, (1, 1, 0, 0), 10.0, 10.0).values[0]
+    assert values[0] == 0
+    assert (np.diff(values) > 0).all()
+    assert values[4] < 0.07 * values[255]  # a plain root has an eighth
+    assert values[64] > 0.4 * values[255]  # and no root a quarter
 
 
 def half(columns=160):

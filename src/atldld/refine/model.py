@@ -50,6 +50,7 @@ _MUCH = 1.0  # mm² from which on a structure says no more of what is usual
 _LEAST_KNOWN = 20  # structures, below which nothing can be said of that
 _CAPPED_AT = 99.5  # percentile of all values above which they are cut off
 _NOISE = 0.02  # of the variance of a picture, below which a window shows nothing
+_PALE = 3.0  # grey levels added before the root: without them it would magnify the slide's noise
 _NEAR = 800.0  # µm from tissue: no section lies farther off than what is to be found
 _MISSING = 0.02  # of the brain, from which on it is told which pixels count
 _BLOCK = 1000.0  # µm: sides of the squares of which every other one is held back
@@ -105,8 +106,8 @@ class Look:
     Attributes
     ----------
     values : numpy.ndarray, shape (rows, columns), float32
-        How much stain each pixel has: the square root of 0 to 255, as tissue differs more where it
-        is pale.
+        How much stain each pixel has: the mean of the square roots of 0 to 255 and a little more,
+        as tissue differs more where it is pale; 0 is no stain.
     x, y : numpy.ndarray, shape (columns,) and (rows,)
         Where the pixels' centres are, in full-resolution pixels.
     side : float
@@ -237,12 +238,15 @@ def look_at(
     height, width = stain.shape
     factor = max(resolution / micrometres, 1.0)
     columns, rows = max(round(width / factor), 1), max(round(height / factor), 1)
-    small = cv2.resize(stain.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    # The root comes before the mean: of a mean it would make a pixel half of which is tissue more
+    # than half as dark, so that tissue would seem to reach farther than it does.
+    roots = np.sqrt(np.arange(256, dtype=np.float32) + _PALE) - np.sqrt(np.float32(_PALE))
+    small = cv2.resize(roots[stain], (columns, rows), interpolation=cv2.INTER_AREA)
     step_x, step_y, x0, y0 = to_image
     x = x0 + step_x * ((np.arange(columns) + 0.5) * (width / columns) - 0.5)
     y = y0 + step_y * ((np.arange(rows) + 0.5) * (height / rows) - 0.5)
     side = micrometres * width / columns
-    return Look(np.sqrt(np.asarray(small, dtype=np.float32)), x, y, side)
+    return Look(np.asarray(small, dtype=np.float32), x, y, side)
 
 
 def learn(

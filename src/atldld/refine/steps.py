@@ -167,8 +167,8 @@ def run_steps(
             at = _judged(name, coarse, at, wanted, atlas, most)
         else:
             # few sections teach what structures look like only once they are bent themselves
-            for _ in range(2 if len(looks) < FEWEST else 1):
-                at = _inplane(fine, coarse, at, atlas, most, jobs, progress)
+            for again in range(2 if len(looks) < FEWEST else 1):
+                at = _inplane(fine, coarse, at, atlas, most, jobs, progress, again=again > 0)
     return at
 
 
@@ -227,12 +227,20 @@ def _inplane(
     most: float,
     jobs: int,
     progress: Callable[[str], None] | None,
+    *,
+    again: bool = False,
 ) -> list[Fitted]:
-    """Bend each section, if half of it can tell how the other half lies."""
+    """Bend each section, if half of it can tell how the other half lies.
+
+    What is bent ``again`` is so by all pixels or not at all: by coarser ones it was fitted before.
+    """
     labels = atlas.labels
     count = range(len(fine))
     half_greys = learn(*_halves(coarse, at), labels, _side(coarse))
     greys = _learned(fine, at, [None] * len(fine), labels)
+
+    def sizes(k: int) -> list[float]:
+        return [0.0] if again else _finest(coarse[k])
 
     def bent(k: int, greys: Matrix, one: _Tried) -> Image:
         """Return how a section is bent by all of its pixels, from what was found before."""
@@ -252,7 +260,7 @@ def _inplane(
 
     def first(k: int) -> _Tried:
         finer = None
-        for finest in _finest(coarse[k]):
+        for finest in sizes(k):
             one = half(k, finest)
             if one.kept:
                 return replace(one, shift=bent(k, greys, one))
@@ -286,7 +294,7 @@ def _inplane(
         if not tried[k].kept:
             return None, tried[k]
         out, said = tamed(k, tried[k])
-        for finest in _finest(coarse[k]):
+        for finest in sizes(k):
             if out is None and finest > tried[k].finest and (one := half(k, finest)).kept:
                 out, one = tamed(k, one)
                 said = said if out is None else one
