@@ -323,6 +323,40 @@ def test_curved_points_take_their_result_and_little_else(bending):
     assert peak <= 1.5 * moved.nbytes  # some blocks for each thread
 
 
+def test_curved_points_take_each_coefficient_once_for_both_coordinates(bending, monkeypatch):
+    """SciPy's spline gives the same, but takes the places and their weights once for each."""
+    from scipy import ndimage
+
+    from atldld.place import deformation
+
+    points = np.random.default_rng(0).uniform(-3000, 6000, (5000, 2))
+    places = (points - bending.origin) / bending.spacing
+    last = np.array(bending.vectors.shape[1::-1]) - 1
+    wanted = np.stack(
+        [
+            ndimage.map_coordinates(
+                bending.vectors[..., axis].astype(np.float64),
+                np.clip(places, 0, last).T[::-1],
+                order=3,
+                mode="mirror",
+            )
+            for axis in (0, 1)
+        ],
+        axis=-1,
+    )
+    calls = []
+    cubic = deformation._cubic
+
+    def counted(share):
+        calls.append(len(share))
+        return cubic(share)
+
+    monkeypatch.setattr(deformation, "_cubic", counted)
+    monkeypatch.setattr(ndimage, "map_coordinates", None)
+    np.testing.assert_allclose(bending.moved(points) - points, wanted, rtol=0, atol=1e-9)
+    assert calls == [2 * len(points)] * 2  # along each side, for x and y together
+
+
 def test_a_curved_warp_asks_its_curve_at_few_places(bending):
     from atldld.place.curves import CurvedMap
     from atldld.warp.resample import resample

@@ -114,3 +114,20 @@ def test_a_section_that_only_half_of_it_can_bend_tells_the_figures_of_all(labels
     for one in results:
         assert not one.kept
         assert one.after["difference"] > one.before["difference"]
+
+
+def test_few_sections_are_bent_again_by_all_pixels_or_not_at_all(labels, bent):
+    looks, starts, _ = bent
+    tried = []
+
+    def bending(look, expected, weights=None, begin=None, least=0.0):
+        tried.append(least)
+        return wild_below(100)(look, expected, weights, begin, least)
+
+    with patch.object(steps, "bend", bending):
+        found = run_steps(looks[:4], starts[:4], Atlas3d(labels), ["inplane"])
+    for one in found:
+        first, again = one.results
+        assert first.kept and "by pixels of 100 µm" in first.reason
+        assert not again.kept
+    assert tried[-4:] == [0.0] * 4  # the second time, one half of each section, and no more

@@ -115,7 +115,7 @@ class Displacements:
         at = check_points(xy, 2, "(x, y) in full-resolution pixels")
         out = np.empty(at.shape)
         points, moved = at.reshape(-1, 2), out.reshape(-1, 2)
-        _ = self._coefficients  # once, and not in each of several threads
+        _ = self._padded  # once, and not in each of several threads
 
         def work(block: slice) -> None:
             np.add(points[block], self._at(points[block]), out=moved[block])
@@ -133,19 +133,42 @@ class Displacements:
         )
         return x, y
 
-    def _at(self, at: Matrix) -> Matrix:
-        from scipy.ndimage import map_coordinates
+    @cached_property
+    def _padded(self) -> NDArray[np.complex128]:
+        """The spline's coefficients, x + iy, mirrored by as many as it takes beyond the edge."""
+        x, y = self._coefficients
+        return np.pad(x + 1j * y, (1, 2), mode="reflect")
 
+    def _at(self, at: Matrix) -> Matrix:
+        """Return the displacements at places, shape (..., 2) → (..., 2).
+
+        Each is the sum of 4 × 4 coefficients around it by their weights. All places take one
+        coefficient after the other: both coordinates of it at once, as a complex number.
+        """
         rows, columns = self.vectors.shape[:2]
-        column = np.clip((at[..., 0] - self.origin[0]) / self.spacing[0], 0, columns - 1)
-        row = np.clip((at[..., 1] - self.origin[1]) / self.spacing[1], 0, rows - 1)
-        places = np.stack((row, column)).reshape(2, -1)
-        out = np.empty((2, places.shape[1]))
-        for axis, coefficients in enumerate(self._coefficients):
-            map_coordinates(
-                coefficients, places, output=out[axis], order=3, mode="mirror", prefilter=False
-            )
-        return out.T.reshape(at.shape)
+        places = at.reshape(-1, 2) - self.origin
+        places /= self.spacing
+        np.clip(places, 0, (columns - 1, rows - 1), out=places)
+        cells = places.astype(np.intp)
+        places -= cells
+        # twice each: one weight for x, one for y
+        across, down = (_cubic(np.repeat(share, 2)) for share in places.T)
+        width = self._padded.shape[1]
+        first = cells[:, 1] * width + cells[:, 0]
+        coefficients = self._padded.ravel()
+        out = np.zeros_like(places)
+        taken = np.empty(len(places), np.complex128)
+        values, line = taken.view(np.float64), np.empty(out.size)
+        for row, weights in enumerate(down):
+            line.fill(0)
+            for column, others in enumerate(across):
+                # no index is clipped: unlike the other modes, this one needs no copy
+                coefficients[row * width + column :].take(first, out=taken, mode="clip")
+                values *= others
+                line += values
+            line *= weights
+            out.reshape(-1)[:] += line
+        return out.reshape(at.shape)
 
     @property
     def jacobian(self) -> tuple[float, float]:
@@ -257,6 +280,22 @@ class SplineDeformation:
         y = grid.origin[1] + grid.spacing[1] * np.arange(0, rows - 0.75, 0.5)
         at = np.stack(np.meshgrid(x, y), axis=-1)
         return float(np.linalg.norm(self.to_image(self.to_flat(at)) - at, axis=-1).max())
+
+
+def _cubic(share: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Return the weights of four coefficients for a place between the middle ones.
+
+    Those of the cubic B-spline; places are given by how far they are from the second, 0 to 1.
+    """
+    rest = 1 - share
+    first, last = rest**2, share**2
+    second = (share / 2 - 1) * last + 2 / 3
+    first *= rest / 6
+    last *= share / 6
+    third = 1 - first
+    third -= second
+    third -= last
+    return first, second, third, last
 
 
 def _at_halves(coefficients: Matrix) -> Matrix:
