@@ -128,6 +128,7 @@ def test_few_sections_are_bent_again_by_all_pixels_or_not_at_all(labels, bent):
         found = run_steps(looks[:4], starts[:4], Atlas3d(labels), ["inplane"])
     for one in found:
         first, again = one.results
-        assert first.kept and "by pixels of 100 µm" in first.reason
+        assert first.kept
+        assert "by pixels of 100 µm" in first.reason
         assert not again.kept
     assert tried[-4:] == [0.0] * 4  # the second time, one half of each section, and no more
