@@ -270,7 +270,8 @@ def printed(model: Model) -> str:
     """Return a model as it stands in the code."""
 
     def rounded(values: Sequence[float]) -> str:
-        return "(" + ", ".join(f"{value + 0.0:.3g}" for value in values) + ")"
+        # a power that may not be less than 0 is hardly ever 0 to the last digit
+        return "(" + ", ".join(f"{round(value, 6) + 0.0:.3g}" for value in values) + ")"
 
     return (
         f"MODEL = Model(\n    scale={model.scale:.3g},\n    powers={rounded(model.powers)},\n"

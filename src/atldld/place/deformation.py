@@ -135,12 +135,15 @@ class Displacements:
 
     @cached_property
     def _padded(self) -> NDArray[np.complex128]:
-        """The spline's coefficients, x + iy, mirrored by as many as it takes beyond the edge."""
+        """The spline's coefficients, x + iy in full-resolution pixels, (rows + 3, columns + 3).
+
+        They are mirrored at the edges by as many as a place there takes.
+        """
         x, y = self._coefficients
         return np.pad(x + 1j * y, (1, 2), mode="reflect")
 
     def _at(self, at: Matrix) -> Matrix:
-        """Return the displacements at places, shape (..., 2) → (..., 2).
+        """Return the displacements at places, both in full-resolution pixels, (..., 2) → (..., 2).
 
         Each is the sum of 4 × 4 coefficients around it by their weights. All places take one
         coefficient after the other: both coordinates of it at once, as a complex number.
@@ -283,9 +286,12 @@ class SplineDeformation:
 
 
 def _cubic(share: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """Return the weights of four coefficients for a place between the middle ones.
+    """Return the cubic B-spline's weights of the four coefficients around places, shape (N,) each.
 
-    Those of the cubic B-spline; places are given by how far they are from the second, 0 to 1.
+    Parameters
+    ----------
+    share : numpy.ndarray, shape (N,)
+        How far places lie from the second of the four towards the third, 0 to 1.
     """
     rest = 1 - share
     first, last = rest**2, share**2

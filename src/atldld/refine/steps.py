@@ -232,7 +232,7 @@ def _inplane(
 ) -> list[Fitted]:
     """Bend each section, if half of it can tell how the other half lies.
 
-    What is bent ``again`` is so by all pixels or not at all: by coarser ones it was fitted before.
+    What is bent ``again`` is bent by all pixels or not at all: coarser ones have had their say.
     """
     labels = atlas.labels
     count = range(len(fine))
