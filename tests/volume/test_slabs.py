@@ -272,16 +272,38 @@ def test_addresses_within_the_image_are_asked_for_at_its_edges_alone(monkeypatch
     from atldld.volume import slabs
 
     asked = []
-    original = slabs._places
+    original = slabs._sums
 
-    def counted(line, rows, columns):
-        asked.append(rows)
-        return original(line, rows, columns)
+    def counted(down, across):
+        asked.append(len(down) * len(across))
+        return original(down, across)
 
-    monkeypatch.setattr(slabs, "_places", counted)
+    monkeypatch.setattr(slabs, "_sums", counted)
     accumulator = Accumulator((3, 1280, 64), 5.0, 1)
     # far larger than the voxels: no edge is near
     forward = np.array([[0, 0, 7.5], [0, 2.0, -500], [2.0, 0, -500]])
     slab = Slab.of(forward, np.array([1.0, 0, 0]), (4000, 4000), 4.0)
     accumulator.add(slab, flat_picture(9, (4000, 4000)), 0, 0)
-    assert len(asked) == 1280 / 64  # how deep they lie, once a strip
+    depths, ends = 1280 * 64, 2 * (2 * 1280 + 2 * 64)
+    assert sum(asked) == depths + ends
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (0, 0, 7), (0, 0, -40), (4, -3, 120)])
+@pytest.mark.parametrize("shift", [(0, 0), (-31, 12), (900, 0), (0, -900)])
+def test_what_lies_beside_the_image_is_left_out_voxel_by_voxel(turn, shift):
+    from atldld.volume.slabs import _Edges
+
+    matrix = 1.7 * rotation(*turn)
+    matrix[:2, 2] = np.array([40, 50]) + shift
+    shape = (100, 70)
+    column, row = np.meshgrid(np.arange(70), np.arange(100))
+    for line, length in zip(matrix, (90, 130), strict=False):
+        weights = np.ones(shape, dtype=np.float32)
+        edges = _Edges.of(line, shape, length)
+        for top in range(0, 100, 32):
+            strip = slice(top, min(top + 32, 100))
+            edges.leave_out(weights[strip], strip)
+        place = line[0] * column + line[1] * row + line[2]
+        clear = np.abs(np.abs(place - (length - 1) / 2) - length / 2) > 1e-3
+        assert ((weights == 1) == (np.abs(place - (length - 1) / 2) < length / 2))[clear].all()
+        assert clear.mean() > 0.9

@@ -208,18 +208,21 @@ class Slab:
         half, height = self.thickness / 2, sides[depth_axis]
         cuts = (np.arange(_CUTS) + 0.5) / _CUTS - 0.5
         first, second = np.delete(sides, depth_axis)
-        shifts = np.add.outer(first * cuts, second * cuts).ravel()
-        total = np.zeros_like(d)
-        for some in np.split(shifts, _CUTS):
-            centre = np.add.outer(some, d)
-            bottom = np.maximum(centre - height / 2, -half)
-            centre += height / 2
-            np.minimum(centre, half, out=centre)
-            centre -= bottom
-            np.maximum(centre, 0, out=centre)
-            for part in centre:  # one after the other: the sum is the same to the last bit
-                total += part
-        fraction: Matrix = np.minimum(total / (height * shifts.size), 1.0)
+        shifts = np.sort(np.add.outer(first * cuts, second * cuts), axis=None)
+        sums = np.append(0.0, np.cumsum(shifts[::-1]))
+
+        def above(heights: Matrix) -> Matrix:
+            """Return how far points lie above 0, or 0 if below, in the mean of all cuts."""
+            count = np.searchsorted(-shifts[::-1], heights)
+            mean: Matrix = (count * heights + sums[count]) / shifts.size
+            return mean
+
+        # Of one cut it is a trapezoid of d, which rises, stays and falls along straight lines. All
+        # cuts together are alike on both sides; on this one nothing but zeros is added far away.
+        outer, inner, side = half + height / 2, abs(half - height / 2), -np.abs(d)
+        total = above(side + outer) - above(side + inner) - above(side - inner)
+        total += above(side - outer)
+        fraction: Matrix = np.clip(total / height, 0.0, 1.0)
         return fraction
 
     def half_extent(self, resolution: float) -> float:
@@ -551,6 +554,7 @@ class Accumulator:
                 own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             )
         strips = Strips(picture, to_tier, shape, background)
+        edges = [_Edges.of(*side) for side in zip(matrix, (shape, shape), slab.size, strict=False)]
         # the plane, whose rows are voxels' rows
         data, weight = self._data[tuple(place)], self._weight[tuple(place)]
         colour = np.empty((0, 0), dtype=np.uint8)
@@ -561,7 +565,8 @@ class Accumulator:
             if inner.start == inner.stop:
                 continue
             new = weights.at(_places(matrix[2], strip, shape[1]))
-            _leave_out_beyond(new, matrix, strip, slab.size)
+            for side in edges:
+                side.leave_out(new, strip)
             if shown is not None:
                 new[shown[strip] == 0] = 0
             held = inner, held_columns
@@ -580,6 +585,10 @@ class Accumulator:
             given: NDArray[Any] = colour
             if self.channels == 1:
                 given = colour.astype(np.float32) / 255
+            if self.channels == 3 and not known.any() and new.all():
+                # nothing to average with: what blending would give, once it is rounded
+                data[target], weight[target] = given[held], new[held]
+                continue
             before, after = (known, new) if not self._is_filled else (np.abs(known), np.abs(new))
             # what is not held is blended too: OpenCV rounds at the ends of rows in another way
             blended = cv2.blendLinear(_within(data[target], held, new.shape), given, before, after)
@@ -619,25 +628,73 @@ def _within(part: NDArray[Any], where: tuple[slice, slice], shape: tuple[int, ..
 
 def _places(line: Matrix, rows: slice, columns: int) -> NDArray[np.float32]:
     """Return one coordinate in the section of some rows of voxels, shape (rows, columns)."""
+    return _sums(*_ways(line, rows, columns))
+
+
+def _ways(line: Matrix, rows: slice, columns: int) -> tuple[Matrix, Matrix]:
+    """Return what rows and what columns of voxels add to one coordinate in the section."""
     by_column, by_row, constant = line
-    down = np.arange(rows.start, rows.stop) * by_row + constant
-    places: NDArray[np.float32] = np.add.outer(down, np.arange(columns) * by_column).astype(
-        np.float32
-    )
-    return places
+    return np.arange(rows.start, rows.stop) * by_row + constant, np.arange(columns) * by_column
 
 
-def _leave_out_beyond(
-    weights: NDArray[np.float32], matrix: Matrix, rows: slice, size: tuple[int, int]
-) -> None:
-    """Take the weight from voxels whose centres lie beside the section's image."""
-    for line, length in zip(matrix[:2], size, strict=True):
-        least, most = -0.5, length - 0.5
-        by_column, by_row, constant = line
-        down = np.array([rows.start, rows.stop - 1]) * by_row + constant
-        across = np.array([0, weights.shape[1] - 1]) * by_column
-        # rounded alike, these are the least and the most of all
-        corners = np.add.outer(down, across).astype(np.float32)
-        if corners.min() < least or corners.max() > most:
-            places = _places(line, rows, weights.shape[1])
-            weights[(places < least) | (places > most)] = 0
+def _sums(down: Matrix, across: Matrix) -> NDArray[np.float32]:
+    sums = np.empty((len(down), len(across)), dtype=np.float32)
+    # rounded as they are added, a few at a time
+    np.add(down[:, None], across, out=sums, casting="same_kind")
+    return sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edges:
+    """Where in one plane of voxels the image of a section ends, along one of its sides.
+
+    Attributes
+    ----------
+    down, across : numpy.ndarray, shape (rows,) and (columns,), float64
+        What a voxel's row and column add to its coordinate in the image.
+    length : int
+        Pixels along that side.
+    rows, columns : slice
+        Those whose two ends lie in the image. Coordinates rise or fall all along a row, also once
+        they are rounded, so these lie in it as a whole.
+    """
+
+    down: Matrix
+    across: Matrix
+    length: int
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, line: Matrix, shape: tuple[int, int], length: int) -> _Edges:
+        down, across = _ways(line, slice(0, shape[0]), shape[1])
+        rows = _run(~np.any(_beyond(down, across[[0, -1]], length), axis=1))
+        columns = _run(~np.any(_beyond(down[[0, -1]], across, length), axis=0))
+        return cls(down, across, length, rows, columns)
+
+    def leave_out(self, weights: NDArray[np.float32], strip: slice) -> None:
+        """Take the weight from voxels of some rows whose centres lie beside the image."""
+        for rows in _outside(self.rows, strip):
+            for columns in _outside(self.columns, slice(0, len(self.across))):
+                beyond = _beyond(self.down[rows], self.across[columns], self.length)
+                weights[rows.start - strip.start : rows.stop - strip.start, columns][beyond] = 0
+
+
+def _beyond(down: Matrix, across: Matrix, length: int) -> NDArray[np.bool_]:
+    """Return which places lie beside the pixels of an image, along one of its sides."""
+    places = _sums(down, across)
+    return (places < -0.5) | (places > length - 0.5)
+
+
+def _run(marked: NDArray[np.bool_]) -> slice:
+    """Return where those that are marked, which all lie together, begin and end."""
+    where = np.flatnonzero(marked)
+    return slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0)
+
+
+def _outside(run: slice, within: slice) -> Iterator[slice]:
+    """Yield what of a range lies before and after a run."""
+    if within.start < min(run.start, within.stop):
+        yield slice(within.start, min(run.start, within.stop))
+    if max(run.stop, within.start) < within.stop:
+        yield slice(max(run.stop, within.start), within.stop)
