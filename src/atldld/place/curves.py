@@ -115,7 +115,7 @@ class CurvedMap:
         coarse = self._nodes(shape, step)
         while step > 2:
             step //= 2
-            fine = self._nodes(shape, step)
+            fine = self._halved(coarse, shape, step)
             bad = _missed(coarse, fine, size, self._limits(shape, step))
             # Pixels of bad cells are evaluated one by one. With cells of half the size there are
             # at best half as many, for four times as many nodes.
@@ -130,6 +130,19 @@ class CurvedMap:
     def _nodes(self, shape: tuple[int, int], step: int) -> Matrix:
         """Map every `step`-th pixel, from `_AROUND` nodes before the picture to beyond its end."""
         return np.moveaxis(self.at(_lattice(shape, step)), -1, 0)
+
+    def _halved(self, coarse: Matrix, shape: tuple[int, int], step: int) -> Matrix:
+        """Return the nodes of a lattice half as coarse, and map only those that are new."""
+        lattice = _lattice(shape, step)
+        rows, columns = lattice.shape[:2]
+        fine = np.empty((2, rows, columns))
+        # both begin `_AROUND` of their own nodes before the picture, and that is an even number
+        first = _AROUND // 2
+        known = coarse[:, first : first + (rows + 1) // 2, first : first + (columns + 1) // 2]
+        fine[:, ::2, ::2] = known
+        for new in (np.s_[1::2, :], np.s_[::2, 1::2]):
+            fine[:, *new] = np.moveaxis(self.at(lattice[new]), -1, 0)
+        return fine
 
     def _limits(self, shape: tuple[int, int], step: int) -> Matrix | float:
         """Return how far each node of a lattice may be off from one half as fine, (M, N)."""
