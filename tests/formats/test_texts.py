@@ -63,7 +63,7 @@ def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
         table.write(out, new, ",")
         found = [table.count, table.names, out.getvalue(), [*table.columns["a"]]]
         try:
-            found.append(table.numbers(1).tolist())
+            found.append(table.numbers([1, 0]).tolist())
         except InvalidInputError as error:
             found.append(str(error))
         return repr(found)
@@ -74,10 +74,30 @@ def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(NUMBERS, min_size=1, max_size=50))
-def test_numbers_are_spelled_as_python_spells_them(values):
-    found = texts._written(np.array(values), ",").to_pylist()
-    assert found == [None if value != value else repr(value) for value in values]
+@given(st.lists(NUMBERS, max_size=50), st.sampled_from(",\t;"))
+# where one way to write a number ends and another begins
+@example([1e16, 9999999999999998.0, 1e-4, 9.999999999999999e-05, 0.0, -0.0, 5e-324], ",")
+def test_numbers_are_spelled_as_python_spells_them(values, separator):
+    found = texts._written(np.array(values), separator).to_pylist()
+    assert found == [separator + ("" if value != value else repr(value)) for value in values]
+
+
+def test_columns_that_are_read_together_are_looked_for_once(tmp_path, monkeypatch):
+    from pyarrow import csv as reader
+
+    monkeypatch.setattr(texts, "_PIECE", 1 << 12)
+    long_table(tmp_path / "t.csv", 1000)
+    calls, read = [], reader.read_csv
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return read(*arguments)
+
+    monkeypatch.setattr(reader, "read_csv", counted)
+    table = read_table(str(tmp_path / "t.csv"))
+    both = table.beside(["x", "image_id"])
+    assert 1 < len(calls) <= (tmp_path / "t.csv").stat().st_size / (1 << 12) + 1
+    assert (both == np.stack([table.numbers("x"), table.numbers("image_id")], axis=1)).all()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ is of, and the service's alignment the others; an alignment of none of them is a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -484,15 +484,7 @@ def _pixels(table: Table) -> tuple[_Ids, _Numbers]:
                 "are the pixels.",
                 hint="Keep one of them.",
             )
-    return table.ids(image), _beside(table, pixel)
-
-
-def _beside(table: Table, names: Sequence[str]) -> _Numbers:
-    """Return columns of numbers beside each other, shape (N, columns)."""
-    out = np.empty((len(table), len(names)))
-    for place_of_it, name in enumerate(names):
-        out[:, place_of_it] = table.numbers(name)
-    return out
+    return table.ids(image), table.beside(pixel)
 
 
 def _all_finite(points: _Numbers) -> _Mask:
@@ -557,7 +549,7 @@ def _reference(table: Table, unit: str | None) -> _Numbers:
     else:
         columns = table.columns_named(list(REFERENCE), f"p, i and r, or {expected}")
         factor = FACTORS[unit]
-    points = _beside(table, columns)
+    points = table.beside(columns)
     points *= factor
     return points
 

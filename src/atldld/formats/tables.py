@@ -107,7 +107,7 @@ class Table:
         """
         values = self.columns[name]
         if isinstance(values, TextColumn):
-            return values.table.numbers(values.place)
+            return values.table.numbers([values.place])[:, 0]
         pyarrow = _pyarrow()
         try:
             array = values.cast(pyarrow.float64()).to_numpy()
@@ -117,6 +117,23 @@ class Table:
                 "as numbers."
             ) from None
         return np.asarray(array, dtype=np.float64)
+
+    def beside(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Return columns of numbers beside each other, shape (N, columns), as `numbers` does.
+
+        Raises
+        ------
+        InvalidInputError
+            If a cell holds something else than a number.
+        """
+        columns = [self.columns[name] for name in names]
+        text = [column for column in columns if isinstance(column, TextColumn)]
+        if len({id(column.table) for column in text}) == 1 and len(text) == len(columns):
+            return text[0].table.numbers([column.place for column in text])
+        out = np.empty((len(self), len(names)))
+        for name, column in zip(names, out.T, strict=True):
+            column[:] = self.numbers(name)
+        return out
 
     def ids(self, name: str) -> NDArray[np.int64]:
         """Return a column of ids that was read, shape (N,), -1 where a cell is empty.

@@ -17,10 +17,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,8 +39,10 @@ _WORTH = 1 << 20  # bytes from which pyarrow saves more time than it takes to im
 _TOLD = 40  # characters of a cell that holds something else than it must
 _LONGEST = 1 << 16  # bytes of a line of a plain table; `csv` has a limit for a cell
 
-# Between these, pyarrow writes floats that are not whole as Python does.
-_SMALL, _LARGE = 1e-4, 1e10
+# Between these, msgspec writes floats as Python does.
+_SMALL, _LARGE = 1e-4, 1e16
+_ODD, _SIGNED = 1, 2  # kinds of cells that may not be copied as they are
+
 _NUMBER = r"^[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
@@ -105,7 +109,7 @@ class TextTable:
         """Yield the cells of a column, some at a time."""
         if self._plain:
             for piece in self._pieces():
-                yield self._column(piece, place).to_pylist()
+                yield self._columns(piece, [place])[0].to_pylist()
         else:
             for rows in self._read():
                 yield [_text(row[place]) for row in rows]
@@ -120,19 +124,23 @@ class TextTable:
             while rows := list(islice(cells, _ROWS)):
                 yield rows
 
-    def numbers(self, place: int) -> NDArray[np.float64]:
-        """Return a column as float64, shape (N,), NaN where a cell is empty.
+    def numbers(self, places: Sequence[int]) -> NDArray[np.float64]:
+        """Return columns beside each other, shape (N, columns), NaN where a cell is empty.
+
+        All are read at once: to find where cells begin takes longer than to read them.
 
         Raises
         ------
         InvalidInputError
             If a cell holds something else than a number.
         """
-        out = np.empty(self.count)
+        out = np.empty((self.count, len(places)))
         at = 0
-        for found in self._numbers(place):
-            out[at : at + len(found)] = found
-            at += len(found)
+        for columns in self._numbers(places):
+            rows = slice(at, at + len(columns[0]))
+            at = rows.stop
+            for values, column in zip(columns, out.T, strict=True):
+                column[rows] = values
         return out
 
     def arrow(self, place: int) -> Any:
@@ -204,9 +212,7 @@ class TextTable:
             buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(lines)]
             whole = pyarrow.Array.from_buffers(pyarrow.string(), len(begins), buffers)
             cells = [_written(values, separator) for values in new]
-            joined = compute.binary_join_element_wise(
-                whole, *cells, separator, null_handling="replace", null_replacement=""
-            )
+            joined = compute.binary_join_element_wise(whole, *cells, "")
             _, ends, data = joined.buffers()
             size = int(np.frombuffer(ends, np.int32)[len(joined) + joined.offset])
             return str(memoryview(data)[:size], "utf-8")
@@ -240,39 +246,44 @@ class TextTable:
         if lines:
             yield lines
 
-    def _column(self, piece: bytes, place: int) -> Any:
-        """Return the texts of a column in some lines, as pyarrow's."""
+    def _columns(self, piece: bytes, places: Sequence[int]) -> list[Any]:
+        """Return the texts of columns in some lines, as pyarrow's."""
         import pyarrow
         from pyarrow import csv as reader
 
-        names = [str(number) for number in range(len(self.names))]
+        wanted = [str(place) for place in places]
         table = reader.read_csv(
             pyarrow.BufferReader(piece),
-            reader.ReadOptions(column_names=names),
+            reader.ReadOptions(column_names=[str(number) for number in range(len(self.names))]),
             reader.ParseOptions(delimiter=self.separator, quote_char=False, double_quote=False),
             reader.ConvertOptions(
-                include_columns=[str(place)],
-                column_types={str(place): pyarrow.string()},
+                include_columns=wanted,
+                column_types=dict.fromkeys(wanted, pyarrow.string()),
                 strings_can_be_null=False,
             ),
         )
-        return table.column(0)
+        return list(table.columns)
 
-    def _numbers(self, place: int) -> Iterator[NDArray[np.float64]]:
+    def _numbers(self, places: Sequence[int]) -> Iterator[list[NDArray[np.float64]]]:
         before = 0
         if not self._plain:
-            for texts in self.texts(place):
-                yield self._floats(texts, place, before)
-                before += len(texts)
+            for rows in self._read():
+                yield [
+                    self._floats([_text(row[place]) for row in rows], place, before)
+                    for place in places
+                ]
+                before += len(rows)
             return
 
-        def read(piece: bytes) -> tuple[Any, NDArray[np.float64] | None]:
-            cells = self._column(piece, place)
-            return cells, _parsed(cells)
+        def read(piece: bytes) -> list[tuple[Any, NDArray[np.float64] | None]]:
+            return [(cells, _parsed(cells)) for cells in self._columns(piece, places)]
 
-        for cells, found in in_order(self._pieces(), read):
-            yield self._floats(cells.to_pylist(), place, before) if found is None else found
-            before += len(cells)
+        for columns in in_order(self._pieces(), read):
+            yield [
+                self._floats(cells.to_pylist(), place, before) if found is None else found
+                for place, (cells, found) in zip(places, columns, strict=True)
+            ]
+            before += len(columns[0][0])
 
     def _floats(self, texts: Iterable[str], place: int, before: int) -> NDArray[np.float64]:
         out = []
@@ -447,30 +458,35 @@ def _count_plain(piece: bytes, separator: str, columns: int) -> int | None:
     if not piece.isascii():
         piece.decode()  # complains
     data = np.frombuffer(piece, np.uint8)
-    parting = data == ord(separator)
-    breaks = data == ord("\n")
-    ends = np.flatnonzero(breaks)
+    stops = np.flatnonzero((data == ord(separator)) | (data == ord("\n")))
+    rows, rest = divmod(len(stops), columns)
+    if rest:
+        return None
+    # as many breaks as rows, and each of them behind a row's last cell
+    ends = stops[columns - 1 :: columns]
+    if piece.count(b"\n") != rows or (data[ends] != ord("\n")).any():
+        return None
     if np.diff(ends, prepend=-1).max() > _LONGEST:
         return None
-    places = np.flatnonzero(parting)
-    if len(places) != len(ends) * (columns - 1) or (
-        columns > 1
-        and (np.searchsorted(places, ends) != (columns - 1) * np.arange(1, len(ends) + 1)).any()
-    ):
+    begins = np.append(0, stops[:-1] + 1)
+    kinds = _kinds(separator).take(data.take(begins))
+    if (kinds == _ODD).any():
         return None
-    begins = np.append(0, np.flatnonzero(parting | breaks)[:-1] + 1)
-    first = data[begins]
-    empty = (first == ord(separator)) | (first == ord("\n"))
+    signed = np.flatnonzero(kinds == _SIGNED)
+    if len(signed) and not _are_numbers(data, begins[signed], stops[signed]):
+        return None
+    return rows
+
+
+@lru_cache
+def _kinds(separator: str) -> NDArray[np.uint8]:
+    """Return what each byte means that a cell of a plain table begins with, shape (256,)."""
+    kinds = np.zeros(256, np.uint8)
     # what may begin a formula, or may have been kept from being one
-    if (np.isin(first, np.frombuffer(b"=@'\t \x0b\x0c\xef", np.uint8)) & ~empty).any():
-        return None
-    signed = begins[np.isin(first, np.frombuffer(b"+-", np.uint8))]
-    if len(signed):
-        stops = np.sort(np.append(places, ends))
-        until = stops[np.searchsorted(stops, signed)]
-        if not _are_numbers(data, signed, until):
-            return None
-    return len(ends)
+    kinds[list(b"=@'\t \x0b\x0c\xef")] = _ODD
+    kinds[list(b"+-")] = _SIGNED
+    kinds[ord(separator)] = 0  # of an empty cell
+    return kinds
 
 
 def _are_numbers(data: NDArray[np.uint8], begins: NDArray[Any], ends: NDArray[Any]) -> bool:
@@ -505,26 +521,48 @@ def _parsed(cells: Any) -> NDArray[np.float64] | None:
 
 
 def _written(values: NDArray[Any], separator: str) -> Any:
-    """Return an array as cells, as pyarrow's texts; null where it is masked or NaN."""
+    """Return an array as pyarrow's texts: cells with the separator before them.
+
+    They are empty where it is masked or NaN.
+    """
     import pyarrow
     import pyarrow.compute as compute
 
-    data, lacking = np.ma.getdata(values), np.ma.getmaskarray(values)
+    data = np.ma.getdata(values)
     if data.dtype.kind == "U":
         different, which = np.unique(data, return_inverse=True)
-        cells = np.array([_cell(text, separator) for text in different.tolist()], dtype=object)
-        return pyarrow.array(cells[which], pyarrow.string(), mask=lacking)
+        cells = np.array([separator + _cell(text, separator) for text in different], dtype=object)
+        cells = cells[which]
+        cells[np.ma.getmaskarray(values)] = separator
+        return pyarrow.array(cells, pyarrow.string())
     if data.dtype.kind != "f":
-        return pyarrow.array(data, mask=lacking).cast(pyarrow.string())
-    lacking = lacking | np.isnan(data)
-    texts = pyarrow.array(data, mask=lacking).cast(pyarrow.string())
-    size = np.abs(data)
-    with np.errstate(invalid="ignore"):
-        other = ~((size >= _SMALL) & (size < _LARGE) & (data != np.floor(data))) & ~lacking
+        return _in_list(values if np.ma.is_masked(values) else data, separator)
+    numbers = np.ma.filled(values, np.nan)
+    texts = _in_list(numbers, separator)
+    size = np.abs(numbers)
+    # of what is not a number neither is true
+    other = ((size < _SMALL) & (size > 0)) | (size >= _LARGE)
     if other.any():
-        spelled = pyarrow.array([repr(value) for value in data[other].tolist()])
-        texts = compute.replace_with_mask(texts, pyarrow.array(other), spelled)
+        spelled = [f"{separator}{value!r}" for value in numbers[other].tolist()]
+        texts = compute.replace_with_mask(texts, pyarrow.array(other), pyarrow.array(spelled))
     return texts
+
+
+def _in_list(values: NDArray[Any], separator: str) -> Any:
+    """Return numbers as a JSON list has them, as pyarrow's texts with a separator before each."""
+    import pyarrow
+
+    if not len(values):
+        return pyarrow.array([], pyarrow.string())
+    # masked values and NaN are null there
+    text = msgspec.json.encode(values.tolist()).replace(b"null", b"")
+    marks = np.frombuffer(b"," + text[1:-1], np.uint8)
+    begins = np.flatnonzero(marks == ord(","))
+    if separator != ",":
+        marks = np.where(marks == ord(","), np.uint8(ord(separator)), marks)
+    offsets = np.append(begins, len(marks)).astype(np.int32)
+    buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(marks)]
+    return pyarrow.Array.from_buffers(pyarrow.string(), len(begins), buffers)
 
 
 def _cell(text: str, separator: str) -> str:
