@@ -136,3 +136,28 @@ def test_data_frames(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(AtldldError, match=r"atldld\[tables\]"):
         data_frame({})
+
+
+def test_columns_that_come_in_pieces_are_put_together():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = Table(
+        {
+            "id": pyarrow.chunked_array([[5, 7], [], [9]]),
+            "gap": pyarrow.chunked_array([[5, None], [], [9]]),
+            "x": pyarrow.chunked_array([[0.5], [None, 2.5]]),
+        }
+    )
+    np.testing.assert_array_equal(
+        table.beside(["x", "gap"]), [[0.5, 5], [np.nan, np.nan], [2.5, 9]]
+    )
+    assert table.ids("id").tolist() == [5, 7, 9]
+    assert table.ids("gap").tolist() == [5, -1, 9]
+    table.ids("id")[0] = 1  # what is given out is the caller's own
+    assert table.ids("id").tolist() == [5, 7, 9]
+
+
+def test_each_image_is_met_once_in_whatever_order_rows_are():
+    from atldld.formats.points import _different
+
+    for ids in ([], [3], [3, 3, 1, 1, 3], [2, 1, 2, 1]):
+        assert _different(np.array(ids, dtype=np.int64)) == sorted(set(ids))

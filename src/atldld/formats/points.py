@@ -609,7 +609,7 @@ def _by_dataset(
     usable = _all_finite(xy) & (ids > 0)
     del xy
     _note(reasons, "without numbers", ~usable)
-    left = dict.fromkeys(np.unique(_taken(ids, usable)).tolist())
+    left = dict.fromkeys(_different(_taken(ids, usable)))
     met: list[SectionDataSet] = []
     fits = used
     while left:
@@ -771,6 +771,13 @@ _BLOCK = 1 << 18  # rows that are looked at together
 def _taken(values: NDArray[Any], chosen: _Mask) -> NDArray[Any]:
     """Return the chosen rows; the array itself, and no copy, where that is all of them."""
     return values if chosen.all() else values[chosen]
+
+
+def _different(ids: _Ids) -> list[int]:
+    """Return each id once, in order. Rows of one image mostly follow each other."""
+    changes = np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    found: list[int] = np.unique(ids[np.append(0, changes)] if len(ids) else ids).tolist()
+    return found
 
 
 def _among(ids: _Ids, some: list[int]) -> _Mask:

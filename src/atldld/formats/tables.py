@@ -13,7 +13,7 @@ back as it was.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
@@ -105,18 +105,7 @@ class Table:
         InvalidInputError
             If a cell holds something else than a number.
         """
-        values = self.columns[name]
-        if isinstance(values, TextColumn):
-            return values.table.numbers([values.place])[:, 0]
-        pyarrow = _pyarrow()
-        try:
-            array = values.cast(pyarrow.float64()).to_numpy()
-        except (pyarrow.ArrowException, ValueError, OverflowError):
-            raise InvalidInputError(
-                f"The column {name} of {self.where} holds {values.type}, which cannot be read "
-                "as numbers."
-            ) from None
-        return np.asarray(array, dtype=np.float64)
+        return self.beside([name])[:, 0]
 
     def beside(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Return columns of numbers beside each other, shape (N, columns), as `numbers` does.
@@ -131,9 +120,28 @@ class Table:
         if len({id(column.table) for column in text}) == 1 and len(text) == len(columns):
             return text[0].table.numbers([column.place for column in text])
         out = np.empty((len(self), len(names)))
-        for name, column in zip(names, out.T, strict=True):
-            column[:] = self.numbers(name)
+        for name, values, column in zip(names, columns, out.T, strict=True):
+            at = 0
+            for some in self._floats(name, values):
+                column[at : at + len(some)] = some
+                at += len(some)
         return out
+
+    def _floats(self, name: str, values: Any) -> Iterator[NDArray[np.float64]]:
+        """Yield a column as float64, some at a time, without a copy of it where it has none."""
+        if isinstance(values, TextColumn):
+            yield values.table.numbers([values.place])[:, 0]
+            return
+        pyarrow = _pyarrow()
+        try:
+            found = values.cast(pyarrow.float64())
+        except (pyarrow.ArrowException, ValueError, OverflowError):
+            raise InvalidInputError(
+                f"The column {name} of {self.where} holds {values.type}, which cannot be read "
+                "as numbers."
+            ) from None
+        for some in found.chunks:
+            yield some.to_numpy(zero_copy_only=False)
 
     def ids(self, name: str) -> NDArray[np.int64]:
         """Return a column of ids that was read, shape (N,), -1 where a cell is empty.
@@ -173,11 +181,14 @@ class Table:
         if not pyarrow.types.is_integer(values.type):
             return None
         try:
-            out = values.cast(pyarrow.int64()).fill_null(-1).to_numpy()
+            whole = values.cast(pyarrow.int64())
         except pyarrow.ArrowException:  # beyond 64 bits
             return None
+        if whole.null_count:  # to look for what is not there takes as long as to read the file
+            whole = whole.fill_null(-1)
+        out: NDArray[np.int64] = np.require(whole.to_numpy(), np.int64, "W")
         known = len(out) == 0 or -(2**53) <= out.min() <= out.max() <= 2**53
-        return np.array(out, dtype=np.int64) if known else None
+        return out if known else None
 
     def with_columns(self, new: Mapping[str, Any]) -> Table:
         """Return the table with columns added to its end.
