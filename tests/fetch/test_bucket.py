@@ -27,8 +27,9 @@ from atldld.fetch.bucket import BucketImages, ranges_of
 from atldld.fetch.cache import Cache
 from atldld.fetch.client import Client
 from atldld.fetch.compare import shift_between
+from atldld.fetch.holdings import holdings, parts
 from atldld.fetch.sources import ArchiveImages, Wanted
-from atldld.fetch.upkeep import holdings, parts, verify_cache
+from atldld.fetch.upkeep import verify_cache
 from atldld.serve.app import Application
 from atldld.serve.stored import StoredArchive
 from atldld.settings import BUCKET_URL, Settings

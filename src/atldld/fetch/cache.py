@@ -28,8 +28,6 @@ name is whole. An image counts only when it has been decoded; its companion says
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import re
 import stat
@@ -37,16 +35,17 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
 from atldld.errors import CacheError, Remedy
-from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import locked
 from atldld.support.addresses import shown_address
 from atldld.support.documents import DocumentError, parse_json
 from atldld.support.files import temporary_beside, write_errors
+
+if TYPE_CHECKING:
+    from atldld.fetch.facts import FileFacts, ImageFacts
 
 __all__ = [
     "MADE_ANEW",
@@ -190,7 +189,7 @@ class FolderHeld(NamedTuple):
     plain: bool
 
 
-Facts = TypeVar("Facts", bound=FileFacts)
+Facts = TypeVar("Facts", bound="FileFacts")
 Kept = TypeVar("Kept", CachedFile, CachedImage)
 
 
@@ -243,7 +242,7 @@ class Arriving(Generic[Facts, Kept]):
         }
         # its folder has been made and swept for the file itself
         with temporary_beside(companion, swept=True) as temporary:
-            temporary.write_bytes(json.dumps(known).encode())
+            temporary.write_bytes(_encoded(known))
             os.replace(temporary, companion)
         return kept
 
@@ -562,7 +561,7 @@ class Cache:
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
         """Write a JSON file of the archive, whole or not at all."""
         with self._writing(path) as (file, temporary):
-            file.write(json.dumps(document).encode())
+            file.write(_encoded(document))
             file.close()
             os.replace(temporary, path)
 
@@ -583,7 +582,7 @@ class Cache:
             if not self._check_marker():
                 self.root.mkdir(parents=True, exist_ok=True)
                 with temporary_beside(self.root / MARKER) as marker:
-                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
+                    marker.write_bytes(_encoded(FORMAT) + b"\n")
                     os.replace(marker, self.root / MARKER)
             fresh = _made(path.parent)
             with temporary_beside(path, swept=fresh) as temporary, open(temporary, "w+b") as file:
@@ -601,6 +600,8 @@ class Cache:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
+    import hashlib  # with OpenSSL; lists of the cache need none
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -625,6 +626,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, DocumentError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    import json  # which lists of the cache do without
+
+    return json.dumps(document).encode()
 
 
 def origin_of(path: Path) -> Origin:
@@ -675,4 +682,6 @@ def _has_bytes(path: Path, count: object) -> bool:
 
 
 def _now() -> str:
+    from datetime import UTC, datetime
+
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -21,10 +21,7 @@ import errno
 import os
 import platform
 import re
-import secrets
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -293,6 +290,8 @@ def check_space(path: str | Path, needed: int) -> None:
     if not needed:
         return
     try:
+        import shutil  # with what unpacks archives, which most commands never need
+
         free = shutil.disk_usage(_nearest(Path(path))).free
     except OSError:
         return  # nobody knows, as on some network disks
@@ -566,6 +565,8 @@ def scratch_folder() -> Iterator[Path]:
 
     What a killed process has left there is removed by the next one that needs such a folder.
     """
+    import tempfile
+
     with write_errors("Temporary files"):
         place = Path(tempfile.gettempdir())
     with write_errors(place), temporary_beside(place / "atldld", "") as folder:
@@ -586,6 +587,8 @@ def nameless_file(needed: int = 0) -> IO[bytes]:
     OutputError
         If there is no space for the file.
     """
+    import tempfile
+
     with write_errors("Temporary files"):
         folder = Path(tempfile.gettempdir())
     with write_errors(folder):
@@ -617,7 +620,7 @@ def _followed(path: Path) -> Path:
 def _new_name(path: Path, ending: str, *, swept: bool = False) -> Path:
     if not swept:
         sweep(path.parent)
-    name = f".{os.getpid()}@{_HOST}-{secrets.token_hex(4)}{ending}"
+    name = f".{os.getpid()}@{_HOST}-{os.urandom(4).hex()}{ending}"
     _in_use.add(name)
     return path.with_name(name)
 
@@ -630,6 +633,8 @@ def _discard(temporary: Path) -> None:
         return
     except OSError:
         pass
+    import shutil
+
     for pause in (0, 0.01, 0.1):
         # a library's threads may still be writing what has failed already
         if not os.path.isdir(temporary):
