@@ -58,10 +58,10 @@ UNUSED = {"atldld.place", "numpy", "shutil", "tempfile", "zipfile", "difflib", "
         ("cache info", PICTURES | ASKING | UNUSED | {"msgspec"}, 120),
         ("cache list", PICTURES | UNUSED | {"httpx"}, 145),
         # these two ask the service, and so load httpx
-        ("search dataset -d 909", PICTURES | {"numpy"}, 350),
-        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 440),
-        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 450),
-        ("download dataset 909 out --resolution 400", {"scipy"}, 515),
+        ("search dataset -d 909", PICTURES | {"numpy", "difflib"}, 335),
+        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 430),
+        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 440),
+        ("download dataset 909 out --resolution 400", {"scipy"}, 508),
     ],
 )
 def test_a_command_loads_what_it_uses_and_nothing_else(

@@ -34,7 +34,6 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
@@ -46,13 +45,12 @@ from atldld.support.files import temporary_beside, write_errors
 
 if TYPE_CHECKING:
     from atldld.fetch.facts import FileFacts, ImageFacts
+    from atldld.fetch.kept import CachedFile, CachedImage
 
 __all__ = [
     "MADE_ANEW",
     "Arriving",
     "Cache",
-    "CachedFile",
-    "CachedImage",
     "FileHeld",
     "FolderHeld",
     "Origin",
@@ -83,69 +81,7 @@ _ELSEWHERE = f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR
 _DOCUMENT = {"datasets": re.compile(r"[0-9]{1,15}"), "queries": re.compile(r"[A-Za-z0-9]+")}
 
 
-@dataclass(frozen=True, slots=True)
-class CachedImage:
-    """A verified section image on disk.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The JPEG.
-    width, height : int
-        Its size in pixels.
-    bytes : int
-        Length of the file.
-    sha256 : str
-        Hash of the file, in hexadecimal.
-    url : str
-        Where it came from.
-    fetched : str
-        When, in UTC (ISO 8601).
-    dataset_id : int or None
-        The section data set that it belongs to.
-    """
-
-    path: Path
-    width: int
-    height: int
-    bytes: int
-    sha256: str
-    url: str
-    fetched: str
-    dataset_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CachedFile:
-    """A verified file of another kind on disk: a volume, a grid, a plate.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The file.
-    bytes : int
-        Its length.
-    sha256 : str
-        Its hash, in hexadecimal.
-    url : str
-        Where it came from.
-    fetched : str
-        When, in UTC (ISO 8601).
-    etag, modified : str
-        What the server calls this version of it; empty where it says nothing.
-    """
-
-    path: Path
-    bytes: int
-    sha256: str
-    url: str
-    fetched: str
-    etag: str = ""
-    modified: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileHeld:
+class FileHeld(NamedTuple):
     """Any file below the cache's folder, as it was found.
 
     Attributes
@@ -190,10 +126,9 @@ class FolderHeld(NamedTuple):
 
 
 Facts = TypeVar("Facts", bound="FileFacts")
-Kept = TypeVar("Kept", CachedFile, CachedImage)
+Kept = TypeVar("Kept", "CachedFile", "CachedImage")
 
 
-@dataclass(frozen=True)
 class Arriving(Generic[Facts, Kept]):
     """A file on its way into the cache; see `Cache.new_image`.
 
@@ -205,10 +140,11 @@ class Arriving(Generic[Facts, Kept]):
         Its temporary name.
     """
 
-    file: BinaryIO
-    path: Path
-    _cache: Cache
-    _kept: Callable[[Facts, int, Origin], Kept]
+    def __init__(
+        self, file: BinaryIO, path: Path, kept: Callable[[Facts, int, Origin], Kept]
+    ) -> None:
+        self.file, self.path = file, path
+        self._kept: Callable[[Facts, int, Origin], Kept] = kept
 
     def origin(self) -> Origin:
         """Return whose pixels it has, if it is an image that has arrived."""
@@ -224,6 +160,8 @@ class Arriving(Generic[Facts, Kept]):
             What is known of it. Its length is measured, and it was fetched now unless that is
             said.
         """
+        from dataclasses import fields
+
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
         kept = self._kept(facts, size, self.origin())
@@ -354,6 +292,8 @@ class Cache:
         CacheError
             If one is there that may not be read.
         """
+        from atldld.fetch.kept import CachedImage  # not for lists, which verify nothing
+
         for origin in origins:
             path = self.image_path(image_id, downsample, expression=expression, origin=origin)
             known = read_json(companion_of(path))
@@ -381,6 +321,8 @@ class Cache:
         settled : bool
             Whether the caller keeps others from it, with `settled_group`.
         """
+        from atldld.fetch.kept import CachedImage
+
         final = self.image_path(image_id, downsample, expression=expression)
 
         def kept(facts: ImageFacts, size: int, origin: Origin) -> CachedImage:
@@ -398,7 +340,7 @@ class Cache:
         with ExitStack() as stack:
             if not settled:
                 stack.enter_context(self._locked(image_id, f"Section image {image_id}"))
-            yield Arriving(*stack.enter_context(self._writing(final)), self, kept)
+            yield Arriving(*stack.enter_context(self._writing(final)), kept)
 
     def file_path(self, name: str) -> Path:
         """Return where another file is, or would be.
@@ -415,6 +357,8 @@ class Cache:
 
     def find_file(self, name: str) -> CachedFile | None:
         """Return another file that was verified, or `None`; see `file_path` and `find_image`."""
+        from atldld.fetch.kept import CachedFile
+
         path = self.file_path(name)
         try:
             file = CachedFile(path=path, **read_json(companion_of(path)))
@@ -433,6 +377,8 @@ class Cache:
     @contextmanager
     def new_file(self, name: str) -> Iterator[Arriving[FileFacts, CachedFile]]:
         """Give a place for another file to arrive at; see `new_image`."""
+        from atldld.fetch.kept import CachedFile
+
         final = self.file_path(name)
 
         def kept(facts: FileFacts, size: int, _: Origin) -> CachedFile:
@@ -442,7 +388,7 @@ class Cache:
 
         number = zlib.crc32(name.encode())
         with self._locked(number, name), self._writing(final) as new:
-            yield Arriving(*new, self, kept)
+            yield Arriving(*new, kept)
 
     def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from atldld.fetch.cache import MADE_ANEW, Cache
 from atldld.fetch.index import Known, Stock, take_stock
@@ -160,15 +160,12 @@ def holdings(cache: Cache, stock: Stock | None = None) -> list[Holding]:
     return held
 
 
-@dataclass
 class _Count:
     """Files of one data set, while they are counted."""
 
-    images: int = 0
-    masks: int = 0
-    files: int = 0
-    bytes: int = 0
-    tiers: set[int] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.images = self.masks = self.files = self.bytes = 0
+        self.tiers: set[int] = set()
 
     def add(self, files: int, size: int) -> None:
         self.files += files

@@ -29,22 +29,10 @@ from atldld.errors import (
     SkippedImageWarning,
     shown_address,
 )
-from atldld.fetch.allowance import Allowance
-from atldld.fetch.cache import (
-    Arriving,
-    Cache,
-    CachedFile,
-    CachedImage,
-    Origin,
-    read_json,
-    sha256_of,
-)
+from atldld.fetch.cache import Arriving, Cache, Origin, read_json, sha256_of
 from atldld.fetch.documents import Documents
-from atldld.fetch.facts import FileFacts, ImageFacts
-from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
 from atldld.fetch.retry import log
 from atldld.fetch.roots import Host, cache_of, cache_root
-from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
 from atldld.records import SectionDataSet, SectionImage
 from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings
@@ -61,6 +49,10 @@ if TYPE_CHECKING:
 
     from atldld.fetch.bucket import BucketImages
     from atldld.fetch.client import Client, Version
+    from atldld.fetch.facts import ImageFacts
+    from atldld.fetch.kept import CachedFile, CachedImage
+    from atldld.fetch.limits import Limits
+    from atldld.fetch.sources import ImageSource, Received, Wanted
 
 __all__ = [
     "Session",
@@ -154,6 +146,7 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """Asks the service; made when it is first needed: what the cache answers needs none."""
+        from atldld.fetch.allowance import Allowance
         from atldld.fetch.client import Client
 
         limits = usual_limits(self.settings, self._limits)
@@ -506,6 +499,8 @@ class Session:
         OfflineError, ServiceError, CacheError
             If it is not in the cache, and cannot be fetched or kept.
         """
+        from atldld.fetch.sources import Wanted
+
         downsample = check_downsample(image, downsample)
         if expression and not image.has_expression_mask:
             raise ImageNotFoundError(
@@ -633,6 +628,7 @@ class Session:
             If it is not in the cache, and cannot be fetched or kept.
         """
         from atldld.fetch.client import Unchanged, Version
+        from atldld.fetch.facts import FileFacts
 
         cache = self.cache if host == "api" else self.archive_cache
         kept = name or path.strip("/")
@@ -751,6 +747,8 @@ class Session:
 
     def _sources(self, wanted: Wanted) -> list[ImageSource]:
         """Return where an image is looked for, one after the other."""
+        from atldld.fetch.sources import ServiceImages
+
         service = ServiceImages(self.client)
         remote: dict[Origin, ImageSource] = {"api": service}
         if self.bucket is not None:
@@ -810,6 +808,7 @@ class Session:
         import hashlib
 
         from atldld.fetch.jpeg import verify
+        from atldld.fetch.sources import Received, ServiceImages
 
         if "api" not in self._order(wanted):
             return None
@@ -864,6 +863,8 @@ def _version_of(file: CachedFile | None, url: str) -> Version | None:
 
 
 def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
+    from atldld.fetch.facts import ImageFacts
+
     width, height = wanted.size
     return ImageFacts(
         width=width,
@@ -885,6 +886,8 @@ def usual_limits(settings: Settings, limits: Limits | None = None) -> Limits:
     limits : Limits, optional
         What they say themselves goes first.
     """
+    from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
+
     limits = limits or Limits()
     own = settings.api_url == API_URL
     per_second = PER_SECOND if settings.per_second is None and own else settings.per_second
