@@ -61,7 +61,7 @@ UNUSED = {"atldld.place", "numpy", "shutil", "tempfile", "zipfile", "difflib", "
         ("search dataset -d 909", PICTURES | {"numpy", "difflib"}, 335),
         ("dataset info 909", PICTURES | {"atldld.find.searches"}, 430),
         ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 440),
-        ("download dataset 909 out --resolution 400", {"scipy"}, 508),
+        ("download dataset 909 out --resolution 400", {"scipy"}, 515),
     ],
 )
 def test_a_command_loads_what_it_uses_and_nothing_else(

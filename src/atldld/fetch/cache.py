@@ -41,7 +41,7 @@ from atldld.errors import CacheError, Remedy
 from atldld.fetch.locks import locked
 from atldld.support.addresses import shown_address
 from atldld.support.documents import DocumentError, parse_json
-from atldld.support.files import temporary_beside, write_errors
+from atldld.support.files import move_to, temporary_beside, write_errors
 
 if TYPE_CHECKING:
     from atldld.fetch.facts import FileFacts, ImageFacts
@@ -151,7 +151,7 @@ class Arriving(Generic[Facts, Kept]):
         self.file.seek(0)
         return origin_in(self.file)
 
-    def keep(self, facts: Facts) -> Kept:
+    def keep(self, facts: Facts, origin: Origin | None = None) -> Kept:
         """Move the file to its final name and let it count.
 
         Parameters
@@ -159,18 +159,20 @@ class Arriving(Generic[Facts, Kept]):
         facts : FileFacts or ImageFacts
             What is known of it. Its length is measured, and it was fetched now unless that is
             said.
+        origin : {"api", "bucket"}, optional
+            What `origin` returns, where that has just been asked.
         """
         from dataclasses import fields
 
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
-        kept = self._kept(facts, size, self.origin())
+        kept = self._kept(facts, size, origin or self.origin())
         self.file.close()
         # The companion of an older file must not vouch for the new one, nor the other way round:
         # no companion, no file.
         companion = companion_of(kept.path)
         companion.unlink(missing_ok=True)
-        os.replace(self.path, kept.path)
+        move_to(self.path, kept.path)
         known = {
             each.name: getattr(kept, each.name)
             for each in fields(kept)
@@ -181,7 +183,7 @@ class Arriving(Generic[Facts, Kept]):
         # its folder has been made and swept for the file itself
         with temporary_beside(companion, swept=True) as temporary:
             temporary.write_bytes(_encoded(known))
-            os.replace(temporary, companion)
+            move_to(temporary, companion)
         return kept
 
 
@@ -326,8 +328,11 @@ class Cache:
         final = self.image_path(image_id, downsample, expression=expression)
 
         def kept(facts: ImageFacts, size: int, origin: Origin) -> CachedImage:
+            path = final
+            if origin != "api":
+                path = self.image_path(image_id, downsample, expression=expression, origin=origin)
             return CachedImage(
-                self.image_path(image_id, downsample, expression=expression, origin=origin),
+                path,
                 facts.width,
                 facts.height,
                 size,
@@ -509,7 +514,7 @@ class Cache:
         with self._writing(path) as (file, temporary):
             file.write(_encoded(document))
             file.close()
-            os.replace(temporary, path)
+            move_to(temporary, path)
 
     @contextmanager
     def _locked(self, number: int, what: str) -> Iterator[None]:
@@ -529,7 +534,7 @@ class Cache:
                 self.root.mkdir(parents=True, exist_ok=True)
                 with temporary_beside(self.root / MARKER) as marker:
                     marker.write_bytes(_encoded(FORMAT) + b"\n")
-                    os.replace(marker, self.root / MARKER)
+                    move_to(marker, self.root / MARKER)
             fresh = _made(path.parent)
             with temporary_beside(path, swept=fresh) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
@@ -593,14 +598,12 @@ def origin_in(file: BinaryIO) -> Origin:
 
 def _made(folder: Path) -> bool:
     """Make a folder if need be; return whether it was not there."""
-    if os.path.isdir(folder):
-        return False
     try:
         os.mkdir(folder)
     except FileNotFoundError:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        if not os.path.isdir(folder):  # another process may have been quicker
+    except OSError:
+        if not os.path.isdir(folder):  # as nearly always; some systems say that it is read-only
             raise
         return False
     return True

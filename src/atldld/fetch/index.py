@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from atldld.errors import AtldldError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, FileHeld, read_json
-from atldld.support.files import temporary_beside
+from atldld.support.files import move_to, temporary_beside
 
 __all__ = ["INDEX", "SMALLEST", "Kind", "Known", "Stock", "take_stock"]
 
@@ -288,7 +288,7 @@ class _Index:
             content = _json().encode(self._new)
             with temporary_beside(self._path) as temporary:
                 temporary.write_bytes(_sum_of(content) + content)
-                os.replace(temporary, self._path)
+                move_to(temporary, self._path)
 
 
 def _add(totals: dict[Kind, list[int]], kind: Kind, sizes: list[int]) -> None:

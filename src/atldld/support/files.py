@@ -44,6 +44,7 @@ __all__ = [
     "check_targets",
     "is_left_over",
     "make_folder",
+    "move_to",
     "nameless_file",
     "read_errors",
     "scratch_folder",
@@ -556,7 +557,14 @@ def temporary_beside(
     try:
         yield temporary
     finally:
-        _discard(temporary)
+        if temporary.name in _in_use:
+            _discard(temporary)
+
+
+def move_to(temporary: Path, path: Path) -> None:
+    """Move what was written under a name of `temporary_beside` to its own; nothing is left then."""
+    os.replace(temporary, path)
+    _in_use.discard(temporary.name)
 
 
 @contextmanager
