@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     findings = Findings("scaling", options.json)
     archive = sections.archive(options.folder / "busy", "busy")
-    from atldld.fetch.session import cache_root
+    from atldld.fetch.roots import cache_root
     from atldld.settings import Settings
 
     with tempfile.TemporaryDirectory() as work:

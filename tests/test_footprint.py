@@ -3,9 +3,16 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from atldld.cli import declare
+from atldld.cli.declare import Commands
+from atldld.errors import NetworkError
+from atldld.fetch import Session
+from atldld.settings import Settings
 
 COMMAND = [sys.executable, "-c", "from atldld.cli import main; main()"]
 
@@ -41,18 +48,20 @@ NEVER = {
     "atldld.batch",
 }
 PICTURES = {"cv2", "simplejpeg", "scipy"}
+ASKING = {"atldld.fetch.session", "atldld.fetch.client", "httpx", "socket", "logging", "_hashlib"}
+UNUSED = {"atldld.place", "numpy", "shutil", "tempfile", "zipfile", "difflib", "dask"}
 
 
 @pytest.mark.parametrize(
     ("command", "unwanted", "most"),
     [
-        ("cache info", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
-        ("cache list", PICTURES | {"numpy", "httpx", "atldld.place"}, 230),
+        ("cache info", PICTURES | ASKING | UNUSED | {"msgspec"}, 120),
+        ("cache list", PICTURES | UNUSED | {"httpx"}, 145),
         # these two ask the service, and so load httpx
-        ("search dataset -d 909", PICTURES | {"numpy"}, 560),
-        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 620),
-        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 640),
-        ("download dataset 909 out --resolution 400", {"scipy"}, 720),
+        ("search dataset -d 909", PICTURES | {"numpy", "difflib"}, 335),
+        ("dataset info 909", PICTURES | {"atldld.find.searches"}, 430),
+        ("sync image-to-reference points.csv", PICTURES | {"atldld.warp"}, 440),
+        ("download dataset 909 out --resolution 400", {"scipy"}, 515),
     ],
 )
 def test_a_command_loads_what_it_uses_and_nothing_else(
@@ -71,7 +80,39 @@ def test_a_command_loads_what_it_uses_and_nothing_else(
 def test_with_the_institutes_own_service_nothing_more_is_loaded(monkeypatch):
     """The public bucket belongs to it, and to no other; NumPy came with that, unused."""
     monkeypatch.delenv("ATLDLD_API_URL")
-    assert not modules(COMMAND[2], "cache", "info") & (NEVER | PICTURES | {"numpy", "httpx"})
+    unwanted = NEVER | PICTURES | ASKING | UNUSED
+    assert not modules(COMMAND[2], "cache", "info") & unwanted
+
+
+def test_of_a_group_one_command_is_made(monkeypatch):
+    """Each has a dozen options, and making them takes as long as a small import."""
+    made = []
+    make = declare.command_of
+    monkeypatch.setattr(declare, "command_of", lambda function, name: made.append(name))
+    commands = Commands("Some.")
+    commands.command("one")(lambda: None)
+    commands.command("two")(lambda: None)
+    group = commands.group("some")
+    assert list(group.commands) == ["one", "two"]
+    assert "one" in group.commands
+    assert made == []
+    monkeypatch.setattr(declare, "command_of", make)
+    assert group.commands["two"].name == "two"
+
+
+def test_a_session_makes_its_client_when_it_asks(tmp_path):
+    """What the cache answers needs none; threads that ask at once get the same one."""
+    session = Session(Settings(cache_dir=tmp_path))
+    assert "client" not in vars(session)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: id(session.client), range(64)))) == 1
+
+
+def test_a_session_that_was_closed_first_asks_nothing(tmp_path):
+    session = Session(Settings(api_url="http://127.0.0.1:9", cache_dir=tmp_path))
+    session.close()
+    with pytest.raises(NetworkError, match="closed"):
+        session.get(session.client.url("/x"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from atldld.errors import CacheError, InvalidInputError
-from atldld.fetch.session import Session, cache_root
+from atldld.fetch.roots import cache_root
+from atldld.fetch.session import Session
 from atldld.settings import API_URL, Settings, default_cache_dir
 
 

@@ -52,7 +52,21 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Self, TypedDict, Unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self, TypedDict, Unpack
+
+    class _Known(TypedDict, total=False):
+        hint: str | None
+        dataset_id: int | None
+        image_id: int | None
+        url: str | None
+
+    class _KnownOfService(_Known, total=False):
+        retry_after: float | None
+        tries: int | None
+
 
 __all__ = [
     "AlignmentFileWarning",
@@ -220,18 +234,6 @@ def _told(text: str) -> str:
 
 
 _SIGNS = frozenset(Remedy)
-
-
-class _Known(TypedDict, total=False):
-    hint: str | None
-    dataset_id: int | None
-    image_id: int | None
-    url: str | None
-
-
-class _KnownOfService(_Known, total=False):
-    retry_after: float | None
-    tries: int | None
 
 
 class AtldldError(Exception):

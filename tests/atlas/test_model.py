@@ -37,7 +37,8 @@ from atldld.fetch.cache import Cache
 from atldld.fetch.facts import FileFacts
 from atldld.fetch.known import GRAPH
 from atldld.fetch.limits import Limits
-from atldld.fetch.session import Session, cache_root
+from atldld.fetch.roots import cache_root
+from atldld.fetch.session import Session
 from atldld.fetch.upkeep import verify_cache
 from atldld.records import SectionDataSet
 from atldld.serve.app import Application

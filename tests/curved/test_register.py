@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atldld.fetch.cache import CachedImage
+from atldld.fetch.kept import CachedImage
 from atldld.formats.displacements import PhysicalField
 from atldld.formats.fields import write_field
 from atldld.place.curves import SEEN, CurvedMap

@@ -98,8 +98,9 @@ def test_importing_what_is_no_archive(filled, tmp_path):
             import_archive(filled.cache, source)
 
 
-def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
-    """The kind: work that each of 100,000 images repeats, and that one of them could do for all."""
+@pytest.fixture
+def many(tmp_path):
+    """A cache of three images for each of 64 locks."""
     source = Cache(tmp_path / "source")
     source.write_json(source.root / "atldld-archive.json", cache_module.FORMAT)
     jpeg = simplejpeg.encode_jpeg(np.zeros((8, 8, 3), np.uint8))
@@ -110,7 +111,12 @@ def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         path.write_bytes(jpeg)
         companion_of(path).write_text(json.dumps(known))
+    return source, ids
 
+
+def test_taking_many_images_locks_groups_and_looks_once(tmp_path, many, monkeypatch):
+    """The kind: work that each of 100,000 images repeats, and that one of them could do for all."""
+    source, ids = many
     counts: Counter[str] = Counter()
 
     def counted(name, work, what=lambda *of, **also: True):
@@ -137,3 +143,28 @@ def test_taking_many_images_locks_groups_and_looks_once(tmp_path, monkeypatch):
     assert counts["markers"] <= 3
     assert counts["looks"] == len(ids) + 3  # each folder once, with the root, images/ and images/1
     assert [one.image_id for one in stored_images(target)] == ids
+
+
+def test_an_image_that_is_taken_is_opened_once_and_removed_never(tmp_path, many, monkeypatch):
+    """It is verified in the file that it was written to, and what was moved is not looked for."""
+    source, ids = many
+    seen: Counter[str] = Counter()
+
+    def counted(name, work):
+        def wrapped(path, *given, **options):
+            seen[name] += str(path).startswith(f"{tmp_path}/target/images/")
+            return work(path, *given, **options)
+
+        return wrapped
+
+    opened = counted("open", open)
+    monkeypatch.setattr("builtins.open", opened)
+    monkeypatch.setattr("io.open", opened)
+    for name in ("unlink", "mkdir", "stat"):
+        monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
+    assert import_archive(Cache(tmp_path / "target"), source.root) == (len(ids), [])
+    monkeypatch.undo()
+    # the companion that is not there yet, and both files; no others are looked for
+    assert seen["open"] == 3 * len(ids)
+    assert seen["unlink"] == len(ids)  # the companion of an older file
+    assert seen["stat"] == 0

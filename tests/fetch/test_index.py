@@ -9,8 +9,8 @@ import pytest
 
 from atldld.fetch import index
 from atldld.fetch.cache import Cache
+from atldld.fetch.holdings import holdings, parts
 from atldld.fetch.index import INDEX, take_stock
-from atldld.fetch.upkeep import holdings, parts
 
 COUNT = 30
 
@@ -59,9 +59,9 @@ def looks(monkeypatch, work):
         opened.append(os.fspath(path))
         return scan(path)
 
-    def decoded(*of):
+    def decoded(*of, **how):
         read.append(of)
-        return decode(*of)
+        return decode(*of, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scanned)

@@ -7,7 +7,8 @@ import pytest
 
 from atldld.errors import CacheError, InvalidInputError
 from atldld.fetch.cache import companion_of
-from atldld.fetch.upkeep import holdings, parts, prune, stored_images, verify_cache
+from atldld.fetch.holdings import holdings, parts
+from atldld.fetch.upkeep import prune, stored_images, verify_cache
 
 
 def paths(cache):
@@ -213,7 +214,7 @@ def test_each_folder_is_looked_into_once_and_no_file_gets_a_path(tmp_path, monke
     from pathlib import Path
 
     from atldld.fetch.cache import Cache
-    from atldld.fetch.upkeep import holdings, parts
+    from atldld.fetch.holdings import holdings, parts
 
     cache = Cache(tmp_path)
     for image_id in range(1000, 1040):

@@ -26,7 +26,8 @@ from atldld.errors import AtldldError, CacheError, InvalidInputError, OfflineErr
 from atldld.fetch import locks, upkeep
 from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of, read_json, sha256_of
-from atldld.fetch.upkeep import holdings, prune, stored_images, verify_cache
+from atldld.fetch.holdings import holdings
+from atldld.fetch.upkeep import prune, stored_images, verify_cache
 from atldld.support import files as files_module
 from atldld.support.files import sweep
 

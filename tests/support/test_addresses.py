@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from atldld.batch.places import Store, open_place
 from atldld.errors import AtldldError
-from atldld.fetch.session import cache_root
+from atldld.fetch.roots import cache_root
 from atldld.settings import API_URL, Settings
 from atldld.support.addresses import Login, login_for, shown_address, shown_addresses, without_login
 

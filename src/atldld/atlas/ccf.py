@@ -32,7 +32,8 @@ from atldld.errors import (
     OutputError,
     Remedy,
 )
-from atldld.fetch.cache import Cache, CachedFile, sha256_of
+from atldld.fetch.cache import Cache, sha256_of
+from atldld.fetch.kept import CachedFile
 from atldld.fetch.known import problem_of
 from atldld.fetch.unpacked import find_unpacked, new_unpacked
 from atldld.formats.common import need

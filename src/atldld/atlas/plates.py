@@ -18,7 +18,7 @@ from atldld.records import SectionImage
 from atldld.support.arguments import several
 
 if TYPE_CHECKING:
-    from atldld.fetch.cache import CachedFile
+    from atldld.fetch.kept import CachedFile
     from atldld.fetch.session import Session
 
 __all__ = [

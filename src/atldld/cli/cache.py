@@ -21,12 +21,15 @@ from atldld.cli.options import (
     say,
     table,
     to,
+    uses_cache,
 )
 from atldld.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from atldld.fetch.cache import Cache
+    from atldld.fetch.holdings import Holding
     from atldld.fetch.session import Session
-    from atldld.fetch.upkeep import Holding
+    from atldld.settings import Settings
 
 app = Commands("Look at the cache, check it, prune it, move it.")
 
@@ -35,17 +38,17 @@ _MOST_SHOWN = 100
 
 
 @app.command()
-@asks_service
-def info(session: "Session") -> None:
+@uses_cache
+def info(cache: "Cache", settings: "Settings") -> None:
     """Show where the cache is, what is in it, and how large that is."""
-    from atldld.fetch.upkeep import parts
+    from atldld.fetch.holdings import parts
 
-    found = parts(session.cache)
+    found = parts(cache)
     count, size = sum(part.files for part in found), sum(part.bytes for part in found)
     result(
         {
-            "location": session.cache.root,
-            "service": session.settings.api_url,
+            "location": cache.root,
+            "service": settings.api_url,
             "file_count": count,
             "bytes": size,
             "parts": [part for part in found if part.files],
@@ -53,8 +56,8 @@ def info(session: "Session") -> None:
     )
     facts(
         {
-            "Location": str(session.cache.root),
-            "Service": session.settings.api_url,
+            "Location": str(cache.root),
+            "Service": settings.api_url,
             "Size": f"{_size(size)} in {_files(count)}",
         }
     )
@@ -67,17 +70,17 @@ def info(session: "Session") -> None:
 
 
 @app.command("list")
-@asks_service
-def list_(session: "Session") -> None:
+@uses_cache
+def list_(cache: "Cache", settings: "Settings") -> None:
     """List the data sets of which something is kept.
 
     Sizes are of their images, masks and metadata; `atldld cache info` shows what else there is.
     """
+    from atldld.fetch.holdings import holdings, parts
     from atldld.fetch.index import take_stock
-    from atldld.fetch.upkeep import holdings, parts
 
-    stock = take_stock(session.cache)
-    held = holdings(session.cache, stock)
+    stock = take_stock(cache)
+    held = holdings(cache, stock)
     result(
         {
             "data_sets": [
@@ -95,7 +98,7 @@ def list_(session: "Session") -> None:
         }
     )
     if not held:
-        say(f"The cache at {session.cache.root} has nothing of any data set.")
+        say(f"The cache at {cache.root} has nothing of any data set.")
     else:
         table(
             {
@@ -122,7 +125,7 @@ def list_(session: "Session") -> None:
                 for data_set in held
             ],
         )
-    found = parts(session.cache, stock)
+    found = parts(cache, stock)
     count, size = sum(one.files for one in held), sum(one.bytes for one in held)
     every, whole = sum(part.files for part in found), sum(part.bytes for part in found)
     say(
@@ -212,9 +215,10 @@ def export(
 
 
 @app.command("import")
-@asks_service
+@uses_cache
 def import_(
-    session: "Session",
+    cache: "Cache",
+    settings: "Settings",
     source: Annotated[Path, Argument(help="A .zip file or a folder that was exported.")],
 ) -> None:
     """Take what is sound in an archive into the cache."""
@@ -225,12 +229,12 @@ def import_(
     def tell(kind: str, new: bool) -> None:
         found[kind, new] += 1
 
-    count, refused = import_archive(session.cache, source, tell=tell)
+    count, refused = import_archive(cache, source, tell=tell)
     for damage in refused[:_MOST_SHOWN]:
         say(f"Refused {damage.path}: {damage.problem}.")
     if len(refused) > _MOST_SHOWN:
         say(f"Refused {len(refused) - _MOST_SHOWN} more.")
-    say(f"{count} images taken into {session.cache.root}.")
+    say(f"{count} images taken into {cache.root}.")
     also = [(found[kind, True], kind) for kind in ("data set", "answer", "file")]
     taken = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for number, kind in also if number)
     held = sum(number for (_, new), number in found.items() if not new)

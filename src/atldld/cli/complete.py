@@ -237,7 +237,7 @@ def _beginning(now: str, known: Iterable[Candidate]) -> Iterator[Candidate]:
 
 
 def _root() -> Path:
-    from atldld.fetch.session import cache_root
+    from atldld.fetch.roots import cache_root
     from atldld.settings import Settings
 
     return cache_root(Settings.from_environment())

@@ -11,14 +11,23 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 from click.exceptions import Exit
 
-__all__ = ["Argument", "Commands", "Exit", "Option", "Parameter", "command_of", "parameters_of"]
+__all__ = [
+    "Argument",
+    "Commands",
+    "Exit",
+    "MadeWhenAsked",
+    "Option",
+    "Parameter",
+    "command_of",
+    "parameters_of",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
@@ -95,10 +104,62 @@ class Commands:
 
         return add
 
-    def group(self, name: str) -> click.Group:
-        """Return the group as Click's."""
-        inner = [command_of(function, one) for one, function in self._functions.items()]
+    def group(
+        self, name: str, finish: Callable[[click.Command, str], None] = lambda command, name: None
+    ) -> click.Group:
+        """Return the group as Click's.
+
+        Parameters
+        ----------
+        name : str
+            What is typed.
+        finish : callable
+            Does what is left to do to each of its commands, by its name, when that is made.
+        """
+
+        def make(one: str) -> click.Command:
+            command = command_of(self._functions[one], one)
+            finish(command, one)
+            return command
+
+        inner = MadeWhenAsked(self._functions, make)
         return click.Group(name, commands=inner, help=self._help, no_args_is_help=True)
+
+
+class MadeWhenAsked(MutableMapping[str, Any]):
+    """Commands by name, each made when it is asked for: of many, one is called.
+
+    Parameters
+    ----------
+    names : iterable of str
+        All of them, in order.
+    make : callable
+        Makes one, by its name.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Any]) -> None:
+        self._known: dict[str, Any] = dict.fromkeys(names)
+        self._make = make
+
+    def __getitem__(self, name: str) -> Any:
+        if self._known[name] is None:
+            self._known[name] = self._make(name)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._known[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("Commands stay.")
 
 
 def command_of(function: Callable[..., None], name: str) -> click.Command:

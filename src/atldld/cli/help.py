@@ -68,10 +68,8 @@ _WIDEST = 100  # longer lines are hard to read
 
 
 def dress(command: Any, path: tuple[str, ...]) -> None:
-    """Make a command, and all below it, show help in our words."""
+    """Make a command, or a group of them, show help in our words."""
     command.format_help = functools.partial(_write, command, path)
-    for name, inner in dict(getattr(command, "commands", {})).items():
-        dress(inner, (*path, name))
 
 
 def _write(command: Any, path: tuple[str, ...], context: Any, formatter: Any) -> None:

@@ -2,11 +2,10 @@
 
 import functools
 import inspect
-import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -79,6 +78,7 @@ __all__ = [
     "takes_atlas",
     "tier_of",
     "to",
+    "uses_cache",
     "waiting_told",
     "warnings_once",
     "written_to",
@@ -528,13 +528,33 @@ def asks_service(command: Callable[..., None]) -> Callable[..., None]:
                 command(session=session, **arguments)
             finally:
                 if manner.verbose:
-                    say_now(
-                        f"{session.client.requests_sent} requests in "
-                        f"{time.monotonic() - began:.1f} s{_bounds(session)}; the cache is "
-                        f"{session.cache.root}."
-                    )
+                    _tell_requests(session, began)
 
-    return _with_service_options(command, "session", call)
+    return _with_service_options(command, ("session",), call)
+
+
+def uses_cache(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to ask, and pass it ``cache`` and ``settings``.
+
+    For one that asks nothing: a session would import what asks, half of the time of a start.
+    """
+
+    def call(chosen: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from atldld.fetch.roots import cache_of
+
+        settings = settings_of(chosen)
+        began = time.monotonic()
+        cache = cache_of(settings)
+        with warnings_once():
+            try:
+                command(cache=cache, settings=settings, **arguments)
+            finally:
+                if manner.verbose:
+                    from atldld.fetch.session import Session
+
+                    _tell_requests(Session(settings), began)
+
+    return _with_service_options(command, ("cache", "settings"), call)
 
 
 def knows_service(command: Callable[..., None]) -> Callable[..., None]:
@@ -547,16 +567,16 @@ def knows_service(command: Callable[..., None]) -> Callable[..., None]:
         with warnings_once(), waiting_told():
             command(chosen=chosen, **arguments)
 
-    return _with_service_options(command, "chosen", call)
+    return _with_service_options(command, ("chosen",), call)
 
 
 def _with_service_options(
     command: Callable[..., None],
-    passed: str,
+    passed: Collection[str],
     call: Callable[[dict[str, Any], dict[str, Any]], None],
 ) -> Callable[..., None]:
     signature = inspect.signature(command)
-    own = [p for p in signature.parameters.values() if p.name != passed]
+    own = [p for p in signature.parameters.values() if p.name not in passed]
     added = [
         inspect.Parameter(
             name,
@@ -577,6 +597,14 @@ def _with_service_options(
     wrapper.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
     del wrapper.__wrapped__
     return wrapper
+
+
+def _tell_requests(session: "Session", began: float) -> None:
+    """Say how many requests were sent, how long that took, and where the answers are."""
+    say_now(
+        f"{session.client.requests_sent} requests in {time.monotonic() - began:.1f} s"
+        f"{_bounds(session)}; the cache is {session.cache.root}."
+    )
 
 
 def _bounds(session: "Session") -> str:
@@ -612,21 +640,22 @@ def warnings_once() -> Iterator[None]:
                 say(f"Warning: {text}")
 
 
-class _Saying(logging.Handler):
-    """Prints what the library says of waiting, for whoever sits before the terminal."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line, at once: whoever waits wants to know now."""
-        if not manner.quiet:
-            say_now(record.getMessage())
-
-
 @contextmanager
 def waiting_told() -> Iterator[None]:
     """Say what the service is waited for, and what is tried again, as it happens."""
+    import logging  # here, as nothing is waited for by commands that ask nothing
+
     from atldld.fetch.retry import log
 
-    saying, level = _Saying(), log.level
+    class Saying(logging.Handler):
+        """Prints what the library says of waiting, for whoever sits before the terminal."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            """Print one line, at once: whoever waits wants to know now."""
+            if not manner.quiet:
+                say_now(record.getMessage())
+
+    saying, level = Saying(), log.level
     log.addHandler(saying)
     log.setLevel(logging.DEBUG if manner.verbose else logging.INFO)
     try:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Annotated, Any
 
 import click
 
 from atldld.cli import COMMANDS, SUMMARY
-from atldld.cli.declare import Exit, Option, command_of, parameters_of
+from atldld.cli.declare import Exit, MadeWhenAsked, Option, command_of, parameters_of
 from atldld.cli.help import dress
 from atldld.cli.manner import manner, start
 from atldld.cli.spelling import MANY, fit_out
 from atldld.cli.terminal import answer_lines, complain, heed_memory_limit
-from atldld.cli.usage import MORE, named, sentence_of_usage
 
 __all__ = ["app", "run"]
 
@@ -23,35 +21,21 @@ __all__ = ["app", "run"]
 _HOMES = {"demo": "serve"}
 
 
-class _Commands(MutableMapping[str, Any]):
-    """The commands by name, each imported when it is asked for."""
+def _command(name: str) -> Any:
+    """Return a command, or a group of them, whose module is imported now."""
+    module = import_module(f"atldld.cli.{_HOMES.get(name, name)}")
+    group = getattr(module, "app", None)
+    if group is None:
+        command = command_of(getattr(module, name), name)
+    else:
+        command = group.group(name, lambda inner, word: _finish(inner, (name, word)))
+    _finish(command, (name,))
+    return command
 
-    def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._known:
-            if name not in list(self):
-                raise KeyError(name)
-            module = import_module(f"atldld.cli.{_HOMES.get(name, name)}")
-            group = getattr(module, "app", None)
-            command = group.group(name) if group else command_of(getattr(module, name), name)
-            fit_out(command, (name,))
-            dress(command, (name,))
-            self._known[name] = command
-        return self._known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for part in COMMANDS.values() for name in part)
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._known[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError("Commands stay.")
+def _finish(command: Any, path: tuple[str, ...]) -> None:
+    fit_out(command, path)
+    dress(command, path)
 
 
 def _version(wanted: bool) -> None:
@@ -91,7 +75,7 @@ app = click.Group(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.commands = _Commands()
+app.commands = MadeWhenAsked((name for part in COMMANDS.values() for name in part), _command)
 
 
 def run() -> int:
@@ -113,6 +97,8 @@ def _explain(error: Any, command: Any) -> int:
         if error.message.strip():
             answer_lines(error.message)
         return 2
+    from atldld.cli.usage import MORE, named, sentence_of_usage
+
     context = getattr(error, "ctx", None)
     if context is not None:
         at, path = context.command, context.command_path

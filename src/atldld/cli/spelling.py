@@ -7,7 +7,6 @@ it; they are put into today's words before anything is read, and help does not s
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,12 +51,10 @@ NO_JSON = frozenset({"serve", "align", "completion"})
 
 
 def fit_out(command: Any, path: tuple[str, ...]) -> None:
-    """Give a command, and those below it, what every command has."""
+    """Give a command, or a group of them, what every one has."""
     name = " ".join(path)
     inner = getattr(command, "commands", None)
     if inner is not None:
-        for word in list(inner):
-            fit_out(inner[word], (*path, word))
         if name in DEFAULTS:
             _put_before_parsing(command, lambda args: _with_default(args, inner, DEFAULTS[name]))
         return
@@ -131,6 +128,8 @@ def _with_default(arguments: list[str], known: Any, default: str) -> list[str]:
     first = arguments[0] if arguments else "--help"
     if first in ("-h", "--help") or first in known:
         return arguments
+    import difflib
+
     # a slip of the pen in the name of a command gets a hint at the command
     if difflib.get_close_matches(first, list(known), 1, 0.7):
         return arguments

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from atldld.cli.help import choices_of, kind_of, name_of, value_of
@@ -72,6 +71,8 @@ def sentence_of_usage(error: Any, command: Any, path: str) -> str:
 
 def nearest(word: str, known: Iterable[str], *, count: int = 2, alike: float = 0.6) -> str:
     """Return a question for what was meant, with a space before it; nothing if nobody knows."""
+    from difflib import get_close_matches
+
     names = list(known)
     lower = {name.lower(): name for name in reversed(names)}
     found = [lower[one] for one in get_close_matches(word.lower(), lower, count, alike)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from atldld.demo.archive import DEMO_DATASET_IDS, DemoArchive
 from atldld.errors import CacheError, DatasetNotFoundError
-from atldld.fetch.session import cache_root
+from atldld.fetch.roots import cache_root
 from atldld.serve.app import Application
 from atldld.serve.stored import StoredArchive
 from atldld.settings import Settings

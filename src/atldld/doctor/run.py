@@ -16,7 +16,8 @@ from atldld.doctor.model import Check, Diagnosis, Finding
 from atldld.errors import AtldldError, OfflineError
 from atldld.fetch.cache import Cache
 from atldld.fetch.client import Client
-from atldld.fetch.session import Session, cache_root
+from atldld.fetch.roots import cache_root
+from atldld.fetch.session import Session
 from atldld.settings import API_URL, Settings
 
 __all__ = ["CONTRACT_CHECKS", "diagnose"]

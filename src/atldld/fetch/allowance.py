@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -12,7 +11,7 @@ from threading import Lock
 
 from atldld.errors import CacheError, DailyLimitError
 from atldld.fetch.locks import locked
-from atldld.support.files import temporary_beside
+from atldld.support.files import move_to, temporary_beside
 from atldld.support.processes import renew_in_children
 
 __all__ = ["Allowance"]
@@ -104,7 +103,7 @@ class Allowance:
                 with temporary_beside(path) as temporary:
                     told = {"day": today.isoformat(), "requests": before + share}
                     temporary.write_text(json.dumps(told), "utf-8")
-                    os.replace(temporary, path)
+                    move_to(temporary, path)
                 return share
         except (OSError, CacheError):
             return max(min(AT_ONCE, self.most - self._own), 0)

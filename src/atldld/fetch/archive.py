@@ -370,7 +370,7 @@ def _marker(member: Member) -> dict[str, Any]:
 
 def _take_image(cache: Cache, members: Members, member: Member, expected: _ExpectedSizes) -> bool:
     from atldld.errors import BrokenImageError
-    from atldld.fetch.pictures import verify
+    from atldld.fetch.pictures import verify_open
 
     found = IMAGE_NAME.fullmatch(member.name)
     assert found is not None
@@ -396,10 +396,10 @@ def _take_image(cache: Cache, members: Members, member: Member, expected: _Expec
         if arriving.origin() != origin:
             raise InvalidInputError("it is another kind of file than its name says")
         try:
-            verify(arriving.path, facts.width, facts.height)
+            verify_open(arriving.file, arriving.path, facts.width, facts.height)
         except BrokenImageError as error:
             raise InvalidInputError(f"it is no sound image: {error}") from None
-        arriving.keep(facts)
+        arriving.keep(facts, origin)
     return True
 
 

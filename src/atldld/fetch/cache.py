@@ -28,32 +28,29 @@ name is whole. An image counts only when it has been decoded; its companion says
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, NamedTuple, TypeVar
 
 from atldld.errors import CacheError, Remedy
-from atldld.fetch.facts import FileFacts, ImageFacts
 from atldld.fetch.locks import locked
 from atldld.support.addresses import shown_address
 from atldld.support.documents import DocumentError, parse_json
-from atldld.support.files import temporary_beside, write_errors
+from atldld.support.files import move_to, temporary_beside, write_errors
+
+if TYPE_CHECKING:
+    from atldld.fetch.facts import FileFacts, ImageFacts
+    from atldld.fetch.kept import CachedFile, CachedImage
 
 __all__ = [
     "MADE_ANEW",
     "Arriving",
     "Cache",
-    "CachedFile",
-    "CachedImage",
     "FileHeld",
     "FolderHeld",
     "Origin",
@@ -84,69 +81,7 @@ _ELSEWHERE = f"Choose another folder with {Remedy.CACHE_DIR} or ATLDLD_CACHE_DIR
 _DOCUMENT = {"datasets": re.compile(r"[0-9]{1,15}"), "queries": re.compile(r"[A-Za-z0-9]+")}
 
 
-@dataclass(frozen=True, slots=True)
-class CachedImage:
-    """A verified section image on disk.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The JPEG.
-    width, height : int
-        Its size in pixels.
-    bytes : int
-        Length of the file.
-    sha256 : str
-        Hash of the file, in hexadecimal.
-    url : str
-        Where it came from.
-    fetched : str
-        When, in UTC (ISO 8601).
-    dataset_id : int or None
-        The section data set that it belongs to.
-    """
-
-    path: Path
-    width: int
-    height: int
-    bytes: int
-    sha256: str
-    url: str
-    fetched: str
-    dataset_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CachedFile:
-    """A verified file of another kind on disk: a volume, a grid, a plate.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The file.
-    bytes : int
-        Its length.
-    sha256 : str
-        Its hash, in hexadecimal.
-    url : str
-        Where it came from.
-    fetched : str
-        When, in UTC (ISO 8601).
-    etag, modified : str
-        What the server calls this version of it; empty where it says nothing.
-    """
-
-    path: Path
-    bytes: int
-    sha256: str
-    url: str
-    fetched: str
-    etag: str = ""
-    modified: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FileHeld:
+class FileHeld(NamedTuple):
     """Any file below the cache's folder, as it was found.
 
     Attributes
@@ -190,11 +125,10 @@ class FolderHeld(NamedTuple):
     plain: bool
 
 
-Facts = TypeVar("Facts", bound=FileFacts)
-Kept = TypeVar("Kept", CachedFile, CachedImage)
+Facts = TypeVar("Facts", bound="FileFacts")
+Kept = TypeVar("Kept", "CachedFile", "CachedImage")
 
 
-@dataclass(frozen=True)
 class Arriving(Generic[Facts, Kept]):
     """A file on its way into the cache; see `Cache.new_image`.
 
@@ -206,17 +140,18 @@ class Arriving(Generic[Facts, Kept]):
         Its temporary name.
     """
 
-    file: BinaryIO
-    path: Path
-    _cache: Cache
-    _kept: Callable[[Facts, int, Origin], Kept]
+    def __init__(
+        self, file: BinaryIO, path: Path, kept: Callable[[Facts, int, Origin], Kept]
+    ) -> None:
+        self.file, self.path = file, path
+        self._kept: Callable[[Facts, int, Origin], Kept] = kept
 
     def origin(self) -> Origin:
         """Return whose pixels it has, if it is an image that has arrived."""
         self.file.seek(0)
         return origin_in(self.file)
 
-    def keep(self, facts: Facts) -> Kept:
+    def keep(self, facts: Facts, origin: Origin | None = None) -> Kept:
         """Move the file to its final name and let it count.
 
         Parameters
@@ -224,16 +159,20 @@ class Arriving(Generic[Facts, Kept]):
         facts : FileFacts or ImageFacts
             What is known of it. Its length is measured, and it was fetched now unless that is
             said.
+        origin : {"api", "bucket"}, optional
+            What `origin` returns, where that has just been asked.
         """
+        from dataclasses import fields
+
         self.file.flush()
         size = os.fstat(self.file.fileno()).st_size
-        kept = self._kept(facts, size, self.origin())
+        kept = self._kept(facts, size, origin or self.origin())
         self.file.close()
         # The companion of an older file must not vouch for the new one, nor the other way round:
         # no companion, no file.
         companion = companion_of(kept.path)
         companion.unlink(missing_ok=True)
-        os.replace(self.path, kept.path)
+        move_to(self.path, kept.path)
         known = {
             each.name: getattr(kept, each.name)
             for each in fields(kept)
@@ -243,8 +182,8 @@ class Arriving(Generic[Facts, Kept]):
         }
         # its folder has been made and swept for the file itself
         with temporary_beside(companion, swept=True) as temporary:
-            temporary.write_bytes(json.dumps(known).encode())
-            os.replace(temporary, companion)
+            temporary.write_bytes(_encoded(known))
+            move_to(temporary, companion)
         return kept
 
 
@@ -355,6 +294,8 @@ class Cache:
         CacheError
             If one is there that may not be read.
         """
+        from atldld.fetch.kept import CachedImage  # not for lists, which verify nothing
+
         for origin in origins:
             path = self.image_path(image_id, downsample, expression=expression, origin=origin)
             known = read_json(companion_of(path))
@@ -382,11 +323,16 @@ class Cache:
         settled : bool
             Whether the caller keeps others from it, with `settled_group`.
         """
+        from atldld.fetch.kept import CachedImage
+
         final = self.image_path(image_id, downsample, expression=expression)
 
         def kept(facts: ImageFacts, size: int, origin: Origin) -> CachedImage:
+            path = final
+            if origin != "api":
+                path = self.image_path(image_id, downsample, expression=expression, origin=origin)
             return CachedImage(
-                self.image_path(image_id, downsample, expression=expression, origin=origin),
+                path,
                 facts.width,
                 facts.height,
                 size,
@@ -399,7 +345,7 @@ class Cache:
         with ExitStack() as stack:
             if not settled:
                 stack.enter_context(self._locked(image_id, f"Section image {image_id}"))
-            yield Arriving(*stack.enter_context(self._writing(final)), self, kept)
+            yield Arriving(*stack.enter_context(self._writing(final)), kept)
 
     def file_path(self, name: str) -> Path:
         """Return where another file is, or would be.
@@ -416,6 +362,8 @@ class Cache:
 
     def find_file(self, name: str) -> CachedFile | None:
         """Return another file that was verified, or `None`; see `file_path` and `find_image`."""
+        from atldld.fetch.kept import CachedFile
+
         path = self.file_path(name)
         try:
             file = CachedFile(path=path, **read_json(companion_of(path)))
@@ -434,6 +382,8 @@ class Cache:
     @contextmanager
     def new_file(self, name: str) -> Iterator[Arriving[FileFacts, CachedFile]]:
         """Give a place for another file to arrive at; see `new_image`."""
+        from atldld.fetch.kept import CachedFile
+
         final = self.file_path(name)
 
         def kept(facts: FileFacts, size: int, _: Origin) -> CachedFile:
@@ -443,7 +393,7 @@ class Cache:
 
         number = zlib.crc32(name.encode())
         with self._locked(number, name), self._writing(final) as new:
-            yield Arriving(*new, self, kept)
+            yield Arriving(*new, kept)
 
     def read_document(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
@@ -562,9 +512,9 @@ class Cache:
     def write_json(self, path: Path, document: Mapping[str, Any]) -> None:
         """Write a JSON file of the archive, whole or not at all."""
         with self._writing(path) as (file, temporary):
-            file.write(json.dumps(document).encode())
+            file.write(_encoded(document))
             file.close()
-            os.replace(temporary, path)
+            move_to(temporary, path)
 
     @contextmanager
     def _locked(self, number: int, what: str) -> Iterator[None]:
@@ -583,8 +533,8 @@ class Cache:
             if not self._check_marker():
                 self.root.mkdir(parents=True, exist_ok=True)
                 with temporary_beside(self.root / MARKER) as marker:
-                    marker.write_text(json.dumps(FORMAT) + "\n", "utf-8")
-                    os.replace(marker, self.root / MARKER)
+                    marker.write_bytes(_encoded(FORMAT) + b"\n")
+                    move_to(marker, self.root / MARKER)
             fresh = _made(path.parent)
             with temporary_beside(path, swept=fresh) as temporary, open(temporary, "w+b") as file:
                 yield file, temporary
@@ -601,6 +551,8 @@ class Cache:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
+    import hashlib  # with OpenSSL; lists of the cache need none
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -627,6 +579,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    import json  # which lists of the cache do without
+
+    return json.dumps(document).encode()
+
+
 def origin_of(path: Path) -> Origin:
     """Return whose pixels an image file has, which its first bytes tell."""
     with open(path, "rb") as file:
@@ -640,14 +598,12 @@ def origin_in(file: BinaryIO) -> Origin:
 
 def _made(folder: Path) -> bool:
     """Make a folder if need be; return whether it was not there."""
-    if os.path.isdir(folder):
-        return False
     try:
         os.mkdir(folder)
     except FileNotFoundError:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        if not os.path.isdir(folder):  # another process may have been quicker
+    except OSError:
+        if not os.path.isdir(folder):  # as nearly always; some systems say that it is read-only
             raise
         return False
     return True
@@ -675,4 +631,6 @@ def _has_bytes(path: Path, count: object) -> bool:
 
 
 def _now() -> str:
+    from datetime import UTC, datetime
+
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -116,6 +115,8 @@ class Documents:
         defects: list[ServiceWarning] = []
         defects_of_images: list[ServiceWarning] = []
         # Both at once: neither needs the other's answer, and each takes several round trips.
+        from concurrent.futures import ThreadPoolExecutor  # which what is kept does without
+
         with ThreadPoolExecutor(1, thread_name_prefix="metadata") as pool:
             arriving = pool.submit(
                 fetch_all, self._ask, query_of_images, defects_of_images.append, distinct=True

@@ -12,21 +12,16 @@ and a new one is written, whole or not at all. See decision 17.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
-
-import msgspec
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from atldld.errors import AtldldError
 from atldld.fetch.cache import FORMAT, MARKER, Cache, FileHeld, read_json
-from atldld.fetch.documents import record_in
-from atldld.support.files import temporary_beside
+from atldld.support.files import move_to, temporary_beside
 
 __all__ = ["INDEX", "SMALLEST", "Kind", "Known", "Stock", "take_stock"]
 
@@ -53,7 +48,7 @@ Kind: TypeAlias = tuple[tuple[str, ...], tuple[int | None, ...]]
 _Entry: TypeAlias = tuple[int, int]  # what it looked like, and the number of its kind
 
 
-class Known(msgspec.Struct, frozen=True, array_like=True):
+class Known(NamedTuple):
     """What the metadata of a data set say, as far as a list needs it.
 
     Attributes
@@ -71,18 +66,17 @@ class Known(msgspec.Struct, frozen=True, array_like=True):
     images: int
 
 
-class _Content(msgspec.Struct):
-    version: int = _VERSION
-    kinds: list[Kind] = []
-    folders: dict[str, dict[str, _Entry]] = {}
-    records: dict[str, Known] = {}
+class _Content(TypedDict):
+    version: int
+    kinds: list[Kind]
+    folders: dict[str, dict[str, _Entry]]
+    records: dict[str, Known]
 
 
-class _Companion(msgspec.Struct):
-    dataset_id: int | None = None
+class _Companion(TypedDict, total=False):
+    dataset_id: int | None
 
 
-@dataclass
 class Stock:
     """All files below ``images/``, and what the metadata of data sets say.
 
@@ -95,19 +89,18 @@ class Stock:
         Files that lie elsewhere than the cache puts images.
     """
 
-    kinds: dict[Kind, list[int]] = field(default_factory=dict)
-    others: list[FileHeld] = field(default_factory=list)
-    _index: _Index | None = None
+    def __init__(self, index: _Index) -> None:
+        self.kinds: dict[Kind, list[int]] = {}
+        self.others: list[FileHeld] = []
+        self._index = index
 
     def record(self, dataset_id: int) -> Known | None:
         """Return what the metadata of a data set say; `None` where there are none to be used."""
-        assert self._index is not None
         found = self._index.record(dataset_id)
         return None if found.genes is None else found
 
     def keep(self) -> None:
         """Write the index, if it has changed and can be written."""
-        assert self._index is not None
         self._index.write()
 
 
@@ -120,7 +113,7 @@ def take_stock(cache: Cache) -> Stock:
         If a folder cannot be looked into.
     """
     index = _Index(cache)
-    stock = Stock(_index=index)
+    stock = Stock(index)
     if not os.path.isdir(cache.root / "images"):
         return stock
     top = cache.look_into("images")
@@ -153,7 +146,7 @@ class _Index:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._path = cache.root / INDEX
-        self._old, self._new = _Content(), _Content()
+        self._old, self._new = _nothing(), _nothing()
         self._numbers: dict[Kind, int] = {}
         self._kept = False
         self._changed = False
@@ -163,13 +156,13 @@ class _Index:
         """Read what was written before; from here on, what is seen is worth keeping."""
         self._kept = True
         self._old = _read(self._path)
-        self._new.records.update(self._old.records)
+        self._new["records"].update(self._old["records"])
         self._settled = _now_on_disk(self._path.parent) - SETTLED
 
     def look(self, group: str, leaves: Sequence[str], stock: Stock) -> None:
         """Count the files of the folders of one group."""
-        old, kinds, totals = self._old.folders.get(group, {}), self._old.kinds, stock.kinds
-        new = self._new.folders.setdefault(group, {})
+        old, kinds, totals = self._old["folders"].get(group, {}), self._old["kinds"], stock.kinds
+        new = self._new["folders"].setdefault(group, {})
         root = os.path.join(os.fspath(self._cache.root), "images", group, "")
         look = os.stat
         # this loop is all that is left for most folders, so it calls nothing that it can do without
@@ -210,8 +203,8 @@ class _Index:
     def _number(self, kind: Kind) -> int:
         number = self._numbers.get(kind)
         if number is None:
-            number = self._numbers[kind] = len(self._new.kinds)
-            self._new.kinds.append(kind)
+            number = self._numbers[kind] = len(self._new["kinds"])
+            self._new["kinds"].append(kind)
         return number
 
     def _open(self, folder: str, stock: Stock) -> tuple[Kind, list[int], int | None] | None:
@@ -253,7 +246,7 @@ class _Index:
             latest = max(latest, facts.st_mtime_ns, facts.st_ctime_ns)
             image = name.removesuffix(_CHECKED)
             if image in sizes:
-                of[image] = of[name] = _data_set(f"{path}/{name}", facts.st_size)
+                of[image] = of[name] = _data_set(f"{path}/{name}", facts.st_size, many=self._kept)
         kind = names, tuple(of.get(name) for name in names)
         print_ = hash(tuple(seen)) if keep and latest < self._settled else None
         return kind, [sizes[name] for name in names], print_
@@ -267,9 +260,11 @@ class _Index:
         except OSError:
             return Known(0, None, 0)
         seen = hash((facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
-        known = self._old.records.get(name)
+        known = self._old["records"].get(name)
         if known is not None and known.seen == seen:
             return known
+        from atldld.fetch.documents import record_in
+
         record = record_in(self._cache, dataset_id)
         known = (
             Known(seen, None, 0)
@@ -277,9 +272,9 @@ class _Index:
             else Known(seen, tuple(gene.acronym for gene in record.genes), len(record.images))
         )
         self._changed = True
-        self._new.records.pop(name, None)
+        self._new["records"].pop(name, None)
         if max(facts.st_mtime_ns, facts.st_ctime_ns) < self._settled:
-            self._new.records[name] = known
+            self._new["records"][name] = known
         return known
 
     def write(self) -> None:
@@ -290,10 +285,10 @@ class _Index:
         with suppress(OSError, AtldldError):
             if read_json(self._cache.root / MARKER) != FORMAT:
                 return
-            content = msgspec.json.encode(self._new)
+            content = _json().encode(self._new)
             with temporary_beside(self._path) as temporary:
                 temporary.write_bytes(_sum_of(content) + content)
-                os.replace(temporary, self._path)
+                move_to(temporary, self._path)
 
 
 def _add(totals: dict[Kind, list[int]], kind: Kind, sizes: list[int]) -> None:
@@ -306,22 +301,24 @@ def _add(totals: dict[Kind, list[int]], kind: Kind, sizes: list[int]) -> None:
         total[at] += size
 
 
-def _data_set(companion: str, length: int) -> int | None:
+def _data_set(companion: str, length: int, *, many: bool) -> int | None:
     """Return the data set that an image's companion names, if it does."""
     found: object = None
     try:
-        if length > _LARGEST_COMPANION:
+        if length > _LARGEST_COMPANION or not many:
             raise ValueError
         with open(companion, "rb") as file:
-            found = msgspec.json.decode(file.read(), type=_Companion).dataset_id
+            found = _json().decode(file.read(), type=_Companion).get("dataset_id")
     except (OSError, ValueError):
-        # not what this package writes: read as everywhere else
+        # not what this package writes, or few: read as everywhere else
         with suppress(AtldldError):
             found = read_json(Path(companion)).get("dataset_id")
     return found if type(found) is int and 0 < found <= 10**15 else None
 
 
 def _sum_of(content: bytes) -> bytes:
+    import hashlib
+
     return hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
@@ -331,10 +328,20 @@ def _read(path: Path) -> _Content:
         if path.stat().st_size <= _LARGEST:
             sum_, _, content = path.read_bytes().partition(b"\n")
             if _sum_of(content) == sum_ + b"\n":
-                found = msgspec.json.decode(content, type=_Content)
-                if found.version == _VERSION:
+                found: _Content = _json().decode(content, type=_Content)
+                if found["version"] == _VERSION:
                     return found
-    return _Content()
+    return _nothing()
+
+
+def _nothing() -> _Content:
+    return {"version": _VERSION, "kinds": [], "folders": {}, "records": {}}
+
+
+def _json() -> Any:
+    import msgspec  # which small caches do without
+
+    return msgspec.json
 
 
 def _now_on_disk(folder: Path) -> int:

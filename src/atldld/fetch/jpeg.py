@@ -29,6 +29,7 @@ _SCANS = 64  # a progressive JPEG has about ten; each costs a walk through the w
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers that begin a frame (SOFn)
 _IN_PARTS = {0xC2, 0xC6, 0xCA, 0xCE}  # of them, the progressive ones
 _START_OF_SCAN = 0xDA
+_WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xD9)}  # markers that nothing follows
 
 
 def decode(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
@@ -194,7 +195,7 @@ def _buffer(data: bytes) -> int:
             at += 1  # as the decoder does: it looks for the next marker
             continue
         marker = data[at + 1]
-        if marker in {0x00, 0x01, *range(0xD0, 0xD9)}:  # markers without a length
+        if marker in _WITHOUT_LENGTH:
             at += 2
             continue
         length = int.from_bytes(data[at + 2 : at + 4])

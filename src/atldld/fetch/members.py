@@ -425,7 +425,8 @@ def _open(path: str) -> IO[bytes]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{path} is no ordinary file")
-    return os.fdopen(descriptor, "rb")
+    # it is read in large pieces, which no buffer would make larger
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 # ---- what the archive says

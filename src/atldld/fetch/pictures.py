@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from atldld.errors import BrokenImageError, CacheError
 from atldld.fetch import jpeg
 from atldld.fetch.cache import origin_in, origin_of, unreadable
 
-__all__ = ["decode", "verify"]
+__all__ = ["decode", "verify", "verify_open"]
 
 
 def decode(path: Path, reduction: int = 1) -> NDArray[np.uint8]:
@@ -66,12 +67,23 @@ def verify(
         If it cannot be read.
     """
     with open(path, "rb") as file:
-        origin = origin_in(file)
-        if origin == "api":
-            file.seek(0)
-            content = file.read()
-    if origin == "api":
-        jpeg.verify_content(content, width, height, url=url, sender=sender)
+        verify_open(file, path, width, height, url=url, sender=sender)
+
+
+def verify_open(
+    file: BinaryIO,
+    path: Path,
+    width: int,
+    height: int,
+    *,
+    url: str | None = None,
+    sender: str = "the service",
+) -> None:
+    """Check a file that is open already, from its beginning; see `verify`."""
+    file.seek(0)
+    if origin_in(file) == "api":
+        file.seek(0)
+        jpeg.verify_content(file.read(), width, height, url=url, sender=sender)
         return
     from atldld.fetch.slides import SlideError, verify_box
 

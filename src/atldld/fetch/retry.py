@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from atldld.errors import HTTPStatusError, RMAError, ServiceError
-from atldld.fetch.limits import Limits
 
 if TYPE_CHECKING:
     import tenacity
+
+    from atldld.fetch.limits import Limits
 
 __all__ = ["Notices", "Persistence", "log", "may_pass"]
 
@@ -153,6 +153,8 @@ class Persistence:
         return attempts if tries is None else min(tries, attempts)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
+        import random
+
         error = state.outcome.exception() if state.outcome else None
         asked = getattr(error, "retry_after", None)
         doubling = self._limits.first_wait * 2 ** (state.attempt_number - 1)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from atldld.errors import (
@@ -32,48 +29,39 @@ from atldld.errors import (
     SkippedImageWarning,
     shown_address,
 )
-from atldld.fetch.allowance import Allowance
-from atldld.fetch.cache import (
-    Arriving,
-    Cache,
-    CachedFile,
-    CachedImage,
-    Origin,
-    read_json,
-    sha256_of,
-)
-from atldld.fetch.client import Client, Unchanged, Version
+from atldld.fetch.cache import Arriving, Cache, Origin, read_json, sha256_of
 from atldld.fetch.documents import Documents
-from atldld.fetch.facts import FileFacts, ImageFacts
-from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
 from atldld.fetch.retry import log
-from atldld.fetch.sources import ImageSource, Received, ServiceImages, Wanted
+from atldld.fetch.roots import Host, cache_of, cache_root
 from atldld.records import SectionDataSet, SectionImage
 from atldld.rma.query import Criteria, RMAParameters
 from atldld.settings import API_URL, BUCKET_URL, DOWNLOAD_URL, Settings
 from atldld.support.arguments import check_id, check_whole
 from atldld.support.fields import CHANGED
-from atldld.support.processes import renew_in_children
+from atldld.support.processes import cached_property, renew_in_children
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import httpx
     import numpy as np
     from numpy.typing import NDArray
 
     from atldld.fetch.bucket import BucketImages
+    from atldld.fetch.client import Client, Version
+    from atldld.fetch.facts import ImageFacts
+    from atldld.fetch.kept import CachedFile, CachedImage
+    from atldld.fetch.limits import Limits
+    from atldld.fetch.sources import ImageSource, Received, Wanted
 
 __all__ = [
-    "Host",
     "Session",
-    "cache_root",
     "check_downsample",
     "check_id",
     "default_session",
     "session_for",
     "usual_limits",
 ]
-
-Host = Literal["api", "download"]
 
 
 class Session:
@@ -129,15 +117,16 @@ class Session:
         bucket: BucketImages | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
-        self.cache = Cache(cache_root(self.settings), allens=self.settings.api_url == API_URL)
+        self.cache = cache_of(self.settings)
         self.archive_cache = Cache(
             cache_root(self.settings, "download"),
             allens=self.settings.download_url == DOWNLOAD_URL,
         )
-        self.cache.check_folder()
         self.defects: list[ServiceWarning | AlignmentFileWarning] = []
         self.sources = tuple(sources)
-        self.client = client or self._own_client(limits, transport)
+        self._limits, self._transport, self._closed = limits, transport, False
+        if client is not None:
+            self.client = client
         self._bucket = bucket
         self._origins: dict[int, set[Origin]] = {}  # of the images of each data set, so far
         self._told: set[tuple[int, str]] = set()
@@ -147,25 +136,34 @@ class Session:
         renew_in_children(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ahead": {}}
+        # with the client: sessions that arrive in one process are to share it
+        return {**self.__dict__, "client": self.client, "_ahead": {}}
 
     def renew(self) -> None:
         """Forget, in a forked child, what the parent's threads are asking for."""
         self._ahead = {}
 
-    def _own_client(self, limits: Limits | None, transport: httpx.BaseTransport | None) -> Client:
-        limits = usual_limits(self.settings, limits)
+    @cached_property
+    def client(self) -> Client:
+        """Asks the service; made when it is first needed: what the cache answers needs none."""
+        from atldld.fetch.allowance import Allowance
+        from atldld.fetch.client import Client
+
+        limits = usual_limits(self.settings, self._limits)
         allowance = None
         if limits.per_day:
             host = urlsplit(self.settings.api_url).netloc
             allowance = Allowance(self.cache.root, limits.per_day, host)
-        return Client(
+        client = Client(
             self.settings.api_url,
             limits=limits,
-            transport=transport,
+            transport=self._transport,
             logins=self.settings.logins,
             allowance=allowance,
         )
+        if self._closed:
+            client.close()
+        return client
 
     @property
     def bucket(self) -> BucketImages | None:
@@ -182,6 +180,7 @@ class Session:
 
     def _own_bucket(self, url: str) -> BucketImages:
         from atldld.fetch.bucket import BucketImages
+        from atldld.fetch.client import Client
 
         # a store of files is made for many requests, and a box needs several
         limits = dataclasses.replace(self.client.limits, per_second=None, per_day=None)
@@ -197,7 +196,9 @@ class Session:
 
     def close(self) -> None:
         """Close the connections, and the sources."""
-        self.client.close()
+        self._closed = True
+        if "client" in vars(self):
+            self.client.close()
         for source in self.sources:
             source.close()
         if self._bucket is not None:
@@ -362,6 +363,8 @@ class Session:
         key = check_id(dataset_id, "section data set"), refresh
         if key in self._ahead or self.settings.offline:
             return
+        from concurrent.futures import Future
+
         self.client.load()  # here, as a thread would have to take turns with other imports
         ahead: Future[dict[str, Any]] = Future()
         self._ahead[key] = ahead
@@ -496,6 +499,8 @@ class Session:
         OfflineError, ServiceError, CacheError
             If it is not in the cache, and cannot be fetched or kept.
         """
+        from atldld.fetch.sources import Wanted
+
         downsample = check_downsample(image, downsample)
         if expression and not image.has_expression_mask:
             raise ImageNotFoundError(
@@ -622,6 +627,9 @@ class Session:
         OfflineError, ServiceError, CacheError
             If it is not in the cache, and cannot be fetched or kept.
         """
+        from atldld.fetch.client import Unchanged, Version
+        from atldld.fetch.facts import FileFacts
+
         cache = self.cache if host == "api" else self.archive_cache
         kept = name or path.strip("/")
         known = None if refresh else cache.find_file(kept)
@@ -739,6 +747,8 @@ class Session:
 
     def _sources(self, wanted: Wanted) -> list[ImageSource]:
         """Return where an image is looked for, one after the other."""
+        from atldld.fetch.sources import ServiceImages
+
         service = ServiceImages(self.client)
         remote: dict[Origin, ImageSource] = {"api": service}
         if self.bucket is not None:
@@ -795,7 +805,10 @@ class Session:
         That is the cache of atldld 0.3, and an image whose run was killed before its companion
         was written.
         """
+        import hashlib
+
         from atldld.fetch.jpeg import verify
+        from atldld.fetch.sources import Received, ServiceImages
 
         if "api" not in self._order(wanted):
             return None
@@ -844,10 +857,14 @@ def _version_of(file: CachedFile | None, url: str) -> Version | None:
     """Return the version of a file that need not be sent again: only the whole and sound one."""
     if file is None or file.url != shown_address(url):
         return None
+    from atldld.fetch.client import Version
+
     return Version(file.etag, file.modified) if sha256_of(file.path) == file.sha256 else None
 
 
 def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
+    from atldld.fetch.facts import ImageFacts
+
     width, height = wanted.size
     return ImageFacts(
         width=width,
@@ -857,30 +874,6 @@ def _facts(wanted: Wanted, received: Received, sha256: str) -> ImageFacts:
         fetched=received.fetched,
         dataset_id=wanted.image.data_set_id,
     )
-
-
-def cache_root(settings: Settings, host: Host | Literal["bucket"] = "api") -> Path:
-    """Return the folder of the cache for one service.
-
-    What another service than the Allen Institute's answers is kept apart: the demo archive serves
-    made-up pixels under genuine ids, which must never be taken for the real ones.
-
-    Parameters
-    ----------
-    settings : Settings
-        Say where to ask and where to keep.
-    host : {"api", "download", "bucket"}
-        The API, the informatics archive, or the public bucket.
-    """
-    url, own = {
-        "api": (settings.api_url, API_URL),
-        "download": (settings.download_url, DOWNLOAD_URL),
-        "bucket": (settings.bucket_url or "", BUCKET_URL),
-    }[host]
-    if url == own:
-        return settings.cache_dir
-    host_name = urlsplit(url).netloc
-    return settings.cache_dir / "other-services" / re.sub(r"[^A-Za-z0-9.-]", "_", host_name)
 
 
 def usual_limits(settings: Settings, limits: Limits | None = None) -> Limits:
@@ -893,6 +886,8 @@ def usual_limits(settings: Settings, limits: Limits | None = None) -> Limits:
     limits : Limits, optional
         What they say themselves goes first.
     """
+    from atldld.fetch.limits import PER_DAY, PER_SECOND, Limits
+
     limits = limits or Limits()
     own = settings.api_url == API_URL
     per_second = PER_SECOND if settings.per_second is None and own else settings.per_second

@@ -7,27 +7,21 @@ source; a session sees to that, keeps the file, and asks its sources one after t
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from atldld.errors import BrokenImageError, HTTPStatusError, ImageNotFoundError, InvalidInputError
 from atldld.fetch.cache import Cache, Origin
-from atldld.fetch.client import Client
-from atldld.fetch.facts import ImageFacts
-from atldld.fetch.members import (
-    LARGEST_IMAGE,
-    Members,
-    check_marker,
-    facts_of,
-    opened_members,
-)
 from atldld.records import SectionImage
 from atldld.support.processes import renew_in_children
+
+if TYPE_CHECKING:
+    from atldld.fetch.client import Client
+    from atldld.fetch.members import Members
 
 __all__ = ["ArchiveImages", "ImageSource", "Received", "ServiceImages", "Wanted"]
 
@@ -225,6 +219,11 @@ class ArchiveImages(ImageSource):
         BrokenImageError
             If it is there, but its bytes or what is said about them cannot be used.
         """
+        import hashlib
+
+        from atldld.fetch.facts import ImageFacts
+        from atldld.fetch.members import LARGEST_IMAGE, facts_of
+
         members, name = self._members(), self._name_in_archive(wanted)
         member = members.get(name)
         if member is None and not wanted.expression:
@@ -261,6 +260,8 @@ class ArchiveImages(ImageSource):
         self._opened = None
 
     def _members(self) -> Members:
+        from atldld.fetch.members import check_marker, opened_members
+
         with self._lock:
             if self._opened is None:
                 members = opened_members(self.path)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atldld.errors import CacheError, Remedy
-from atldld.fetch.cache import Cache, CachedFile, companion_of, read_json
+from atldld.fetch.cache import Cache, companion_of, read_json
+from atldld.fetch.kept import CachedFile
 from atldld.fetch.known import known_file
 from atldld.support.files import whole_file, write_errors
 

@@ -1,11 +1,10 @@
-"""Looking after the cache: listing, verifying, pruning."""
+"""Looking after the cache: verifying, pruning."""
 
 from __future__ import annotations
 
 import random
 import re
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any
 from atldld.errors import AtldldError, CacheError, InvalidInputError, Remedy
 from atldld.fetch.cache import (
     ENDINGS,
-    MADE_ANEW,
     Cache,
     FileHeld,
     Origin,
@@ -26,22 +24,19 @@ from atldld.fetch.cache import (
     sha256_of,
 )
 from atldld.fetch.documents import record_in
-from atldld.fetch.index import Known, Stock, take_stock
+from atldld.fetch.holdings import METADATA
 from atldld.fetch.known import GRAPH, problem_of
-from atldld.fetch.session import Session, check_id
+from atldld.fetch.session import Session
 from atldld.fetch.unpacked import check_unpacked
 from atldld.records import SectionImage
+from atldld.support.arguments import check_id
 from atldld.support.files import is_left_over, sweep
 
 __all__ = [
     "Damage",
-    "Holding",
-    "Part",
     "Sample",
     "StoredImage",
     "Verification",
-    "holdings",
-    "parts",
     "prune",
     "spot_check",
     "stored_images",
@@ -49,10 +44,6 @@ __all__ = [
 ]
 
 IMAGE_NAME = re.compile(r"images/\d{1,12}/(\d{1,15})/(\d{1,2})(-expression)?\.(jpg|tif)", re.ASCII)
-_IN_FOLDER = re.compile(
-    r"(?P<tier>\d{1,2})(?P<mask>-expression)?\.(jpg|tif)(?P<companion>\.json)?", re.ASCII
-)
-_METADATA = re.compile(r"datasets/\d{1,15}\.json", re.ASCII)
 FILE_NAME = re.compile(r"files((?:/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,12})")
 
 _ORIGINS: dict[str, str] = {"api": "the service", "bucket": "the public bucket"}
@@ -105,53 +96,6 @@ class StoredImage:
             when = datetime.fromisoformat(self.facts.get("fetched", ""))
             return when if when.tzinfo else when.replace(tzinfo=UTC)
         return datetime.fromtimestamp(self.modified, UTC)
-
-
-@dataclass(frozen=True)
-class Holding:
-    """What the cache holds of one data set.
-
-    Attributes
-    ----------
-    dataset_id : int or None
-        `None` for images whose data set is not known.
-    genes : tuple of (str or None), or None
-        The acronyms of its genes; `None` where its metadata are not there.
-    section_images : int or None
-        How many images it has, kept or not; `None` where its metadata are not there.
-    images, masks : int
-        Of how many section images at least one tier is there, and of how many masks.
-    files, bytes : int
-        Of all of them, with what was checked of each, and of the metadata.
-    tiers : tuple of int
-        Which tiers occur.
-    """
-
-    dataset_id: int | None
-    genes: tuple[str | None, ...] | None
-    section_images: int | None
-    images: int
-    masks: int
-    files: int
-    bytes: int
-    tiers: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """All files of one kind in the cache; see `parts`.
-
-    Attributes
-    ----------
-    kind : str
-        What they are, in words.
-    files, bytes : int
-        How many, and how large together.
-    """
-
-    kind: str
-    files: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -227,129 +171,6 @@ def _stored_files(cache: Cache) -> Iterator[str]:
             if path.suffix == ".json" and path.with_suffix("").is_file():
                 continue  # the companion of another one
             yield name.removeprefix("files/")
-
-
-IMAGES_AND_METADATA = "images, masks and metadata of data sets"
-
-_KINDS = {
-    "datasets": IMAGES_AND_METADATA,
-    "images": IMAGES_AND_METADATA,
-    "files": "atlases, grids and plates",
-    "unpacked": "volumes of atlases, unpacked (made again when needed)",
-    "queries": "answers to searches",
-    "other-services": "all of other services",
-}
-_CATALOGUE = "catalogue"
-_OTHER = "other files"
-
-
-def parts(cache: Cache, stock: Stock | None = None) -> list[Part]:
-    """Return what the cache holds, by kind; together it is what `Cache.size` returns.
-
-    The first part is what `holdings` lists by data set.
-
-    Parameters
-    ----------
-    cache : Cache
-        Which one.
-    stock : Stock, optional
-        Its images, if they have just been looked at.
-    """
-    if stock is None:
-        stock = take_stock(cache)
-        stock.keep()
-    counts: dict[str, list[int]] = {kind: [0, 0] for kind in (*_KINDS.values(), _CATALOGUE, _OTHER)}
-
-    def add(kind: str, files: int, size: int) -> None:
-        counts[kind][0] += files
-        counts[kind][1] += size
-
-    for (names, _), (folders, *sizes) in stock.kinds.items():
-        for name, size in zip(names, sizes, strict=True):
-            known = _IN_FOLDER.fullmatch(name) is not None
-            add(IMAGES_AND_METADATA if known else _OTHER, folders, size)
-    for file in (*stock.others, *cache.files(without="images")):
-        if file.name.startswith(MADE_ANEW):
-            continue
-        folder = file.name.partition("/")[0]
-        kind = _KINDS.get(folder, _CATALOGUE if folder.startswith(_CATALOGUE) else _OTHER)
-        if kind == IMAGES_AND_METADATA and not _METADATA.fullmatch(file.name):
-            kind = _OTHER
-        add(kind, 1, file.bytes)
-    return [Part(kind, files, size) for kind, (files, size) in counts.items()]
-
-
-def holdings(cache: Cache, stock: Stock | None = None) -> list[Holding]:
-    """Return what the cache holds, by data set; files of none that is known come last.
-
-    Parameters
-    ----------
-    cache : Cache
-        Which one.
-    stock : Stock, optional
-        Its images, if they have just been looked at.
-    """
-    if stock is None:
-        stock = take_stock(cache)
-    found: dict[int | None, _Count] = defaultdict(_Count)
-    for file in cache.files("datasets"):
-        if _METADATA.fullmatch(file.name):
-            name = file.name.removeprefix("datasets/").removesuffix(".json")
-            plain = name == str(int(name))
-            found[int(name) if plain else None].add(1, file.bytes)
-    for (names, data_sets), (folders, *sizes) in stock.kinds.items():
-        images: set[int | None] = set()
-        masks: set[int | None] = set()
-        for name, dataset_id, size in zip(names, data_sets, sizes, strict=True):
-            known = _IN_FOLDER.fullmatch(name)
-            if known is None:
-                continue
-            found[dataset_id].add(folders, size)
-            if known["companion"] is None:
-                (masks if known["mask"] else images).add(dataset_id)
-                found[dataset_id].tiers.add(int(known["tier"]))
-        for dataset_id in images:
-            found[dataset_id].images += folders
-        for dataset_id in masks:
-            found[dataset_id].masks += folders
-    unknown = found.pop(None, None)
-    held = [
-        _holding(dataset_id, count, stock.record(dataset_id))
-        for dataset_id, count in sorted(found.items(), key=lambda pair: pair[0] or 0)
-        if dataset_id is not None
-    ]
-    if unknown is not None:
-        held.append(_holding(None, unknown, None))
-    stock.keep()
-    return held
-
-
-@dataclass
-class _Count:
-    """Files of one data set, while they are counted."""
-
-    images: int = 0
-    masks: int = 0
-    files: int = 0
-    bytes: int = 0
-    tiers: set[int] = field(default_factory=set)
-
-    def add(self, files: int, size: int) -> None:
-        self.files += files
-        self.bytes += size
-
-
-def _holding(dataset_id: int | None, count: _Count, known: Known | None) -> Holding:
-    return Holding(
-        dataset_id=dataset_id,
-        genes=None if known is None else known.genes,
-        section_images=None if known is None else known.images,
-        images=count.images,
-        masks=count.masks,
-        files=count.files,
-        bytes=count.bytes,
-        tiers=tuple(sorted(count.tiers)),
-    )
 
 
 def verify_cache(
@@ -486,7 +307,7 @@ def spot_check(cache: Cache, *, seconds: float = 4.0) -> Sample:
 def _look_for(cache: Cache, file: FileHeld) -> Callable[[Path], str | None] | None:
     """Return how a file can be looked at for itself, quickly."""
     name = file.path.relative_to(cache.root).as_posix()
-    if _METADATA.fullmatch(name) or re.fullmatch(r"queries/[0-9a-f]+\.json", name):
+    if METADATA.fullmatch(name) or re.fullmatch(r"queries/[0-9a-f]+\.json", name):
         return _problem_of_document
     if IMAGE_NAME.fullmatch(name) or (FILE_NAME.fullmatch(name) and file.path.suffix != ".json"):
         return _problem_of_length if file.bytes > _QUICKLY else _problem_of_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import sqlite3
@@ -179,6 +178,8 @@ def _named_ids(what: str, names: Mapping[str, int], value: Any) -> Ids:
         elif text.lower() in known:
             found.append(known[text.lower()])
         else:
+            import difflib
+
             near = difflib.get_close_matches(text.lower(), known, 1)
             meant = next((name for name in names if near and name.lower() == near[0]), None)
             raise InvalidInputError(

@@ -7,7 +7,6 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 __all__ = [
     "HUMAN",
@@ -231,6 +230,8 @@ def suggestions(db: sqlite3.Connection, kind: str, text: str, *, most: int = 4) 
         "WHERE t.text MATCH ? AND n.kind = ? ORDER BY t.rank LIMIT ?",
         (" OR ".join(map(_quoted, trigrams)), kind, _CANDIDATES),
     ).fetchall()
+    from difflib import SequenceMatcher
+
     comparing = SequenceMatcher(autojunk=False, b=wanted)
     scores: dict[int, float] = {}
     for owner, name, role in rows:

@@ -35,7 +35,7 @@ from atldld.support.provenance import FRAME, Progress, version
 
 if TYPE_CHECKING:
     from atldld.atlas.model import Atlas
-    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.kept import CachedImage
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 

@@ -63,7 +63,7 @@ from atldld.warp.straighten import FlatFrame
 
 if TYPE_CHECKING:
     from atldld.atlas import Atlas
-    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.kept import CachedImage
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 

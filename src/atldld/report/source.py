@@ -25,7 +25,8 @@ from atldld.errors import (
     OutputError,
     Remedy,
 )
-from atldld.fetch.cache import CachedImage, sha256_of
+from atldld.fetch.cache import sha256_of
+from atldld.fetch.kept import CachedImage
 from atldld.fetch.session import Session
 from atldld.find.named import GeneInPlane, find_dataset, read_dataset_name
 from atldld.place import Placement

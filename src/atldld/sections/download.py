@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from atldld.errors import AtldldError, CacheError, OutputError, Remedy
-from atldld.fetch.cache import CachedImage, sha256_of
+from atldld.fetch.cache import sha256_of
+from atldld.fetch.kept import CachedImage
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import write_picture
 from atldld.formats.sheets import contact_sheet

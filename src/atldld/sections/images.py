@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 
 from atldld.errors import AtldldError
-from atldld.fetch.cache import CachedImage
+from atldld.fetch.kept import CachedImage
 from atldld.fetch.pictures import decode
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import read_picture, write_picture

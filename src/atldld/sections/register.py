@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import SimpleITK
     import xarray
 
-    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.kept import CachedImage
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedSection
 

@@ -8,7 +8,6 @@ the address comes in and travels apart, as a `Login`, so that whatever is built 
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from atldld.errors import shown_address
@@ -101,6 +100,8 @@ def without_login(address: str) -> tuple[str, Login | None]:
     clean = address.replace(f"{user}@{host}", host, 1)
     origin = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
     both = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    from base64 import b64encode  # few addresses have a login
+
     return clean, Login(origin, f"Basic {b64encode(both).decode()}")
 
 

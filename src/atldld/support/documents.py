@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, TypeVar
 
@@ -69,6 +68,8 @@ def parse_json(content: bytes | bytearray, *, memory: int = LARGEST_MEMORY) -> A
     DocumentError
         If the bytes are not JSON, or would cost too much to read.
     """
+    import json  # here, as what only lists the cache reads none
+
     _check_cost(content, memory)
     try:
         # strictly: `json` itself lets through what no file can hold

@@ -21,10 +21,7 @@ import errno
 import os
 import platform
 import re
-import secrets
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,6 +44,7 @@ __all__ = [
     "check_targets",
     "is_left_over",
     "make_folder",
+    "move_to",
     "nameless_file",
     "read_errors",
     "scratch_folder",
@@ -293,6 +291,8 @@ def check_space(path: str | Path, needed: int) -> None:
     if not needed:
         return
     try:
+        import shutil  # with what unpacks archives, which most commands never need
+
         free = shutil.disk_usage(_nearest(Path(path))).free
     except OSError:
         return  # nobody knows, as on some network disks
@@ -557,7 +557,14 @@ def temporary_beside(
     try:
         yield temporary
     finally:
-        _discard(temporary)
+        if temporary.name in _in_use:
+            _discard(temporary)
+
+
+def move_to(temporary: Path, path: Path) -> None:
+    """Move what was written under a name of `temporary_beside` to its own; nothing is left then."""
+    os.replace(temporary, path)
+    _in_use.discard(temporary.name)
 
 
 @contextmanager
@@ -566,6 +573,8 @@ def scratch_folder() -> Iterator[Path]:
 
     What a killed process has left there is removed by the next one that needs such a folder.
     """
+    import tempfile
+
     with write_errors("Temporary files"):
         place = Path(tempfile.gettempdir())
     with write_errors(place), temporary_beside(place / "atldld", "") as folder:
@@ -586,6 +595,8 @@ def nameless_file(needed: int = 0) -> IO[bytes]:
     OutputError
         If there is no space for the file.
     """
+    import tempfile
+
     with write_errors("Temporary files"):
         folder = Path(tempfile.gettempdir())
     with write_errors(folder):
@@ -617,7 +628,7 @@ def _followed(path: Path) -> Path:
 def _new_name(path: Path, ending: str, *, swept: bool = False) -> Path:
     if not swept:
         sweep(path.parent)
-    name = f".{os.getpid()}@{_HOST}-{secrets.token_hex(4)}{ending}"
+    name = f".{os.getpid()}@{_HOST}-{os.urandom(4).hex()}{ending}"
     _in_use.add(name)
     return path.with_name(name)
 
@@ -630,6 +641,8 @@ def _discard(temporary: Path) -> None:
         return
     except OSError:
         pass
+    import shutil
+
     for pause in (0, 0.01, 0.1):
         # a library's threads may still be writing what has failed already
         if not os.path.isdir(temporary):

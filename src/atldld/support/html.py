@@ -7,8 +7,6 @@ sheets. Texts of others are escaped here and nowhere else.
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,11 +63,15 @@ def escaped(text: object) -> Markup:
     """Return a text as HTML shows it; what is markup already stays."""
     if isinstance(text, Markup):
         return text
+    import html  # with a table of two thousand names
+
     return Markup(html.escape(shown(text)))
 
 
 def link(text: str, address: str) -> Markup:
     """Return a link that opens in another tab."""
+    import html
+
     return Markup(
         f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">'
         f"{escaped(text)}</a>"
@@ -90,6 +92,8 @@ def picture(data: bytes, alt: str, *, kind: str = "jpeg", height: int = 150) -> 
     height : int
         How high it is shown at most, in pixels of the screen.
     """
+    import base64
+
     held = base64.b64encode(data).decode("ascii")
     return Markup(
         f'<img src="data:image/{kind};base64,{held}" alt="{escaped(alt)}" title="{escaped(alt)}" '

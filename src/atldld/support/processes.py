@@ -69,7 +69,8 @@ class cached_property(_cached_property[T]):  # noqa: N801 - as the one that it s
         name = self.attrname or self.func.__name__
         known = vars(instance)
         if name not in known:
-            known[name] = self.func(instance)
+            # two threads may come at once, and are to have the same
+            known.setdefault(name, self.func(instance))
         value: T = known[name]
         return value
 

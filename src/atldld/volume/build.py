@@ -36,7 +36,7 @@ from atldld.warp.stain import Scale, darkness, open_scale, read_mask
 from atldld.warp.straighten import FlatFrame
 
 if TYPE_CHECKING:
-    from atldld.fetch.cache import CachedImage
+    from atldld.fetch.kept import CachedImage
     from atldld.fetch.session import Session
     from atldld.place.sections import PlacedDataSet, PlacedSection
 
