@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -636,3 +637,58 @@ def test_only_the_terminal_prints():
                 r"\bclick\.echo\(|(?<![.\w])print\(|sys\.std(out|err)\.write", text
             )
         assert not re.search(r'TextColumn\((?![^)]*markup=False)(?!"left")', text), path
+
+
+ARRAYS = """\
+import resource, sys
+import numpy as np
+from atldld.cli.terminal import keep_freed_memory
+
+if sys.argv[1:]:
+    keep_freed_memory()
+
+def several():
+    return [np.ones(60_000) for _ in range(9)]
+
+several()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    several()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told to keep memory"
+)
+def test_freed_memory_is_kept_for_the_next_arrays():
+    """Each page that is given back and taken again is one that the kernel clears first."""
+
+    def pages(*words):
+        done = subprocess.run(
+            [sys.executable, "-c", ARRAYS, *words], check=True, capture_output=True, text=True
+        )
+        return int(done.stdout)
+
+    assert pages("keep") < 200 < 5000 < pages()
+
+
+def test_commands_that_work_on_pixels_keep_freed_memory(monkeypatch):
+    from atldld.cli import options
+
+    called = []
+    monkeypatch.setattr(options, "keep_freed_memory", lambda: called.append(True))
+    chosen = dict.fromkeys(options._SERVICE_OPTIONS)
+
+    @options.knows_service
+    def light(chosen):
+        """Show something."""
+
+    @options.knows_service
+    def heavy(chosen, jobs=None):
+        """Make something."""
+
+    light(**chosen)
+    assert called == []
+    heavy(jobs=None, **chosen)
+    assert called == [True]

@@ -19,6 +19,7 @@ from atldld.cli.terminal import (
     answer_file,
     command_line,
     facts,
+    keep_freed_memory,
     say,
     say_now,
     table,
@@ -589,6 +590,8 @@ def _with_service_options(
 
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
+        if "jobs" in arguments:  # it works on pixels
+            keep_freed_memory()
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
         chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
         call(chosen, arguments)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from atldld.cli.codes import CLOSED_PIPE, STOPPED, code_of
@@ -46,6 +46,7 @@ __all__ = [
     "complain",
     "facts",
     "heed_memory_limit",
+    "keep_freed_memory",
     "prepare",
     "run_to_the_end",
     "say",
@@ -57,7 +58,7 @@ __all__ = [
 LEAST_MEMORY = 512 << 20
 """Bytes of address space without which OpenBLAS ends the process as it is loaded."""
 
-_M_ARENA_MAX = -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 
 NO_MEMORY = -1  # which ends with 1
 
@@ -334,19 +335,35 @@ def heed_memory_limit() -> None:
     AtldldError
         If this process may not have as much memory as Python with its libraries takes.
     """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+    limit = _memory_limit()
+    if limit is not None and limit < LEAST_MEMORY:
         raise AtldldError(
             f"A process may have {limit >> 20} MB of memory here (`ulimit -v`), and atldld "
             f"needs {LEAST_MEMORY >> 20} MB to begin with.",
             hint="Raise the limit.",
         )
-    if limit != resource.RLIM_INFINITY:
+    if limit is not None:
         _take_less_memory()
+
+
+def keep_freed_memory() -> None:
+    """Keep memory that arrays have left for the next ones, where there is no limit of it.
+
+    The GNU C library gives what is freed back to the kernel, from 128 kB on; the kernel clears
+    each page of it when the next array is made. Strips of pictures are made some thousand times.
+    """
+    if sys.platform == "linux" and _memory_limit() is None:
+        _set_malloc({_M_MMAP_THRESHOLD: 8 << 20, _M_TRIM_THRESHOLD: 32 << 20})
+
+
+def _memory_limit() -> int | None:
+    """Return how many bytes this process may have; `None` if there is no limit."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _take_less_memory() -> None:
@@ -357,11 +374,18 @@ def _take_less_memory() -> None:
     import ctypes
 
     threading.stack_size(1 << 20)
-    try:
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    _set_malloc({_M_ARENA_MAX: 1})
+    with suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")  # loaded as the first thread ends, or it ends the process
-    except (OSError, AttributeError):  # another C library than GNU's
-        pass
+
+
+def _set_malloc(values: Mapping[int, int]) -> None:
+    """Set some of the numbers that the GNU C library takes memory by."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library than GNU's
+        for name, value in values.items():
+            ctypes.CDLL(None).mallopt(name, value)
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
