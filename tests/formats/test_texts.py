@@ -50,6 +50,8 @@ def both(content, use, monkeypatch):
 # one character is taken out, and one is put behind
 @example(rows=[["1", "1"], ["1", "1"]], end="\r\n", last=False)
 @example(rows=[["1", "1"], ["1", "1"]], end="\n\n", last=False)
+# wrong in both columns, and in two pieces
+@example(rows=[["a b", "1"], ["1", "a b"]], end="\n", last=False)
 def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
     content = end.join(["a,b", *map(",".join, rows)]) + (end if last else "")
 
@@ -62,10 +64,13 @@ def test_plain_tables_are_read_and_written_as_all_others(rows, end, last):
         out = io.StringIO(newline="")
         table.write(out, new, ",")
         found = [table.count, table.names, out.getvalue(), [*table.columns["a"]]]
-        try:
-            found.append(table.numbers([1, 0]).tolist())
-        except InvalidInputError as error:
-            found.append(str(error))
+        # both at once last: of two wrong cells, the one that is named depends on the pieces
+        for places in ([1], [0], [1, 0]):
+            try:
+                found.append(table.numbers(places).tolist())
+            except InvalidInputError as error:
+                found.append(str(error))
+                break
         return repr(found)
 
     with pytest.MonkeyPatch.context() as patch:
