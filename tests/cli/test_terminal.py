@@ -640,10 +640,11 @@ def test_only_the_terminal_prints():
 
 
 ARRAYS = """\
-import resource, sys
+import ctypes, resource, sys
 import numpy as np
 from atldld.cli.terminal import keep_freed_memory
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of 4 kB everywhere
 if sys.argv[1:]:
     keep_freed_memory()
 

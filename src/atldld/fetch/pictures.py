@@ -79,7 +79,22 @@ def verify_open(
     url: str | None = None,
     sender: str = "the service",
 ) -> None:
-    """Check a file that is open already, from its beginning; see `verify`."""
+    """Check a file that is open already, from its beginning.
+
+    Parameters
+    ----------
+    file : binary file
+        The image, open for reading.
+    path : pathlib.Path
+        Where it is, for messages and for readers that open it themselves.
+    width, height, url, sender :
+        See `atldld.fetch.jpeg.verify`.
+
+    Raises
+    ------
+    BrokenImageError
+        If it is no whole image of that size.
+    """
     file.seek(0)
     if origin_in(file) == "api":
         file.seek(0)

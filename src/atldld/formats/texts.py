@@ -14,7 +14,7 @@ import io
 import os
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -268,10 +268,8 @@ class TextTable:
         before = 0
         if not self._plain:
             for rows in self._read():
-                yield [
-                    self._floats([_text(row[place]) for row in rows], place, before)
-                    for place in places
-                ]
+                cells = [[_text(row[place]) for row in rows] for place in places]
+                yield self._floats(cells, places, before)
                 before += len(rows)
             return
 
@@ -279,28 +277,43 @@ class TextTable:
             return [(cells, _parsed(cells)) for cells in self._columns(piece, places)]
 
         for columns in in_order(self._pieces(), read):
-            yield [
-                self._floats(cells.to_pylist(), place, before) if found is None else found
-                for place, (cells, found) in zip(places, columns, strict=True)
-            ]
+            if any(found is None for _, found in columns):
+                yield self._floats([cells.to_pylist() for cells, _ in columns], places, before)
+            else:
+                yield [found for _, found in columns if found is not None]
             before += len(columns[0][0])
 
-    def _floats(self, texts: Iterable[str], place: int, before: int) -> NDArray[np.float64]:
-        out = []
-        for row, text in enumerate(texts, before + 1):
-            if not text or text.isspace():
-                out.append(np.nan)
-                continue
-            try:
-                # Python's own notation, 1_000, is nobody's in a table
-                out.append(float("_" if "_" in text else text))
-            except ValueError:
-                told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}…"
-                raise InvalidInputError(
-                    f"The column {self.names[place]} of {self.where} holds {told} in row {row}, "
-                    "which is not a number."
-                ) from None
-        return np.array(out)
+    def _floats(
+        self, columns: Sequence[Sequence[str]], places: Sequence[int], before: int
+    ) -> list[NDArray[np.float64]]:
+        """Return the cells of columns as numbers, each of shape (N,); NaN where one is empty.
+
+        Raises
+        ------
+        InvalidInputError
+            If a cell holds something else; it is about the first row that has one.
+        """
+        out, wrong = [], []
+        for place, texts in zip(places, columns, strict=True):
+            numbers = np.full(len(texts), np.nan)
+            for row, text in enumerate(texts):
+                if not text or text.isspace():
+                    continue
+                try:
+                    # Python's own notation, 1_000, is nobody's in a table
+                    numbers[row] = float("_" if "_" in text else text)
+                except ValueError:
+                    wrong.append((row, place, text))
+                    break
+            out.append(numbers)
+        if wrong:
+            row, place, text = min(wrong, key=lambda one: one[0])
+            told = repr(text) if len(text) <= _TOLD else f"{text[:_TOLD]!r}…"
+            raise InvalidInputError(
+                f"The column {self.names[place]} of {self.where} holds {told} in row "
+                f"{before + row + 1}, which is not a number."
+            )
+        return out
 
     # ---- looking at it first
 

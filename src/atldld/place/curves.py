@@ -132,7 +132,7 @@ class CurvedMap:
         return np.moveaxis(self.at(_lattice(shape, step)), -1, 0)
 
     def _halved(self, coarse: Matrix, shape: tuple[int, int], step: int) -> Matrix:
-        """Return the nodes of a lattice half as coarse, and map only those that are new."""
+        """Return the nodes, (2, M, N), of a lattice half as coarse; only new ones are mapped."""
         lattice = _lattice(shape, step)
         rows, columns = lattice.shape[:2]
         fine = np.empty((2, rows, columns))

@@ -554,7 +554,10 @@ class Accumulator:
                 own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             )
         strips = Strips(picture, to_tier, shape, background)
-        edges = [_Edges.of(*side) for side in zip(matrix, (shape, shape), slab.size, strict=False)]
+        edges = [
+            _Edges.of(line, shape, length)
+            for line, length in zip(matrix[:2], slab.size, strict=True)
+        ]
         # the plane, whose rows are voxels' rows
         data, weight = self._data[tuple(place)], self._weight[tuple(place)]
         colour = np.empty((0, 0), dtype=np.uint8)
@@ -638,6 +641,7 @@ def _ways(line: Matrix, rows: slice, columns: int) -> tuple[Matrix, Matrix]:
 
 
 def _sums(down: Matrix, across: Matrix) -> NDArray[np.float32]:
+    """Return each row's number plus each column's, shape (rows, columns)."""
     sums = np.empty((len(down), len(across)), dtype=np.float32)
     # rounded as they are added, a few at a time
     np.add(down[:, None], across, out=sums, casting="same_kind")
@@ -651,7 +655,7 @@ class _Edges:
     Attributes
     ----------
     down, across : numpy.ndarray, shape (rows,) and (columns,), float64
-        What a voxel's row and column add to its coordinate in the image.
+        What a voxel's row and column add to its coordinate in the image, in full-resolution pixels.
     length : int
         Pixels along that side.
     rows, columns : slice
@@ -667,6 +671,7 @@ class _Edges:
 
     @classmethod
     def of(cls, line: Matrix, shape: tuple[int, int], length: int) -> _Edges:
+        """Return them for a plane's (rows, columns), by a line of `Slab.plane_matrix`."""
         down, across = _ways(line, slice(0, shape[0]), shape[1])
         rows = _run(~np.any(_beyond(down, across[[0, -1]], length), axis=1))
         columns = _run(~np.any(_beyond(down[[0, -1]], across, length), axis=0))
@@ -681,7 +686,7 @@ class _Edges:
 
 
 def _beyond(down: Matrix, across: Matrix, length: int) -> NDArray[np.bool_]:
-    """Return which places lie beside the pixels of an image, along one of its sides."""
+    """Return which places, shape (rows, columns), lie beside an image along one of its sides."""
     places = _sums(down, across)
     return (places < -0.5) | (places > length - 0.5)
 
