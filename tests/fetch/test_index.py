@@ -1,9 +1,10 @@
-"""The index of the cache's images: it saves looking, and can never make a number wrong."""
+"""The index of the cache's images: it saves looking, and notices what comes, goes or is replaced."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -11,6 +12,9 @@ from atldld.fetch import index
 from atldld.fetch.cache import Cache
 from atldld.fetch.holdings import holdings, parts
 from atldld.fetch.index import INDEX, take_stock
+from atldld.fetch.session import Session
+from atldld.fetch.upkeep import verify_cache
+from atldld.settings import Settings
 
 COUNT = 30
 
@@ -75,20 +79,19 @@ def test_what_has_not_changed_is_not_opened_again(cache, monkeypatch):
     assert len(read) == COUNT
     again, opened, read = looks(monkeypatch, lambda: state(cache))
     assert again == first
-    assert [path.rpartition("/images/")[2] for path in opened] in (["1", "2"] * 2, ["2", "1"] * 2)
-    assert read == []
+    assert opened == read == []
     (of_5, of_6) = first[0]
     assert (of_5.dataset_id, of_5.images, of_5.files) == (5, COUNT // 2, COUNT + 1)
     assert (of_6.dataset_id, of_6.images, of_6.files) == (6, COUNT // 2, COUNT)
 
 
-def test_only_what_has_changed_is_opened_again(cache, monkeypatch):
+def test_only_groups_that_have_changed_are_opened_again(cache, monkeypatch):
     state(cache)
     add(cache, 1995, "4.jpg")
     _, opened, read = looks(monkeypatch, lambda: holdings(cache))
-    assert sum(path.endswith("/1995") for path in opened) == 1
-    assert len(opened) == 3
-    assert len(read) == 2
+    inside = [path.rpartition("/images/")[2] for path in opened]
+    assert sorted(inside) == ["1", *(f"1/{image}" for image in range(1990, 2000))]
+    assert len(read) == 11
 
 
 def replaced(path, content):
@@ -129,12 +132,8 @@ CHANGES = {
         path.parent.rmdir(),
     ),
     "another image": lambda cache, path: replaced(path, b"another jpeg"),
-    "another image in place": lambda cache, path: rewritten(path, b"another jpeg"),
     "another data set": lambda cache, path: replaced(companion(path), b'{"dataset_id": 7}'),
-    "another data set in place": lambda cache, path: rewritten(
-        companion(path), b'{"dataset_id": 7}'
-    ),
-    "a torn companion": lambda cache, path: rewritten(companion(path), b'{"datas'),
+    "a torn companion": lambda cache, path: replaced(companion(path), b'{"datas'),
     "a link": lambda cache, path: path.with_name("0.jpg").symlink_to(path),
     "a folder that became a file": lambda cache, path: (
         path.unlink(),
@@ -161,6 +160,31 @@ def test_whatever_changes_is_noticed(cache, change):
     assert found == truth(cache) == state(cache)
     size = cache.size()
     assert size == (sum(part.files for part in found[1]), sum(part.bytes for part in found[1]))
+
+
+@pytest.mark.parametrize(
+    ("of", "content"), [(lambda path: path, b"longer jpeg"), (companion, b'{"dataset_id": 7}')]
+)
+def test_what_is_rewritten_in_place_is_noticed_when_the_cache_is_verified(cache, of, content):
+    """Its folder looks as before; a list of a hundred thousand images looks at folders alone."""
+    before = state(cache)
+    rewritten(of(cache.root / "images" / "1" / "1995" / "2.jpg"), content)
+    assert state(cache) == before
+    verify_cache(Session(Settings(cache_dir=cache.root, offline=True)))
+    found = state(cache)
+    assert found != before
+    assert found == truth(cache)
+
+
+def test_a_file_that_is_still_being_written_is_not_kept(cache, monkeypatch):
+    """It grows without a change of its folder."""
+    now = time.time()
+    path = cache.root / "images" / "1" / "1995" / "2.jpg"
+    monkeypatch.setattr(index, "SETTLED", -30 * 10**9)
+    os.utime(path, (now + 60, now + 60))
+    first = state(cache)
+    rewritten(path, b"a longer jpeg")
+    assert state(cache) == truth(cache) != first
 
 
 def test_what_a_link_leads_to_is_looked_at_each_time(cache, tmp_path):

@@ -1,13 +1,15 @@
 """What lies in the images' folders of the cache, so that not each must be opened to list them.
 
-Every image has its own folder: with many, opening them and reading what their companions say takes
-most of the time of a list. The index keeps the names in each folder, and to which data set its
-images belong. Nothing in it is believed unseen. Each listing looks at every folder and every file;
-the names count while the folder is the same one with the same times, and what a companion said
-while that is the same file with the same length and times. Sizes are never kept.
+Every image has its own folder: with many, opening them, looking at each file and reading what the
+companions say takes most of the time of a list. A thousand of these folders lie in one group, and
+the index keeps what each group holds: how many folders have the same names, of the same data sets,
+and the sizes of their files. A listing looks at every folder; what the index says of a group counts
+while all its folders are the same with the same times. Files that come, go or are replaced change
+the times of their folder; a file that is rewritten in place does not, so checking the cache removes
+the index.
 
-So the index may be missing, damaged, stale or another machine's: then folders are opened again,
-and a new one is written, whole or not at all. See decision 17.
+The index may be missing, damaged, stale or another machine's: then folders are opened again, and a
+new one is written, whole or not at all. See decision 19.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 from atldld.errors import AtldldError
-from atldld.fetch.cache import FORMAT, MARKER, Cache, FileHeld, read_json
+from atldld.fetch.cache import FORMAT, MARKER, Cache, FileHeld, FolderHeld, read_json
 from atldld.support.files import move_to, temporary_beside
 
-__all__ = ["INDEX", "SMALLEST", "Kind", "Known", "Stock", "take_stock"]
+__all__ = ["INDEX", "SMALLEST", "Group", "Kind", "Known", "Stock", "forget", "take_stock"]
 
 INDEX = "index/images.json"
 """Where it is, below the cache's folder."""
@@ -35,7 +37,7 @@ SETTLED = 4_000_000_000
 """Nanoseconds for which something must not have changed to be kept. File systems count time in
 steps, of two seconds at most: what has just been written may be written again in the same step."""
 
-_VERSION = 1
+_VERSION = 2
 _LARGEST = 512 << 20
 _PLAIN_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _LARGEST_COMPANION = 64 << 10
@@ -45,7 +47,20 @@ _CHECKED = ".json"
 Kind: TypeAlias = tuple[tuple[str, ...], tuple[int | None, ...]]
 """What a folder holds: the names of its files, and the data set of each where that is known."""
 
-_Entry: TypeAlias = tuple[int, int]  # what it looked like, and the number of its kind
+
+class Group(NamedTuple):
+    """What the folders of a group hold.
+
+    Attributes
+    ----------
+    seen : int
+        What they looked like.
+    kinds : list of (Kind, list of int)
+        As `Stock.kinds`.
+    """
+
+    seen: int
+    kinds: list[tuple[Kind, list[int]]]
 
 
 class Known(NamedTuple):
@@ -68,8 +83,7 @@ class Known(NamedTuple):
 
 class _Content(TypedDict):
     version: int
-    kinds: list[Kind]
-    folders: dict[str, dict[str, _Entry]]
+    groups: dict[str, Group]
     records: dict[str, Known]
 
 
@@ -105,7 +119,7 @@ class Stock:
 
 
 def take_stock(cache: Cache) -> Stock:
-    """Look at every image file of the cache.
+    """Look at every image folder of the cache, and into those of groups that have changed.
 
     Raises
     ------
@@ -118,26 +132,21 @@ def take_stock(cache: Cache) -> Stock:
         return stock
     top = cache.look_into("images")
     stock.others += top.files
-    groups: dict[str, list[str]] = {}
-    for group in top.folders:
-        number = group.rpartition("/")[2]
-        if not _PLAIN_NUMBER.fullmatch(number):
-            stock.others += cache.files(group)
-            continue
-        inside = cache.look_into(group)
-        stock.others += inside.files
-        leaves = groups[number] = []
-        for leaf in inside.folders:
-            image = leaf.rpartition("/")[2]
-            if _PLAIN_NUMBER.fullmatch(image) and int(image) // 1000 == int(number):
-                leaves.append(image)
-            else:
-                stock.others += cache.files(leaf)
-    if sum(map(len, groups.values())) >= SMALLEST:
-        index.begin()
-    for number, leaves in groups.items():
-        index.look(number, leaves, stock)
+    groups = []
+    for folder in top.folders:
+        number = folder.rpartition("/")[2]
+        if _PLAIN_NUMBER.fullmatch(number):
+            groups.append(number)
+        else:
+            stock.others += cache.files(folder)
+    index.look(groups, stock)
     return stock
+
+
+def forget(cache: Cache) -> None:
+    """Remove the index, so that the next list looks at every file."""
+    with suppress(OSError):  # where it cannot be removed, it could not be written either
+        (cache.root / INDEX).unlink(missing_ok=True)
 
 
 class _Index:
@@ -145,111 +154,83 @@ class _Index:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        self._root = os.fspath(cache.root)
         self._path = cache.root / INDEX
         self._old, self._new = _nothing(), _nothing()
-        self._numbers: dict[Kind, int] = {}
         self._kept = False
         self._changed = False
         self._settled = 0
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Read what was written before; from here on, what is seen is worth keeping."""
         self._kept = True
         self._old = _read(self._path)
         self._new["records"].update(self._old["records"])
         self._settled = _now_on_disk(self._path.parent) - SETTLED
 
-    def look(self, group: str, leaves: Sequence[str], stock: Stock) -> None:
-        """Count the files of the folders of one group."""
-        old, kinds, totals = self._old["folders"].get(group, {}), self._old["kinds"], stock.kinds
-        new = self._new["folders"].setdefault(group, {})
-        root = os.path.join(os.fspath(self._cache.root), "images", group, "")
-        look = os.stat
-        # this loop is all that is left for most folders, so it calls nothing that it can do without
-        for leaf in leaves:
-            entry = old.get(leaf)
-            if entry is not None:
-                kind = kinds[entry[1]]
-                try:
-                    facts = look(root + leaf)
-                    seen = [facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
-                    sizes = []
-                    for name in kind[0]:
-                        facts = look(f"{root}{leaf}/{name}")
-                        sizes.append(facts.st_size)
-                        if name.endswith(_CHECKED):
-                            seen += (
-                                facts.st_ino,
-                                facts.st_size,
-                                facts.st_mtime_ns,
-                                facts.st_ctime_ns,
-                            )
-                except OSError:
-                    pass
-                else:
-                    if hash(tuple(seen)) == entry[0]:
-                        new[leaf] = (entry[0], self._number(kind))
-                        _add(totals, kind, sizes)
-                        continue
-            self._changed = True
-            opened = self._open(f"images/{group}/{leaf}", stock)
-            if opened is not None:
-                kind, sizes, print_ = opened
-                _add(totals, kind, sizes)
-                if print_ is not None:
-                    new[leaf] = (print_, self._number(kind))
+    def look(self, groups: Sequence[str], stock: Stock) -> None:
+        """Count the files of the folders of some groups."""
+        images = os.path.join(self._root, "images", "")
+        # before any is opened: what changes in between looks different the next time
+        found = {group: _look_of(images + group) for group in groups}
+        if sum(count for count, _ in found.values()) >= SMALLEST:
+            self._begin()
+        old, new = self._old["groups"], self._new["groups"]
+        for group, (_, seen) in found.items():
+            held = old.get(group)
+            keep = held is not None and held.seen == seen
+            if held is None or not keep:
+                self._changed = True
+                kinds, keep = self._open(group, stock)
+                held = Group(seen, list(kinds.items()))
+            if keep:
+                new[group] = held
+            for kind, sums in held.kinds:
+                _add(stock.kinds, kind, sums)
         self._changed |= len(new) != len(old)
 
-    def _number(self, kind: Kind) -> int:
-        number = self._numbers.get(kind)
-        if number is None:
-            number = self._numbers[kind] = len(self._new["kinds"])
-            self._new["kinds"].append(kind)
-        return number
+    def _open(self, group: str, stock: Stock) -> tuple[dict[Kind, list[int]], bool]:
+        """Look into the folders of a group; return what they hold, and whether that may be kept."""
+        kinds: dict[Kind, list[int]] = {}
+        inside = self._cache.look_into(f"images/{group}")
+        stock.others += inside.files
+        keep = not inside.files and self._is_settled(f"images/{group}", inside)
+        for folder in inside.folders:
+            image = folder.rpartition("/")[2]
+            if _PLAIN_NUMBER.fullmatch(image) and int(image) // 1000 == int(group):
+                kind, sizes, settled = self._open_one(folder, stock)
+                _add(kinds, kind, [1, *sizes])
+                keep &= settled
+            else:
+                stock.others += self._cache.files(folder)
+                keep = False
+        return kinds, keep
 
-    def _open(self, folder: str, stock: Stock) -> tuple[Kind, list[int], int | None] | None:
-        """Look into a folder.
-
-        Returns
-        -------
-        kind : Kind
-            What it holds.
-        sizes : list of int
-            The bytes of each file.
-        seen : int or None
-            What it looked like, if that may be kept.
-        """
-        path = f"{os.fspath(self._cache.root)}/{folder}"
-        try:
-            facts = os.stat(path)
-        except OSError:
-            return None  # it has gone meanwhile
-        seen = [facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
-        latest = max(facts.st_mtime_ns, facts.st_ctime_ns)
+    def _open_one(self, folder: str, stock: Stock) -> tuple[Kind, list[int], bool]:
+        """Return the kind of a folder, its files' sizes, and whether that may be kept."""
         inside = self._cache.look_into(folder)
         for deeper in inside.folders:
             stock.others += self._cache.files(deeper)
         sizes = {file.name.rpartition("/")[2]: file.bytes for file in inside.files}
         names = tuple(sorted(sizes))
         of: dict[str, int | None] = {}
-        keep = inside.plain
         for name in names:
-            if not name.endswith(_CHECKED):
-                continue
-            try:
-                # before it is read: what is replaced in between looks different the next time
-                facts = os.stat(f"{path}/{name}")
-            except OSError:
-                keep = False
-                continue
-            seen += (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-            latest = max(latest, facts.st_mtime_ns, facts.st_ctime_ns)
             image = name.removesuffix(_CHECKED)
-            if image in sizes:
-                of[image] = of[name] = _data_set(f"{path}/{name}", facts.st_size, many=self._kept)
-        kind = names, tuple(of.get(name) for name in names)
-        print_ = hash(tuple(seen)) if keep and latest < self._settled else None
-        return kind, [sizes[name] for name in names], print_
+            if name.endswith(_CHECKED) and image in sizes:
+                companion = f"{self._root}/{folder}/{name}"
+                of[image] = of[name] = _data_set(companion, sizes[name], many=self._kept)
+        keep = inside.plain and self._is_settled(folder, inside)
+        return (names, tuple(map(of.get, names))), [sizes[name] for name in names], keep
+
+    def _is_settled(self, folder: str, inside: FolderHeld) -> bool:
+        """Whether a folder, and each of its files, was changed long enough ago."""
+        try:
+            facts = os.stat(f"{self._root}/{folder}")
+        except OSError:
+            return False
+        # also the files: one that is still being written does not change its folder any more
+        files = max((file.modified for file in inside.files), default=0.0)
+        return max(facts.st_mtime_ns, facts.st_ctime_ns, int(1e9 * files)) < self._settled
 
     def record(self, dataset_id: int) -> Known:
         """Return what the metadata of a data set say."""
@@ -291,14 +272,26 @@ class _Index:
                 move_to(temporary, self._path)
 
 
-def _add(totals: dict[Kind, list[int]], kind: Kind, sizes: list[int]) -> None:
-    total = totals.get(kind)
-    if total is None:
-        totals[kind] = [1, *sizes]
-        return
-    total[0] += 1
-    for at, size in enumerate(sizes, start=1):
-        total[at] += size
+def _look_of(group: str) -> tuple[int, int]:
+    """Return how many folders are in a group, and what they and it look like."""
+    look = os.stat
+    seen: list[int] = []
+    count = 0
+    with suppress(OSError):  # it has gone meanwhile, or cannot be read, of which opening it tells
+        facts = look(group)
+        seen += (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+        # this loop is nearly all that is left of a list, so it calls nothing that it can do without
+        for name in os.listdir(group):
+            count += 1
+            facts = look(f"{group}/{name}")
+            seen += (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+    return count, hash(tuple(seen))
+
+
+def _add(totals: dict[Kind, list[int]], kind: Kind, sums: Sequence[int]) -> None:
+    total = totals.setdefault(kind, [0] * len(sums))
+    for at, more in enumerate(sums):
+        total[at] += more
 
 
 def _data_set(companion: str, length: int, *, many: bool) -> int | None:
@@ -335,7 +328,7 @@ def _read(path: Path) -> _Content:
 
 
 def _nothing() -> _Content:
-    return {"version": _VERSION, "kinds": [], "folders": {}, "records": {}}
+    return {"version": _VERSION, "groups": {}, "records": {}}
 
 
 def _json() -> Any:

@@ -25,6 +25,7 @@ from atldld.fetch.cache import (
 )
 from atldld.fetch.documents import record_in
 from atldld.fetch.holdings import METADATA
+from atldld.fetch.index import forget
 from atldld.fetch.known import GRAPH, problem_of
 from atldld.fetch.session import Session
 from atldld.fetch.unpacked import check_unpacked
@@ -242,6 +243,8 @@ def verify_cache(
             sweep(path.parent)
             _remove(cache, path)
         result.add(path, "a run that was killed left it", "removed" if repair else None)
+    # a list does not see what was rewritten in place
+    forget(cache)
     return result
 
 
