@@ -1,4 +1,4 @@
-"""The index of the cache's images: it saves looking, and notices what comes, goes or is replaced."""
+"""The index of the cache: it saves looking, and notices what comes, goes or is replaced."""
 
 import json
 import os
