@@ -45,6 +45,7 @@ NEVER = {
     "matplotlib",
     "pandas",
     "werkzeug",
+    "importlib.metadata",
     "atldld.batch",
 }
 PICTURES = {"cv2", "simplejpeg", "scipy"}
@@ -75,6 +76,13 @@ def test_a_command_loads_what_it_uses_and_nothing_else(
     assert not loaded & (NEVER | unwanted)
     print(command, len(loaded))
     assert len(loaded) <= most
+
+
+def test_a_download_of_what_is_in_the_cache_loads_nothing_that_asks(at_demo_server, tmp_path):
+    command = ["download", "dataset", "909", str(tmp_path / "one"), "--resolution", "400"]
+    assert "httpx" in modules(COMMAND[2], *command)
+    command[3] = str(tmp_path / "two")
+    assert "httpx" not in modules(COMMAND[2], *command)
 
 
 def test_with_the_institutes_own_service_nothing_more_is_loaded(monkeypatch):

@@ -79,9 +79,9 @@ def __getattr__(name: str) -> object:
 
         return import_module(f"{__name__}.{name}")  # which makes it an attribute
     if name == "__version__":
-        from importlib.metadata import version
+        from atldld.support.provenance import version
 
-        value = version("atldld")
+        value = version()
     elif name == "__all__":
         value = sorted({*_homes(), "__version__"})
     elif name in _homes():

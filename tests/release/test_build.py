@@ -84,8 +84,10 @@ def test_the_wheel_out_of_the_sdist_is_the_same_wheel(built, tmp_path):
 
 def test_the_wheel_holds_the_package_and_nothing_else(built):
     package = {name.removeprefix("src/") for name in tracked() if name.startswith("src/")}
+    package.add("atldld/_version.py")
     with zipfile.ZipFile(built[".whl"]) as wheel:
         names = set(wheel.namelist())
+        assert f'\nversion = "{VERSION}"\n' in wheel.read("atldld/_version.py").decode()
     about = {name for name in names if name.startswith(f"atldld-{VERSION}.dist-info/")}
     assert names - about == package
     assert {Path(name).name for name in about} == {
@@ -96,7 +98,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
 def test_the_sdist_holds_the_tests_and_the_papers_of_a_release(built):
     with tarfile.open(built[".gz"]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert names - {"PKG-INFO"} <= set(tracked())
+    assert names - {"PKG-INFO", "src/atldld/_version.py"} <= set(tracked())
     left_out = {name for name in tracked() if name not in names}
     assert {name.partition("/")[0] for name in left_out} <= {
         ".dockerignore", ".git_archival.txt", ".gitattributes", ".github",

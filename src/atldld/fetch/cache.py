@@ -399,6 +399,10 @@ class Cache:
         """Return a JSON document (``kind`` is ``"datasets"`` or ``"queries"``), or `None`."""
         return read_json(self.root / kind / f"{name}.json") or None
 
+    def has_document(self, kind: str, name: str) -> bool:
+        """Whether a file is there for `read_document`, whatever it holds."""
+        return os.path.isfile(self.root / kind / f"{name}.json")
+
     def write_document(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
         """Write a JSON document, with the time under ``"fetched"``."""
         self.write_json(self.root / kind / f"{name}.json", {**document, "fetched": _now()})

@@ -363,6 +363,8 @@ class Session:
         key = check_id(dataset_id, "section data set"), refresh
         if key in self._ahead or self.settings.offline:
             return
+        if not refresh and self.cache.has_document("datasets", str(key[0])):
+            return  # nothing will be asked, so the client is not even loaded
         from concurrent.futures import Future
 
         self.client.load()  # here, as a thread would have to take turns with other imports

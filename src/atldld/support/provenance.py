@@ -20,9 +20,15 @@ Progress = Callable[[int, int, str], None]
 @cache
 def version() -> str:
     """Return the version of this package."""
-    from importlib.metadata import version
+    from importlib import import_module
 
-    return version("atldld")
+    try:
+        # no import statement, as the file is not there before the package is first built
+        return str(import_module("atldld._version").version)
+    except ModuleNotFoundError:
+        from importlib.metadata import version
+
+        return version("atldld")
 
 
 def citation_of(dataset_id: int | None) -> str:
