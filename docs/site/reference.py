@@ -51,7 +51,7 @@ PYTHON: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "refine": (
         "Refinement and registrations",
         "Move and bend sections to where they fit the atlas, and read the result.",
-        ("atldld.refine", "atldld.place.registration"),
+        ("atldld.refine", "atldld.place.registration", "atldld.place.refinement"),
     ),
     "report": ("Reports", "One page about a data set.", ("atldld.report",)),
     "plot": (

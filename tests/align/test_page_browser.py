@@ -22,7 +22,8 @@ from atldld.demo.local import in_process_session
 from atldld.formats import image_name, write_quicknii
 from atldld.place.alignment import read_alignment
 from atldld.place.placement import Placement
-from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.place.refinement import StepResult
+from atldld.place.registration import Registration, SectionFit
 from atldld.sections.images import copy_images
 from atldld.testing.disturbed import disturbed, known_errors, tissue_of
 from tests.peers.environments import pynutil_runner

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from atldld.api import open_dataset
-from atldld.place.registration import Registration, SectionFit, StepResult
+from atldld.place.refinement import StepResult
+from atldld.place.registration import Registration, SectionFit
 from tests.curved.conftest import curve
 
 DATASET = 909  # fourteen small sections

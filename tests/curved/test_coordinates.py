@@ -15,7 +15,7 @@ from atldld.formats.fields import FIELD_EXTENSIONS
 from atldld.formats.voxels import known_extensions
 from atldld.place.anchoring import AlignmentFile, AtlasMade
 from atldld.place.coordinates import CCF, SERVICE, all_coordinates, coordinates_of, short_of
-from atldld.place.registration import StepResult
+from atldld.place.refinement import StepResult
 from atldld.sections.drawings import Drawing, write_drawing
 from atldld.sections.register import Recipe
 from tests.curved.doors import DATASET, brain, registration_of

@@ -128,7 +128,8 @@ def _registrations(samples, folder="reg"):
     from atldld.place.deformation import Displacements, SplineDeformation
     from atldld.place.markers import MarkerDeformation
     from atldld.place.placement import Placement
-    from atldld.place.registration import ExpectedError, Registration, SectionFit
+    from atldld.place.refinement import ExpectedError
+    from atldld.place.registration import Registration, SectionFit
 
     images = _record().images[:3]
     plain = [Placement.of(_record(), image) for image in images]

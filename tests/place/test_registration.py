@@ -13,13 +13,8 @@ from atldld.place.alignment import read_alignment
 from atldld.place.deformation import Displacements, SplineDeformation
 from atldld.place.markers import MarkedDeformation, MarkerDeformation
 from atldld.place.placement import Placement
-from atldld.place.registration import (
-    ExpectedError,
-    Registration,
-    SectionFit,
-    StepResult,
-    check_registration,
-)
+from atldld.place.refinement import ExpectedError, StepResult
+from atldld.place.registration import Registration, SectionFit, check_registration
 
 PIXEL = 1.047  # µm
 STEP = StepResult(step="whole", kept=True, reason="It fits better.", moved=3.0, before={}, after={})

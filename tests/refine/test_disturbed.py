@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from atldld.place.registration import ExpectedError, Registration
+from atldld.place.refinement import ExpectedError
+from atldld.place.registration import Registration
 from atldld.place.sections import PlacedDataSet
 from atldld.testing.disturbed import disturbed, judgement, known_errors
 from atldld.testing.places import Errors

@@ -8,13 +8,8 @@ import pytest
 
 from atldld.api import open_dataset
 from atldld.formats.displacements import describe
-from atldld.place.registration import (
-    ExpectedError,
-    Refinement,
-    Registration,
-    SectionFit,
-    StepResult,
-)
+from atldld.place.refinement import ExpectedError, Refinement, StepResult
+from atldld.place.registration import Registration, SectionFit
 from atldld.place.sections import PlacedDataSet
 from atldld.quality import assess
 from atldld.report import open_source

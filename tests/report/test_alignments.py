@@ -11,7 +11,8 @@ import pytest
 from atldld.api import open_dataset
 from atldld.formats.quicknii import write_quicknii
 from atldld.place.alignment import read_alignment
-from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
+from atldld.place.refinement import ExpectedError, StepResult
+from atldld.place.registration import Registration, SectionFit
 from atldld.report import gather, open_source, write_report
 from atldld.report.page import figures
 from atldld.report.pictures import STEPS

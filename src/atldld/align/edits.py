@@ -28,7 +28,8 @@ from atldld.place.anchoring import anchoring_of, forward_of
 from atldld.place.deformation import Deformation
 from atldld.place.markers import MarkedDeformation, MarkerDeformation
 from atldld.place.placement import Placement
-from atldld.place.registration import SectionFit, StepResult
+from atldld.place.refinement import StepResult
+from atldld.place.registration import SectionFit
 from atldld.place.sections import PlacedSection
 
 __all__ = [

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from atldld.place.registration import ExpectedError, Status, StepResult, StoredFields
+from atldld.place.refinement import ExpectedError, StepResult
+from atldld.place.registration import Status, StoredFields
 
 __all__ = ["Document", "Marker", "Origin", "Rows", "SectionState", "rows_of"]
 

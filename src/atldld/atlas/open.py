@@ -204,7 +204,7 @@ def fetch_graph(session: Session, *, refresh: bool = False) -> StructureGraph:
         check=read,
         what="The structure graph",
         remedy="Fetch it once with `atldld atlas fetch structures` (less than 1 MB).",
-        largest=session.client.limits.largest_json,
+        largest=session.limits.largest_json,
         refresh=refresh,
     )
     graph = read(file.path)

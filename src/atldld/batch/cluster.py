@@ -106,7 +106,7 @@ def workers(
         prefix = f"atldld-{secrets.token_hex(8)}"
 
         def hand_in(dataset_id: int, share: int, times: int) -> Any:
-            limits = session.client.limits
+            limits = session.limits
             own = dataclasses.replace(
                 limits,
                 in_flight=share,
@@ -117,7 +117,7 @@ def workers(
 
         def make(ids: Sequence[int]) -> Iterator[Entry]:
             left = deque(ids)
-            free = session.client.limits.in_flight
+            free = session.limits.in_flight
             running: dict[Any, tuple[int, int]] = {}
             times = Counter[int]()
             ended = distributed.as_completed(loop=client.loop)

@@ -93,7 +93,7 @@ def work_on(
     if dry_run:
         found = estimate(listed.ids, work, session)
         result({"estimate": found, "not_ids": listed.rubbish})
-        bounds = session.client.limits
+        bounds = session.limits
         _show_estimate(found, rate or bounds.per_second, bounds.per_day)
         raise Exit(1 if listed.rubbish else 0)
     window = None if between is None else Window.read(between)

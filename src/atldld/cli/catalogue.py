@@ -117,7 +117,7 @@ def import_(
 
 
 def _tell(estimate: "PlacementsEstimate", session: "Session") -> None:
-    rate = session.client.limits.per_second
+    rate = session.limits.per_second
     minutes = f", {estimate.requests / rate / 60:.0f} minutes at {rate:g} a second" if rate else ""
     result({"estimate": estimate})
     say(

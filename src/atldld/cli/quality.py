@@ -28,7 +28,7 @@ from atldld.cli.options import (
 if TYPE_CHECKING:
     from atldld.batch import AtlasChoice
     from atldld.fetch.session import Session
-    from atldld.place.registration import ExpectedError
+    from atldld.place.refinement import ExpectedError
     from atldld.quality import DatasetQuality
 
 

@@ -254,7 +254,7 @@ class DatasetDownloader:
             dataset.aligned_images()[::-1],
             lambda image: self._fetch(session, image),
             lambda image, _: self._place(session, dataset, plane, image),
-            fetchers=session.client.limits.in_flight,
+            fetchers=session.limits.in_flight,
             workers=1,
         ):
             if isinstance(result, AtldldError):

@@ -143,13 +143,19 @@ class Session:
         """Forget, in a forked child, what the parent's threads are asking for."""
         self._ahead = {}
 
+    @property
+    def limits(self) -> Limits:
+        """How much is asked at once, and how long is waited."""
+        client: Client | None = vars(self).get("client")
+        return usual_limits(self.settings, self._limits) if client is None else client.limits
+
     @cached_property
     def client(self) -> Client:
         """Asks the service; made when it is first needed: what the cache answers needs none."""
         from atldld.fetch.allowance import Allowance
         from atldld.fetch.client import Client
 
-        limits = usual_limits(self.settings, self._limits)
+        limits = self.limits
         allowance = None
         if limits.per_day:
             host = urlsplit(self.settings.api_url).netloc
@@ -183,7 +189,7 @@ class Session:
         from atldld.fetch.client import Client
 
         # a store of files is made for many requests, and a box needs several
-        limits = dataclasses.replace(self.client.limits, per_second=None, per_day=None)
+        limits = dataclasses.replace(self.limits, per_second=None, per_day=None)
         client = Client(url, limits=limits, logins=self.settings.logins)
         root = cache_root(self.settings, "bucket")
         return BucketImages(client, Cache(root, allens=url == BUCKET_URL))

@@ -32,7 +32,8 @@ from atldld.place import points as place
 from atldld.place.coordinates import SERVICE, short_of
 from atldld.place.placement import Placement
 from atldld.place.points import ImagePoints, StructureCenter
-from atldld.place.registration import Refinement, Registration
+from atldld.place.refinement import Refinement
+from atldld.place.registration import Registration
 from atldld.records import SectionDataSet
 from atldld.support.arguments import check_id
 from atldld.support.fields import CHANGED

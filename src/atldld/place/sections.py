@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atldld.errors import AlignmentMissingError, InvalidInputError, UnsupportedPlaneError
-from atldld.place.anchoring import oddities
 from atldld.place.coordinates import SERVICE, all_coordinates
 from atldld.place.nearest import nearest_pixel
 from atldld.place.placement import Placement, SectionGeometry
-from atldld.place.registration import Refinement, Registration
 from atldld.place.spaces import PLACED_SPACES, Plane, check_points
 from atldld.records import SectionDataSet, SectionImage, SkippedImage
 from atldld.support.arguments import check_id, check_whole, several
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
     from atldld.place.alignment import Planes
     from atldld.place.anchoring import AlignmentFile
-    from atldld.place.registration import ExpectedError
+    from atldld.place.refinement import ExpectedError, Refinement
 
 __all__ = ["LEFT_OUT", "PlacedDataSet", "PlacedSection", "Spot", "spot_on"]
 
@@ -258,6 +256,8 @@ class PlacedDataSet:
         _check_laid_out(record)
         if alignment is None:
             return cls.with_placements(record)
+        from atldld.place.registration import Registration
+
         if isinstance(alignment, Registration):
             file, told = alignment.source, alignment.refinements
             left_out = alignment.left_out
@@ -297,7 +297,11 @@ class PlacedDataSet:
         """
         plane, thickness = _check_laid_out(record)
         given, told = given or {}, refinements or {}
-        notes = () if alignment is None else oddities(alignment.name, record, given)
+        notes: tuple[str, ...] = ()
+        if alignment is not None:
+            from atldld.place.anchoring import oddities
+
+            notes = oddities(alignment.name, record, given)
         sections: list[PlacedSection] = []
         skipped = list(record.skipped)
         for image in record.images:

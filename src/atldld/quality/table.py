@@ -16,7 +16,7 @@ from atldld.support.libraries import data_frame_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from atldld.place.registration import ExpectedError
+    from atldld.place.refinement import ExpectedError
 
 __all__ = ["DatasetQuality", "SectionQuality", "check_output"]
 

@@ -13,7 +13,8 @@ import numpy as np
 from atldld.errors import AtldldError, InvalidInputError
 from atldld.place.coordinates import coordinates_of
 from atldld.place.placement import Placement
-from atldld.place.registration import ExpectedError, Registration, SectionFit, StepResult
+from atldld.place.refinement import ExpectedError, StepResult
+from atldld.place.registration import Registration, SectionFit
 from atldld.place.tiers import tier_of, tier_to_image
 from atldld.refine.errors import evidence, stated
 from atldld.refine.guard import Template3d, misplaced, strangers
@@ -308,7 +309,7 @@ def looks_of(
 
     looks: dict[PlacedSection, Look] = {}
     reasons: dict[PlacedSection, AtldldError] = {}
-    fetchers = session.client.limits.in_flight
+    fetchers = session.limits.in_flight
     for section, result in outcomes(sections, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             reasons[section] = result

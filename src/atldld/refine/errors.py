@@ -38,7 +38,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.place.registration import ExpectedError
+from atldld.place.refinement import ExpectedError
 from atldld.refine.inplane import bend, shown_at
 from atldld.refine.model import (
     Image,

@@ -22,7 +22,7 @@ import numpy as np
 
 from atldld.errors import InvalidInputError
 from atldld.place.deformation import Deformation
-from atldld.place.registration import StepResult
+from atldld.place.refinement import StepResult
 from atldld.refine.guard import Template3d, figures, verdict, verdict_of_all
 from atldld.refine.inplane import JACOBIAN, bend, deformation_of
 from atldld.refine.model import (

@@ -432,7 +432,7 @@ def _count_all(
     used: list[_Task] = []
     failed: list[tuple[_Task, AtldldError]] = []
     counts: list[NDArray[np.int64]] = []
-    fetchers = session.client.limits.in_flight
+    fetchers = session.limits.in_flight
     for task, result in outcomes(tasks, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             failed.append((task, result))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from atldld.place.registration import ExpectedError, StepResult
+    from atldld.place.refinement import ExpectedError, StepResult
     from atldld.report.contents import Entry
     from atldld.report.start import Move
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import cv2
 import msgspec
@@ -21,7 +21,6 @@ from atldld.fetch.kept import CachedImage
 from atldld.fetch.session import Session, check_id
 from atldld.formats.pictures import write_picture
 from atldld.formats.sheets import contact_sheet
-from atldld.place.alignment import AlignmentPath
 from atldld.place.sections import PlacedDataSet
 from atldld.sections.folder import (
     check_one_dataset,
@@ -52,6 +51,9 @@ from atldld.support.files import (
 )
 from atldld.support.provenance import FRAME, Progress, citation_of, version
 from atldld.support.text import in_words
+
+if TYPE_CHECKING:
+    from atldld.place.alignment import AlignmentPath
 
 __all__ = [
     "Summary",

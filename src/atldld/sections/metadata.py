@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from atldld.errors import OutputError
-from atldld.place.registration import Refinement
+from atldld.place.refinement import Refinement
 from atldld.support.documents import DocumentError, check_numbers, parse_json
 from atldld.support.text import shown
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 from atldld.errors import AlignmentFileWarning, MissingAlignmentWarning
 from atldld.fetch.session import Session
-from atldld.place.alignment import AlignmentPath, read_alignment
 from atldld.place.sections import LEFT_OUT, PlacedDataSet
 from atldld.support.fields import CHANGED
+
+if TYPE_CHECKING:
+    from atldld.place.alignment import AlignmentPath, Planes
 
 __all__ = ["place_dataset", "report_oddities"]
 
@@ -33,7 +36,11 @@ def place_dataset(
     alignment : str or pathlib.Path, optional
         A JSON of QuickNII, VisuAlign or DeepSlice to be used in place of the service's alignment.
     """
-    planes = None if alignment is None else read_alignment(alignment)
+    planes: Planes | None = None
+    if alignment is not None:
+        from atldld.place.alignment import read_alignment
+
+        planes = read_alignment(alignment)
     placed = PlacedDataSet.of(session.dataset(dataset_id, refresh=refresh), planes)
     report_oddities(placed, session)
     return placed

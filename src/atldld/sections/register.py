@@ -433,7 +433,7 @@ def run(
         plans,
         lambda job: fetch(job, session),
         lambda job, files: finish(warp(job, files, session)),
-        fetchers=session.client.limits.in_flight,
+        fetchers=session.limits.in_flight,
         workers=workers_for(jobs),
     )
 

@@ -526,7 +526,7 @@ def _arriving(
             return _laid_flat(task, recipe, darkness(pixels, background), (0.0,))
         return _laid_flat(task, recipe, pixels, background)
 
-    fetchers = tasks[0].session.client.limits.in_flight
+    fetchers = tasks[0].session.limits.in_flight
     for task, result in outcomes(tasks, fetch, work, fetchers=fetchers, workers=jobs):
         if isinstance(result, AtldldError):
             failed.append((task, result))
