@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from atldld.api import DataSet, Section, assess, open_dataset
 from atldld.atlas import Atlas, open_atlas
 from atldld.atlas.ccf import read_volume
-from atldld.cli.terminal import keep_freed_memory
+from atldld.cli.terminal import prepare_for_pixels
 from atldld.demo.local import in_process_session
 from atldld.place import Placement
 from atldld.quality import (
@@ -352,7 +352,7 @@ def main() -> None:
     json_option(parser)
     options = parser.parse_args()
     findings = Findings("quality", options.json)
-    keep_freed_memory()  # as the command does
+    prepare_for_pixels()  # as the command does
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
         with in_process_session(cache) as session:

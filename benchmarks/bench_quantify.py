@@ -79,7 +79,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
     import atldld.regions.quantify as module
     from atldld.api import open_dataset
     from atldld.atlas import open_atlas
-    from atldld.cli.terminal import keep_freed_memory
+    from atldld.cli.terminal import prepare_for_pixels
     from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch.session import Session
     from atldld.settings import Settings
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace, cache: Path) -> None:
     settings = Settings(
         api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache, offline=True
     )
-    keep_freed_memory()  # as the command does
+    prepare_for_pixels()  # as the command does
     with Session(settings) as session:
         dataset = open_dataset(DATASET, session=session)
         start = time.perf_counter()

@@ -46,7 +46,7 @@ def warm(cache: Path, dataset_id: int) -> None:
 
 def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
     from atldld.atlas import open_atlas
-    from atldld.cli.terminal import keep_freed_memory
+    from atldld.cli.terminal import prepare_for_pixels
     from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch.session import Session
     from atldld.report import gather, open_source, try_atlas, write_report
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, cache: Path, page: Path) -> None:
     settings = Settings(
         api_url=IN_PROCESS_URL, download_url=IN_PROCESS_URL, cache_dir=cache, offline=True
     )
-    keep_freed_memory()  # as the command does
+    prepare_for_pixels()  # as the command does
     with Session(settings) as session:
         begun, worked = time.perf_counter(), time.process_time()
         source = open_source(options.dataset, session=session)

@@ -42,7 +42,7 @@ def one_run(
 ) -> dict[str, float]:
     """Build a volume from cached sections only, and tell what it took."""
     from atldld.api import open_dataset
-    from atldld.cli.terminal import keep_freed_memory
+    from atldld.cli.terminal import prepare_for_pixels
     from atldld.demo.local import IN_PROCESS_URL
     from atldld.fetch import jpeg
     from atldld.fetch.session import Session
@@ -60,7 +60,7 @@ def one_run(
             decoding += time.perf_counter() - start
 
     jpeg.decode = timed
-    keep_freed_memory()  # as the command does
+    prepare_for_pixels()  # as the command does
     settings = Settings(api_url=IN_PROCESS_URL, cache_dir=Path(cache), offline=True)
     with Session(settings) as session:
         dataset = open_dataset(DATASET, session=session)

@@ -642,11 +642,11 @@ def test_only_the_terminal_prints():
 ARRAYS = """\
 import ctypes, resource, sys
 import numpy as np
-from atldld.cli.terminal import keep_freed_memory
+from atldld.cli.terminal import prepare_for_pixels
 
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of 4 kB everywhere
 if sys.argv[1:]:
-    keep_freed_memory()
+    prepare_for_pixels()
 
 def several():
     return [np.ones(60_000) for _ in range(9)]
@@ -674,11 +674,26 @@ def test_freed_memory_is_kept_for_the_next_arrays():
     assert pages("keep") < 200 < 5000 < pages()
 
 
-def test_commands_that_work_on_pixels_keep_freed_memory(monkeypatch):
+@pytest.mark.parametrize(("chosen", "told"), [({}, "1"), ({"OPENCV_FOR_THREADS_NUM": "3"}, "3")])
+def test_opencv_makes_no_threads_beside_ours(chosen, told):
+    """Unless somebody wants them."""
+    program = (
+        "from atldld.cli.terminal import prepare_for_pixels; prepare_for_pixels();"
+        "import cv2; print(cv2.getNumThreads())"
+    )
+    inherited = {name: value for name, value in os.environ.items() if "OPENCV" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=inherited | chosen, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == told
+
+
+def test_commands_that_work_on_pixels_prepare_for_them(monkeypatch):
     from atldld.cli import options
 
     called = []
-    monkeypatch.setattr(options, "keep_freed_memory", lambda: called.append(True))
+    monkeypatch.setattr(options, "prepare_for_pixels", lambda: called.append(True))
     chosen = dict.fromkeys(options._SERVICE_OPTIONS)
 
     @options.knows_service

@@ -19,7 +19,7 @@ from atldld.cli.terminal import (
     answer_file,
     command_line,
     facts,
-    keep_freed_memory,
+    prepare_for_pixels,
     say,
     say_now,
     table,
@@ -591,7 +591,7 @@ def _with_service_options(
     @functools.wraps(command)
     def wrapper(**arguments: Any) -> None:
         if "jobs" in arguments:  # it works on pixels
-            keep_freed_memory()
+            prepare_for_pixels()
         chosen = {name: arguments.pop(name) for name in _SERVICE_OPTIONS}
         chosen["source"] = chosen.pop("image_source")  # "source" is a parameter of some commands
         call(chosen, arguments)

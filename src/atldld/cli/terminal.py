@@ -46,8 +46,8 @@ __all__ = [
     "complain",
     "facts",
     "heed_memory_limit",
-    "keep_freed_memory",
     "prepare",
+    "prepare_for_pixels",
     "run_to_the_end",
     "say",
     "say_now",
@@ -346,12 +346,15 @@ def heed_memory_limit() -> None:
         _take_less_memory()
 
 
-def keep_freed_memory() -> None:
-    """Keep memory that arrays have left for the next ones, where there is no limit of it.
+def prepare_for_pixels() -> None:
+    """Set up memory and threads for thousands of strips of pictures, on all cores at once.
 
-    The GNU C library gives what is freed back to the kernel, from 128 kB on; the kernel clears
-    each page of it when the next array is made. Strips of pictures are made some thousand times.
+    The GNU C library gives what is freed back to the kernel, from 128 kB on, and the kernel clears
+    each page of it when the next array is made. So memory that arrays have left is kept for the
+    next ones, where there is no limit of it. OpenCV would share out each of its calls among threads
+    of its own; where all cores are busy these wait for each other.
     """
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # read as OpenCV is loaded
     if sys.platform == "linux" and _memory_limit() is None:
         _set_malloc({_M_MMAP_THRESHOLD: 8 << 20, _M_TRIM_THRESHOLD: 32 << 20})
 
