@@ -119,7 +119,7 @@ class Table:
         text = [column for column in columns if isinstance(column, TextColumn)]
         if len({id(column.table) for column in text}) == 1 and len(text) == len(columns):
             return text[0].table.numbers([column.place for column in text])
-        out = np.empty((len(self), len(names)))
+        out = np.empty((len(names), len(self))).T  # columns come, are used and go as a whole
         for name, values, column in zip(names, columns, out.T, strict=True):
             at = 0
             for some in self._floats(name, values):
@@ -186,7 +186,9 @@ class Table:
             return None
         if whole.null_count:  # to look for what is not there takes as long as to read the file
             whole = whole.fill_null(-1)
-        out: NDArray[np.int64] = np.require(whole.to_numpy(), np.int64, "W")
+        out: NDArray[np.int64] = (
+            whole.to_numpy()
+        )  # not to be written to where it is the table's own
         known = len(out) == 0 or -(2**53) <= out.min() <= out.max() <= 2**53
         return out if known else None
 

@@ -134,7 +134,7 @@ class TextTable:
         InvalidInputError
             If a cell holds something else than a number.
         """
-        out = np.empty((self.count, len(places)))
+        out = np.empty((len(places), self.count)).T  # columns are used as a whole
         at = 0
         for columns in self._numbers(places):
             rows = slice(at, at + len(columns[0]))

@@ -614,7 +614,7 @@ def _reference_to_image(
     # How deep a point lies in the volume is the same for every section, unless they are given.
     depths = np.stack([one.backward[2] for one in (placements if given else placements[:1])])
     bending = [None if one.deformation is None else one.deformation.to_image for one in placements]
-    columns = _columns([placement.backward[:2] for placement in placements])
+    tables = _tables([placement.backward[:2] for placement in placements])
 
     out = _unanswered(len(points))
     far, furthest = 0, 0.0
@@ -630,7 +630,8 @@ def _reference_to_image(
             distance = (at[:, 0] - numbers[nearest]) * thickness
         out.image_ids[part] = ids[nearest]
         out.section_numbers[part] = numbers[nearest]
-        out.xy[part] = _bend_each(bending, nearest, _map_each(columns, nearest, block))
+        flat = _map_each(tables, nearest, block, np.empty((len(block), 2)))
+        out.xy[part] = _bend_each(bending, nearest, flat)
         out.distance[part] = distance
         too_far = np.abs(distance) > limits[nearest]
         if beyond != "ignore" and too_far.any():
@@ -724,13 +725,15 @@ def _each_to_reference(
         for image in images
     ]
     placed = np.array([one is not None for one in placements], dtype=bool)
-    columns = _columns([np.zeros((3, 3)) if one is None else one.forward for one in placements])
+    tables = _tables([np.zeros((3, 3)) if one is None else one.forward for one in placements])
     bending = [
         None if one is None or one.deformation is None else one.deformation.to_flat
         for one in placements
     ]
     known = np.array([image.id for image in images], dtype=np.int64)
-    pir = np.empty((len(points), 3))
+    # coordinates that come as columns also go as columns
+    order: Literal["C", "F"] = "C" if points.flags.c_contiguous else "F"
+    pir = np.empty((len(points), 3), order=order)
 
     def work(part: slice) -> None:
         block = ids[part]
@@ -741,7 +744,7 @@ def _each_to_reference(
         unplaced = ~placed[index]
         if unplaced.any():
             images[int(index[unplaced][0])].check_alignment()  # complains
-        pir[part] = _map_each(columns, index, _bend_each(bending, index, points[part]))
+        _map_each(tables, index, _bend_each(bending, index, points[part]), pir[part])
 
     in_blocks(len(points), work)
     return pir
@@ -751,25 +754,28 @@ def _blocks(count: int) -> Iterable[slice]:
     return (slice(start, start + BLOCK) for start in range(0, count, BLOCK))
 
 
-def _columns(matrices: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Return the columns of K matrices of shape (m, n + 1), each as an array of shape (K, m)."""
-    if not matrices:
-        return []
-    return list(np.ascontiguousarray(np.moveaxis(np.stack(matrices), 2, 0)))
+def _tables(matrices: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return K matrices of shape (m, n + 1) entry by entry, as an array of shape (m, n + 1, K)."""
+    return np.ascontiguousarray(np.moveaxis(np.stack(matrices), 0, 2))
 
 
 def _map_each(
-    columns: Sequence[NDArray[np.float64]],
+    tables: NDArray[np.float64],
     index: NDArray[np.int64],
     points: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Map each point by its own matrix; (N, n) → (N, m)."""
-    *linear, shift = columns
-    out = np.take(shift, index, axis=0)
-    for k, column in enumerate(linear):
-        term = np.take(column, index, axis=0)
-        term *= points[:, k : k + 1]
-        out += term
+    """Map each point by its own matrix, (N, n) → (N, m), into `out`."""
+    total, term = np.empty((2, len(index)))
+    # coordinate by coordinate: NumPy takes rows of two or three numbers one after the other
+    for column, (*linear, shift) in zip(out.T, tables, strict=True):
+        # "clip" writes straight into `out`; all of the index are in range
+        np.take(shift, index, out=total, mode="clip")
+        for entries, coordinate in zip(linear, points.T, strict=True):
+            np.take(entries, index, out=term, mode="clip")
+            term *= coordinate
+            total += term
+        column[:] = total
     return out
 
 
