@@ -485,7 +485,7 @@ def _pixels(table: Table) -> tuple[_Ids, _Numbers]:
                 "are the pixels.",
                 hint="Keep one of them.",
             )
-    return table.ids(image), table.beside(pixel)
+    return table.ids_beside(image, pixel)
 
 
 def _all_finite(points: _Numbers) -> _Mask:

@@ -146,16 +146,34 @@ class Table:
     def ids(self, name: str) -> NDArray[np.int64]:
         """Return a column of ids that was read, shape (N,), -1 where a cell is empty.
 
+        It may be the table's own, which is not to be changed.
+
         Raises
         ------
         InvalidInputError
             If a cell holds something else than a whole number below 2⁵³.
         """
         whole = self._whole(name)
-        if whole is not None:
-            return whole
-        numbers = self.numbers(name)
-        out = np.empty(len(numbers), dtype=np.int64)
+        return self._as_ids(name, self.numbers(name)) if whole is None else whole
+
+    def ids_beside(
+        self, name: str, names: Sequence[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what `ids` and `beside` do; text is read once for both.
+
+        Raises
+        ------
+        InvalidInputError
+            As they do.
+        """
+        if not isinstance(self.columns[name], TextColumn):
+            return self.ids(name), self.beside(names)
+        together = self.beside([name, *names])
+        return self._as_ids(name, together[:, 0]), together[:, 1:]
+
+    def _as_ids(self, name: str, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return numbers as ids, in the memory that they are in."""
+        out = numbers.view(np.int64)
         for start in range(0, len(numbers), _BLOCK):
             block = numbers[start : start + _BLOCK]
             empty = np.isnan(block)
@@ -186,9 +204,7 @@ class Table:
             return None
         if whole.null_count:  # to look for what is not there takes as long as to read the file
             whole = whole.fill_null(-1)
-        out: NDArray[np.int64] = (
-            whole.to_numpy()
-        )  # not to be written to where it is the table's own
+        out: NDArray[np.int64] = whole.to_numpy()
         known = len(out) == 0 or -(2**53) <= out.min() <= out.max() <= 2**53
         return out if known else None
 

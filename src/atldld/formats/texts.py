@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, BinaryIO, TextIO
 
 import msgspec
 import numpy as np
@@ -203,7 +203,7 @@ class TextTable:
                 at = rows.stop
                 yield piece, [values[rows] for values in new]
 
-        def with_cells(piece_and_new: tuple[bytes, list[NDArray[Any]]]) -> str:
+        def with_cells(piece_and_new: tuple[bytes, list[NDArray[Any]]]) -> memoryview:
             piece, new = piece_and_new
             # a line with the break before it, as the one after it comes behind the new cells
             lines = np.frombuffer(b"\n" + piece[:-1], np.uint8)
@@ -215,11 +215,16 @@ class TextTable:
             joined = compute.binary_join_element_wise(whole, *cells, "")
             _, ends, data = joined.buffers()
             size = int(np.frombuffer(ends, np.int32)[len(joined) + joined.offset])
-            return str(memoryview(data)[:size], "utf-8")
+            return memoryview(data)[1:size]  # without the first break
 
+        raw = _bytes_of(file)
         for text in in_order(pieces(), with_cells):
-            file.write(text[1:])
-            file.write("\n")
+            if raw is None:
+                file.write(str(text, "utf-8"))
+                file.write("\n")
+            else:
+                raw.write(text)
+                raw.write(b"\n")
 
     # ---- as they stand in the file
 
@@ -413,6 +418,20 @@ class TextColumn:
     def __iter__(self) -> Iterator[str]:
         for texts in self.table.texts(self.place):
             yield from texts
+
+
+def _bytes_of(file: TextIO) -> BinaryIO | None:
+    """Return where the bytes of UTF-8 go that a file is written in, if it is and line feeds stay.
+
+    A text of hundreds of megabytes need not be decoded and encoded again.
+    """
+    if not isinstance(file, io.TextIOWrapper) or codecs.lookup(file.encoding).name != "utf-8":
+        return None
+    if os.linesep != "\n":
+        return None
+    file.flush()
+    raw: BinaryIO = file.buffer
+    return raw
 
 
 def check_names(names: Sequence[str], where: str) -> None:
