@@ -154,6 +154,8 @@ def test_columns_that_come_in_pieces_are_put_together():
     assert table.ids("gap").tolist() == [5, -1, 9]
     table.ids("id")[0] = 1  # what is given out is the caller's own
     assert table.ids("id").tolist() == [5, 7, 9]
+    whole = Table({"id": pyarrow.chunked_array([[5, 7]])})
+    assert not whole.ids("id").flags.writeable  # or the table's, which cannot be changed
 
 
 def test_each_image_is_met_once_in_whatever_order_rows_are():

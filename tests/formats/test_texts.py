@@ -141,6 +141,34 @@ def test_no_row_of_a_plain_table_becomes_an_object_of_python(tmp_path, monkeypat
     assert len(seen) == 1  # the names
 
 
+def test_ids_and_numbers_of_a_plain_table_are_read_in_one_pass(tmp_path, monkeypatch):
+    """Each pass finds where the cells begin, which takes longer than to read them."""
+    long_table(tmp_path / "t.csv", 1000)
+    table = read_table(str(tmp_path / "t.csv"))
+    passes, pieces = [], TextTable._pieces
+
+    def counted(self):
+        passes.append(self)
+        return pieces(self)
+
+    monkeypatch.setattr(TextTable, "_pieces", counted)
+    ids, numbers = table.ids_beside("image_id", ["x"])
+    assert len(passes) == 1
+    assert ids.tolist() == table.ids("image_id").tolist()
+    assert numbers[:, 0].tolist() == table.numbers("x").tolist()
+    write_table(tmp_path / "out.csv", table.with_columns({"y": numbers[:, 0]}))
+    assert len(passes) == 4
+
+
+@pytest.mark.parametrize("broken", ["1.5", "9007199254740993e3", "nonsense"])
+def test_an_id_that_is_none_is_told_by_its_row(tmp_path, broken):
+    long_table(tmp_path / "t.csv", 50)
+    with open(tmp_path / "t.csv", "a") as file:
+        file.write(f"{broken},1\n")
+    with pytest.raises(InvalidInputError, match=r"image_id of .* in row 51\b"):
+        read_table(str(tmp_path / "t.csv")).ids_beside("image_id", ["x"])
+
+
 @pytest.mark.parametrize("quoted", [False, True])
 def test_memory_is_that_of_a_piece_not_of_the_table(tmp_path, monkeypatch, quoted):
     """Whether pyarrow helps or not; texts of all rows would take a hundred times as much."""

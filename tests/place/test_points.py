@@ -27,6 +27,19 @@ IDENTITY_2D = (1.0, 0, 0, 1, 0, 0)
 IDENTITY_3D = (1.0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
 
 
+def test_coordinates_that_come_as_columns_go_as_columns():
+    """Tables have columns: to put them beside each other and apart again takes as long as all."""
+    dataset = stack([1, 5, 9])
+    rng = np.random.default_rng(0)
+    ids = rng.choice([1001, 1005, 1009], 40_000)
+    xy = rng.uniform(0, 100, (40_000, 2))
+    rows = image_to_reference(dataset, ids, xy).pir
+    columns = image_to_reference(dataset, ids, np.asfortranarray(xy)).pir
+    assert rows.flags.c_contiguous
+    assert columns.flags.f_contiguous
+    np.testing.assert_array_equal(rows, columns)
+
+
 def stack(numbers, **columns):
     """A data set whose volume is the reference space, with sections of 10 µm and pixels of 1 µm."""
     images = [
