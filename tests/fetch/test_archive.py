@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 import zipfile
 from collections import Counter
 from hashlib import sha256
@@ -9,11 +10,14 @@ import pytest
 import simplejpeg
 
 from atldld.errors import CacheError
+from atldld.fetch import archive as archive_module
 from atldld.fetch import cache as cache_module
+from atldld.fetch import pictures
 from atldld.fetch.archive import export_archive, import_archive
 from atldld.fetch.cache import Cache, companion_of
 from atldld.fetch.locks import locked
 from atldld.fetch.upkeep import stored_images
+from atldld.support import pipeline
 
 
 def paths(cache):
@@ -168,3 +172,39 @@ def test_an_image_that_is_taken_is_opened_once_and_removed_never(tmp_path, many,
     assert seen["open"] == 3 * len(ids)
     assert seen["unlink"] == len(ids)  # the companion of an older file
     assert seen["stat"] == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_large_images_are_taken_by_several_threads(tmp_path, many, monkeypatch, packed):
+    """Decoding them is most of the work; of small ones it is Python's own."""
+    source, ids = many
+    source.image_path(ids[7], 3).write_bytes(b"no image")
+    source.image_path(ids[100], 3).write_bytes(b"no image")
+    place = source.root
+    if packed:
+        place = tmp_path / "a.zip"
+        with zipfile.ZipFile(place, "w") as archive:
+            for path in sorted(source.root.rglob("*.j*")):
+                archive.write(path, path.relative_to(source.root).as_posix())
+    monkeypatch.setattr(pipeline, "default_jobs", lambda: 3)
+    threads, verify = set(), pictures.verify_open
+
+    def seen(*given):
+        threads.add(threading.get_ident())
+        return verify(*given)
+
+    monkeypatch.setattr(pictures, "verify_open", seen)
+    found = {}
+    for least in (1 << 20, 1):
+        monkeypatch.setattr(archive_module, "_LARGE", least)
+        threads.clear()
+        told: list[tuple[str, bool]] = []
+        target = Cache(tmp_path / f"target-{least}")
+        count, refused = import_archive(
+            target, place, tell=lambda kind, new, told=told: told.append((kind, new))
+        )
+        assert bool(threads - {threading.get_ident()}) == (least == 1)
+        found[least] = (count, refused, told, [one.image_id for one in stored_images(target)])
+    assert found[1] == found[1 << 20]
+    assert found[1][0] == len(ids) - 2
+    assert len(found[1][1]) == 2

@@ -11,9 +11,10 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +39,7 @@ from atldld.fetch.members import (
 from atldld.fetch.upkeep import FILE_NAME, IMAGE_NAME, Damage
 from atldld.records import SectionDataSet, SectionImage
 from atldld.support.files import check_targets, whole_file, whole_folder
+from atldld.support.pipeline import in_order
 from atldld.support.text import shown
 
 __all__ = ["export_archive", "import_archive"]
@@ -243,19 +245,28 @@ def import_archive(
         ]
         expected = _ExpectedSizes(cache)
 
-        def take(name: str) -> None:
-            nonlocal taken
+        def take(name: str) -> _Outcome:
             member = members.get(name)
             if member is None:  # it has gone meanwhile
-                return
+                return None
             try:
-                kind, new = _take(cache, members, member, expected)
+                return _take(cache, members, member, expected)
             except InvalidInputError as error:
-                refused.append(Damage(source / shown(name[:200]), error.message))
-                return
-            taken += kind == "image" and new
-            if tell:
-                tell(kind, new)
+                return Damage(source / shown(name[:200]), error.message)
+
+        def take_group(one: tuple[int, list[str]]) -> list[_Outcome]:
+            group, some = one
+            with cache.settled_group(group):
+                return [take(name) for name in some]
+
+        def note(outcome: _Outcome) -> None:
+            nonlocal taken
+            if isinstance(outcome, Damage):
+                refused.append(outcome)
+            elif outcome is not None:
+                taken += outcome == ("image", True)
+                if tell:
+                    tell(*outcome)
 
         # by name: the records of data sets come before the images, which are checked against them
         images: list[str] = []
@@ -265,13 +276,31 @@ def import_archive(
             if IMAGE_NAME.fullmatch(name):
                 images.append(name)
             else:
-                take(name)
+                note(take(name))
         for start in range(0, len(images), _RUN):
-            for group, some in _by_group(images[start : start + _RUN]):
-                with cache.settled_group(group):
-                    for name in some:
-                        take(name)
+            run = images[start : start + _RUN]
+            groups = _by_group(run)
+            apart = in_order(groups, take_group) if _are_large(members, run) else None
+            for outcomes in apart or map(take_group, groups):
+                for outcome in outcomes:
+                    note(outcome)
     return taken, refused
+
+
+# What became of a member: its kind and whether it is new, why it is refused, or that it has gone.
+_Outcome = tuple[str, bool] | Damage | None
+
+# Bytes of an image from which decoding it is most of the work, and threads help. Of smaller ones it
+# is Python's own: two threads that take turns at that take twice as long as one.
+_LARGE = 64 << 10
+_LOOKED_AT = 16  # of a run, to see how large they are
+
+
+def _are_large(members: Members, names: Sequence[str]) -> bool:
+    """Whether images are so large, on average, that threads help."""
+    some = map(members.get, names[:: -(-len(names) // _LOOKED_AT)])
+    sizes = [member.size for member in some if member is not None]
+    return sum(sizes) >= _LARGE * max(len(sizes), 1)
 
 
 # Images among which those that share a lock are taken together: a lock costs as much as a file.
@@ -323,10 +352,11 @@ class _QueryDocument(msgspec.Struct):
 
 
 class _ExpectedSizes:
-    """How large the cache's records say that images are."""
+    """How large the cache's records say that images are; for several threads."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
+        self._lock = threading.Lock()
         self._images: dict[int, dict[int, SectionImage]] = {}
 
     def check(self, image_id: int, downsample: int, facts: ImageFacts) -> None:
@@ -350,15 +380,16 @@ class _ExpectedSizes:
     def _of(self, dataset_id: int | None) -> dict[int, SectionImage]:
         if dataset_id is None:
             return {}
-        if dataset_id not in self._images:
-            # images come by their own numbers, and so nearly in order
-            if len(self._images) > _RUN // 16:
-                self._images.clear()
-            record = record_in(self._cache, dataset_id)
-            self._images[dataset_id] = (
-                {image.id: image for image in record.images} if record else {}
-            )
-        return self._images[dataset_id]
+        with self._lock:  # so that no record is read twice
+            if dataset_id not in self._images:
+                # images come by their own numbers, and so nearly in order
+                if len(self._images) > _RUN // 16:
+                    self._images.clear()
+                record = record_in(self._cache, dataset_id)
+                self._images[dataset_id] = (
+                    {image.id: image for image in record.images} if record else {}
+                )
+            return self._images[dataset_id]
 
 
 def _marker(member: Member) -> dict[str, Any]:

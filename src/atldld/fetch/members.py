@@ -175,8 +175,9 @@ class FolderMembers:
         OSError
             If it does not.
         """
-        if self._inside is not None and self._inside[0] == name:
-            return self._inside[1]
+        known = self._inside  # which other threads may replace
+        if known is not None and known[0] == name:
+            return known[1]
         root = os.path.realpath(self.root)
         inside = os.path.join(root, *name.split("/")) if name else root
         # a link anywhere on the way, or another name of the same folder, ends elsewhere
