@@ -200,9 +200,11 @@ def test_large_images_are_taken_by_several_threads(tmp_path, many, monkeypatch, 
         threads.clear()
         told: list[tuple[str, bool]] = []
         target = Cache(tmp_path / f"target-{least}")
-        count, refused = import_archive(
-            target, place, tell=lambda kind, new, told=told: told.append((kind, new))
-        )
+
+        def note(kind, new, told=told):
+            told.append((kind, new))
+
+        count, refused = import_archive(target, place, tell=note)
         assert bool(threads - {threading.get_ident()}) == (least == 1)
         found[least] = (count, refused, told, [one.image_id for one in stored_images(target)])
     assert found[1] == found[1 << 20]
