@@ -205,6 +205,15 @@ def test_a_file_that_is_still_being_written_is_not_kept(cache, monkeypatch):
     assert state(cache) == truth(cache) != first
 
 
+def test_a_link_to_nowhere_hides_nothing(cache):
+    """Folders of the same group that come after it are looked at, too."""
+    (cache.root / "images" / "1" / "0").symlink_to(cache.root / "nowhere")
+    for image_id in range(1990, 2000):
+        before = state(cache)
+        add(cache, image_id, "4.jpg")
+        assert state(cache) == truth(cache) != before
+
+
 def test_what_a_link_leads_to_is_looked_at_each_time(cache, tmp_path):
     target = tmp_path / "elsewhere.jpg"
     path = cache.root / "images" / "1" / "1995" / "0.jpg"

@@ -178,12 +178,13 @@ class _Index:
         old, new = self._old["groups"], self._new["groups"]
         for group, (_, seen) in found.items():
             held = old.get(group)
-            keep = held is not None and held.seen == seen
-            if held is None or not keep:
+            if held is None or held.seen != seen:
                 self._changed = True
                 kinds, keep = self._open(group, stock)
-                held = Group(seen, list(kinds.items()))
-            if keep:
+                held = Group(seen or 0, list(kinds.items()))
+                if keep and seen is not None:
+                    new[group] = held
+            else:
                 new[group] = held
             for kind, sums in held.kinds:
                 _add(stock.kinds, kind, sums)
@@ -272,20 +273,25 @@ class _Index:
                 move_to(temporary, self._path)
 
 
-def _look_of(group: str) -> tuple[int, int]:
-    """Return how many folders are in a group, and what they and it look like."""
+def _look_of(group: str) -> tuple[int, int | None]:
+    """Return how many folders are in a group, and what they and it look like.
+
+    `None` where one cannot be looked at: it has gone meanwhile, is a link that leads nowhere, or
+    cannot be read, of which opening it tells.
+    """
     look = os.stat
-    seen: list[int] = []
-    count = 0
-    with suppress(OSError):  # it has gone meanwhile, or cannot be read, of which opening it tells
+    names: list[str] = []
+    try:
         facts = look(group)
-        seen += (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+        seen = [facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
+        names = os.listdir(group)
         # this loop is nearly all that is left of a list, so it calls nothing that it can do without
-        for name in os.listdir(group):
-            count += 1
+        for name in names:
             facts = look(f"{group}/{name}")
             seen += (facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
-    return count, hash(tuple(seen))
+    except OSError:
+        return len(names), None
+    return len(names), hash(tuple(seen))
 
 
 def _add(totals: dict[Kind, list[int]], kind: Kind, sums: Sequence[int]) -> None:
