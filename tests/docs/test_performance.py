@@ -79,6 +79,7 @@ def test_what_is_told(tmp_path, capsys):
     assert "| a | 2 | 0.333 | – |" in performance.said(found)
 
 
+loaded("memory")  # which it imports
 goals = loaded("goals")
 
 
