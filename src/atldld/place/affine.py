@@ -341,8 +341,8 @@ def apply_affine_to_columns(matrix: Matrix, points: Matrix) -> Matrix:
     return out
 
 
-def in_blocks(count: int, work: Callable[[slice], None], block: int = BLOCK) -> None:
-    """Call `work` with every slice of `block` of so many points, in threads where there are many.
+def in_blocks(count: int, work: Callable[[slice], None]) -> None:
+    """Call `work` with every slice of `BLOCK` of so many points, in threads where there are many.
 
     Parameters
     ----------
@@ -350,20 +350,18 @@ def in_blocks(count: int, work: Callable[[slice], None], block: int = BLOCK) -> 
         Points.
     work : callable
         Takes a slice, and writes what it makes of these points.
-    block : int
-        Points that are worked on at once.
     """
     jobs = min(default_jobs(), count // (4 * BLOCK))
     if jobs < 2:
-        for start in range(0, count, block):
-            work(slice(start, start + block))
+        for start in range(0, count, BLOCK):
+            work(slice(start, start + BLOCK))
         return
     share = -(-count // jobs)
 
     def work_on(first: int) -> None:
         last = min(first + share, count)
-        for start in range(first, last, block):
-            work(slice(start, min(start + block, last)))
+        for start in range(first, last, BLOCK):
+            work(slice(start, min(start + BLOCK, last)))
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="points") as pool:
         list(pool.map(work_on, range(0, count, share)))

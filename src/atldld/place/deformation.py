@@ -32,7 +32,6 @@ Matrix = NDArray[np.float64]
 _NODES_AT_LEAST = 4  # in each direction: a cubic spline through fewer is none
 _ROUNDS = 30  # of Newton's method, which needs four or five
 _EXACT = 1e-4  # pixels
-_BLOCK = 1 << 12  # places at once: what the sums of a block take stays near the processor
 
 
 class Deformation(Protocol):
@@ -121,7 +120,7 @@ class Displacements:
         def work(block: slice) -> None:
             np.add(points[block], self._at(points[block]), out=moved[block])
 
-        in_blocks(len(points), work, _BLOCK)
+        in_blocks(len(points), work)
         return out
 
     @cached_property
@@ -150,19 +149,19 @@ class Displacements:
         coefficient after the other: both coordinates of it at once, as a complex number.
         """
         rows, columns = self.vectors.shape[:2]
-        places = np.subtract(at.reshape(-1, 2).T, np.reshape(self.origin, (2, 1)), order="C")
-        places /= np.reshape(self.spacing, (2, 1))
-        np.clip(places, 0, ((columns - 1,), (rows - 1,)), out=places)
+        places = at.reshape(-1, 2) - self.origin
+        places /= self.spacing
+        np.clip(places, 0, (columns - 1, rows - 1), out=places)
         cells = places.astype(np.intp)
         places -= cells
         # twice each: one weight for x, one for y
-        across, down = ([np.repeat(some, 2) for some in _cubic(share)] for share in places)
+        across, down = (_cubic(np.repeat(share, 2)) for share in places.T)
         width = self._padded.shape[1]
-        first = cells[1] * width + cells[0]
+        first = cells[:, 1] * width + cells[:, 0]
         coefficients = self._padded.ravel()
-        out = np.zeros(2 * len(first))
-        taken = np.empty(len(first), np.complex128)
-        values, line = taken.view(np.float64), np.empty_like(out)
+        out = np.zeros_like(places)
+        taken = np.empty(len(places), np.complex128)
+        values, line = taken.view(np.float64), np.empty(out.size)
         for row, weights in enumerate(down):
             line.fill(0)
             for column, others in enumerate(across):
@@ -171,7 +170,7 @@ class Displacements:
                 values *= others
                 line += values
             line *= weights
-            out += line
+            out.reshape(-1)[:] += line
         return out.reshape(at.shape)
 
     @property
