@@ -160,13 +160,16 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     ),
     "curved": Benchmark(
-        "",
+        "--cache CACHE",
         (
             Goal(
                 "a curved section at 25 µm, times a flat one",
                 1.5,
                 lambda rows: max(row["ratio"] for row in rows if row.get("µm") == 25),
             ),
+            Goal("a volume of curved sections, times flat ones", 1.5, only("ratio", work="volume")),
+            Goal("their outlines", 1.5, only("ratio", work="outlines")),
+            Goal("`sync` of their points", 1.5, only("ratio", work="sync")),
             Goal(
                 "10⁷ points through curves, s",
                 1,
