@@ -492,3 +492,53 @@ def test_borders_are_traced_without_blas(monkeypatch, multiplied):
     for voxel in (1.0, 4.0):  # lines that move along edges, and freely
         assert len(borders.trace_faces(labels, 0.6, voxel=voxel).labels) > 10
     assert multiplied == []
+
+
+def test_a_curved_map_is_looked_up_once_for_a_flat_picture(bending, monkeypatch):
+    """For the picture and for what of it is the image's."""
+    from atldld.place.curves import CurvedMap
+    from atldld.place.deformation import SplineDeformation
+    from atldld.place.placement import Placement
+    from atldld.warp.straighten import FlatFrame
+
+    looked, over = [], CurvedMap.over
+
+    def counted(self, *given):
+        looked.append(given)
+        return over(self, *given)
+
+    monkeypatch.setattr(CurvedMap, "over", counted)
+    forward = np.array([[0.0, 0, 6000], [0, 1, 0], [1, 0, 0]])
+    backward = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, -6000]])
+    placement = Placement(forward, backward)
+    frame = FlatFrame.of(placement, SplineDeformation.of(bending), (3000, 2000), 3)
+    frame.lay_out(np.zeros((250, 375, 3), np.uint8), (0, 0, 0))
+    frame.pick(np.zeros((250, 375), np.uint8))
+    assert len(looked) == 1
+
+
+def test_rings_are_bent_together(bending):
+    """To bend a hundred points takes nearly as long as to bend thousands."""
+    from atldld.atlas.outlines import _bent_rings
+
+    rng = np.random.default_rng(0)
+    turn = np.linspace(0, 2 * np.pi, 12)
+    circle = np.column_stack((np.cos(turn), np.sin(turn)))
+    circle[-1] = circle[0]
+    rings = [rng.uniform(0, 2000, 2) + rng.uniform(50, 900) * circle for _ in range(40)]
+    asked = []
+
+    def bend(points):
+        asked.append(len(points))
+        return bending.moved(points)
+
+    together = _bent_rings(rings, bend, 0.05)
+    assert len(asked) <= 1 + 3 * 5
+    assert sum(asked) > 5000
+    for ring, bent in zip(rings, together, strict=True):
+        np.testing.assert_array_equal(bent, _bent_rings([ring], bend, 0.05)[0])
+        assert len(bent) >= len(ring)
+        np.testing.assert_array_equal(bent[[0, -1]], bending.moved(ring[[0, -1]]))
+        # the corners that were there are among them
+        assert {tuple(point) for point in bending.moved(ring)} <= set(map(tuple, bent))
+    assert _bent_rings([], bend, 0.05) == []

@@ -24,10 +24,12 @@ def test_a_flat_frame_lies_where_the_section_does(curved, downsample):
     pir = frame.placement.to_reference(tier_to_image(downsample).apply(at))
     xy = curved.to_image(pir)
     np.testing.assert_allclose(
-        frame.way.at(at.astype(float)), tier_to_image(downsample).inverse().apply(xy), atol=0.1
+        frame.lookup.way.at(at.astype(float)),
+        tier_to_image(downsample).inverse().apply(xy),
+        atol=0.1,
     )
     np.testing.assert_allclose(frame.placement.section_numbers(pir), curved.number, atol=0.01)
-    tier = frame.way.at(at.astype(float))
+    tier = frame.lookup.way.at(at.astype(float))
     clear = (np.abs(tier + 0.5) > 0.2).all(-1) & (
         np.abs(tier - (columns - 0.5, rows - 0.5)) > 0.2
     ).all(-1)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.atlas.outlines import Outline, Selection, bend_outline, outlines
+from atldld.atlas.outlines import Outline, Selection, bend_outlines, outlines
 from atldld.atlas.sample import on_reference, voxel_side
 from atldld.errors import AtldldError
 from atldld.place import Affine
@@ -506,13 +506,10 @@ def _on_raw(drawn: Sequence[Outline], plane: OutputPlane, downsample: int) -> tu
 def _bent(
     drawn: Sequence[Outline], bend: Callable[[Points], Points], resolution: float
 ) -> tuple[Shape, ...]:
+    flat = sorted(drawn, key=lambda outline: -outline.area)
     return tuple(
-        Shape(
-            outline.id,
-            outline.area * (resolution / 1000) ** 2,
-            _paths(bend_outline(outline, bend, 1 / STEPS, "image")),
-        )
-        for outline in sorted(drawn, key=lambda outline: -outline.area)
+        Shape(outline.id, outline.area * (resolution / 1000) ** 2, _paths(bent))
+        for outline, bent in zip(flat, bend_outlines(flat, bend, 1 / STEPS, "image"), strict=True)
     )
 
 

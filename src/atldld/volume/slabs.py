@@ -501,7 +501,7 @@ class Accumulator:
         neighbours = neighbours or Neighbours()
         weights = _Weights.of(slab, self.resolution, depth_axis, neighbours, fill)
         self._is_filled = self._is_filled or bool((weights.values < 0).any())
-        own = None if shown is None else np.where(shown, np.uint8(255), np.uint8(0))
+        own = None if shown is None else shown.view(np.uint8)
 
         def work(box: tuple[int, slice, slice]) -> None:
             self._add_plane(slab, picture, own, downsample, depth_axis, background, box, weights)
@@ -548,11 +548,6 @@ class Accumulator:
         matrix = slab.plane_matrix(self.resolution, depth_axis, (index + 0.5) * self.resolution)
         matrix[:, 2] += matrix[:, :2] @ (columns.start, rows.start)
         to_tier = tier_matrix(matrix[:2], downsample)
-        shown = own
-        if own is not None:
-            shown = cv2.warpAffine(  # type: ignore[assignment]
-                own, to_tier, shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-            )
         strips = Strips(picture, to_tier, shape, background)
         edges = [
             _Edges.of(line, shape, length)
@@ -570,11 +565,13 @@ class Accumulator:
             new = weights.at(_places(matrix[2], strip, shape[1]))
             for side in edges:
                 side.leave_out(new, strip)
-            if shown is not None:
-                new[shown[strip] == 0] = 0
             held = inner, held_columns
             if not new[held].any():
                 continue
+            if own is not None:
+                new *= _nearest(own, to_tier, strip, shape[1])
+                if not new[held].any():
+                    continue
             known = _within(weight[target], held, new.shape)
             if self._is_filled:
                 # where sections are nothing is filled, and a section replaces what was filled
@@ -618,6 +615,20 @@ class Accumulator:
         np.maximum(weight, 0, out=weight)
         weight /= _UNIT
         return data, weight
+
+
+def _nearest(
+    picture: NDArray[np.uint8], way: Matrix, rows: slice, columns: int
+) -> NDArray[np.uint8]:
+    """Return the nearest pixels of a picture at some rows of voxels, and 0 beside it."""
+    shifted = way.copy()
+    shifted[:, 2] += way[:, 1] * rows.start
+    return cv2.warpAffine(  # type: ignore[return-value]
+        picture,
+        shifted,
+        (columns, rows.stop - rows.start),
+        flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+    )
 
 
 def _within(part: NDArray[Any], where: tuple[slice, slice], shape: tuple[int, ...]) -> NDArray[Any]:

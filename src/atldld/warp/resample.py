@@ -36,7 +36,7 @@ STRIP = 64
 
 def resample(
     image: NDArray[np.uint8],
-    way: NDArray[np.float64] | CurvedMap,
+    way: NDArray[np.float64] | CurvedMap | Lookup,
     shape: tuple[int, int],
     background: Sequence[float],
 ) -> NDArray[np.uint8]:
@@ -54,9 +54,9 @@ def resample(
     ----------
     image : numpy.ndarray, shape (height, width, 3) or (height, width), uint8
         The pixels.
-    way : numpy.ndarray, shape (2, 3), or CurvedMap
+    way : numpy.ndarray, shape (2, 3), CurvedMap or Lookup
         Centre of an output pixel → pixel of `image`, whose pixel (0, 0) has its centre at (0, 0).
-        A matrix is ``[x, y] = way @ [column, row, 1]``.
+        A matrix is ``[x, y] = way @ [column, row, 1]``. A lookup is one for this shape and image.
     shape : tuple of 2 int
         Rows and columns of the result.
     background : sequence of float
@@ -86,21 +86,23 @@ class Strips:
     def __init__(
         self,
         image: NDArray[np.uint8],
-        way: NDArray[np.float64] | CurvedMap,
+        way: NDArray[np.float64] | CurvedMap | Lookup,
         shape: tuple[int, int],
         background: Sequence[float],
     ) -> None:
         if 0 in image.shape[:2]:
             raise _too_small(image)
+        known = way if isinstance(way, Lookup) else None
+        way = way.way if isinstance(way, Lookup) else way
         block = largest_block(way.straight if isinstance(way, CurvedMap) else way, shape)
         while max(image.shape[:2]) // block > LARGEST_SIDE:
             block += 1
         if block > 1:
             image = _average_blocks(image, block)
-            way = shrink_source(way, block)
+            way, known = shrink_source(way, block), None
         self._shape = shape
         size = image.shape[1], image.shape[0]
-        self._curved = way.over(shape, size) if isinstance(way, CurvedMap) else None
+        self._curved = known or (way.over(shape, size) if isinstance(way, CurvedMap) else None)
         straight = way.straight if isinstance(way, CurvedMap) else way
         if self._curved is not None:
             coarsest = _coarsest(self._curved)
@@ -171,7 +173,10 @@ class Strips:
 
 
 def nearest(
-    image: NDArray[np.uint8], way: CurvedMap, shape: tuple[int, int], background: int = 0
+    image: NDArray[np.uint8],
+    way: CurvedMap | Lookup,
+    shape: tuple[int, int],
+    background: int = 0,
 ) -> NDArray[np.uint8]:
     """Show on another grid the pixel of an image in which each output pixel's centre lies.
 
@@ -186,7 +191,7 @@ def nearest(
     -------
     numpy.ndarray, shape (rows, columns[, channels]), uint8
     """
-    lookup = way.over(shape, (image.shape[1], image.shape[0]))
+    lookup = way if isinstance(way, Lookup) else way.over(shape, (image.shape[1], image.shape[0]))
     out = np.empty((*shape, *image.shape[2:]), dtype=np.uint8)
     for top in range(0, shape[0], STRIP):
         strip = out[top : top + STRIP]

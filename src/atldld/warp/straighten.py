@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from atldld.place.curves import CurvedMap
+from atldld.place.curves import CurvedMap, Lookup
 from atldld.place.deformation import Deformation
 from atldld.place.placement import Placement
 from atldld.place.tiers import tier_matrix, tier_to_image
@@ -34,7 +34,7 @@ class FlatFrame:
         Width and height in full-resolution pixels, whole ones of the tier.
     downsample : int
         The tier.
-    way : CurvedMap
+    lookup : Lookup
         From the flat picture's pixels of the tier to the image's.
     shown : numpy.ndarray, shape (size[1] >> d, size[0] >> d), bool
         Which pixels of the flat picture have their centres in the image.
@@ -43,7 +43,7 @@ class FlatFrame:
     placement: Placement
     size: tuple[int, int]
     downsample: int
-    way: CurvedMap
+    lookup: Lookup
     shown: NDArray[np.bool_]
 
     @classmethod
@@ -81,12 +81,13 @@ class FlatFrame:
         forward[:, 2] += forward[:, :2] @ shift
         backward[:2, 3] -= shift
         whole = np.full((size[1] >> downsample, size[0] >> downsample), 255, dtype=np.uint8)
-        shown = nearest(whole, way, (rows, columns)) > 0
+        lookup = way.over((rows, columns), whole.shape[::-1])
+        shown = nearest(whole, lookup, (rows, columns)) > 0
         return cls(
             replace(placement, forward=forward, backward=backward, deformation=None),
             (columns * block, rows * block),
             downsample,
-            way,
+            lookup,
             shown,
         )
 
@@ -100,11 +101,11 @@ class FlatFrame:
         background : sequence of float
             What lies around it, one number for each channel.
         """
-        return resample(picture, self.way, self.shown.shape, background)
+        return resample(picture, self.lookup, self.shown.shape, background)
 
     def pick(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the same of whole pixels: each has the value that one of the image has."""
-        return nearest(picture, self.way, self.shown.shape)
+        return nearest(picture, self.lookup, self.shown.shape)
 
 
 def _bounds(
