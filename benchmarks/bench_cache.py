@@ -55,10 +55,12 @@ def fill(root: Path, count: int) -> None:
 
 def run(cache: Path, *words: str) -> tuple[float, float]:
     """Run a command; return its seconds, and those of the processor."""
+    # the images are those of the service that is asked where nothing else is said
+    inherited = {name: value for name, value in os.environ.items() if "ATLDLD" not in name}
     before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
         [sys.executable, "-m", "atldld", "cache", *words],
-        env={**os.environ, "ATLDLD_CACHE_DIR": str(cache)},
+        env={**inherited, "ATLDLD_CACHE_DIR": str(cache)},
         check=True,
         capture_output=True,
     )
