@@ -398,6 +398,18 @@ def _bent_rings(
     """Return rings with points put on their lines until these are near enough to the curve.
 
     All rings at once: to bend a hundred points takes nearly as long as to bend thousands.
+
+    Parameters
+    ----------
+    rings : sequence of numpy.ndarray, shape (N, 2)
+        Closed: the last point is the first. In the frame that `bend` takes.
+    bend, most :
+        See `bend_outlines`.
+
+    Returns
+    -------
+    list of numpy.ndarray, shape (M, 2), float64
+        In the frame that `bend` gives.
     """
     if not rings:
         return []

@@ -178,15 +178,15 @@ class _Index:
         old, new = self._old["groups"], self._new["groups"]
         for group, (_, seen) in found.items():
             held = old.get(group)
-            if held is None or held.seen != seen:
-                self._changed = True
-                kinds, keep = self._open(group, stock)
-                held = Group(seen or 0, list(kinds.items()))
-                if keep and seen is not None:
-                    new[group] = held
+            if held is not None and held.seen == seen:
+                new[group], kinds = held, held.kinds
             else:
-                new[group] = held
-            for kind, sums in held.kinds:
+                self._changed = True
+                opened, keep = self._open(group, stock)
+                kinds = list(opened.items())
+                if keep and seen is not None:
+                    new[group] = Group(seen, kinds)
+            for kind, sums in kinds:
                 _add(stock.kinds, kind, sums)
         self._changed |= len(new) != len(old)
 

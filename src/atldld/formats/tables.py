@@ -159,7 +159,7 @@ class Table:
     def ids_beside(
         self, name: str, names: Sequence[str]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what `ids` and `beside` do; text is read once for both.
+        """Return what `ids` and `beside` do, (N,) and (N, columns); text is read once for both.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Table:
         return self._as_ids(name, together[:, 0]), together[:, 1:]
 
     def _as_ids(self, name: str, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return numbers as ids, in the memory that they are in."""
+        """Return numbers, shape (N,), as ids, shape (N,), in the memory that they are in."""
         out = numbers.view(np.int64)
         for start in range(0, len(numbers), _BLOCK):
             block = numbers[start : start + _BLOCK]

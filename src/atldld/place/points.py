@@ -765,11 +765,11 @@ def _map_each(
     points: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Map each point by its own matrix, (N, n) → (N, m), into `out`."""
+    """Map each point by its own matrix, one of `_tables`, (N, n) → (N, m), into `out`."""
     total, term = np.empty((2, len(index)))
     # coordinate by coordinate: NumPy takes rows of two or three numbers one after the other
     for column, (*linear, shift) in zip(out.T, tables, strict=True):
-        # "clip" writes straight into `out`; all of the index are in range
+        # no index is clipped: unlike the other modes, this one needs no copy
         np.take(shift, index, out=total, mode="clip")
         for entries, coordinate in zip(linear, points.T, strict=True):
             np.take(entries, index, out=term, mode="clip")

@@ -620,7 +620,10 @@ class Accumulator:
 def _nearest(
     picture: NDArray[np.uint8], way: Matrix, rows: slice, columns: int
 ) -> NDArray[np.uint8]:
-    """Return the nearest pixels of a picture at some rows of voxels, and 0 beside it."""
+    """Return the nearest pixels of a picture at some rows of voxels, (rows, columns), 0 beside it.
+
+    `way`, shape (2, 3), leads from (column, row) of the plane of voxels to the picture's pixels.
+    """
     shifted = way.copy()
     shifted[:, 2] += way[:, 1] * rows.start
     return cv2.warpAffine(  # type: ignore[return-value]
